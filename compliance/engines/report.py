@@ -1,0 +1,144 @@
+"""The report: what an engine returns for one execution of a suite version against a URL.
+
+Three levels: track > scenario > step. Nothing here imports Django, and nothing here is
+mutable after an engine returned it: a report is evidence.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from typing import Any
+
+
+class Verdict(StrEnum):
+    """What one step says. The five ways of not passing are five different things (R6)."""
+
+    PASSED = "passed"
+    FAILED = "failed"  # the agent broke the rule
+    SKIPPED = "skipped"  # could have run, was left out: a precondition failed earlier, or it would change something
+    SILENT = "silent"  # ran; nothing observable to judge; not a failure
+    NOT_APPLICABLE = "not_applicable"  # the agent does not declare what the step is about
+    NOT_TESTED = "not_tested"  # never reached: time ran out or the harness broke
+
+
+class Overall(StrEnum):
+    """What a whole run says about the agent."""
+
+    PASSING = "passing"
+    PARTIAL = "partial"  # some steps failed and some passed
+    FAILING = "failing"  # nothing that could pass did, or the agent could not be reached
+    INCONCLUSIVE = "inconclusive"  # says nothing about the agent: harness broke, time ran out
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """The exchange behind a step, already redacted and capped by the engine.
+
+    request, response: JSON-serialisable; text payloads over the cap end in a note of the cut.
+    """
+
+    request: Any = None
+    response: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    key: str  # unique within its scenario, stable between versions
+    title: str  # one sentence, in the present tense: "Unknown tool is answered with an error"
+    verdict: Verdict
+    expected: str = ""  # what the rule asks for, in words
+    actual: str = ""  # what came, in words
+    spec_url: str = ""  # the passage of the specification
+    duration_ms: int = 0
+    evidence: Evidence | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    key: str  # unique within the report; may hold slashes (R12)
+    title: str
+    steps: tuple[Step, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Track:
+    key: str
+    title: str
+    scenarios: tuple[Scenario, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Something worth saying that never changes a verdict (for example: slow, deprecated version)."""
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    engine: str
+    engine_version: str
+    suite: str  # the suite's slug
+    protocol: str  # "mcp", "a2a" or "" when the agent's protocol could not be found
+    protocol_version: str  # as negotiated; "" when it was not
+    tracks: tuple[Track, ...]
+    duration_ms: int
+    truncated: bool = False  # time or size ran out before all steps ran: inconclusive (R7)
+    harness_error: str = ""  # the verifier broke, in words without secrets; inconclusive (R7)
+    notices: tuple[Notice, ...] = ()
+    observations: dict[str, Any] = field(default_factory=dict)  # latency_ms, server name and version, counts of tools
+
+    def steps(self) -> Iterator[tuple[Track, Scenario, Step]]:
+        """Every step with its track and scenario, in order."""
+        for track in self.tracks:
+            for scenario in track.scenarios:
+                for step in scenario.steps:
+                    yield track, scenario, step
+
+    def counts(self) -> dict[str, int]:
+        """How many steps each verdict has; every verdict is a key, zero included."""
+        tally = Counter(step.verdict for _, _, step in self.steps())
+        return {verdict.value: tally[verdict] for verdict in Verdict}
+
+    def overall(self) -> Overall:
+        """The run's status, from the steps alone: engines do not choose it.
+
+        A truncated or broken run, and one in which nothing could be judged, is inconclusive (R7).
+        """
+        counts = self.counts()
+        passed, failed = counts[Verdict.PASSED], counts[Verdict.FAILED]
+        if self.truncated or self.harness_error or passed + failed == 0:
+            return Overall.INCONCLUSIVE
+        if failed == 0:
+            return Overall.PASSING
+        return Overall.PARTIAL if passed else Overall.FAILING
+
+    def headline(self) -> str:
+        """One sentence for lists: the first failure by name, or what passed, with counts."""
+        counts = self.counts()
+        if self.harness_error:
+            return f"Inconclusive: the test itself broke ({self.harness_error})"[:300]
+        if self.truncated:
+            judged = counts[Verdict.PASSED] + counts[Verdict.FAILED]
+            return f"Inconclusive: time ran out after {judged} of {sum(counts.values())} checks"
+        failures = [step.title for _, _, step in self.steps() if step.verdict is Verdict.FAILED]
+        judged = counts[Verdict.PASSED] + counts[Verdict.FAILED]
+        if not judged:
+            return "Inconclusive: nothing could be judged"
+        if not failures:
+            return f"All {judged} checks passed"
+        more = f" and {len(failures) - 1} more" if len(failures) > 1 else ""
+        return f"{len(failures)} of {judged} checks failed: {failures[0]}{more}"[:300]
+
+    def tracks_json(self) -> list[dict[str, Any]]:
+        """The tracks as stored with the run: everything but the evidence, which lives in its own table."""
+        tracks = [asdict(track) for track in self.tracks]
+        for track in tracks:
+            for scenario in track["scenarios"]:
+                for step in scenario["steps"]:
+                    del step["evidence"]
+        return tracks
