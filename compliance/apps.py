@@ -1,0 +1,8 @@
+"""The deciding and recording half of Assay, as Django sees it."""
+
+from django.apps import AppConfig
+
+
+class ComplianceConfig(AppConfig):
+    name = "compliance"
+    verbose_name = "Compliance"

@@ -1,0 +1,39 @@
+"""Every room's models in one place, so that Django and a reader find them."""
+
+from compliance.registry.models import Agent, AgentContext, LifecycleStage, Protocol, Relation
+from compliance.runs.models import (
+    AgentContextWithLatestTest,
+    AgentRunTotal,
+    AgentStatus,
+    ComplianceRequest,
+    ComplianceRun,
+    RequestState,
+    StepEvidence,
+    TriggeredBy,
+)
+from compliance.suites.models import Suite, SuiteVersion
+from compliance.tenancy.models import Invitation, Membership, Organization, Role, SystemScopeUse, User
+
+__all__ = [
+    "Agent",
+    "AgentContext",
+    "AgentContextWithLatestTest",
+    "AgentRunTotal",
+    "AgentStatus",
+    "ComplianceRequest",
+    "ComplianceRun",
+    "Invitation",
+    "LifecycleStage",
+    "Membership",
+    "Organization",
+    "Protocol",
+    "Relation",
+    "RequestState",
+    "Role",
+    "StepEvidence",
+    "Suite",
+    "SuiteVersion",
+    "SystemScopeUse",
+    "TriggeredBy",
+    "User",
+]

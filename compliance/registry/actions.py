@@ -1,0 +1,115 @@
+"""Writes of the registry: registering, renaming and removing an agent, and its heartbeat settings."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from django.db import IntegrityError, transaction
+from django.db.models import F
+from django.utils import timezone
+
+from compliance.registry.models import (
+    MAX_INTERVAL_HOURS,
+    MIN_INTERVAL_HOURS,
+    Agent,
+    AgentContext,
+    HeartbeatSlot,
+    Protocol,
+)
+from compliance.registry.urls import normalize_agent_url
+from compliance.tenancy.actions import managing_membership
+from compliance.tenancy.errors import NotAllowed, Refused
+from compliance.tenancy.models import Organization, User
+from compliance.tenancy.scope import organization_scope, platform_scope
+
+
+class AlreadyRegistered(Refused):
+    """The organization has this agent; `context` is the one that exists."""
+
+    def __init__(self, context: AgentContext) -> None:
+        super().__init__(f"This agent is registered already, as “{context.name}”.")
+        self.context = context
+
+
+def register_agent(*, organization: Organization, url: str, name: str = "", by: User) -> AgentContext:
+    """Register the agent at `url` with the organization, as an observer.
+
+    name: the organization's name for it; the host and path when empty.
+    Raises InvalidAgentURL, NotAllowed, or AlreadyRegistered with the context that exists.
+    """
+    agent_url = normalize_agent_url(url)
+    parts = urlsplit(agent_url)
+    shown = name.strip() or (parts.netloc + parts.path.rstrip("/"))[:100]
+    with organization_scope(organization.id):
+        managing_membership(organization.id, by)
+        # The agent may exist for others, unseen from here: insert if absent, never look.
+        Agent.objects.bulk_create([Agent(agent_url=agent_url)], ignore_conflicts=True)
+        try:
+            with transaction.atomic():
+                return AgentContext.objects.create(organization=organization, agent_id=agent_url, name=shown[:100])
+        except IntegrityError:
+            existing = AgentContext.objects.filter(organization=organization, agent_id=agent_url).first()
+            if existing is None:
+                raise
+            raise AlreadyRegistered(existing) from None
+
+
+def rename_context(*, organization: Organization, context_id: object, name: str, by: User) -> AgentContext:
+    """Change the organization's name for an agent. Unknown ids raise AgentContext.DoesNotExist."""
+    with organization_scope(organization.id):
+        managing_membership(organization.id, by)
+        if not name.strip():
+            raise Refused("Give the agent a name.")
+        context = AgentContext.objects.get(organization=organization, pk=context_id)
+        context.name = name.strip()[:100]
+        context.save(update_fields=["name"])
+        return context
+
+
+def remove_context(*, organization: Organization, context_id: object, by: User) -> None:
+    """End the organization's relation to an agent. The runs stay in the record."""
+    with organization_scope(organization.id):
+        managing_membership(organization.id, by)
+        AgentContext.objects.get(organization=organization, pk=context_id).delete()
+
+
+def change_heartbeats(
+    *,
+    organization: Organization,
+    context_id: object,
+    interval_hours: int,
+    lifecycle_stage: str,
+    paused: bool,
+    opted_out: bool,
+    by: User,
+) -> Agent:
+    """Change how the platform checks an agent. For the verified owner's owners and admins only.
+
+    interval_hours: 6 to 168. The next heartbeat moves to the next slot of the new interval.
+    """
+    with organization_scope(organization.id):
+        managing_membership(organization.id, by)
+        context = AgentContext.objects.select_related("agent").get(organization=organization, pk=context_id)
+        if not context.is_verified_owner:
+            raise NotAllowed("Only the agent's verified owner decides about its heartbeats.")
+        if not MIN_INTERVAL_HOURS <= interval_hours <= MAX_INTERVAL_HOURS:
+            raise Refused(f"The interval must be {MIN_INTERVAL_HOURS} to {MAX_INTERVAL_HOURS} hours.")
+        agent = context.agent
+        agent.heartbeat_interval_hours = interval_hours
+        agent.lifecycle_stage = lifecycle_stage
+        agent.paused = paused
+        agent.opted_out = opted_out
+        agent.next_heartbeat_at = HeartbeatSlot(F("agent_url"), interval_hours, timezone.now())
+        agent.save(
+            update_fields=["heartbeat_interval_hours", "lifecycle_stage", "paused", "opted_out", "next_heartbeat_at"]
+        )
+        agent.refresh_from_db()
+        return agent
+
+
+def note_protocol(*, agent_url: str, protocol: str, note: str) -> None:
+    """Keep what the agent answered when it was asked for its protocol. Called by jobs."""
+    with platform_scope():
+        Agent.objects.filter(pk=agent_url, protocol=Protocol.UNKNOWN).update(
+            protocol=protocol if protocol in Protocol.values else Protocol.UNKNOWN, protocol_note=note[:300]
+        )

@@ -1,0 +1,103 @@
+"""Requests: work that should become a run. The rows are the queue; Celery is the nudge."""
+
+from __future__ import annotations
+
+from django.db import models
+from django.db.models import Q
+from django.utils import timezone
+
+from compliance.registry.models import Agent
+from compliance.runs.records import BY_ORGANIZATION, BY_PLATFORM, TriggeredBy
+from compliance.suites.models import SuiteVersion
+from compliance.tenancy.ids import uuid7
+from compliance.tenancy.models import Organization
+
+
+class RequestState(models.TextChoices):
+    QUEUED = "queued", "Queued"
+    LEASED = "leased", "Running"
+    FINISHED = "finished", "Finished"
+    EXPIRED = "expired", "Expired"
+    CANCELLED = "cancelled", "Cancelled"
+
+
+ACTIVE = (RequestState.QUEUED, RequestState.LEASED)
+
+
+class RequestQuerySet(models.QuerySet["ComplianceRequest"]):
+    def active(self) -> RequestQuerySet:
+        """Work that has not ended."""
+        return self.filter(state__in=ACTIVE)
+
+
+class ComplianceRequest(models.Model):
+    """Work that should become a run. What it needs is copied into it when it is created."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    organization = models.ForeignKey(
+        Organization, on_delete=models.CASCADE, null=True, blank=True, related_name="requests"
+    )
+    agent = models.ForeignKey(Agent, on_delete=models.PROTECT, db_column="agent_url", related_name="+")
+    triggered_by = models.CharField(max_length=16, choices=TriggeredBy.choices)
+    actor_kind = models.CharField(max_length=10)
+    actor_id = models.CharField(max_length=100)
+    actor_name = models.CharField(max_length=254)
+    suite_version = models.ForeignKey(SuiteVersion, on_delete=models.PROTECT, related_name="+")
+    dry_run = models.BooleanField(default=False)
+    options = models.JSONField(default=dict, blank=True)
+
+    state = models.CharField(max_length=10, choices=RequestState.choices, default=RequestState.QUEUED)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    nudged_at = models.DateTimeField(default=timezone.now, help_text="When a worker was last told of it.")
+    attempt = models.PositiveSmallIntegerField(default=0)
+    lease_token = models.UUIDField(null=True, blank=True)
+    lease_expires_at = models.DateTimeField(null=True, blank=True)
+    started_at = models.DateTimeField(null=True, blank=True)
+    finished_at = models.DateTimeField(null=True, blank=True)
+    progress = models.JSONField(default=dict, blank=True)
+    run_id = models.UUIDField(null=True, blank=True)
+
+    objects = RequestQuerySet.as_manager()
+
+    class Meta:
+        db_table = "compliance_requests"
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(triggered_by__in=[*BY_ORGANIZATION], organization__isnull=False)
+                | Q(triggered_by__in=[*BY_PLATFORM], organization__isnull=True),
+                name="request_organization_iff_it_caused_it",
+            ),
+            models.CheckConstraint(
+                condition=Q(state="leased", lease_token__isnull=False, lease_expires_at__isnull=False)
+                | (~Q(state="leased") & Q(lease_token__isnull=True, lease_expires_at__isnull=True)),
+                name="request_lease_iff_leased",
+            ),
+            models.CheckConstraint(
+                condition=(Q(state="finished") & Q(run_id__isnull=False)) | (~Q(state="finished") & Q(run_id__isnull=True)),
+                name="request_run_iff_finished",
+            ),
+            models.CheckConstraint(condition=Q(state__in=RequestState.values), name="request_state_known"),
+            # Two presses of the same button are one request.
+            models.UniqueConstraint(
+                fields=["organization", "agent", "suite_version", "dry_run"],
+                condition=Q(state__in=["queued", "leased"], organization__isnull=False),
+                name="one_active_request_per_organization",
+            ),
+            models.UniqueConstraint(
+                fields=["agent", "suite_version", "triggered_by"],
+                condition=Q(state__in=["queued", "leased"], organization__isnull=True),
+                name="one_active_request_of_platform",
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["state", "created_at"], name="requests_active", condition=Q(state__in=["queued", "leased"])),
+            models.Index(fields=["organization", "agent", "-created_at"], name="requests_of_agent"),
+            models.Index(fields=["-created_at", "-id"], name="requests_newest"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.get_triggered_by_display()} of {self.agent_id}, {self.get_state_display().lower()}"
+
+    @property
+    def is_active(self) -> bool:
+        return self.state in ACTIVE

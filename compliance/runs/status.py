@@ -1,0 +1,87 @@
+"""What is derived from the record: an agent's public status, and each organization's last test."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from django.db import models
+from django.db.models import F
+from django.utils import timezone
+
+from compliance.registry.models import Agent, Relation
+from compliance.runs.records import OverallStatus
+
+
+class AgentStatus(models.Model):
+    """One row an agent, derived from the runs that move a status; written by the database only."""
+
+    agent = models.OneToOneField(
+        Agent, on_delete=models.CASCADE, primary_key=True, db_column="agent_url", related_name="status"
+    )
+    status = models.CharField(max_length=14, choices=OverallStatus.choices)
+    since = models.DateTimeField(help_text="The first run of the unbroken streak of this status.")
+    last_run_id = models.UUIDField()
+    last_run_at = models.DateTimeField()
+    last_passed_at = models.DateTimeField(null=True)
+    last_failed_at = models.DateTimeField(null=True)
+
+    class Meta:
+        db_table = "agent_status"
+
+    def __str__(self) -> str:
+        return f"{self.agent_id}: {self.status}"
+
+
+class LastTestQuerySet(models.QuerySet["AgentContextWithLatestTest"]):
+    """Questions about an organization's last tests."""
+
+    def of_organization(self, organization_id: str) -> LastTestQuerySet:
+        """Every agent of the organization with its last test and its public status, by name."""
+        return self.filter(organization_id=organization_id).select_related("agent__status").order_by("name", "id")
+
+    def tested(self) -> LastTestQuerySet:
+        return self.filter(last_test_run_id__isnull=False)
+
+    def never_tested(self) -> LastTestQuerySet:
+        return self.filter(last_test_run_id__isnull=True)
+
+    def not_tested_for(self, days: int) -> LastTestQuerySet:
+        """Tested once, and not in the last `days` days."""
+        return self.filter(last_tested_at__lt=timezone.now() - timedelta(days=days))
+
+    def failing_first(self) -> LastTestQuerySet:
+        """Failing, partial, never tested, passing; inside each the newest first."""
+        rank = models.Case(
+            models.When(last_test_status=OverallStatus.FAILING, then=0),
+            models.When(last_test_status=OverallStatus.PARTIAL, then=1),
+            models.When(last_test_status__isnull=True, then=2),
+            default=3,
+        )
+        return self.order_by(rank, F("last_tested_at").desc(nulls_last=True), "name", "id")
+
+
+class AgentContextWithLatestTest(models.Model):
+    """The view agent_context_with_latest_test: a context and the organization's own last conclusive test (R3, R4)."""
+
+    id = models.UUIDField(primary_key=True)
+    organization_id = models.CharField(max_length=68)
+    agent = models.ForeignKey(Agent, on_delete=models.DO_NOTHING, db_column="agent_url", related_name="+")
+    name = models.CharField(max_length=100)
+    relation = models.CharField(max_length=14, choices=Relation.choices)
+    created_at = models.DateTimeField()
+    last_test_run_id = models.UUIDField(null=True)
+    last_test_status = models.CharField(max_length=14, choices=OverallStatus.choices, null=True)
+    last_test_passed = models.BooleanField(null=True)
+    last_test_scenario = models.CharField(max_length=150, null=True)
+    last_test_summary = models.CharField(max_length=300, null=True)
+    last_tested_at = models.DateTimeField(null=True)
+    total_tests_run = models.PositiveBigIntegerField()
+
+    objects = LastTestQuerySet.as_manager()
+
+    class Meta:
+        managed = False
+        db_table = "agent_context_with_latest_test"
+
+    def __str__(self) -> str:
+        return self.name

@@ -1,0 +1,48 @@
+"""Against what: suites and their versions. A published version never changes (a trigger refuses it)."""
+
+from __future__ import annotations
+
+from django.db import models
+from django.utils import timezone
+
+
+class SuiteQuerySet(models.QuerySet["Suite"]):
+    def with_current_version(self) -> SuiteQuerySet:
+        """Suites that can be run, with `current_version` at hand."""
+        return self.filter(current_version__isnull=False).select_related("current_version").order_by("slug")
+
+
+class Suite(models.Model):
+    """A named set of checks bound to an engine, published by the platform to everybody."""
+
+    slug = models.SlugField(max_length=100, unique=True)
+    title = models.CharField(max_length=150)
+    description = models.TextField(blank=True)
+    current_version = models.ForeignKey(
+        "SuiteVersion", on_delete=models.PROTECT, null=True, blank=True, related_name="+"
+    )
+
+    objects = SuiteQuerySet.as_manager()
+
+    class Meta:
+        db_table = "suites"
+
+    def __str__(self) -> str:
+        return self.title
+
+
+class SuiteVersion(models.Model):
+    """What a suite was on the day that it was published."""
+
+    suite = models.ForeignKey(Suite, on_delete=models.PROTECT, related_name="versions")
+    version = models.CharField(max_length=40)
+    engine = models.CharField(max_length=60)
+    definition = models.JSONField(help_text="Tracks, scenarios and options, as the engine reads them.")
+    published_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    class Meta:
+        db_table = "suite_versions"
+        constraints = [models.UniqueConstraint(fields=["suite", "version"], name="one_suite_version")]
+
+    def __str__(self) -> str:
+        return f"{self.suite.slug} {self.version}"

@@ -1,0 +1,9 @@
+"""What an action says when it refuses. The message is for the person who asked."""
+
+
+class NotAllowed(Exception):
+    """The actor's role does not permit this."""
+
+
+class Refused(Exception):
+    """The request makes no sense as things stand; the message says what to do instead."""

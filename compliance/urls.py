@@ -1,0 +1,9 @@
+"""The addresses of the whole program."""
+
+from django.contrib import admin
+from django.urls import include, path
+
+urlpatterns = [
+    path("staff/", admin.site.urls),
+    path("accounts/", include("allauth.urls")),
+]

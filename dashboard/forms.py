@@ -1,0 +1,11 @@
+"""Forms of the dashboard."""
+
+from django import forms
+
+
+class SignupForm(forms.Form):
+    name = forms.CharField(max_length=100, label="Your name")
+
+    def signup(self, request: object, user: object) -> None:
+        user.name = self.cleaned_data["name"]  # type: ignore[attr-defined]
+        user.save(update_fields=["name"])  # type: ignore[attr-defined]
