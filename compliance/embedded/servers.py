@@ -1,0 +1,50 @@
+"""Both servers together, without the rest of Assay: for tests and benchmarks."""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from compliance.embedded.errors import AlreadyRunning
+from compliance.embedded.lock import DataLock
+from compliance.embedded.postgres import Postgres
+from compliance.embedded.redis import Redis
+
+__all__ = ["AlreadyRunning", "Services", "services"]
+
+
+@dataclass(frozen=True)
+class Services:
+    postgres: Postgres
+    redis: Redis
+
+    def environment(self) -> dict[str, str]:
+        """What Assay's settings read, and the superuser's URL for whoever makes databases."""
+        return {
+            "DATABASE_URL": self.postgres.app_url,
+            "DATABASE_OWNER_URL": self.postgres.owner_url,
+            "DATABASE_SUPERUSER_URL": self.postgres.superuser_url,
+            "REDIS_URL": self.redis.url,
+        }
+
+
+@contextmanager
+def services(
+    data_dir: Path | str | None = None, *, durable: bool = True, shared_buffers: str = "256MB"
+) -> Iterator[Services]:
+    """PostgreSQL and Redis while the block runs. Without a folder they use one that is deleted afterwards."""
+    with ExitStack() as stack:
+        if data_dir is None:
+            data_dir = stack.enter_context(tempfile.TemporaryDirectory(prefix="assay-", ignore_cleanup_errors=True))
+        folder = Path(data_dir).resolve()
+        stack.enter_context(DataLock(folder, address="a pair of servers without web pages"))
+        postgres = Postgres(folder, durable=durable, shared_buffers=shared_buffers)
+        if not durable:
+            stack.callback(postgres.remove)
+        stack.callback(postgres.stop)
+        postgres.start()
+        redis = Redis(folder, durable=durable)
+        stack.callback(redis.stop)
+        redis.start()
+        yield Services(postgres, redis)
