@@ -37,9 +37,7 @@ MIN_INTERVAL_HOURS, MAX_INTERVAL_HOURS = 6, 168
 class AgentQuerySet(models.QuerySet["Agent"]):
     def with_heartbeats(self) -> AgentQuerySet:
         """Agents that the platform checks by itself."""
-        return self.filter(
-            registrations__gt=0, paused=False, opted_out=False, lifecycle_stage__in=HEARTBEAT_STAGES
-        )
+        return self.filter(registrations__gt=0, paused=False, opted_out=False, lifecycle_stage__in=HEARTBEAT_STAGES)
 
     def due(self, now: datetime) -> AgentQuerySet:
         """Agents whose heartbeat should begin by now, the longest due first."""
@@ -56,9 +54,7 @@ class Agent(models.Model):
     agent_url = models.TextField(primary_key=True)
     protocol = models.CharField(max_length=10, choices=Protocol.choices, default=Protocol.UNKNOWN, blank=True)
     protocol_note = models.CharField(max_length=300, blank=True, help_text="What the agent said when it was asked.")
-    lifecycle_stage = models.CharField(
-        max_length=12, choices=LifecycleStage.choices, default=LifecycleStage.PRODUCTION
-    )
+    lifecycle_stage = models.CharField(max_length=12, choices=LifecycleStage.choices, default=LifecycleStage.PRODUCTION)
     heartbeat_interval_hours = models.PositiveSmallIntegerField(
         default=settings.HEARTBEAT_DEFAULT_INTERVAL_HOURS,
         validators=[MinValueValidator(MIN_INTERVAL_HOURS), MaxValueValidator(MAX_INTERVAL_HOURS)],
@@ -77,7 +73,8 @@ class Agent(models.Model):
         db_table = "agents"
         constraints = [
             models.CheckConstraint(
-                condition=models.Q(agent_url__length__lte=MAX_LENGTH) & models.Q(agent_url__regex=r"^https?://[^/@\s]+/"),
+                condition=models.Q(agent_url__length__lte=MAX_LENGTH)
+                & models.Q(agent_url__regex=r"^https?://[^/@\s]+/"),
                 name="agent_url_shape",
             ),
             models.CheckConstraint(

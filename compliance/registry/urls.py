@@ -34,7 +34,7 @@ def normalize_agent_url(text: str) -> str:
     if len(text) > MAX_LENGTH:
         raise InvalidAgentURL(f"The address has {len(text):,} characters; at most {MAX_LENGTH:,} are possible.")
     if _UNSAFE.search(text):
-        raise InvalidAgentURL("The address holds a space, a control character or one of \\ < > \" ^ ` { | }. Remove it.")
+        raise InvalidAgentURL('The address holds a space, a control character or one of \\ < > " ^ ` { | }. Remove it.')
     try:
         parts = urlsplit(text)
         port = parts.port
@@ -51,7 +51,9 @@ def normalize_agent_url(text: str) -> str:
     path = _remove_dot_segments(_encode(parts.path, _PATH_SAFE)) or "/"
     url = urlunsplit((parts.scheme, netloc, path, _encode(parts.query, _QUERY_SAFE), ""))
     if len(url) > MAX_LENGTH:
-        raise InvalidAgentURL(f"The address has {len(url):,} characters when encoded; at most {MAX_LENGTH:,} are possible.")
+        raise InvalidAgentURL(
+            f"The address has {len(url):,} characters when encoded; at most {MAX_LENGTH:,} are possible."
+        )
     return url
 
 

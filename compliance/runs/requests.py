@@ -73,7 +73,8 @@ class ComplianceRequest(models.Model):
                 name="request_lease_iff_leased",
             ),
             models.CheckConstraint(
-                condition=(Q(state="finished") & Q(run_id__isnull=False)) | (~Q(state="finished") & Q(run_id__isnull=True)),
+                condition=(Q(state="finished") & Q(run_id__isnull=False))
+                | (~Q(state="finished") & Q(run_id__isnull=True)),
                 name="request_run_iff_finished",
             ),
             models.CheckConstraint(condition=Q(state__in=RequestState.values), name="request_state_known"),
@@ -90,7 +91,9 @@ class ComplianceRequest(models.Model):
             ),
         ]
         indexes = [
-            models.Index(fields=["state", "created_at"], name="requests_active", condition=Q(state__in=["queued", "leased"])),
+            models.Index(
+                fields=["state", "created_at"], name="requests_active", condition=Q(state__in=["queued", "leased"])
+            ),
             models.Index(fields=["organization", "agent", "-created_at"], name="requests_of_agent"),
             models.Index(fields=["-created_at", "-id"], name="requests_newest"),
         ]

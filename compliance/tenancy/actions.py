@@ -44,9 +44,7 @@ def create_organization(*, name: str, by: User, slug: str = "") -> Organization:
 def managing_membership(organization_id: str, by: User) -> Membership:
     """The membership by which `by` manages the organization, locked; raises NotAllowed without one."""
     # Locked, so that a role withdrawn at the same moment is either seen here or waits for us.
-    membership = (
-        Membership.objects.select_for_update().filter(organization_id=organization_id, user=by).first()
-    )
+    membership = Membership.objects.select_for_update().filter(organization_id=organization_id, user=by).first()
     if membership is None or not membership.may_manage:
         raise NotAllowed("Only owners and admins of the organization may do this.")
     return membership
@@ -106,9 +104,7 @@ def accept_invitation(*, organization_id: str, invitation_id: str, by: User) -> 
     """
     with organization_scope(organization_id):
         invitation = (
-            Invitation.objects.select_for_update()
-            .filter(pk=invitation_id, organization_id=organization_id)
-            .first()
+            Invitation.objects.select_for_update().filter(pk=invitation_id, organization_id=organization_id).first()
         )
         if invitation is None:
             raise Refused("This invitation was withdrawn or replaced. Ask for a new one.")

@@ -87,9 +87,7 @@ class MembershipQuerySet(models.QuerySet["Membership"]):
 
     def of_organization(self, organization_id: str) -> MembershipQuerySet:
         """An organization's members with their users: owners first, then by name."""
-        rank = models.Case(
-            models.When(role=Role.OWNER, then=0), models.When(role=Role.ADMIN, then=1), default=2
-        )
+        rank = models.Case(models.When(role=Role.OWNER, then=0), models.When(role=Role.ADMIN, then=1), default=2)
         return (
             self.filter(organization_id=organization_id)
             .select_related("user")

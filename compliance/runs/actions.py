@@ -1,0 +1,299 @@
+"""Writes on requests: create, lease, renew, complete. The row is the truth; who holds its lease token may write it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+from django.conf import settings
+from django.db import connection, transaction
+from django.db.models import F, Q
+from django.db.models.functions import Greatest
+from django.utils import timezone
+
+from compliance.engines.report import Overall, Report
+from compliance.registry.models import Agent, AgentContext, HeartbeatSlot, Protocol
+from compliance.runs import nudge
+from compliance.runs.record import record_run, storable
+from compliance.runs.records import ComplianceRun, TriggeredBy
+from compliance.runs.requests import ACTIVE, ComplianceRequest, RequestState
+from compliance.suites.models import Suite
+from compliance.tenancy.errors import NotAllowed, Refused
+from compliance.tenancy.ids import uuid7
+from compliance.tenancy.models import Membership, Organization, User
+from compliance.tenancy.scope import Actor, organization_scope, platform_scope
+
+
+class LeaseLost(Exception):
+    """The lease ran out or the request has ended; the late result is discarded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to work on one request until its lease runs out, and what the work needs."""
+
+    request_id: UUID
+    token: UUID
+    organization_id: str | None
+    agent_url: str
+    protocol: str
+    suite_slug: str
+    engine: str
+    options: dict[str, Any]
+
+
+@contextmanager
+def scope_of(organization_id: str | None) -> Iterator[None]:
+    """The scope in which a request of this organization, or of the platform, is seen."""
+    with organization_scope(organization_id) if organization_id else platform_scope():
+        yield
+
+
+def request_owner_test(
+    *,
+    organization: Organization,
+    context_id: object,
+    by: User | Actor,
+    suite_slug: str = "baseline",
+    scenarios: Collection[str] = (),
+    dry_run: bool = False,
+) -> tuple[ComplianceRequest, bool]:
+    """Ask for a test of an agent, and nudge a worker once that is committed.
+
+    Returns the request and whether it is new: the one under way is returned when there is one.
+    An observer's test is an observer_test. scenarios: only these; such a run moves no status.
+    Raises NotAllowed for a person who is not a member, Refused for an unknown suite, and
+    AgentContext.DoesNotExist for an agent that the organization does not have.
+    """
+    with organization_scope(organization.id):
+        if isinstance(by, User):
+            if not Membership.objects.filter(organization=organization, user=by).exists():
+                raise NotAllowed("Only members of the organization may test its agents.")
+            by = by.as_actor()
+        context = AgentContext.objects.get(organization=organization, pk=context_id)
+        suite = Suite.objects.with_current_version().filter(slug=suite_slug).first()
+        if suite is None or suite.current_version is None:
+            raise Refused(f"There is no suite “{suite_slug}”.")
+        request = ComplianceRequest(
+            organization=organization,
+            agent_id=context.agent_id,
+            triggered_by=TriggeredBy.OWNER_TEST if context.is_verified_owner else TriggeredBy.OBSERVER_TEST,
+            actor_kind=by.kind,
+            actor_id=by.id,
+            actor_name=by.name,
+            suite_version=suite.current_version,
+            dry_run=dry_run,
+            options={"scenarios": sorted(scenarios)} if scenarios else {},
+        )
+        created = insert_requests([request])
+        if created:
+            nudge.execute_after_commit(request.id, organization.id)
+            return request, True
+        return (
+            ComplianceRequest.objects.active()
+            .select_related("suite_version__suite")
+            .get(
+                organization=organization,
+                agent_id=context.agent_id,
+                suite_version=suite.current_version,
+                dry_run=dry_run,
+            )
+        ), False
+
+
+def insert_requests(requests: Iterable[ComplianceRequest]) -> list[UUID]:
+    """Insert the requests for which no like one is active; returns the keys of those inserted.
+
+    The unique keys decide, so that any number of processes may try at once.
+    """
+    requests = list(requests)
+    ComplianceRequest.objects.bulk_create(requests, ignore_conflicts=True)
+    keys = [request.pk for request in requests]
+    return list(ComplianceRequest.objects.filter(pk__in=keys).values_list("pk", flat=True))
+
+
+def lease_request(request_id: UUID, organization_id: str | None) -> Lease | None:
+    """Lease one request of an organization, or None when it is taken, ended or not there.
+
+    A request whose executors were lost too often ends here, as an inconclusive run.
+    """
+    with scope_of(organization_id):
+        request = (
+            _free(ComplianceRequest.objects.filter(pk=request_id))
+            .select_for_update(skip_locked=True, of=("self",))
+            .select_related("suite_version__suite", "agent")
+            .first()
+        )
+        return _lease(request) if request else None
+
+
+def lease_heartbeats(at_most: int) -> list[Lease]:
+    """Lease up to `at_most` of the platform's requests, the oldest first."""
+    with platform_scope():
+        requests = list(
+            _free(ComplianceRequest.objects.filter(organization__isnull=True))
+            .order_by("created_at", "id")
+            .select_for_update(skip_locked=True, of=("self",))
+            .select_related("suite_version__suite", "agent")[:at_most]
+        )
+        return [lease for lease in map(_lease, requests) if lease]
+
+
+def _free(requests: Any) -> Any:
+    return requests.filter(
+        Q(state=RequestState.QUEUED) | Q(state=RequestState.LEASED, lease_expires_at__lt=timezone.now()),
+        state__in=ACTIVE,
+    )
+
+
+def _lease(request: ComplianceRequest) -> Lease | None:
+    if request.attempt >= settings.REQUEST_MAX_ATTEMPTS:
+        _end_lost(request)
+        return None
+    now = timezone.now()
+    request.state = RequestState.LEASED
+    request.attempt += 1
+    request.lease_token = uuid4()
+    request.lease_expires_at = now + timedelta(seconds=settings.LEASE_SECONDS)
+    request.started_at = now
+    request.progress = {}
+    request.save(update_fields=["state", "attempt", "lease_token", "lease_expires_at", "started_at", "progress"])
+    return Lease(
+        request_id=request.pk,
+        token=request.lease_token,
+        organization_id=request.organization_id,
+        agent_url=request.agent_id,
+        protocol=request.agent.protocol,
+        suite_slug=request.suite_version.suite.slug,
+        engine=request.suite_version.engine,
+        options={**request.suite_version.definition.get("options", {}), **request.options},
+    )
+
+
+def renew_leases(leases: Collection[Lease], progress: dict[UUID, dict[str, Any]]) -> set[UUID]:
+    """Prolong the leases and store where each run is. Returns the requests whose lease still holds.
+
+    leases: all of one organization, or all of the platform.
+    """
+    if not leases:
+        return set()
+    organization_id = next(iter(leases)).organization_id
+    now = timezone.now()
+    with scope_of(organization_id), connection.cursor() as cursor:
+        cursor.execute(
+            """
+            UPDATE compliance_requests r
+            SET lease_expires_at = %s, progress = coalesce(l.progress, r.progress)
+            FROM unnest(%s::uuid[], %s::uuid[], %s::jsonb[]) AS l(id, token, progress)
+            WHERE r.id = l.id AND r.lease_token = l.token AND r.state = 'leased'
+            RETURNING r.id
+            """,
+            [
+                now + timedelta(seconds=settings.LEASE_SECONDS),
+                [lease.request_id for lease in leases],
+                [lease.token for lease in leases],
+                [_json(progress.get(lease.request_id)) for lease in leases],
+            ],
+        )
+        return {row[0] for row in cursor.fetchall()}
+
+
+def _json(value: dict[str, Any] | None) -> str | None:
+    return None if value is None else json.dumps(storable(value))
+
+
+def complete_request(lease: Lease, report: Report, *, tested_at: datetime | None = None) -> ComplianceRun:
+    """Record the run and end the request, in one transaction.
+
+    Raises LeaseLost when the lease is no longer the one that holds the request: the result is
+    discarded, and nothing is written.
+    """
+    with scope_of(lease.organization_id):
+        request = (
+            ComplianceRequest.objects.select_for_update(of=("self",))
+            .select_related("suite_version", "agent")
+            .filter(pk=lease.request_id, state=RequestState.LEASED, lease_token=lease.token)
+            .first()
+        )
+        if request is None:
+            raise LeaseLost("The lease ran out or the request has ended; the result was discarded.")
+        return _end_with_run(request, report, tested_at)
+
+
+def _end_lost(request: ComplianceRequest) -> None:
+    report = Report(
+        engine=request.suite_version.engine,
+        engine_version="",
+        suite=request.suite_version.suite.slug,
+        protocol=request.agent.protocol,
+        protocol_version="",
+        tracks=(),
+        duration_ms=0,
+        harness_error=f"the worker was lost {request.attempt} times while it ran",
+    )
+    _end_with_run(request, report, None)
+
+
+def _end_with_run(request: ComplianceRequest, report: Report, tested_at: datetime | None) -> ComplianceRun:
+    run = record_run(
+        report=report,
+        agent_url=request.agent_id,
+        suite_version=request.suite_version,
+        triggered_by=request.triggered_by,
+        by=Actor(request.actor_kind, request.actor_id, request.actor_name),
+        organization_id=request.organization_id,
+        lifecycle_stage=request.agent.lifecycle_stage,
+        requested_at=request.created_at,
+        tested_at=tested_at,
+        dry_run=request.dry_run,
+        full_suite=not request.options.get("scenarios"),
+        request_id=request.pk,
+        run_id=uuid7(),
+    )
+    ComplianceRequest.objects.filter(pk=request.pk).update(
+        state=RequestState.FINISHED,
+        run_id=run.pk,
+        finished_at=run.recorded_at,
+        lease_token=None,
+        lease_expires_at=None,
+    )
+    if request.triggered_by == TriggeredBy.HEARTBEAT:
+        # Success and failure both advance the schedule, in the transaction that records them.
+        Agent.objects.filter(pk=request.agent_id).update(
+            last_checked_at=Greatest(F("last_checked_at"), run.tested_at),
+            next_heartbeat_at=HeartbeatSlot(F("agent_url"), F("heartbeat_interval_hours"), run.recorded_at),
+            protocol=report.protocol if _found_protocol(request.agent, report) else F("protocol"),
+        )
+    return run
+
+
+def _found_protocol(agent: Agent, report: Report) -> bool:
+    return not agent.protocol and report.protocol in Protocol.values and report.overall() != Overall.INCONCLUSIVE
+
+
+@transaction.atomic
+def repeat_nudges() -> int:
+    """Nudge again for every request that nobody picked up or whose executor was lost; returns how many."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT id, organization_id FROM stale_requests(%s, %s)",
+            [timedelta(seconds=settings.REQUEST_NUDGE_AFTER_SECONDS), 500],
+        )
+        stale = cursor.fetchall()
+    by_organization: dict[str | None, list[UUID]] = {}
+    for request_id, organization_id in stale:
+        by_organization.setdefault(organization_id, []).append(request_id)
+    for organization_id, request_ids in by_organization.items():
+        with scope_of(organization_id):
+            ComplianceRequest.objects.filter(pk__in=request_ids).update(nudged_at=timezone.now())
+        if organization_id is None:
+            nudge.after_commit(nudge.HEARTBEATS)
+        else:
+            for request_id in request_ids:
+                nudge.execute_after_commit(request_id, organization_id)
+    return len(stale)

@@ -1,0 +1,156 @@
+"""The hosted executor: runs leased requests on one event loop, many in flight, and keeps their leases alive.
+
+A Celery task lends a thread, which does all the database work; the engines run on the process's loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from functools import lru_cache
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.db import close_old_connections
+from django.utils import timezone
+
+from compliance.engines import Limits, Progress, Report, Target, get_engine
+from compliance.runs.actions import Lease, LeaseLost, complete_request, renew_leases
+from compliance.runs.records import ComplianceRun
+
+logger = logging.getLogger(__name__)
+
+PROGRESS_SECONDS = 0.5  # how stale the shown progress may be
+
+
+@lru_cache(maxsize=1)
+def _loop() -> asyncio.AbstractEventLoop:
+    loop = asyncio.new_event_loop()
+    threading.Thread(target=loop.run_forever, name="engines", daemon=True).start()
+    return loop
+
+
+@dataclass(slots=True)
+class _Flight:
+    lease: Lease
+    future: Future[Report]
+    progress: dict[str, Any] | None = None
+    ended_at: datetime | None = None
+
+
+def target_of(lease: Lease) -> Target:
+    """What the engine is given for a lease. One code path for owner tests and heartbeats (R8)."""
+    return Target(
+        url=lease.agent_url,
+        suite=lease.suite_slug,
+        protocol=lease.protocol,
+        options=lease.options,
+        deadline=float(settings.TEST_DEADLINE_SECONDS),
+        limits=Limits(step_seconds=float(settings.STEP_TIMEOUT_SECONDS)),
+        allow=settings.EGRESS_ALLOW,
+    )
+
+
+def _broken(lease: Lease, error: BaseException) -> Report:
+    return Report(
+        engine=lease.engine,
+        engine_version="",
+        suite=lease.suite_slug,
+        protocol=lease.protocol,
+        protocol_version="",
+        tracks=(),
+        duration_ms=0,
+        harness_error=f"{type(error).__name__} in the engine",
+    )
+
+
+def run_leases(lease_more: Callable[[int], list[Lease]], *, concurrency: int) -> list[ComplianceRun]:
+    """Run leases until `lease_more` has none and all in flight have ended; returns the recorded runs.
+
+    lease_more(n): up to n new leases, of one organization or of the platform.
+    A lease that is lost cancels its run; its result is discarded.
+    """
+    flights: dict[UUID, _Flight] = {}
+    ended: queue.SimpleQueue[UUID] = queue.SimpleQueue()
+    recorded: list[ComplianceRun] = []
+    exhausted = False
+    last_renewal = last_progress = time.monotonic()
+    try:
+        while True:
+            if not exhausted and len(flights) < concurrency:
+                leases = lease_more(concurrency - len(flights))
+                exhausted = not leases
+                for lease in leases:
+                    flights[lease.request_id] = _take_off(lease, ended)
+            if not flights:
+                return recorded
+            try:
+                landed = flights.pop(ended.get(timeout=PROGRESS_SECONDS), None)
+            except queue.Empty:
+                landed = None
+            if landed is not None:
+                run = _land(landed)
+                exhausted = False
+                if run is not None:
+                    recorded.append(run)
+            now = time.monotonic()
+            moved = any(flight.progress for flight in flights.values())
+            if now - last_renewal > settings.LEASE_SECONDS / 3 or (moved and now - last_progress > PROGRESS_SECONDS):
+                last_renewal = last_progress = now
+                _renew(flights)
+    finally:
+        for flight in flights.values():
+            flight.future.cancel()
+
+
+def _take_off(lease: Lease, ended: queue.SimpleQueue[UUID]) -> _Flight:
+    flight = _Flight(lease, Future())
+
+    def on_step(progress: Progress) -> None:
+        flight.progress = asdict(progress)
+
+    async def run() -> Report:
+        try:
+            return await get_engine(lease.engine).run(target_of(lease), on_step=on_step)
+        finally:
+            flight.ended_at = timezone.now()
+
+    flight.future = asyncio.run_coroutine_threadsafe(run(), _loop())
+    flight.future.add_done_callback(lambda _: ended.put(lease.request_id))
+    return flight
+
+
+def _land(flight: _Flight) -> ComplianceRun | None:
+    lease = flight.lease
+    if flight.future.cancelled():
+        return None
+    error = flight.future.exception()
+    if error is not None:
+        # An engine that raises is a fault of ours, never of the agent (R7).
+        logger.error("engine %s broke on %s", lease.engine, lease.agent_url, exc_info=error)
+    report = _broken(lease, error) if error is not None else flight.future.result()
+    try:
+        return complete_request(lease, report, tested_at=flight.ended_at)
+    except LeaseLost as lost:
+        logger.warning("%s: %s", lease.agent_url, lost)
+        return None
+
+
+def _renew(flights: dict[UUID, _Flight]) -> None:
+    close_old_connections()
+    leases = [flight.lease for flight in flights.values()]
+    progress = {key: flight.progress for key, flight in flights.items() if flight.progress}
+    for flight in flights.values():
+        flight.progress = None
+    held = renew_leases(leases, progress)
+    for key in flights.keys() - held:
+        logger.warning("%s: the lease was lost, the run is stopped", flights[key].lease.agent_url)
+        flights.pop(key).future.cancel()

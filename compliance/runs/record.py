@@ -1,0 +1,153 @@
+"""record_run: the only writer of the record."""
+
+from __future__ import annotations
+
+import json
+import math
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.db import connection, transaction
+from django.utils import timezone
+
+from compliance.engines.report import Report
+from compliance.registry.models import AgentContext, Relation
+from compliance.runs.records import ComplianceRun, ExecutorKind, TriggeredBy
+from compliance.suites.models import SuiteVersion
+from compliance.tenancy.ids import uuid7
+from compliance.tenancy.scope import Actor
+
+_INSERT_EVIDENCE = """
+    INSERT INTO step_evidence
+        (run_id, step_index, recorded_at, agent_url, organization_id, credential_organization_id, request, response)
+    SELECT %s, e.step_index, %s, %s, %s, %s, e.request, e.response
+    FROM jsonb_to_recordset(%s::jsonb) AS e(step_index smallint, request jsonb, response jsonb)
+"""
+
+
+@transaction.atomic
+def record_run(
+    *,
+    report: Report,
+    agent_url: str,
+    suite_version: SuiteVersion,
+    triggered_by: str,
+    by: Actor,
+    organization_id: str | None,
+    lifecycle_stage: str,
+    requested_at: datetime,
+    tested_at: datetime | None = None,
+    dry_run: bool = False,
+    full_suite: bool = True,
+    executor_kind: str = ExecutorKind.HOSTED,
+    executor_name: str = "",
+    credential_organization_id: str | None = None,
+    request_id: UUID | None = None,
+    run_id: UUID | None = None,
+) -> ComplianceRun:
+    """Insert one run with the evidence of its steps, and return it.
+
+    Needs the scope that may write it: organization_scope for a run with an organization,
+    platform_scope for one without. tested_at: when the execution ended, by the executor's clock;
+    now when it is None. A trigger moves the totals and the agent's status with the insert.
+    Raises IntegrityError when `request_id` has a run already, or when `triggered_by` and
+    `organization_id` contradict each other (R2).
+    """
+    now = timezone.now()
+    by_verified_owner = (
+        triggered_by == TriggeredBy.OWNER_TEST
+        and AgentContext.objects.filter(
+            organization_id=organization_id, agent_id=agent_url, relation=Relation.VERIFIED_OWNER
+        ).exists()
+    )
+    counts = report.counts()
+    run = ComplianceRun(
+        id=run_id or uuid7(),
+        agent_url=agent_url,
+        triggered_by=triggered_by,
+        triggered_org_id=organization_id,
+        actor_kind=by.kind,
+        actor_id=by.id,
+        actor_name=storable(by.name)[:254],
+        executor_kind=executor_kind,
+        executor_name=executor_name,
+        request_id=request_id,
+        suite_version=suite_version,
+        engine=report.engine,
+        engine_version=report.engine_version,
+        protocol=report.protocol,
+        protocol_version=storable(report.protocol_version)[:60],
+        dry_run=dry_run,
+        full_suite=full_suite,
+        by_verified_owner=by_verified_owner,
+        lifecycle_stage=lifecycle_stage,
+        requested_at=requested_at,
+        # A clock in the future would hold the first place on every page until the future comes.
+        tested_at=min(tested_at or now, now),
+        recorded_at=now,
+        duration_ms=report.duration_ms,
+        overall_status=report.overall().value,
+        headline=storable(report.headline())[:300],
+        first_track=storable(report.tracks[0].title)[:150] if report.tracks else "",
+        truncated=report.truncated,
+        harness_error=storable(report.harness_error),
+        tracks_json=storable(report.tracks_json()),
+        observations=storable(report.observations),
+        notices=storable([{"code": notice.code, "message": notice.message} for notice in report.notices]),
+        **{f"{verdict}_count": count for verdict, count in counts.items()},
+    )
+    run.save(force_insert=True)
+    _save_evidence(run, report, credential_organization_id)
+    return run
+
+
+def _save_evidence(run: ComplianceRun, report: Report, credential_organization_id: str | None) -> None:
+    # Raw, because one statement carries all steps, and because the app role may not always read back what it writes.
+    rows = [
+        {"step_index": index, "request": step.evidence.request, "response": step.evidence.response}
+        for index, (_, _, step) in enumerate(report.steps())
+        if step.evidence is not None
+    ]
+    if not rows:
+        return
+    with connection.cursor() as cursor:
+        cursor.execute(
+            _INSERT_EVIDENCE,
+            [
+                run.id,
+                run.recorded_at,
+                run.agent_url,
+                run.triggered_org_id,
+                credential_organization_id,
+                json.dumps(storable(rows)),
+            ],
+        )
+
+
+def storable(value: Any) -> Any:
+    """The value as PostgreSQL can keep it: what agents send may hold NUL, lone surrogates, NaN or Infinity.
+
+    What cannot be kept is replaced by a visible mark, never dropped in silence.
+    """
+    if isinstance(value, str):
+        if value.isascii() and "\x00" not in value:
+            return value
+        return value.replace("\x00", "\N{SYMBOL FOR NULL}").encode("utf-8", "replace").decode("utf-8")
+    if isinstance(value, dict):
+        return {storable(str(key)): storable(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [storable(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value
+
+
+def keep_evidence_partitions() -> tuple[int, int]:
+    """Make the coming months' partitions and drop the expired ones; returns how many of each."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT ensure_evidence_partitions(2)")
+        made = cursor.fetchone()[0]
+        cursor.execute("SELECT drop_expired_evidence(%s)", [settings.EVIDENCE_RETENTION_MONTHS])
+        return made, cursor.fetchone()[0]

@@ -1,0 +1,67 @@
+"""What Celery calls. Each task opens a scope by calling one action; it may be delivered twice or never."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from uuid import UUID
+
+from celery import shared_task
+from django.conf import settings
+
+from compliance.engines import Limits, Target
+from compliance.engines import detect_protocol as ask_agent
+from compliance.registry.actions import note_protocol
+from compliance.runs import record
+from compliance.runs.actions import Lease, lease_heartbeats, lease_request, repeat_nudges
+from compliance.runs.execution import run_leases
+
+_draining = threading.Lock()
+
+
+@shared_task
+def execute_request(request_id: str, organization_id: str) -> None:
+    """Run one organization's request, if nobody else does."""
+    wanted = [UUID(request_id)]
+
+    def lease_it(at_most: int) -> list[Lease]:
+        lease = lease_request(wanted.pop(), organization_id) if wanted else None
+        return [lease] if lease else []
+
+    run_leases(lease_it, concurrency=1)
+
+
+@shared_task
+def run_heartbeats() -> None:
+    """Run the platform's requests, many in flight, until none is left. One at a time in a process."""
+    if not _draining.acquire(blocking=False):
+        return  # the one that drains takes new requests along
+    try:
+        run_leases(lease_heartbeats, concurrency=settings.HEARTBEAT_CONCURRENCY)
+    finally:
+        _draining.release()
+
+
+@shared_task
+def detect_protocol(agent_url: str) -> None:
+    """Ask the agent which protocol it speaks, and keep the answer."""
+    target = Target(
+        url=agent_url,
+        deadline=float(settings.TEST_DEADLINE_SECONDS),
+        limits=Limits(step_seconds=float(settings.STEP_TIMEOUT_SECONDS)),
+        allow=settings.EGRESS_ALLOW,
+    )
+    detection = asyncio.run(ask_agent(target))
+    note_protocol(agent_url=agent_url, protocol=detection.protocol, note=detection.reason)
+
+
+@shared_task
+def sweep() -> int:
+    """Find what a lost message or a lost worker left behind."""
+    return repeat_nudges()
+
+
+@shared_task
+def keep_evidence_partitions() -> None:
+    """Make the coming months' partitions; drop the expired ones."""
+    record.keep_evidence_partitions()
