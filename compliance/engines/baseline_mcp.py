@@ -25,6 +25,7 @@ _RAW: TypeAdapter[dict[str, Any]] = TypeAdapter(dict[str, Any])
 _SPEC = "https://modelcontextprotocol.io/specification/2025-11-25/server/tools"
 _NO_METHOD = "assay/no-such-method"
 _NO_TOOL = "assay-no-such-tool"
+_STRAY = "The answer does not belong to the request"
 _UNSUPPORTED_VERSION = -32022
 _METHOD_NOT_FOUND = -32601
 _JSON_ACCEPT = [(b"Content-Type", b"application/json"), (b"Accept", b"application/json, text/event-stream")]
@@ -74,11 +75,11 @@ class _Conversation:
 
     async def _ask(self, request: types.Request[Any, Any]) -> tuple[dict[str, Any] | None, str]:
         """The result of a request, or None and why there is none, in words. A bad shape still gives the result."""
-        problem = ""
+        problem = _STRAY
         try:
             return await self.session.send_request(request, _RAW), ""
-        except MCPError as error:
-            problem = error.message
+        except MCPError:
+            pass  # the wire knows better what it was
         except ValidationError as error:
             problem = _shape_words(error)
         message, wrong = message_of(self._exchange(request.method))
@@ -90,7 +91,7 @@ class _Conversation:
         result = message.get("result")
         if not isinstance(result, dict):
             return None, "a result that is not an object"
-        return result, problem or "an answer that does not belong to the request"
+        return result, problem
 
     def _exchange(self, method: str) -> Exchange:
         return next(e for e in reversed(self.run.wire.exchanges) if method_of(e) == method)
@@ -103,8 +104,8 @@ class _Conversation:
         with run.step("connectivity/reach", "reachable") as step:
             try:
                 await self.session.initialize()
-            except MCPError as error:
-                problem = error.message
+            except MCPError:
+                problem = _STRAY
             except ValidationError as error:
                 problem = _shape_words(error)
             except RuntimeError as error:
@@ -229,7 +230,10 @@ class _Conversation:
             elif cursor:
                 step.silent(f"Stopped after {pages} pages with {len(items)} {kind}")
             else:
-                step.passed(f"{len(items)} {kind}" + (f" on {pages} pages" if pages > 1 else ""))
+                step.passed(
+                    f"{len(items)} {kind if len(items) != 1 else kind[:-1]}"
+                    + (f" on {pages} pages" if pages > 1 else "")
+                )
 
     async def _schemas(self) -> None:
         run, limits = self.run, self.run.target.limits

@@ -19,6 +19,8 @@ def judge_connection(run: Run, exchange: Exchange, reachable: Judgement) -> bool
             tls.not_applicable("The address is plain http")
         elif fault is not None and fault.kind is FaultKind.TLS:
             tls.failed(fault.message[0].upper() + fault.message[1:])
+        elif fault is not None and run.wire.backend.handshaking:
+            tls.failed("The TLS handshake was not completed")
         elif run.wire.backend.certificate:
             days = run.wire.certificate_days()
             tls.passed("Trusted and made out to this host" + (f", {days} days left" if days is not None else ""))
