@@ -158,7 +158,8 @@ class _Conversation:
         name, version = str(info.get("name", ""))[:100], str(info.get("version", ""))[:50]
         self.run.observe("server_name", name)
         self.run.observe("server_version", version)
-        return f"{name} {version}, with {', '.join(sorted(map(str, self.capabilities))) or 'no capabilities'}"
+        declared = ", ".join(sorted(map(str, self.capabilities))) or "no capabilities"
+        return f"Introduced as {name} {version}, with {declared}"
 
     def _agree_version(self, message: dict[str, Any], exchange: Exchange, modern: bool) -> bool:
         run = self.run
@@ -200,7 +201,8 @@ class _Conversation:
 
     async def _listing(self, kind: str, request: Callable[..., types.Request[Any, Any]]) -> None:
         run, items, pages, cursor = self.run, [], 0, None
-        if kind != "tools" and not run.wants("mcp/listings"):
+        needed = ("mcp/listings", "mcp/schemas", "mcp/calls") if kind == "tools" else ("mcp/listings",)
+        if not any(map(run.wants, needed)):
             return
         with run.step("mcp/listings", kind) as step:
             if kind not in self.capabilities:
@@ -226,7 +228,7 @@ class _Conversation:
             if kind == "tools":
                 self.tools = items
             if problem:
-                step.failed(f"Page {pages}: {problem}" if pages > 1 else problem[0].upper() + problem[1:])
+                step.failed(f"Page {pages}: {problem}" if pages > 1 else problem)
             elif cursor:
                 step.silent(f"Stopped after {pages} pages with {len(items)} {kind}")
             else:

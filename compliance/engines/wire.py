@@ -110,6 +110,9 @@ class _Stream(httpcore2.AsyncNetworkStream):
             stream = await self._inner.start_tls(ssl_context, server_hostname, timeout)
         except httpcore2.ConnectError as error:
             raise Fault(FaultKind.TLS, _tls_words(error)) from error
+        except asyncio.CancelledError:
+            await self._inner.aclose()  # the pool does not know this connection yet, and would leak it
+            raise
         self._backend.handshaking = False
         tls = stream.get_extra_info("ssl_object")
         if tls is not None:
