@@ -114,9 +114,8 @@ def test_an_interrupted_first_start_is_repeated_from_the_beginning(folder):
 
 
 def test_a_second_one_in_the_same_folder_is_refused(folder):
-    with services(folder, durable=False):
-        with pytest.raises(AlreadyRunning, match=str(os.getpid())), services(folder):
-            pass
+    with services(folder, durable=False), pytest.raises(AlreadyRunning, match=str(os.getpid())), services(folder):
+        pass
 
 
 def test_the_command_stops_when_its_input_ends(folder, start):
