@@ -11,8 +11,8 @@ import pytest
 import redis
 
 from compliance.embedded import AlreadyRunning, services
-from compliance.embedded.processes import working_in
-from tests.embedded.conftest import PROJECT, kill_everything
+from compliance.embedded.processes import lives, working_in
+from tests.embedded.conftest import PROJECT, kill_everything, none_lives
 
 
 def query(url, statement):
@@ -67,8 +67,7 @@ def test_servers_end_when_their_supervisor_is_killed(folder, start):
     children = psutil.Process(process.pid).children()
     assert len(children) == 2
     process.kill()
-    _, alive = psutil.wait_procs(children, timeout=10)
-    assert not alive
+    assert none_lives(children)
 
 
 UNTETHERED = """
@@ -90,7 +89,7 @@ def test_servers_that_outlived_their_supervisor_are_stopped_by_the_next_start(fo
     process.wait(10)
     assert len(orphans) == 2
     with services(folder) as running:
-        assert not any(orphan.is_running() and orphan.status() != psutil.STATUS_ZOMBIE for orphan in orphans)
+        assert not any(lives(orphan) for orphan in orphans)
         assert query(running.postgres.app_url, "SELECT 1") == [(1,)]
 
 
@@ -114,9 +113,8 @@ def test_an_interrupted_first_start_is_repeated_from_the_beginning(folder):
 
 
 def test_a_second_one_in_the_same_folder_is_refused(folder):
-    with services(folder, durable=False):
-        with pytest.raises(AlreadyRunning, match=str(os.getpid())), services(folder):
-            pass
+    with services(folder, durable=False), pytest.raises(AlreadyRunning, match=str(os.getpid())), services(folder):
+        pass
 
 
 def test_the_command_stops_when_its_input_ends(folder, start):
