@@ -158,10 +158,11 @@ def test_an_ordinary_user_runs_the_servers_as_that_user(folder, start):
     folder.mkdir()
     os.chown(folder, 65534, 65534)
     become = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
-    if subprocess.run([*become, sys.executable, "-c", ""], capture_output=True).returncode:
+    probe = [sys.executable, "-c", "import compliance.embedded"]
+    if subprocess.run([*become, *probe], cwd=PROJECT, capture_output=True).returncode:
         # The interpreter is below a closed folder: let the test's user read everything, and write nothing more.
         become += ["--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"]
-        if subprocess.run([*become, sys.executable, "-c", ""], capture_output=True).returncode:
+        if subprocess.run([*become, *probe], cwd=PROJECT, capture_output=True).returncode:
             pytest.skip("no other user can run this Python")
     process, environment = begin_services(start, folder, prefix=become)
     write_something(environment)
