@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from django.urls import include, path
 
-from dashboard.views import home, overview, people
+from dashboard.views import agents, home, overview, people
 
 of_organization = [
     path("", overview.overview, name="overview"),
+    path("agents/add/", agents.agent_add, name="agent_add"),
     path("members/", people.members, name="members"),
     path("settings/", people.organization_settings, name="organization_settings"),
 ]
