@@ -25,7 +25,9 @@ WORDS = {
 }
 _SHAPE = {"leased": "running"}
 # Made once: a list page shows hundreds.
-_BADGES = {key: format_html('<span class="v v-{}">{}</span>', _SHAPE.get(key, key), word) for key, word in WORDS.items()}
+_BADGES = {
+    key: format_html('<span class="v v-{}">{}</span>', _SHAPE.get(key, key), word) for key, word in WORDS.items()
+}
 
 
 def badge(key: str | None) -> SafeString:

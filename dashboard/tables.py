@@ -7,7 +7,7 @@ calls the renderers directly.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -17,11 +17,12 @@ from django.db.models.functions import Lower
 from django.utils.html import escape, format_html
 from django.utils.safestring import SafeString
 
-from compliance.models import AgentContextWithLatestTest
+from compliance.models import AgentContextWithLatestTest, ComplianceRun, SuiteVersion, TriggeredBy
 from compliance.runs.history import recent_verdicts
+from compliance.runs.records import ExecutorKind
 from dashboard.badges import badge
 from dashboard.charts import strip
-from dashboard.times import instant
+from dashboard.times import duration, instant
 
 AGENTS_PER_PAGE = 40
 
@@ -122,3 +123,64 @@ class AgentTable(LeanTable):
 
     def order_total(self, agents: QuerySet[Any], descending: bool) -> tuple[QuerySet[Any], bool]:
         return _ordered(agents, descending, F("total_tests_run"))
+
+
+class HistoryTable(LeanTable):
+    """Runs of one agent, newest first. Their order is the keyset's: no column sorts."""
+
+    unlabelled = frozenset({"result"})
+
+    result = tables.Column(verbose_name="Result")
+    tested = tables.Column(verbose_name="When")
+    cause = tables.Column(verbose_name="Caused by")
+    suite = tables.Column(verbose_name="Suite")
+    checks = tables.Column(verbose_name="Checks")
+    duration = tables.Column(verbose_name="Took")
+
+    class Meta:
+        template_name = "tables/history.html"
+        orderable = False
+        attrs = {"class": "table runs stack"}
+
+    def __init__(self, runs: Sequence[ComplianceRun], *, prefix: str) -> None:
+        """prefix: the organization's address, such as "/o/alpha/"."""
+        super().__init__(runs)
+        self.base = prefix
+
+    @cached_property
+    def suites(self) -> dict[int, str]:
+        # Pages name few versions: one look for all, where a join would be one for each row.
+        versions = {run.suite_version_id for run in self.records}
+        return {
+            version.pk: format_html("{} {}", version.suite.title, version.version)
+            for version in SuiteVersion.objects.filter(pk__in=versions).select_related("suite").defer("definition")
+        }
+
+    def render_result(self, run: ComplianceRun) -> SafeString:
+        marks = "".join(
+            f' <span class="v v-plain">{words}</span>'
+            for words, holds in (
+                ("Dry run", run.dry_run),
+                ("Part of the suite", not run.full_suite),
+                ("Private runner", run.executor_kind == ExecutorKind.PRIVATE),
+            )
+            if holds
+        )
+        link = format_html('<a class="sub" href="{}runs/{}/">{}</a>', self.base, run.pk, run.headline)
+        return SafeString(f"{badge(run.overall_status)}{marks}{link}")
+
+    def render_tested(self, run: ComplianceRun) -> SafeString:
+        return instant(run.tested_at)
+
+    def render_cause(self, run: ComplianceRun) -> SafeString:
+        by = run.actor_name if run.triggered_org_id else "Platform"
+        return format_html('{}<span class="sub">{}</span>', TriggeredBy(run.triggered_by).label, by)
+
+    def render_suite(self, run: ComplianceRun) -> str:
+        return self.suites.get(run.suite_version_id, "")
+
+    def render_checks(self, run: ComplianceRun) -> str:
+        return f"{run.passed_count} passed, {run.failed_count} failed"
+
+    def render_duration(self, run: ComplianceRun) -> str:
+        return duration(run.duration_ms)
