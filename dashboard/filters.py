@@ -38,7 +38,7 @@ class AgentFilter(django_filters.FilterSet):
         model = AgentContextWithLatestTest
         fields: list[str] = []
 
-    def search(self, agents: LastTestQuerySet, name: str, value: str) -> QuerySet[AgentContextWithLatestTest]:
+    def search(self, agents: LastTestQuerySet, name: str, value: str) -> LastTestQuerySet:
         return agents.filter(Q(name__icontains=value) | Q(agent_id__icontains=value))
 
     def in_state(self, agents: LastTestQuerySet, name: str, value: str) -> QuerySet[AgentContextWithLatestTest]:

@@ -17,7 +17,7 @@ from django.db.models.functions import Lower
 from django.utils.html import escape, format_html
 from django.utils.safestring import SafeString
 
-from compliance.models import AgentContextWithLatestTest, ComplianceRun, SuiteVersion, TriggeredBy
+from compliance.models import ComplianceRun, SuiteVersion, TriggeredBy
 from compliance.runs.history import recent_verdicts
 from compliance.runs.records import ExecutorKind
 from dashboard.badges import badge
@@ -55,7 +55,7 @@ class LeanTable(tables.Table):
 
 
 class AgentTable(LeanTable):
-    """An organization's agents with their last tests."""
+    """An organization's agents with their last tests: the rows of LastTestQuerySet.as_rows."""
 
     unlabelled = frozenset({"name", "summary", "trend"})
 
@@ -82,7 +82,7 @@ class AgentTable(LeanTable):
         urls = [record.agent_id for record in self.records]
         return recent_verdicts(organization_id=self.organization_id, agent_urls=urls)
 
-    def render_name(self, record: AgentContextWithLatestTest) -> SafeString:
+    def render_name(self, record: Any) -> SafeString:
         return format_html(
             '<a href="{}agents/{}/">{}</a><span class="sub">{}</span>',
             self.base,
@@ -91,32 +91,31 @@ class AgentTable(LeanTable):
             record.agent_id,
         )
 
-    def render_status(self, record: AgentContextWithLatestTest) -> SafeString:
-        status = getattr(record.agent, "status", None)
-        if status is None:
+    def render_status(self, record: Any) -> SafeString:
+        if record.status is None:
             return SafeString('<span class="quiet">None yet</span>')
-        return SafeString(f'{badge(status.status)}<span class="sub">since {instant(status.since)}</span>')
+        return SafeString(f'{badge(record.status)}<span class="sub">since {instant(record.since)}</span>')
 
-    def render_tested(self, record: AgentContextWithLatestTest) -> SafeString:
+    def render_tested(self, record: Any) -> SafeString:
         if record.last_test_run_id is None:
             return badge(None)
         link = f'<a href="{self.base}runs/{record.last_test_run_id}/">{instant(record.last_tested_at)}</a>'
         return SafeString(f'{badge(record.last_test_status)}<span class="sub">{link}</span>')
 
-    def render_summary(self, record: AgentContextWithLatestTest) -> str:
+    def render_summary(self, record: Any) -> str:
         return escape(record.last_test_summary or "")
 
-    def render_trend(self, record: AgentContextWithLatestTest) -> SafeString:
+    def render_trend(self, record: Any) -> SafeString:
         return strip(self.strips[record.agent_id])
 
-    def render_total(self, record: AgentContextWithLatestTest) -> str:
+    def render_total(self, record: Any) -> str:
         return f"{record.total_tests_run:,}"
 
     def order_name(self, agents: QuerySet[Any], descending: bool) -> tuple[QuerySet[Any], bool]:
         return _ordered(agents, descending, Lower("name"))
 
     def order_status(self, agents: QuerySet[Any], descending: bool) -> tuple[QuerySet[Any], bool]:
-        return _ordered(agents, descending, F("agent__status__status"), F("agent__status__since"))
+        return _ordered(agents, descending, F("status"), F("since"))
 
     def order_tested(self, agents: QuerySet[Any], descending: bool) -> tuple[QuerySet[Any], bool]:
         return _ordered(agents, descending, F("last_tested_at"))

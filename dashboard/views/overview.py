@@ -29,7 +29,7 @@ def overview(request: OrganizationRequest) -> HttpResponseBase:
 
     base = reverse("overview", args=[organization.slug])
     table = AgentTable(
-        (narrowed.qs if valid else agents).failing_first(),
+        (narrowed.qs if valid else agents).failing_first().as_rows(),
         order_by=request.GET.get("sort") or None,
         organization_id=organization.id,
         prefix=base,
