@@ -147,6 +147,9 @@ ACCOUNT_EMAIL_SUBJECT_PREFIX = ""
 ACCOUNT_SESSION_REMEMBER = True
 MFA_SUPPORTED_TYPES = ["totp", "recovery_codes"]
 MFA_TOTP_ISSUER = "Assay"
+# Staff see across organizations: a password alone is not enough, except where everything is made up.
+STAFF_REQUIRES_MFA = env.bool("ASSAY_STAFF_REQUIRES_MFA", default=not (DEMO or DEBUG))
+STAFF_LOOK_MINUTES = env.int("ASSAY_STAFF_LOOK_MINUTES", default=60)
 
 EMAIL_CONFIG = env.email_url("EMAIL_URL", default="consolemail://")
 vars().update(EMAIL_CONFIG)

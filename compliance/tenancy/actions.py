@@ -122,7 +122,8 @@ def accept_invitation(*, organization_id: str, invitation_id: str, by: User) -> 
         return Membership.objects.create(organization_id=organization_id, user=by, role=invitation.role)
 
 
-def _refuse_without_owner(organization_id: str, without: Membership) -> None:
+def refuse_without_owner(organization_id: str, without: Membership) -> None:
+    """Raise Refused when the organization would have no owner without this membership."""
     # Every owner's row is locked: of two owners who leave at once, the second sees that the first is gone.
     owners = list(
         Membership.objects.select_for_update()
@@ -144,7 +145,7 @@ def change_role(*, organization: Organization, membership_id: int, role: str, by
         if Role.OWNER in (role, theirs.role) and mine.role != Role.OWNER:
             raise NotAllowed("Only an owner may make or unmake an owner.")
         if theirs.role == Role.OWNER and role != Role.OWNER:
-            _refuse_without_owner(organization.id, theirs)
+            refuse_without_owner(organization.id, theirs)
         theirs.role = role
         theirs.save(update_fields=["role"])
         return theirs
@@ -159,5 +160,5 @@ def remove_member(*, organization: Organization, membership_id: int, by: User) -
             if theirs.role == Role.OWNER and mine.role != Role.OWNER:
                 raise NotAllowed("Only an owner may remove an owner.")
         if theirs.role == Role.OWNER:
-            _refuse_without_owner(organization.id, theirs)
+            refuse_without_owner(organization.id, theirs)
         theirs.delete()
