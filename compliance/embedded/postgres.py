@@ -29,6 +29,7 @@ class Postgres:
     """Loopback only, password only. `start()` may be called again after a crash and keeps the port."""
 
     name = "postgres"
+    kill_signal = signal.SIGQUIT  # immediate shutdown: it ends its children at once, whatever they are doing
 
     def __init__(self, data_dir: Path, *, durable: bool = True, shared_buffers: str = "256MB") -> None:
         self.data_dir = data_dir.resolve()
@@ -84,7 +85,7 @@ class Postgres:
 
     def kill(self) -> None:
         if self.process:
-            stop(self.process, [(signal.SIGQUIT, 1.0)])
+            stop(self.process, [(self.kill_signal, 2.0)])
             self.process = None
 
     def remove(self) -> None:

@@ -24,6 +24,7 @@ class Redis:
     """`start()` may be called again after a crash and keeps the port."""
 
     name = "redis"
+    kill_signal = signal.SIGKILL
 
     def __init__(self, data_dir: Path, *, durable: bool = True) -> None:
         self.data_dir = data_dir.resolve()

@@ -34,8 +34,7 @@ REVOKE ALL ON django_migrations FROM assay_app, assay_staff;
 GRANT SELECT ON django_migrations TO assay_app, assay_staff;
 
 -- The record is insert-only, and so are published suites and the record of looks.
-REVOKE UPDATE, DELETE ON agent_compliance_runs, step_evidence, suite_versions, system_scope_uses
-    FROM assay_app, assay_staff;
+REVOKE UPDATE, DELETE ON agent_compliance_runs, suite_versions, system_scope_uses FROM assay_app, assay_staff;
 REVOKE INSERT, UPDATE, DELETE ON agent_status, agent_run_totals FROM assay_app, assay_staff;
 REVOKE INSERT, UPDATE, DELETE ON suites, suite_versions FROM assay_app;
 REVOKE ALL ON system_scope_uses FROM assay_app;
@@ -56,6 +55,9 @@ CREATE TABLE step_evidence (
 ) PARTITION BY RANGE (recorded_at);
 COMMENT ON COLUMN step_evidence.organization_id IS
     'The organization that caused the run. No foreign key on purpose: see agent_compliance_runs.triggered_org_id.';
+
+REVOKE ALL ON step_evidence FROM assay_app, assay_staff;
+GRANT SELECT, INSERT ON step_evidence TO assay_app, assay_staff;
 
 -- Partitions are tables of the owner, so the jobs that make and drop them go through these two functions.
 CREATE FUNCTION ensure_evidence_partitions(months_ahead integer) RETURNS integer
@@ -397,10 +399,9 @@ class Migration(migrations.Migration):
     dependencies = [("compliance", "0001_tables")]
 
     operations = [
-        migrations.SeparateDatabaseAndState(database_operations=[sql(EVIDENCE)], state_operations=[STEP_EVIDENCE]),
+        # First the rights, so that none of them falls on a partition made afterwards.
         sql(GRANTS),
-        sql("REVOKE ALL ON step_evidence FROM assay_app, assay_staff;"
-            "GRANT SELECT, INSERT ON step_evidence TO assay_app, assay_staff;"),
+        migrations.SeparateDatabaseAndState(database_operations=[sql(EVIDENCE)], state_operations=[STEP_EVIDENCE]),
         sql(POLICIES),
         sql(INSERT_ONLY),
         sql(PROJECTIONS),

@@ -25,7 +25,7 @@ def request_due_heartbeats(*, at_most: int = 1000) -> int:
     now = timezone.now()
     with platform_scope():
         suite = Suite.objects.with_current_version().filter(slug=HEARTBEAT_SUITE).first()
-        if suite is None:
+        if suite is None or suite.current_version is None:
             return 0
         active = ComplianceRequest.objects.active().filter(agent_id=OuterRef("pk"), organization__isnull=True)
         due = Agent.objects.due(now).exclude(Exists(active)).values_list("agent_url", flat=True)[:at_most]
@@ -36,7 +36,7 @@ def request_due_heartbeats(*, at_most: int = 1000) -> int:
                 actor_kind=ACTOR.kind,
                 actor_id=ACTOR.id,
                 actor_name=ACTOR.name,
-                suite_version_id=suite.current_version_id,
+                suite_version=suite.current_version,
             )
             for agent_url in due
         )

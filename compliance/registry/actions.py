@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from urllib.parse import urlsplit
+from uuid import UUID
 
 from django.db import IntegrityError, transaction
 from django.db.models import F
@@ -54,7 +55,7 @@ def register_agent(*, organization: Organization, url: str, name: str = "", by: 
             raise AlreadyRegistered(existing) from None
 
 
-def rename_context(*, organization: Organization, context_id: object, name: str, by: User) -> AgentContext:
+def rename_context(*, organization: Organization, context_id: UUID | str, name: str, by: User) -> AgentContext:
     """Change the organization's name for an agent. Unknown ids raise AgentContext.DoesNotExist."""
     with organization_scope(organization.id):
         managing_membership(organization.id, by)
@@ -66,7 +67,7 @@ def rename_context(*, organization: Organization, context_id: object, name: str,
         return context
 
 
-def remove_context(*, organization: Organization, context_id: object, by: User) -> None:
+def remove_context(*, organization: Organization, context_id: UUID | str, by: User) -> None:
     """End the organization's relation to an agent. The runs stay in the record."""
     with organization_scope(organization.id):
         managing_membership(organization.id, by)
@@ -76,7 +77,7 @@ def remove_context(*, organization: Organization, context_id: object, by: User) 
 def change_heartbeats(
     *,
     organization: Organization,
-    context_id: object,
+    context_id: UUID | str,
     interval_hours: int,
     lifecycle_stage: str,
     paused: bool,

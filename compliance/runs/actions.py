@@ -57,7 +57,7 @@ def scope_of(organization_id: str | None) -> Iterator[None]:
 def request_owner_test(
     *,
     organization: Organization,
-    context_id: object,
+    context_id: UUID | str,
     by: User | Actor,
     suite_slug: str = "baseline",
     scenarios: Collection[str] = (),
@@ -281,8 +281,8 @@ def repeat_nudges() -> int:
     """Nudge again for every request that nobody picked up or whose executor was lost; returns how many."""
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT id, organization_id FROM stale_requests(%s, %s)",
-            [timedelta(seconds=settings.REQUEST_NUDGE_AFTER_SECONDS), 500],
+            "SELECT id, organization_id FROM stale_requests(make_interval(secs => %s), %s)",
+            [settings.REQUEST_NUDGE_AFTER_SECONDS, 500],
         )
         stale = cursor.fetchall()
     by_organization: dict[str | None, list[UUID]] = {}

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
+from typing import Any
 
-from django.db import models
+from django.db import connection, models
 from django.db.models import F
 from django.utils import timezone
 
 from compliance.registry.models import Agent, Relation
 from compliance.runs.records import OverallStatus
+from compliance.tenancy.scope import Actor, system_scope
 
 
 class AgentStatus(models.Model):
@@ -30,6 +33,16 @@ class AgentStatus(models.Model):
 
     def __str__(self) -> str:
         return f"{self.agent_id}: {self.status}"
+
+
+def rebuild_statuses(*, mend: bool, by: Actor) -> list[tuple[str, dict[str, Any] | None, dict[str, Any] | None]]:
+    """Compare every agent's stored status with what its runs say (R9); `mend` stores the latter.
+
+    Returns (agent_url, stored, derived) of those that differ.
+    """
+    with system_scope(by=by, reason="rebuild the agents' statuses"), connection.cursor() as cursor:
+        cursor.execute("SELECT agent_url, stored, derived FROM rebuild_agent_status(%s)", [mend])
+        return [(url, json.loads(stored or "null"), json.loads(derived or "null")) for url, stored, derived in cursor]
 
 
 class LastTestQuerySet(models.QuerySet["AgentContextWithLatestTest"]):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
+from dataclasses import asdict
 from typing import Any
 
 from django.db import transaction
 
+from compliance.engines.suites import SUITES, SuiteSpec
 from compliance.suites.models import Suite, SuiteVersion
 from compliance.tenancy.errors import Refused
 from compliance.tenancy.scope import Actor, system_scope
@@ -33,6 +35,26 @@ def publish_suite(
         return published
 
 
-def publish_all(suites: Iterable[dict[str, Any]], *, by: Actor) -> list[SuiteVersion]:
-    """publish_suite for each of `suites` (its keyword arguments as dictionaries)."""
-    return [publish_suite(**suite, by=by) for suite in suites]
+def publish_engine_suites(*, by: Actor) -> list[SuiteVersion]:
+    """Publish every suite that the engines carry; safe to repeat."""
+    return [
+        publish_suite(
+            slug=suite.slug,
+            title=suite.title,
+            description=suite.description,
+            version=suite.version,
+            engine=suite.engine,
+            definition=_definition(suite),
+            by=by,
+        )
+        for suite in SUITES
+    ]
+
+
+def _definition(suite: SuiteSpec) -> dict[str, Any]:
+    # What a past run was judged by stays readable for ever, also when the engine's code has moved on.
+    return {
+        "protocols": list(suite.protocols),
+        "tracks": json.loads(json.dumps([asdict(track) for track in suite.tracks])),
+        "options": {option.key: option.default for option in suite.options},
+    }

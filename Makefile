@@ -1,0 +1,48 @@
+# Assay. `make` alone lists what there is.
+VENV := .venv
+PY := $(VENV)/bin/python
+PORT ?= 8000
+DATA_DIR ?= .data
+ARGS ?=
+
+# Values for commands that need settings but neither database nor Redis.
+NO_SERVERS = SECRET_KEY=lint DEBUG=false DATABASE_URL=postgresql://nobody:none@127.0.0.1:9/none \
+	DATABASE_OWNER_URL=postgresql://nobody:none@127.0.0.1:9/none REDIS_URL=redis://127.0.0.1:9/0
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lint bench venv
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' Makefile
+	@echo "  PORT=8001 and DATA_DIR=/somewhere move 'make run'; ARGS='-k name' goes to pytest."
+
+run: $(VENV)/.installed-run ## Start Assay with demo data on http://localhost:$(PORT)
+	@PORT=$(PORT) DATA_DIR="$(DATA_DIR)" exec $(PY) -m compliance.embedded run
+
+test: $(VENV)/.installed-dev ## Run all tests, with a real browser
+	@CHROMIUM="$$(VENV="$(VENV)" scripts/browser)" || exit 1; export CHROMIUM; $(PY) -m pytest -n 2 $(ARGS)
+
+lint: $(VENV)/.installed-dev ## Check style, types, import rules, migrations and templates
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(NO_SERVERS) $(PY) -m mypy compliance dashboard
+	$(VENV)/bin/lint-imports
+	$(NO_SERVERS) $(PY) manage.py check
+	$(NO_SERVERS) $(PY) -W ignore::RuntimeWarning manage.py makemigrations --check --dry-run
+	$(VENV)/bin/djlint --lint --quiet templates
+
+bench: $(VENV)/.installed-dev ## Measure what must stay fast
+	$(PY) -m benchmarks $(ARGS)
+
+venv: $(VENV)/.installed-dev ## Make .venv with everything for tests and lint
+
+$(VENV)/bin/python:
+	@scripts/make-venv $(VENV)
+
+$(VENV)/.installed-run: requirements.txt | $(VENV)/bin/python
+	@scripts/install $(VENV) requirements.txt
+	@touch $@
+
+$(VENV)/.installed-dev: requirements-dev.txt requirements.txt | $(VENV)/bin/python
+	@scripts/install $(VENV) requirements-dev.txt
+	@touch $(VENV)/.installed-run $@

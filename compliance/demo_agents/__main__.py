@@ -1,0 +1,98 @@
+"""Serve the demo agents on 127.0.0.1 until told to stop: `python -m compliance.demo_agents --port-base 9100`."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack
+
+import uvicorn
+from starlette.applications import Starlette
+
+from . import AGENTS, DemoAgent
+from .a2a_agents import translator
+from .mcp_agents import library, payroll, shipping, weather
+
+HOST = "127.0.0.1"
+APPS: dict[str, Callable[[str], Starlette]] = {
+    "library": library,
+    "weather": weather,
+    "payroll": payroll,
+    "translator": translator,
+    "shipping": shipping,
+}
+
+
+class QuietServer(uvicorn.Server):
+    """Several of these share one process, so none of them may take the signals for itself."""
+
+    def capture_signals(self) -> ExitStack:  # type: ignore[override]
+        return ExitStack()
+
+
+def _ports(args: argparse.Namespace) -> dict[DemoAgent, int]:
+    if args.only:
+        agent = next(agent for agent in AGENTS if agent.name == args.only)
+        return {agent: args.port}
+    return {agent: args.port_base + index if args.port_base else 0 for index, agent in enumerate(AGENTS)}
+
+
+def _bind(port: int) -> socket.socket:
+    sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    sock.bind((HOST, port))
+    return sock
+
+
+async def serve(ports: dict[DemoAgent, int], announce: Callable[[dict[str, str]], None]) -> None:
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    addresses: dict[str, str] = {}
+    with ExitStack() as sockets:
+        servers = []
+        for agent, port in ports.items():
+            sock = sockets.enter_context(_bind(port))
+            url = addresses[agent.name] = agent.url(sock.getsockname()[1])
+            if not agent.listens:
+                continue  # bound but not listening: connections are refused, and nobody else takes the port
+            config = uvicorn.Config(
+                APPS[agent.name](url), log_level="warning", lifespan="on", timeout_graceful_shutdown=2
+            )
+            servers.append((QuietServer(config), sock))
+        running = [asyncio.create_task(server.serve(sockets=[sock])) for server, sock in servers]
+        while not all(server.started for server, _ in servers):
+            if any(task.done() for task in running):
+                break
+            await asyncio.sleep(0.01)
+        else:
+            announce(addresses)
+            waiting = asyncio.create_task(stopping.wait())
+            await asyncio.wait([waiting, *running], return_when=asyncio.FIRST_COMPLETED)
+            waiting.cancel()
+        for server, _ in servers:
+            server.should_exit = True
+        await asyncio.gather(*running)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m compliance.demo_agents", description=__doc__)
+    parser.add_argument("--port-base", type=int, default=0, help="first port; without it the system chooses")
+    parser.add_argument("--only", choices=[agent.name for agent in AGENTS], help="serve one agent")
+    parser.add_argument("--port", type=int, default=0, help="the port of that one agent")
+
+    def announce(addresses: dict[str, str]) -> None:
+        sys.stdout.write(json.dumps(addresses) + "\n")
+        sys.stdout.flush()
+
+    asyncio.run(serve(_ports(parser.parse_args()), announce))
+
+
+if __name__ == "__main__":
+    main()

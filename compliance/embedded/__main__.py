@@ -1,0 +1,60 @@
+"""python -m compliance.embedded run | services DIRECTORY"""
+
+import argparse
+import json
+import os
+import select
+import signal
+import sys
+from pathlib import Path
+
+from compliance.embedded.errors import EmbeddedError
+from compliance.embedded.lock import DataLock
+from compliance.embedded.plan import plan_from_environment
+from compliance.embedded.servers import services
+from compliance.embedded.supervisor import STOP_SIGNALS, Supervisor, say
+
+
+def run() -> None:
+    plan = plan_from_environment()
+    with DataLock(plan.data_dir, address=plan.site_url):
+        plan.check()
+        Supervisor(plan.data_dir).run(plan.items(), on_ready=plan.ready_message())
+
+
+def serve(data_dir: Path, *, durable: bool) -> None:
+    """Both servers until the input ends or a signal asks for the end; their addresses as one line of JSON."""
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    for number in STOP_SIGNALS:
+        signal.signal(number, lambda number, frame: None)
+    signal.set_wakeup_fd(writing)
+    with services(data_dir, durable=durable) as running:
+        say(json.dumps(running.environment()))
+        while True:
+            readable, _, _ = select.select([reading, sys.stdin], [], [])
+            if reading in readable or not os.read(sys.stdin.fileno(), 4096):
+                return
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m compliance.embedded")
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("run", help="all of Assay on this machine (PORT, DATA_DIR)")
+    only = commands.add_parser("services", help="PostgreSQL and Redis only, until the input ends")
+    only.add_argument("data_dir", type=Path)
+    only.add_argument("--durable", action="store_true", help="keep the data, and write them safely")
+    arguments = parser.parse_args()
+    try:
+        if arguments.command == "run":
+            run()
+        else:
+            serve(arguments.data_dir, durable=arguments.durable)
+    except EmbeddedError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,456 @@
+"""The baseline's questions to an MCP server, asked through the official SDK over one session."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import httpx2
+import mcp_types as types
+from mcp import ClientSession, MCPError
+from mcp.client.streamable_http import streamable_http_client
+from mcp_types.version import KNOWN_PROTOCOL_VERSIONS, LATEST_HANDSHAKE_VERSION, MODERN_PROTOCOL_VERSIONS
+from pydantic import TypeAdapter, ValidationError
+
+from .judge import judge_challenge, judge_connection, judge_credential
+from .rpc import error_of, message_of, method_of, parse, pointer
+from .run import Judgement, Run
+from .schemas import Budget, TooLarge, Unjudgeable, mismatch, problem_in
+from .suites import StepSpec
+from .wire import Exchange, McpTransport
+
+CLIENT_INFO = types.Implementation(name="assay", title="Assay compliance check", version="1.0")
+_RAW: TypeAdapter[dict[str, Any]] = TypeAdapter(dict[str, Any])
+_SPEC = "https://modelcontextprotocol.io/specification/2025-11-25/server/tools"
+_NO_METHOD = "assay/no-such-method"
+_NO_TOOL = "assay-no-such-tool"
+_UNSUPPORTED_VERSION = -32022
+_METHOD_NOT_FOUND = -32601
+_JSON_ACCEPT = [(b"Content-Type", b"application/json"), (b"Accept", b"application/json, text/event-stream")]
+
+
+async def converse(run: Run) -> None:
+    """The whole conversation. What breaks in here is raised to the engine; an agent's faults are steps."""
+    failure: Exception | None = None
+    step_seconds = run.target.limits.step_seconds
+    async with (
+        httpx2.AsyncClient(transport=McpTransport(run.wire), trust_env=False, timeout=None) as client,
+        streamable_http_client(run.target.url, http_client=client) as (read, write),
+        ClientSession(read, write, read_timeout_seconds=step_seconds + 0.5, client_info=CLIENT_INFO) as session,
+    ):
+        try:
+            await _Conversation(run, session).hold()
+        except Exception as error:  # noqa: BLE001 -- leaves the SDK's task groups unwrapped, and is raised below
+            failure = error
+    if failure is not None:
+        raise failure
+
+
+class _Conversation:
+    def __init__(self, run: Run, session: ClientSession) -> None:
+        self.run = run
+        self.session = session
+        self.capabilities: dict[str, Any] = {}
+        self.tools: list[dict[str, Any]] = []
+        self.valid_outputs: set[str] = set()
+
+    async def hold(self) -> None:
+        run = self.run
+        if not await self._open():
+            return
+        await self._ping()
+        await self._listing("tools", types.ListToolsRequest)
+        await self._listing("resources", types.ListResourcesRequest)
+        await self._listing("prompts", types.ListPromptsRequest)
+        if run.wants("mcp/schemas") or run.wants("mcp/calls"):
+            await self._schemas()
+        if run.wants("mcp/calls"):
+            await self._calls()
+        if run.wants("mcp/errors"):
+            await self._errors()
+        if run.wants("mcp/auth"):
+            await self._auth()
+
+    async def _ask(self, request: types.Request[Any, Any]) -> tuple[dict[str, Any] | None, str]:
+        """The result of a request, or None and why there is none, in words. A bad shape still gives the result."""
+        problem = ""
+        try:
+            return await self.session.send_request(request, _RAW), ""
+        except MCPError as error:
+            problem = error.message
+        except ValidationError as error:
+            problem = _shape_words(error)
+        message, wrong = message_of(self._exchange(request.method))
+        if message is None:
+            return None, wrong
+        code, text = error_of(message)
+        if code is not None:
+            return None, f"error {code}: {text}"
+        result = message.get("result")
+        if not isinstance(result, dict):
+            return None, "a result that is not an object"
+        return result, problem or "an answer that does not belong to the request"
+
+    def _exchange(self, method: str) -> Exchange:
+        return next(e for e in reversed(self.run.wire.exchanges) if method_of(e) == method)
+
+    # Opening
+
+    async def _open(self) -> bool:
+        run = self.run
+        problem, modern = "", False
+        with run.step("connectivity/reach", "reachable") as step:
+            try:
+                await self.session.initialize()
+            except MCPError as error:
+                problem = error.message
+            except ValidationError as error:
+                problem = _shape_words(error)
+            except RuntimeError as error:
+                problem = str(error)
+            step.exchange = exchange = self._exchange("initialize")
+            reached = judge_connection(run, exchange, step)
+        if not reached or not judge_credential(run, "mcp/auth", exchange):
+            if exchange.status == 401:
+                await self._metadata(exchange)
+            return False
+        message, wrong = message_of(exchange)
+        with run.step("connectivity/reach", "speaks") as step:
+            step.exchange = exchange
+            if message is None:
+                step.failed(f"Initialize was answered with {wrong}")
+                run.stop_reason = "Left out: the agent does not speak MCP"
+                return False
+            step.passed("Initialize was answered with a JSON-RPC message")
+        code, text = error_of(message)
+        if code in (_UNSUPPORTED_VERSION, _METHOD_NOT_FOUND):
+            modern = await self._discover()
+        with run.step("mcp/lifecycle", "initialize") as step:
+            step.exchange = exchange
+            if modern:
+                step.not_applicable("The server speaks a version without initialize; server/discover was answered")
+            elif code is not None:
+                step.failed(f"Error {code}: {text}")
+            elif problem and not problem.startswith("Unsupported protocol version"):
+                step.failed(problem)
+            else:
+                step.passed(self._introduce(message["result"]))
+        return self._agree_version(message, exchange, modern)
+
+    async def _discover(self) -> bool:
+        try:
+            found = await self.session.discover()
+        except (MCPError, ValidationError, RuntimeError):
+            return False
+        self.capabilities = found.capabilities.model_dump(by_alias=True, exclude_none=True)
+        return True
+
+    def _introduce(self, result: Any) -> str:
+        if not isinstance(result, dict):
+            return "Answered"
+        info = result.get("serverInfo")
+        if isinstance(result.get("capabilities"), dict):
+            self.capabilities = result["capabilities"]
+        if not isinstance(info, dict):
+            return "Answered without server information"
+        name, version = str(info.get("name", ""))[:100], str(info.get("version", ""))[:50]
+        self.run.observe("server_name", name)
+        self.run.observe("server_version", version)
+        return f"{name} {version}, with {', '.join(sorted(map(str, self.capabilities))) or 'no capabilities'}"
+
+    def _agree_version(self, message: dict[str, Any], exchange: Exchange, modern: bool) -> bool:
+        run = self.run
+        with run.step("mcp/lifecycle", "version") as step:
+            step.exchange = exchange
+            result = message.get("result")
+            if modern:
+                answered: Any = MODERN_PROTOCOL_VERSIONS[-1]
+            else:
+                answered = result.get("protocolVersion") if isinstance(result, dict) else None
+            run.protocol_version = answered if isinstance(answered, str) else ""
+            if answered in KNOWN_PROTOCOL_VERSIONS:
+                step.passed(f"Agreed on {answered}")
+            elif answered is None:
+                step.skipped("No version was answered")
+            else:
+                step.failed(f"Asked for {LATEST_HANDSHAKE_VERSION}, answered {str(answered)[:60]}")
+        if self.session.protocol_version is None:
+            run.stop_reason = "Left out: no session could be opened"
+            return False
+        if run.protocol_version in KNOWN_PROTOCOL_VERSIONS[:2]:
+            run.notice("old_version", f"The server speaks protocol version {run.protocol_version}, which is superseded")
+        return True
+
+    async def _ping(self) -> None:
+        if not self.run.wants("mcp/lifecycle"):
+            return
+        with self.run.step("mcp/lifecycle", "ping") as step:
+            if self.run.protocol_version in MODERN_PROTOCOL_VERSIONS:
+                step.not_applicable("This protocol version has no ping")
+                return
+            result, problem = await self._ask(types.PingRequest())
+            if result is None or problem:
+                step.failed(problem)
+            else:
+                step.passed("Answered")
+
+    # Listings and schemas
+
+    async def _listing(self, kind: str, request: Callable[..., types.Request[Any, Any]]) -> None:
+        run, items, pages, cursor = self.run, [], 0, None
+        if kind != "tools" and not run.wants("mcp/listings"):
+            return
+        with run.step("mcp/listings", kind) as step:
+            if kind not in self.capabilities:
+                step.not_applicable(f"The server does not declare {kind}")
+                return
+            seen: set[str] = set()
+            while True:
+                params = types.PaginatedRequestParams(cursor=cursor) if cursor else None
+                result, problem = await self._ask(request(params=params))
+                found = result.get(kind) if result else None
+                items += [item for item in found if isinstance(item, dict)] if isinstance(found, list) else []
+                pages += 1
+                cursor = result.get("nextCursor") if result else None
+                if problem or not isinstance(cursor, str) or not cursor:
+                    break
+                if cursor in seen:
+                    problem = "the same cursor twice: the pages never end"
+                    break
+                seen.add(cursor)
+                if pages >= run.target.limits.pages:
+                    break
+            run.observe(kind, len(items))
+            if kind == "tools":
+                self.tools = items
+            if problem:
+                step.failed(f"Page {pages}: {problem}" if pages > 1 else problem[0].upper() + problem[1:])
+            elif cursor:
+                step.silent(f"Stopped after {pages} pages with {len(items)} {kind}")
+            else:
+                step.passed(f"{len(items)} {kind}" + (f" on {pages} pages" if pages > 1 else ""))
+
+    async def _schemas(self) -> None:
+        run, limits = self.run, self.run.target.limits
+        with run.step("mcp/schemas", "names") as step:
+            names = [tool.get("name") for tool in self.tools]
+            twice = sorted({str(name)[:100] for name in names if names.count(name) > 1}) if len(names) < 2000 else []
+            if "tools" not in self.capabilities:
+                step.not_applicable("The server does not declare tools")
+            elif twice or len(set(map(str, names))) < len(names):
+                step.failed(f"More than once: {', '.join(twice[:10])}" if twice else "Some names occur more than once")
+            else:
+                step.passed(f"{len(names)} different names")
+        budget = Budget(limits.schema_nodes)
+        run.expected_steps += min(len(self.tools), limits.items)
+        keys: set[str] = set()
+        for tool in self.tools[: limits.items]:
+            name = str(tool.get("name", ""))[:128]
+            key = f"tool/{name}"
+            while key in keys:
+                key += "+"
+            keys.add(key)
+            spec = StepSpec(
+                key,
+                f"The schemas of tool {name} are valid",
+                "Both schemas are valid JSON Schema (2020-12 unless it names another), the input an object",
+                f"{_SPEC}#tool",
+            )
+            with run.step("mcp/schemas", spec) as step:
+                await self._judge_tool(step, tool, name, budget)
+        if len(self.tools) > limits.items:
+            spec = StepSpec(
+                "more", "The other tools' schemas are valid", "The same as for the tools above", f"{_SPEC}#tool"
+            )
+            with run.step("mcp/schemas", spec) as step:
+                step.skipped(
+                    f"{len(self.tools) - limits.items:,} more tools: only the first {limits.items} are checked"
+                )
+
+    async def _judge_tool(self, step: Judgement, tool: dict[str, Any], name: str, budget: Budget) -> None:
+        problems = []
+        for part in ("inputSchema", "outputSchema"):
+            schema = tool.get(part)
+            if schema is None and part == "outputSchema":
+                continue
+            if not isinstance(schema, dict):
+                problems.append(f"/{part} is missing" if schema is None else f"/{part} is not an object")
+                continue
+            try:
+                problem = await problem_in(schema, budget)
+            except TooLarge:
+                step.skipped(f"/{part} is too large to check, or there are too many schemas")
+                self.run.notice("schema_size", f"The schemas of tool {name} were too large to check")
+                return
+            if problem:
+                problems.append(f"/{part}{problem}" if problem.startswith("/") else f"/{part}: {problem}")
+            elif part == "inputSchema" and schema.get("type") != "object":
+                problems.append('/inputSchema/type is not "object"')
+            elif part == "outputSchema":
+                self.valid_outputs.add(name)
+        if problems:
+            step.failed("; ".join(problems))
+        else:
+            step.passed("Valid")
+
+    # Calls
+
+    def _callable(self) -> list[dict[str, Any]]:
+        """Tools that may be called: they only read, by their own word, and need to be told nothing."""
+        side_effects = bool(self.run.option("allow_side_effects"))
+        if not side_effects and not self.run.option("call_read_only_tools"):
+            return []
+        chosen = []
+        for tool in self.tools:
+            schema, hints = tool.get("inputSchema"), tool.get("annotations")
+            reads = isinstance(hints, dict) and hints.get("readOnlyHint") is True
+            if isinstance(schema, dict) and not schema.get("required") and (reads or side_effects):
+                chosen.append(tool)
+        return chosen[: self.run.target.limits.tool_calls]
+
+    async def _calls(self) -> None:
+        for tool in self._callable():
+            name = str(tool.get("name", ""))
+            spec = StepSpec(
+                f"call/{name[:128]}",
+                f"Tool {name[:128]} answers as it declares",
+                "A result that is not an error, and structured content that matches the output schema",
+                f"{_SPEC}#structured-content",
+            )
+            if self.run.done("mcp/calls", spec.key):
+                continue
+            self.run.expected_steps += 1
+            with self.run.step("mcp/calls", spec) as step:
+                result, problem = await self._ask(_call(name))
+                if result is None or problem:
+                    step.failed(problem)
+                elif result.get("isError"):
+                    step.failed(f"The tool answered with an error: {_text_of(result)}")
+                else:
+                    self._judge_output(step, tool, result)
+
+    def _judge_output(self, step: Judgement, tool: dict[str, Any], result: dict[str, Any]) -> None:
+        schema, content = tool.get("outputSchema"), result.get("structuredContent")
+        if schema is None:
+            step.passed("Answered; the tool declares no output schema")
+        elif tool.get("name") not in self.valid_outputs:
+            step.silent("Answered; the output schema cannot be used")
+        elif content is None:
+            step.failed("The tool declares an output schema and answered without structured content")
+        else:
+            try:
+                problem = mismatch(content, schema, self.run.target.limits.schema_nodes)
+            except Unjudgeable as reason:
+                step.silent(f"Answered; not compared with the output schema: {reason}")
+                return
+            if problem:
+                step.failed(f"The structured content does not match the output schema at {problem}")
+            else:
+                step.passed("The structured content matches the output schema")
+
+    # Errors and credentials
+
+    async def _errors(self) -> None:
+        run = self.run
+        with run.step("mcp/errors", "unknown_method") as step:
+            result, problem = await self._ask(types.Request[Any, Any](method=_NO_METHOD, params=None))
+            code, _ = error_of(message_of(self._exchange(_NO_METHOD))[0])
+            if code == _METHOD_NOT_FOUND:
+                step.passed("Error -32601")
+            else:
+                step.failed("A result, as if the method existed" if result is not None else problem)
+        with run.step("mcp/errors", "unknown_tool") as step:
+            if "tools" not in self.capabilities:
+                step.not_applicable("The server does not declare tools")
+                return
+            result, problem = await self._ask(_call(_NO_TOOL))
+            code, _ = error_of(message_of(self._exchange("tools/call"))[0])
+            if code is not None:
+                step.passed(f"Error {code}")
+            elif result is not None and result.get("isError") is True:
+                step.passed("A result marked isError")
+            else:
+                step.failed("A result, as if the tool existed" if result is not None else problem)
+
+    async def _auth(self) -> None:
+        run = self.run
+        if run.target.token is None:
+            for key in ("unauthorized", "metadata", "accepted"):
+                with run.step("mcp/auth", key) as step:
+                    step.not_applicable("The agent answers without credentials")
+            return
+        body = self._exchange("initialize").request_body
+        probe = await run.wire.send("POST", run.target.url, _JSON_ACCEPT, body, with_token=False)
+        if judge_challenge(run, "mcp/auth", probe):
+            await self._metadata(probe)
+            return
+        if session_id := probe.header("mcp-session-id"):
+            headers = [*_JSON_ACCEPT, (b"Mcp-Session-Id", session_id.encode("latin-1"))]
+            await run.wire.send("DELETE", run.target.url, headers, with_token=False)
+        with run.step("mcp/auth", "metadata") as step:
+            step.not_applicable("The agent does not ask for credentials")
+
+    async def _metadata(self, challenge: Exchange) -> None:
+        """Read what RFC 9728 lets a client find out about where to get a token."""
+        run = self.run
+        if not run.wants("mcp/auth"):
+            return
+        with run.step("mcp/auth", "metadata") as step:
+            named = re.search(r'resource_metadata="([^"]+)"', challenge.header("www-authenticate"))
+            url = httpx2.URL(run.target.url)
+            path = url.path if url.path != "/" else ""
+            places = [named[1]] if named else [f"/.well-known/oauth-protected-resource{path}"]
+            if not named and path:
+                places.append("/.well-known/oauth-protected-resource")
+            for place in places:
+                try:
+                    address = str(url.join(place))
+                except httpx2.InvalidURL:
+                    step.failed("The address in WWW-Authenticate is malformed")
+                    return
+                answer = await run.wire.send("GET", address, [(b"Accept", b"application/json")], with_token=False)
+                if answer.status == 200 or named:
+                    break
+            if answer.fault is None and answer.status != 200 and not named:
+                step.not_applicable("The agent publishes no protected resource metadata")
+                return
+            step_verdict = _metadata_problem(answer)
+            if step_verdict:
+                step.failed(step_verdict)
+            else:
+                step.passed("Names the resource and its authorization servers")
+
+
+def _metadata_problem(answer: Exchange) -> str:
+    if answer.fault is not None:
+        return f"Could not be read: {answer.fault.message}"
+    if answer.status != 200:
+        return f"Answered with status {answer.status}"
+    document, wrong = parse(bytes(answer.body))
+    if wrong:
+        return f"The document is {wrong}"
+    if not isinstance(document, dict) or not isinstance(document.get("resource"), str):
+        return "The document does not name its resource"
+    servers = document.get("authorization_servers")
+    if not isinstance(servers, list) or not servers or not all(isinstance(server, str) for server in servers):
+        return "The document names no authorization servers"
+    return ""
+
+
+def _call(name: str) -> types.CallToolRequest:
+    return types.CallToolRequest(params=types.CallToolRequestParams(name=name, arguments={}))
+
+
+def _text_of(result: dict[str, Any]) -> str:
+    content = result.get("content")
+    texts = [str(c.get("text", "")) for c in content if isinstance(c, dict)] if isinstance(content, list) else []
+    return " ".join(texts)[:300]
+
+
+def _shape_words(error: ValidationError) -> str:
+    first = error.errors(include_url=False, include_input=False)[0]
+    return f"The result does not have the specified shape at {pointer(first['loc']) or '(root)'}: {first['msg']}"
+
+
+Converse = Callable[[Run], Awaitable[None]]

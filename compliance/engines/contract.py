@@ -1,0 +1,77 @@
+"""What an engine is given, what it says while it works, and what it is.
+
+Nothing here imports Django: the same code runs in a hosted worker and in a private runner.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Protocol
+
+from .report import Report
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one run may cost. An agent is not trusted to be small or quick."""
+
+    step_seconds: float = 10.0  # for one exchange, connecting and reading included
+    slow_ms: int = 2000  # above this the median exchange is worth a notice
+    response_bytes: int = 4 * 1024 * 1024  # of one response, after decompression
+    evidence_bytes: int = 64 * 1024  # of one stored payload
+    redirects: int = 3
+    pages: int = 20  # of one listing
+    items: int = 500  # of one listing that get a step of their own
+    schema_nodes: int = 20_000  # JSON values in one schema, and new ones checked in one run
+    tool_calls: int = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One agent, one suite, and the terms on which the one is run against the other."""
+
+    url: str
+    suite: str = "baseline"  # the suite's slug
+    protocol: str = ""  # "mcp" or "a2a"; "" asks the agent first
+    options: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    token: str | None = field(default=None, repr=False)  # bearer; in no message, log or evidence (V1)
+    deadline: float = 60.0  # seconds for the whole run
+    limits: Limits = Limits()
+    allow: tuple[str, ...] = ()  # host, host:port, address or network exempt from the egress rules (V7)
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where a run is: enough for a progress bar and the line under it."""
+
+    step: str  # the title of the step at hand
+    done: int
+    total: int  # expected; grows when an agent turns out to have many tools
+
+
+@dataclass(frozen=True, slots=True)
+class Detection:
+    protocol: str  # "mcp", "a2a" or ""
+    reason: str  # for people: what was asked and what came
+    protocol_version: str = ""
+
+
+OnStep = Callable[[Progress], None]
+
+
+class Engine(Protocol):
+    """Runs a suite against an agent.
+
+    `run` does not raise for anything that an agent does: that is a failed step. What breaks in the
+    harness itself is the report's `harness_error`, and a spent deadline makes it `truncated` (R7).
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def version(self) -> str: ...
+
+    async def run(self, target: Target, *, on_step: OnStep | None = None) -> Report: ...

@@ -1,0 +1,144 @@
+"""Evidence: an exchange as JSON, without secrets and within a size (V1)."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from typing import Any
+from urllib.parse import quote
+
+from .wire import Exchange, Headers
+
+HIDDEN = "[redacted]"
+_MAX_DEPTH = 40
+
+# Compared after dropping everything but letters, so that api_key, X-Api-Key and apiKey are one.
+_SECRET = re.compile(
+    r"authorization$|authentication$|^auth$|token$|secret|passw(or)?d|passphrase|apikey|accesskey|privatekey|signingkey"
+    r"|cookie|credentials?$|sessionid$|^jwt$|bearer$"
+)
+_NOT_SECRET = {"progresstoken", "nextpagetoken", "pagetoken", "maxtoken", "inputtoken", "outputtoken"}
+
+
+def is_secret_key(key: str) -> bool:
+    plain = re.sub(r"[^a-z]", "", key.lower())
+    return plain not in _NOT_SECRET and bool(_SECRET.search(plain))
+
+
+class Redactor:
+    """Hides secrets by the name they go under, and the secrets in use wherever they turn up."""
+
+    def __init__(self, secrets: Iterable[str | None], cap: int) -> None:
+        forms: set[str] = set()
+        for secret in secrets:
+            if secret:
+                # As it is, as JSON would escape it, and as a URL would.
+                forms |= {secret, json.dumps(secret)[1:-1], quote(secret, safe="")}
+        self._pattern = (
+            re.compile("|".join(re.escape(f) for f in sorted(forms, key=len, reverse=True))) if forms else None
+        )
+        self._cap = cap
+
+    def text(self, text: str) -> str:
+        """Without the secrets in use, and without what a database cannot store as text."""
+        if not text.isascii():
+            text = text.encode("utf-8", "replace").decode()
+        text = text.replace("\x00", "\ufffd")
+        return self._pattern.sub(HIDDEN, text) if self._pattern else text
+
+    def value(self, value: Any, depth: int = 0) -> Any:
+        if isinstance(value, str):
+            return self.text(value)
+        if isinstance(value, dict | list) and depth >= _MAX_DEPTH:
+            return "[deeper levels left out]"
+        if isinstance(value, dict):
+            return {
+                self.text(str(k)): HIDDEN if is_secret_key(str(k)) and _holds_secret(v) else self.value(v, depth + 1)
+                for k, v in value.items()
+            }
+        if isinstance(value, list):
+            return [self.value(item, depth + 1) for item in value]
+        return value
+
+    def payload(self, raw: bytes) -> Any:
+        """A body as JSON where it is JSON and fits, as text with a note of the cut where it is not."""
+        if not raw:
+            return None
+        if len(raw) <= self._cap:
+            try:
+                value = self.value(json.loads(raw, parse_constant=str))
+            except (ValueError, RecursionError):
+                pass
+            else:
+                if len(raw) <= self._cap // 2 or len(json.dumps(value)) <= self._cap:
+                    return value
+        # A cut may fall in the middle of a secret: redact first, on somewhat more than is kept.
+        text = raw[: self._cap * 2].decode("utf-8", "replace")
+        text = self.text(_hide_pairs(text))
+        while len(text.encode()) > self._cap:
+            text = text[: len(text) * self._cap // len(text.encode())]
+        if len(raw) > self._cap:
+            text += f"\n[cut: {len(raw):,} bytes in all]"
+        return text
+
+    def headers(self, headers: Headers) -> dict[str, str]:
+        shown: dict[str, str] = {}
+        for raw_key, raw_value in headers[:100]:
+            key = raw_key.decode("latin-1").lower()
+            hidden = key in ("authorization", "proxy-authorization") or is_secret_key(key)
+            shown[key] = HIDDEN if hidden else self.text(raw_value.decode("latin-1"))[:2000]
+        return shown
+
+    def request(self, exchange: Exchange) -> dict[str, Any]:
+        return {
+            "method": exchange.method,
+            "url": self.url(exchange.url),
+            "headers": self.headers(exchange.request_headers),
+            "body": self.payload(exchange.request_body),
+        }
+
+    def response(self, exchange: Exchange) -> dict[str, Any] | None:
+        if not exchange.status and exchange.fault is None:
+            return None
+        shown: dict[str, Any] = {"status": exchange.status or None}
+        if exchange.hops:
+            shown["redirected_to"] = [self.url(hop) for hop in exchange.hops]
+        if exchange.status:
+            shown["headers"] = self.headers(exchange.headers)
+            shown["body"] = self.payload(_event_data(exchange))
+        if exchange.fault is not None:
+            shown["fault"] = self.text(exchange.fault.message)
+        return shown
+
+    def url(self, url: str) -> str:
+        """Without user information, and with secret query parameters hidden."""
+        url = re.sub(r"//[^/@?#]*@", "//", url)
+        url = re.sub(
+            r"([?&])([^=&#]+)=([^&#]*)",
+            lambda m: f"{m[1]}{m[2]}={HIDDEN}" if is_secret_key(m[2]) or m[2] in ("key", "sig") else m[0],
+            url,
+        )
+        return self.text(url)
+
+
+def _holds_secret(value: Any) -> bool:
+    # A schema that describes a property called "password" is no secret.
+    return not isinstance(value, dict | bool | None)
+
+
+def _hide_pairs(text: str) -> str:
+    return re.sub(
+        r'"([^"\\]{1,64})"(\s*:\s*)"((?:[^"\\]|\\.)*)("|$)',
+        lambda m: f'"{m[1]}"{m[2]}"{HIDDEN}{m[4]}' if is_secret_key(m[1]) else m[0],
+        text,
+    )
+
+
+def _event_data(exchange: Exchange) -> bytes:
+    """The message in an event stream that holds just one; else the stream as it came."""
+    raw = bytes(exchange.body)
+    if exchange.media_type != "text/event-stream" or raw.count(b"data:") != 1:
+        return raw
+    data = next((line for line in raw.splitlines() if line.startswith(b"data:")), b"")
+    return data[5:].strip()

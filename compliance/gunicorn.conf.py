@@ -1,0 +1,17 @@
+"""Web server: loopback only unless BIND says otherwise; a proxy in front of it terminates TLS."""
+
+import os
+
+bind = os.environ.get("BIND") or f"127.0.0.1:{os.environ.get('PORT') or 8000}"
+workers = int(os.environ.get("WEB_CONCURRENCY") or 2)
+worker_class = "gthread"  # keeps idle browser connections open without holding up a worker
+threads = int(os.environ.get("WEB_THREADS") or 4)
+timeout = 30
+graceful_timeout = 2
+keepalive = 30
+max_requests = 20_000  # a worker that leaks memory does not do so for ever
+max_requests_jitter = 2_000
+accesslog = None
+errorlog = "-"
+control_socket_disable = True  # nobody uses it, and two projects of one user would share its path
+worker_tmp_dir = "/dev/shm" if os.path.isdir("/dev/shm") else None  # noqa: S108 - a disk may stall its file

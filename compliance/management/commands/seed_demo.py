@@ -1,0 +1,115 @@
+"""`seed_demo`: two organizations with real local agents. Their results come from really running them."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from argparse import ArgumentParser
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+
+from compliance.demo_agents import AGENTS
+from compliance.models import AgentContext, Membership, Organization, Relation, Role, User
+from compliance.registry.actions import AlreadyRegistered, register_agent
+from compliance.runs import nudge
+from compliance.runs.actions import request_owner_test
+from compliance.suites.actions import publish_engine_suites
+from compliance.tenancy.actions import create_organization
+from compliance.tenancy.scope import Actor, organization_scope, system_scope, user_scope
+
+_SEEDING = Actor.system("demo seeding")
+_STAFF = ("staff@assay.example", "Sam Staff")
+# Who is in which organization, and which agents it has; verified owners are marked as staff would do it.
+_ORGANIZATIONS: tuple[dict[str, Any], ...] = (
+    {
+        "name": "Riverside City",
+        "people": (
+            ("alice@riverside.example", "Alice Rivers", Role.OWNER),
+            ("bob@riverside.example", "Bob Brook", Role.MEMBER),
+        ),
+        "agents": {"library": True, "weather": True, "payroll": False},
+    },
+    {
+        "name": "Harbor Logistics",
+        "people": (
+            ("charlie@harbor.example", "Charlie Dock", Role.OWNER),
+            ("dana@harbor.example", "Dana Pier", Role.ADMIN),
+        ),
+        "agents": {"library": False, "translator": True, "shipping": True, "archive": False},
+    },
+)
+
+
+class Command(BaseCommand):
+    help = "Seed the demo and print its logins. Safe to repeat."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--agents-json", type=Path, required=True, help="file that maps demo agents to their URLs")
+        parser.add_argument(
+            "--logins-file", type=Path, help="where the passwords are kept (default: beside the former)"
+        )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        if not settings.DEMO:
+            raise CommandError("This is no demo: set ASSAY_DEMO=1 if you really want demo users in this database.")
+        agents: dict[str, str] = json.loads(options["agents_json"].read_text())
+        logins_file: Path = options["logins_file"] or options["agents_json"].with_name("demo-logins.json")
+        passwords: dict[str, str] = json.loads(logins_file.read_text()) if logins_file.exists() else {}
+        publish_engine_suites(by=_SEEDING)
+        staff = self._user(*_STAFF, passwords, is_staff=True, is_superuser=True)
+        logins = [(staff, "staff site", "")]
+        for plan in _ORGANIZATIONS:
+            people = [(self._user(email, name, passwords), role) for email, name, role in plan["people"]]
+            organization = self._organization(plan["name"], people)
+            self._agents(organization, people[0][0], plan["agents"], agents)
+            logins += [(user, organization.name, role) for user, role in people]
+        _write_private(logins_file, json.dumps(passwords, indent=2))
+        self.stdout.write("Demo logins:")
+        for user, where, role in logins:
+            place = f"{where}, {Role(role).label.lower()}" if role else where
+            self.stdout.write(f"  {user.email:<26} {passwords[user.email]:<18} {place}")
+
+    def _user(self, email: str, name: str, passwords: dict[str, str], **fields: Any) -> User:
+        user = User.objects.filter(email=email).first()
+        if user is None:
+            user = User(email=email, name=name, **fields)
+        if email not in passwords or not user.pk:
+            passwords[email] = passwords.get(email) or secrets.token_urlsafe(12)
+            user.set_password(passwords[email])
+            user.save()
+        return user
+
+    def _organization(self, name: str, people: list[tuple[User, Role]]) -> Organization:
+        owner = people[0][0]
+        with user_scope(owner.pk):
+            membership = Membership.objects.of_user(owner).filter(organization__name=name).first()
+            organization = membership.organization if membership else None
+        if organization is None:
+            organization = create_organization(name=name, by=owner)
+        with organization_scope(organization.id):
+            for user, role in people[1:]:
+                Membership.objects.get_or_create(organization=organization, user=user, defaults={"role": role})
+        return organization
+
+    def _agents(self, organization: Organization, owner: User, wanted: dict[str, bool], urls: dict[str, str]) -> None:
+        titles = {agent.name: agent.title for agent in AGENTS}
+        for name, verified in wanted.items():
+            try:
+                context = register_agent(organization=organization, url=urls[name], name=titles[name], by=owner)
+            except AlreadyRegistered as existing:
+                context = existing.context
+            else:
+                nudge.send(nudge.DETECT, context.agent_url)
+            if verified and not context.is_verified_owner:
+                with system_scope(by=_SEEDING, reason="mark the demo's verified owners"):
+                    AgentContext.objects.filter(pk=context.pk).update(relation=Relation.VERIFIED_OWNER)
+            request_owner_test(organization=organization, context_id=context.pk, by=owner)
+
+
+def _write_private(path: Path, text: str) -> None:
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        file.write(text)

@@ -1,0 +1,239 @@
+"""Fixtures: a real PostgreSQL with the three roles, people, organizations, agents and runs.
+
+Alice owns the organization, Bob is a member of it, Charlie owns another one that has the same agent.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from typing import Any
+
+import psycopg
+import pytest
+from django.conf import settings
+from django.core.management import call_command
+from django.db import connection, connections
+from django.utils import timezone
+
+from compliance.engines.report import Evidence, Report, Scenario, Step, Track, Verdict
+from compliance.models import (
+    Agent,
+    AgentContext,
+    ComplianceRun,
+    LifecycleStage,
+    Membership,
+    Organization,
+    Relation,
+    Role,
+    SuiteVersion,
+    TriggeredBy,
+    User,
+)
+from compliance.runs.record import record_run
+from compliance.runs.records import BY_ORGANIZATION
+from compliance.suites.actions import publish_engine_suites
+from compliance.tenancy.actions import create_organization
+from compliance.tenancy.scope import Actor, organization_scope, platform_scope, system_scope
+from tests.services_plugin import DATABASE
+
+SUPERUSER_URL = os.environ["DATABASE_SUPERUSER_URL"]
+AGENT_URL = "https://agent.example/mcp"
+PASSWORD = "correct-horse-battery"
+
+# What a test that commits leaves behind and must not leave to the next.
+_KEPT_TABLES = {"django_migrations", "django_content_type", "auth_permission", "suites", "suite_versions"}
+
+
+def pytest_configure() -> None:
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+    settings.STORAGES = {
+        **settings.STORAGES,
+        "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
+    }
+
+
+@pytest.fixture(scope="session")
+def superuser() -> Iterator[psycopg.Connection[Any]]:
+    """A superuser's connection to this process's test database: to arrange what the app role may not."""
+    with psycopg.connect(SUPERUSER_URL, dbname=DATABASE, autocommit=True) as connection:
+        yield connection
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_blocker: Any) -> Iterator[None]:
+    from compliance.embedded.postgres import create_database, drop_database
+
+    drop_database(SUPERUSER_URL, DATABASE)
+    create_database(SUPERUSER_URL, DATABASE)
+    with django_db_blocker.unblock():
+        call_command("migrate", verbosity=0)
+        connections["owner"].close()
+        publish_engine_suites(by=Actor.system("tests"))
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT rolname, rolsuper, rolbypassrls FROM pg_roles WHERE rolname = current_user")
+            assert cursor.fetchone() == ("assay_app", False, False), "tests must run as the app role"
+        connection.close()
+    yield
+    with django_db_blocker.unblock():
+        connections.close_all()
+    drop_database(SUPERUSER_URL, DATABASE)
+
+
+@pytest.fixture
+def committed_db(
+    django_db_setup: None, django_db_blocker: Any, superuser: psycopg.Connection[Any]
+) -> Iterator[None]:
+    """The database without a surrounding transaction, for what other processes must see; emptied afterwards."""
+    with django_db_blocker.unblock():
+        yield
+        connections.close_all()
+    tables = [
+        row[0]
+        for row in superuser.execute(
+            "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace"
+            " AND relkind IN ('r', 'p') AND NOT relispartition"
+        )
+        if row[0] not in _KEPT_TABLES
+    ]
+    # The record refuses TRUNCATE by trigger; only a superuser in this mode passes it.
+    superuser.execute("SET session_replication_role = replica")
+    superuser.execute("TRUNCATE " + ", ".join(tables))
+    superuser.execute("SET session_replication_role = origin")
+
+
+def make_user(email: str, name: str, **fields: Any) -> User:
+    return User.objects.create_user(email=email, password=PASSWORD, name=name, **fields)
+
+
+@pytest.fixture
+def alice(db: None) -> User:
+    return make_user("alice@example.org", "Alice Owner")
+
+
+@pytest.fixture
+def bob(db: None) -> User:
+    return make_user("bob@example.org", "Bob Member")
+
+
+@pytest.fixture
+def charlie(db: None) -> User:
+    return make_user("charlie@example.com", "Charlie Stranger")
+
+
+@pytest.fixture
+def staff_user(db: None) -> User:
+    return make_user("sam@assay.example", "Sam Staff", is_staff=True, is_superuser=True)
+
+
+def add_member(organization: Organization, user: User, role: str) -> Membership:
+    with organization_scope(organization.id):
+        return Membership.objects.create(organization=organization, user=user, role=role)
+
+
+@pytest.fixture
+def organization(alice: User, bob: User) -> Organization:
+    """Alice's organization, with Bob as a member."""
+    organization = create_organization(name="Alpha", by=alice)
+    add_member(organization, bob, Role.MEMBER)
+    return organization
+
+
+@pytest.fixture
+def other_organization(charlie: User) -> Organization:
+    """Charlie's organization."""
+    return create_organization(name="Omega", by=charlie)
+
+
+def make_context(
+    organization: Organization, agent_url: str = AGENT_URL, *, name: str = "Agent", verified: bool = False
+) -> AgentContext:
+    """Register an agent with an organization; `verified` as staff would mark it."""
+    with organization_scope(organization.id):
+        Agent.objects.bulk_create([Agent(agent_url=agent_url)], ignore_conflicts=True)
+        context = AgentContext.objects.create(organization=organization, agent_id=agent_url, name=name)
+    if verified:
+        with system_scope(by=Actor.system("tests"), reason="arrange a verified owner"):
+            context.relation = Relation.VERIFIED_OWNER
+            context.save(update_fields=["relation"])
+    return context
+
+
+@pytest.fixture
+def context(organization: Organization) -> AgentContext:
+    """The shared agent, as Alice's organization has it (observer)."""
+    return make_context(organization, name="Alpha's agent")
+
+
+@pytest.fixture
+def other_context(other_organization: Organization) -> AgentContext:
+    """The same agent, as Charlie's organization has it (observer)."""
+    return make_context(other_organization, name="Omega's agent")
+
+
+def make_report(
+    *verdicts: str, evidence: Evidence | None = None, truncated: bool = False, harness_error: str = ""
+) -> Report:
+    """A report with one step for each verdict; passing when none is given."""
+    steps = tuple(
+        Step(
+            key=f"step-{index}",
+            title=f"Check {index}",
+            verdict=Verdict(verdict),
+            expected="this",
+            actual="that",
+            evidence=evidence,
+        )
+        for index, verdict in enumerate(verdicts or ("passed",))
+    )
+    return Report(
+        engine="baseline",
+        engine_version="1.0",
+        suite="baseline",
+        protocol="mcp",
+        protocol_version="2025-06-18",
+        tracks=(Track("protocol", "Protocol", (Scenario("protocol/basic", "Basics", steps),)),),
+        duration_ms=120,
+        truncated=truncated,
+        harness_error=harness_error,
+    )
+
+
+def make_run(
+    *verdicts: str,
+    organization: Organization | None = None,
+    agent_url: str = AGENT_URL,
+    triggered_by: str | None = None,
+    tested_at: datetime | None = None,
+    report: Report | None = None,
+    **fields: Any,
+) -> ComplianceRun:
+    """Record a run: an observer test of `organization`, or a heartbeat when there is none."""
+    triggered_by = triggered_by or (TriggeredBy.OBSERVER_TEST if organization else TriggeredBy.HEARTBEAT)
+    assert (triggered_by in BY_ORGANIZATION) == (organization is not None)
+    suite_version = SuiteVersion.objects.get(suite__slug="baseline")
+    with organization_scope(organization.id) if organization else platform_scope():
+        return record_run(
+            report=report or make_report(*verdicts),
+            agent_url=agent_url,
+            suite_version=suite_version,
+            triggered_by=triggered_by,
+            by=Actor("user", "1", "Alice Owner") if organization else Actor.system("heartbeat"),
+            organization_id=organization.id if organization else None,
+            lifecycle_stage=LifecycleStage.PRODUCTION,
+            requested_at=tested_at or timezone.now(),
+            tested_at=tested_at,
+            **fields,
+        )
+
+
+@pytest.fixture
+def log_in(client: Any) -> Callable[[User], Any]:
+    """Sign a user in with the test client; returns the client."""
+
+    def sign_in(user: User) -> Any:
+        client.force_login(user)
+        return client
+
+    return sign_in
