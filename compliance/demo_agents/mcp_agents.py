@@ -122,7 +122,7 @@ def weather(url: str) -> Starlette:
             input_schema={
                 "type": "object",
                 "properties": {"days": {"type": "int", "minimum": "1"}},
-                "required": "days",
+                "required": ["days"],
             },
         ),
         types.Tool(

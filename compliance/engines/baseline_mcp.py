@@ -229,7 +229,10 @@ class _Conversation:
             elif cursor:
                 step.silent(f"Stopped after {pages} pages with {len(items)} {kind}")
             else:
-                step.passed(f"{len(items)} {kind}" + (f" on {pages} pages" if pages > 1 else ""))
+                step.passed(
+                    f"{len(items)} {kind if len(items) != 1 else kind[:-1]}"
+                    + (f" on {pages} pages" if pages > 1 else "")
+                )
 
     async def _schemas(self) -> None:
         run, limits = self.run, self.run.target.limits

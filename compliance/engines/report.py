@@ -12,6 +12,8 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
+CONNECTIVITY = "connectivity"  # the key of the track whose failures mean that the agent could not be reached
+
 
 class Verdict(StrEnum):
     """What one step says. The five ways of not passing are five different things (R6)."""
@@ -115,7 +117,9 @@ class Report:
             return Overall.INCONCLUSIVE
         if failed == 0:
             return Overall.PASSING
-        return Overall.PARTIAL if passed else Overall.FAILING
+        # Whoever cannot be reached fails, however good its certificate is.
+        unreached = any(t.key == CONNECTIVITY and s.verdict is Verdict.FAILED for t, _, s in self.steps())
+        return Overall.PARTIAL if passed and not unreached else Overall.FAILING
 
     def headline(self) -> str:
         """One sentence for lists: the first failure by name, or what passed, with counts."""
