@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any, ClassVar
 from uuid import UUID
@@ -9,6 +10,7 @@ from uuid import UUID
 from django.contrib.admin.views.main import ChangeList
 from django.core.paginator import Paginator
 from django.db.models import Q, QuerySet
+from django.db.models.expressions import Combinable
 from django.http import HttpRequest, HttpResponse
 
 from compliance.runs.history import Cursor
@@ -32,12 +34,12 @@ class HistoryList(ChangeList):
     def get_filters_params(self, params: dict[str, Any] | None = None) -> dict[str, Any]:
         return {key: value for key, value in super().get_filters_params(params).items() if key != CURSOR}
 
-    def get_query_string(self, new_params: dict[str, Any] | None = None, remove: list[str] | None = None) -> str:
+    def get_query_string(self, new_params: dict[str, Any] | None = None, remove: Iterable[str] | None = None) -> str:
         # Another filter or search begins at the newest row again.
         return super().get_query_string(new_params, [*(remove or []), CURSOR])
 
-    def get_ordering(self, request: HttpRequest, queryset: QuerySet[Any]) -> list[str]:
-        return self._order  # whatever ?o= asks: any other order has no index
+    def get_ordering(self, request: HttpRequest, queryset: QuerySet[Any]) -> list[str | Combinable]:
+        return [*self._order]  # whatever ?o= asks: any other order has no index
 
     def get_results(self, request: HttpRequest) -> None:
         cursor = cursor_of(request)
@@ -50,7 +52,7 @@ class HistoryList(ChangeList):
             if edge is not None:
                 rows = rows.filter(self.model_admin.beside("gte", *edge))
         found = list(rows[: self.list_per_page + 1])
-        self.result_list = found[: self.list_per_page]  # type: ignore[assignment]
+        self.result_list = found[: self.list_per_page]
         last: tuple[datetime, UUID] | None = None
         if len(found) > self.list_per_page:
             last = (getattr(found[-2], self.model_admin.instant), found[-2].pk)
@@ -62,7 +64,7 @@ class HistoryList(ChangeList):
         if cursor is not None:
             self.newest = self.get_query_string()
         self.result_count = len(self.result_list)
-        self.full_result_count = None  # type: ignore[assignment]
+        self.full_result_count = None
         self.show_full_result_count = False
         self.show_admin_actions = True
         self.can_show_all = False

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import admin, messages
-from django.contrib.admin.models import CHANGE, LogEntry
 from django.db.models import F, QuerySet
 from django.forms import ModelForm
 from django.http import HttpRequest, HttpResponse
@@ -14,7 +13,7 @@ from django.utils import timezone
 from compliance.models import Agent, AgentContext, Relation
 from compliance.registry.models import HeartbeatSlot
 from dashboard.staff.base import StaffAdmin
-from dashboard.staff.confirm import ask, confirmed
+from dashboard.staff.confirm import ask, confirmed, log_change
 
 
 class HeartbeatFilter(admin.SimpleListFilter):
@@ -127,7 +126,7 @@ class AgentAdmin(StaffAdmin):
         Agent.objects.filter(pk__in=[agent.pk for agent in changed]).update(paused=paused)
         word = "paused" if paused else "resumed"
         if changed:
-            LogEntry.objects.log_actions(request.user.pk, changed, CHANGE, f"Heartbeats {word}.")
+            log_change(request, changed, f"Heartbeats {word}.")
         self.message_user(request, f"Heartbeats {word}: {len(changed)}.", messages.SUCCESS)
 
 
@@ -205,6 +204,6 @@ class AgentContextAdmin(StaffAdmin):
             return ask(self, request, action=action, question=question, consequence=consequence, rows=rows)
         AgentContext.objects.filter(pk__in=[one.pk for one in chosen]).update(relation=relation)
         if chosen:
-            LogEntry.objects.log_actions(request.user.pk, chosen, CHANGE, f"Now: {relation.label.lower()}.")
+            log_change(request, chosen, f"Now: {relation.label.lower()}.")
         self.message_user(request, f"{len(chosen)} now: {relation.label.lower()}.", messages.SUCCESS)
         return None

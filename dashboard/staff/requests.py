@@ -6,13 +6,12 @@ from uuid import UUID
 
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
-from django.contrib.admin.models import CHANGE, LogEntry
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 
 from compliance.models import ComplianceRequest
 from compliance.runs.requests import ACTIVE
-from dashboard.staff.confirm import ask, confirmed
+from dashboard.staff.confirm import ask, confirmed, log_change
 from dashboard.staff.history import HistoryAdmin
 
 
@@ -71,7 +70,7 @@ class RequestAdmin(HistoryAdmin):
             )
         cancelled = [one for one in chosen if one.cancel()]
         if cancelled:
-            LogEntry.objects.log_actions(request.user.pk, cancelled, CHANGE, "Cancelled.")
+            log_change(request, cancelled, "Cancelled.")
         self.message_user(
             request,
             f"{len(cancelled)} of {len(keys)} cancelled; the others had ended."

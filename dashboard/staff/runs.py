@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
 from uuid import UUID
 
 from django.contrib import admin
@@ -52,7 +51,8 @@ class RunAdmin(HistoryAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[ComplianceRun]:
         runs = ComplianceRun.objects.all()
-        on_list = request.resolver_match is not None and request.resolver_match.url_name.endswith("_changelist")
+        match = request.resolver_match
+        on_list = match is not None and (match.url_name or "").endswith("_changelist")
         return runs.narrow() if on_list else runs
 
     def get_search_results(
@@ -101,7 +101,10 @@ class SystemScopeUseAdmin(HistoryAdmin):
         self, request: HttpRequest, queryset: QuerySet[SystemScopeUse], search_term: str
     ) -> tuple[QuerySet[SystemScopeUse], bool]:
         term = search_term.strip()
-        return (queryset.filter(pk=_as_uuid(term)) if term else queryset), False
+        if not term:
+            return queryset, False
+        key = _as_uuid(term)
+        return (queryset.filter(pk=key) if key else queryset.none()), False
 
 
 def _as_uuid(text: str) -> UUID | None:

@@ -43,7 +43,7 @@ class StaffSite(AdminSite):
         # It would walk everything that hangs on the rows it deletes, and list it.
         self.disable_action("delete_selected")
 
-    def admin_view(self, view: View, cacheable: bool = False) -> View:
+    def admin_view(self, view: View, cacheable: bool = False) -> View:  # type: ignore[override]
         """The view for staff only, run and rendered inside a recorded look."""
 
         def looking(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:

@@ -31,7 +31,7 @@ class OrganizationAdmin(StaffAdmin):
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False  # who creates one is its owner
 
-    def get_deleted_objects(  # type: ignore[override]
+    def get_deleted_objects(
         self, objs: QuerySet[Organization] | Sequence[Organization], request: HttpRequest
     ) -> tuple[list[str], dict[str, int], set[str], list[str]]:
         # Django's own would load and name every request that the organization ever made.

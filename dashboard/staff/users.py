@@ -6,13 +6,12 @@ from typing import Any
 
 from allauth.mfa.models import Authenticator
 from django.contrib import admin, messages
-from django.contrib.admin.models import CHANGE, LogEntry
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 
 from compliance.models import User
 from dashboard.staff.base import StaffAdmin
-from dashboard.staff.confirm import ask, confirmed
+from dashboard.staff.confirm import ask, confirmed, log_change
 
 
 @admin.register(User)
@@ -67,6 +66,6 @@ class UserAdmin(StaffAdmin):
             )
         Authenticator.objects.filter(user__in=chosen).delete()
         if chosen:
-            LogEntry.objects.log_actions(request.user.pk, chosen, CHANGE, "Second factors forgotten.")
+            log_change(request, chosen, "Second factors forgotten.")
         self.message_user(request, f"Second factors forgotten: {len(chosen)}.", messages.SUCCESS)
         return None
