@@ -53,7 +53,7 @@ class DeletionForm(forms.Form):
 def roles_to_give(giver_role: str) -> list[tuple[str, str]]:
     """The roles that somebody with this role may give, the least first. Only owners make owners."""
     return [
-        (role.value, role.label)
+        (role.value, str(role.label))
         for role in (Role.MEMBER, Role.ADMIN, Role.OWNER)
         if role != Role.OWNER or giver_role == Role.OWNER
     ]

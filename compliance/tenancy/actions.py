@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from uuid import UUID
+
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 from django.utils.text import slugify
@@ -104,14 +106,14 @@ def invite(*, organization: Organization, email: str, role: str, by: User) -> In
         )
 
 
-def revoke_invitation(*, organization: Organization, invitation_id: object, by: User) -> None:
+def revoke_invitation(*, organization: Organization, invitation_id: UUID | str, by: User) -> None:
     """Withdraw an open invitation; its link stops working. Unknown ones raise Invitation.DoesNotExist."""
     with organization_scope(organization.id):
         managing_membership(organization.id, by)
         Invitation.objects.get(organization=organization, pk=invitation_id, accepted_at=None).delete()
 
 
-def renew_invitation(*, organization: Organization, invitation_id: object, by: User) -> Invitation:
+def renew_invitation(*, organization: Organization, invitation_id: UUID | str, by: User) -> Invitation:
     """Replace an open invitation by one that expires later; the old link stops working.
 
     Unknown ones raise Invitation.DoesNotExist.

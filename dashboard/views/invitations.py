@@ -54,7 +54,7 @@ def invitation_accept(request: HttpRequest, token: str) -> HttpResponseBase:
             "login": f"{resolve_url('account_login')}?{urlencode(query)}",
             "signup": f"{resolve_url('account_signup')}?{urlencode({**query, 'email': invitation.email})}",
         }
-        return _answer(request, "anonymous", invitation, **links)
+        return _answer(request, "anonymous", invitation, links=links)
     if invitation.email.lower() != request.user.email.lower():
         return _answer(request, "other_address", invitation)
     if request.method == "POST":
@@ -74,7 +74,11 @@ def _accept(request: HttpRequest, user: User, organization: Organization, invita
 
 
 def _answer(
-    request: HttpRequest, state: str, invitation: Invitation | None = None, status: int = 200, **more: str
+    request: HttpRequest,
+    state: str,
+    invitation: Invitation | None = None,
+    status: int = 200,
+    links: dict[str, str] | None = None,
 ) -> TemplateResponse:
-    context = {"state": state, "invitation": invitation, **more}
+    context = {"state": state, "invitation": invitation, **(links or {})}
     return TemplateResponse(request, "people/invitation.html", context, status=status)
