@@ -82,9 +82,7 @@ def django_db_setup(django_db_blocker: Any) -> Iterator[None]:
 
 
 @pytest.fixture
-def committed_db(
-    django_db_setup: None, django_db_blocker: Any, superuser: psycopg.Connection[Any]
-) -> Iterator[None]:
+def committed_db(django_db_setup: None, django_db_blocker: Any, superuser: psycopg.Connection[Any]) -> Iterator[None]:
     """The database without a surrounding transaction, for what other processes must see; emptied afterwards."""
     with django_db_blocker.unblock():
         yield

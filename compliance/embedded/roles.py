@@ -22,7 +22,7 @@ ALTER ROLE {OWNER} LOGIN INHERIT {_NOT_POWERFUL};
 ALTER ROLE {APP} LOGIN NOINHERIT {_NOT_POWERFUL};
 -- Has policies of its own; nobody logs in as it.
 ALTER ROLE {STAFF} NOLOGIN INHERIT {_NOT_POWERFUL};
-GRANT {STAFF} TO {APP} WITH INHERIT FALSE, SET TRUE;
+GRANT {STAFF} TO {APP};
 """
 
 _DATABASE = f"""\
@@ -33,7 +33,7 @@ GRANT USAGE ON SCHEMA public TO {APP}, {STAFF};
 
 
 def roles_sql() -> str:
-    """Makes the three roles, or brings them back to these attributes. Sets no passwords. Needs PostgreSQL 16."""
+    """Makes the three roles, or brings them back to these attributes. Sets no passwords. Needs PostgreSQL 15."""
     return _ROLES
 
 

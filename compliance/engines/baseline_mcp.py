@@ -25,6 +25,7 @@ _RAW: TypeAdapter[dict[str, Any]] = TypeAdapter(dict[str, Any])
 _SPEC = "https://modelcontextprotocol.io/specification/2025-11-25/server/tools"
 _NO_METHOD = "assay/no-such-method"
 _NO_TOOL = "assay-no-such-tool"
+_STRAY = "The answer does not belong to the request"
 _UNSUPPORTED_VERSION = -32022
 _METHOD_NOT_FOUND = -32601
 _JSON_ACCEPT = [(b"Content-Type", b"application/json"), (b"Accept", b"application/json, text/event-stream")]
@@ -74,11 +75,11 @@ class _Conversation:
 
     async def _ask(self, request: types.Request[Any, Any]) -> tuple[dict[str, Any] | None, str]:
         """The result of a request, or None and why there is none, in words. A bad shape still gives the result."""
-        problem = ""
+        problem = _STRAY
         try:
             return await self.session.send_request(request, _RAW), ""
-        except MCPError as error:
-            problem = error.message
+        except MCPError:
+            pass  # the wire knows better what it was
         except ValidationError as error:
             problem = _shape_words(error)
         message, wrong = message_of(self._exchange(request.method))
@@ -90,7 +91,7 @@ class _Conversation:
         result = message.get("result")
         if not isinstance(result, dict):
             return None, "a result that is not an object"
-        return result, problem or "an answer that does not belong to the request"
+        return result, problem
 
     def _exchange(self, method: str) -> Exchange:
         return next(e for e in reversed(self.run.wire.exchanges) if method_of(e) == method)
@@ -103,8 +104,8 @@ class _Conversation:
         with run.step("connectivity/reach", "reachable") as step:
             try:
                 await self.session.initialize()
-            except MCPError as error:
-                problem = error.message
+            except MCPError:
+                problem = _STRAY
             except ValidationError as error:
                 problem = _shape_words(error)
             except RuntimeError as error:
@@ -157,7 +158,8 @@ class _Conversation:
         name, version = str(info.get("name", ""))[:100], str(info.get("version", ""))[:50]
         self.run.observe("server_name", name)
         self.run.observe("server_version", version)
-        return f"{name} {version}, with {', '.join(sorted(map(str, self.capabilities))) or 'no capabilities'}"
+        declared = ", ".join(sorted(map(str, self.capabilities))) or "no capabilities"
+        return f"Introduced as {name} {version}, with {declared}"
 
     def _agree_version(self, message: dict[str, Any], exchange: Exchange, modern: bool) -> bool:
         run = self.run
@@ -199,7 +201,8 @@ class _Conversation:
 
     async def _listing(self, kind: str, request: Callable[..., types.Request[Any, Any]]) -> None:
         run, items, pages, cursor = self.run, [], 0, None
-        if kind != "tools" and not run.wants("mcp/listings"):
+        needed = ("mcp/listings", "mcp/schemas", "mcp/calls") if kind == "tools" else ("mcp/listings",)
+        if not any(map(run.wants, needed)):
             return
         with run.step("mcp/listings", kind) as step:
             if kind not in self.capabilities:
@@ -225,7 +228,7 @@ class _Conversation:
             if kind == "tools":
                 self.tools = items
             if problem:
-                step.failed(f"Page {pages}: {problem}" if pages > 1 else problem[0].upper() + problem[1:])
+                step.failed(f"Page {pages}: {problem}" if pages > 1 else problem)
             elif cursor:
                 step.silent(f"Stopped after {pages} pages with {len(items)} {kind}")
             else:

@@ -105,10 +105,15 @@ class _Stream(httpcore2.AsyncNetworkStream):
     async def start_tls(
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
     ) -> httpcore2.AsyncNetworkStream:
+        self._backend.handshaking = True
         try:
             stream = await self._inner.start_tls(ssl_context, server_hostname, timeout)
         except httpcore2.ConnectError as error:
             raise Fault(FaultKind.TLS, _tls_words(error)) from error
+        except asyncio.CancelledError:
+            await self._inner.aclose()  # the pool does not know this connection yet, and would leak it
+            raise
+        self._backend.handshaking = False
         tls = stream.get_extra_info("ssl_object")
         if tls is not None:
             self._backend.tls_version = tls.version() or ""
@@ -136,6 +141,7 @@ class GuardedBackend(httpcore2.AsyncNetworkBackend):
     def __init__(self, guard: Guard) -> None:
         self._guard = guard
         self._inner = httpcore2.AnyIOBackend()
+        self.handshaking = False
         self.tls_version = ""
         self.certificate: dict[str, Any] = {}
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 from uuid import UUID
 
-from celery import current_app
 from django.db import transaction
 from kombu.exceptions import OperationalError
+
+from compliance.celery import app
 
 logger = logging.getLogger(__name__)
 
@@ -19,9 +20,9 @@ DETECT = "compliance.runs.tasks.detect_protocol"
 def send(task: str, *args: object) -> None:
     """Send the task now. A broker that is away is logged and survived."""
     try:
-        current_app.send_task(task, args=args)
+        app.send_task(task, args=args)
     except OperationalError as error:
-        logger.warning("%s was not sent, the sweeper will: %s", task, error)
+        logger.warning("%s was not sent; the beat will make up for it: %s", task, error)
 
 
 def after_commit(task: str, *args: object) -> None:

@@ -189,7 +189,9 @@ def test_the_database_refuses_a_verdict_from_a_run_cut_short(
         run.save(force_insert=True)
 
 
-def test_runs_of_the_same_instant_have_one_order_everywhere(organization: Organization, context: AgentContext) -> None:  # R5
+def test_runs_of_the_same_instant_have_one_order_everywhere(
+    organization: Organization, context: AgentContext
+) -> None:  # R5
     instant = timezone.now() - timedelta(hours=1)
     runs = [make_run(organization=organization, tested_at=instant) for _ in range(7)]
     newest_first = sorted((run.pk for run in runs), reverse=True)
@@ -289,7 +291,9 @@ def test_partial_is_a_streak_of_its_own_and_counts_as_failed(context: AgentConte
         ("a monitor", {"triggered_by": "monitor"}),
     ],
 )
-def test_what_must_not_move_a_status_does_not(organization: Organization, what: str, fields: dict[str, Any]) -> None:  # R10
+def test_what_must_not_move_a_status_does_not(
+    organization: Organization, what: str, fields: dict[str, Any]
+) -> None:  # R10
     make_context(organization, verified=True)
     make_run("passed")
     before = status()
@@ -337,9 +341,7 @@ def test_the_rebuilt_status_equals_the_stored_one_also_after_late_runs(
 def derived_by_hand() -> tuple[Any, ...]:
     """The same answer from the plain list of runs, in Python: not the code under test."""
     with system_scope(by=Actor.system("tests"), reason="compare"):
-        runs = list(
-            ComplianceRun.objects.filter(agent_url=AGENT_URL, moves_status=True).order_by("tested_at", "id")
-        )
+        runs = list(ComplianceRun.objects.filter(agent_url=AGENT_URL, moves_status=True).order_by("tested_at", "id"))
     since = runs[0].tested_at
     for earlier, later in zip(runs, runs[1:], strict=False):
         if earlier.overall_status != later.overall_status:
@@ -478,7 +480,9 @@ def test_a_run_keeps_its_actor_by_the_name_of_the_time(
 
 
 def test_every_verdict_has_a_count_of_its_own(organization: Organization, context: AgentContext) -> None:  # R6
-    verdicts = ["passed"] * 6 + ["failed"] * 5 + ["skipped"] * 4 + ["silent"] * 3 + ["not_applicable"] * 2 + ["not_tested"]
+    verdicts = (
+        ["passed"] * 6 + ["failed"] * 5 + ["skipped"] * 4 + ["silent"] * 3 + ["not_applicable"] * 2 + ["not_tested"]
+    )
     run = make_run(*verdicts, organization=organization)
     assert run.counts == {
         "passed": 6,

@@ -206,9 +206,7 @@ def test_the_app_role_cannot_mark_a_verified_owner(organization: Organization, c
         )
 
 
-def test_an_observer_cannot_change_how_the_agent_is_checked(
-    organization: Organization, context: AgentContext
-) -> None:
+def test_an_observer_cannot_change_how_the_agent_is_checked(organization: Organization, context: AgentContext) -> None:
     with organization_scope(organization.id):
         assert Agent.objects.filter(pk=AGENT_URL).update(paused=True) == 0
 

@@ -1,0 +1,496 @@
+"""The baseline against MCP servers, most of them built with the SDK as their authors would."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from mcp.server import MCPServer
+from mcp.server.lowlevel import Server
+from mcp.server.transport_security import TransportSecuritySettings
+from mcp_types import ToolAnnotations
+from starlette.responses import JSONResponse, Response
+
+from compliance.engines import Overall, Progress, get_engine
+
+from .servers import check, scripted, serving, step, target, tool
+
+TOKEN = "s3cr3t/token+value"
+
+
+def sdk_server(calls: list[str] | None = None) -> Any:
+    server = MCPServer("notes", version="1.2.3", log_level="ERROR")
+
+    @server.tool(annotations=ToolAnnotations(read_only_hint=True))
+    def count() -> dict[str, int]:
+        """How many notes there are."""
+        if calls is not None:
+            calls.append("count")
+        return {"notes": 3}
+
+    @server.tool()
+    def clear() -> str:
+        """Throw everything away."""
+        if calls is not None:
+            calls.append("clear")
+        return "gone"
+
+    @server.tool()
+    def write(text: str, pinned: bool = False) -> str:
+        """Write a note."""
+        return text
+
+    @server.resource("notes://all")
+    def everything() -> str:
+        return "milk, eggs"
+
+    @server.prompt()
+    def summarize() -> str:
+        return "Summarize my notes"
+
+    return server
+
+
+async def test_server_built_with_the_sdk_passes_everything() -> None:
+    async with serving(sdk_server().streamable_http_app()) as url:
+        report = await check(f"{url}/mcp")
+
+    assert report.overall() is Overall.PASSING
+    assert report.counts()["failed"] == 0
+    assert (report.engine, report.engine_version, report.suite) == ("baseline", "1.0", "baseline")
+    assert (report.protocol, report.protocol_version) == ("mcp", "2025-11-25")
+    assert [track.key for track in report.tracks] == [
+        "connectivity",
+        "protocol",
+        "capabilities",
+        "schemas",
+        "errors",
+        "security",
+    ]
+    assert report.observations["server_name"] == "notes"
+    assert report.observations["tools"] == 3
+    assert report.observations["latency_ms"] > 0
+    assert step(report, "mcp/schemas", "tool/write").verdict == "passed"
+
+
+@pytest.mark.parametrize("options", [{"json_response": True}, {"stateless_http": True}])
+async def test_other_modes_of_the_sdk_server_pass_too(options: dict[str, bool]) -> None:
+    async with serving(sdk_server().streamable_http_app(**options)) as url:
+        assert (await check(f"{url}/mcp")).overall() is Overall.PASSING
+
+
+async def test_low_level_server_without_any_capability_passes() -> None:
+    server: Server[Any] = Server("bare", version="1")
+    security = TransportSecuritySettings(enable_dns_rebinding_protection=False)
+    async with serving(server.streamable_http_app(transport_security=security)) as url:
+        report = await check(f"{url}/mcp")
+
+    assert report.overall() is Overall.PASSING
+    assert step(report, "mcp/listings", "tools").verdict == "not_applicable"
+    assert step(report, "mcp/errors", "unknown_tool").verdict == "not_applicable"
+
+
+async def test_two_runs_give_the_same_verdicts() -> None:  # R8
+    async with serving(sdk_server().streamable_http_app()) as url:
+        first, second = await check(f"{url}/mcp"), await check(f"{url}/mcp")
+
+    assert [(s.key, s.verdict, s.actual) for _, _, s in first.steps() if s.key != "reachable"] == [
+        (s.key, s.verdict, s.actual) for _, _, s in second.steps() if s.key != "reachable"
+    ]
+
+
+async def test_session_is_ended_on_the_server() -> None:
+    seen: list[tuple[str, str]] = []
+    app = sdk_server().streamable_http_app()
+
+    async def watched(scope, receive, send):
+        if scope["type"] == "http":
+            seen.append((scope["method"], scope["path"]))
+        await app(scope, receive, send)
+
+    async with serving(watched) as url:
+        await check(f"{url}/mcp")
+
+    assert seen[-1] == ("DELETE", "/mcp")
+    assert ("GET", "/mcp") not in seen
+    assert len(seen) <= 12
+
+
+# Tools
+
+
+async def test_only_tools_that_read_are_called() -> None:
+    calls: list[str] = []
+    async with serving(sdk_server(calls).streamable_http_app()) as url:
+        report = await check(f"{url}/mcp")
+
+    assert calls == ["count"]
+    assert step(report, "mcp/calls", "call/count").verdict == "passed"
+
+
+async def test_no_tool_is_called_when_the_suite_says_so() -> None:
+    calls: list[str] = []
+    async with serving(sdk_server(calls).streamable_http_app()) as url:
+        await check(f"{url}/mcp", options={"call_read_only_tools": False})
+
+    assert calls == []
+
+
+async def test_other_tools_are_called_only_when_the_suite_allows_side_effects() -> None:
+    calls: list[str] = []
+    async with serving(sdk_server(calls).streamable_http_app()) as url:
+        await check(f"{url}/mcp", options={"allow_side_effects": True})
+
+    assert calls == ["count", "clear"]
+
+
+@pytest.mark.parametrize(
+    ("broken", "place"),
+    [
+        (
+            {"inputSchema": {"type": "object", "properties": {"a/b": {"type": "text"}}}},
+            "/inputSchema/properties/a~1b/type:",
+        ),
+        ({"inputSchema": {"type": "object", "required": "a"}}, "/inputSchema/required:"),
+        (
+            {"inputSchema": {"type": "object", "properties": {"n": {"minimum": "1"}}}},
+            "/inputSchema/properties/n/minimum:",
+        ),
+        ({"inputSchema": {"type": "object", "properties": {"n": {"$ref": "#/$defs/N"}}}}, "points to nothing"),
+        ({"inputSchema": {"type": "array"}}, '/inputSchema/type is not "object"'),
+        ({"inputSchema": None}, "/inputSchema is missing"),
+        ({"inputSchema": "object"}, "/inputSchema is not an object"),
+        ({"outputSchema": {"type": "object", "properties": []}}, "/outputSchema/properties:"),
+        ({"inputSchema": {"$schema": "http://example.com/mine", "type": "object"}}, "/inputSchema/$schema:"),
+    ],
+)
+async def test_invalid_schema_fails_its_tool_and_names_the_place(broken: dict[str, Any], place: str) -> None:
+    async with serving(scripted(tools_list={"tools": [tool("bad", **broken), tool("good")]})) as url:
+        report = await check(f"{url}/mcp")
+
+    assert step(report, "mcp/schemas", "tool/bad").verdict == "failed"
+    assert place in step(report, "mcp/schemas", "tool/bad").actual
+    assert step(report, "mcp/schemas", "tool/good").verdict == "passed"
+    assert report.overall() is Overall.PARTIAL
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": "object", "properties": {"$ref": {"type": "string"}, "type": {"type": "string"}}},
+        {"type": "object", "properties": {"a": {"$ref": "#/$defs/A"}}, "$defs": {"A": {"enum": [{"$ref": "#/no"}]}}},
+        {"type": "object", "$schema": "http://json-schema.org/draft-07/schema#", "definitions": {"x": True}},
+        {"type": "object", "properties": {"a": {"$ref": "#/properties/b~1c"}, "b/c": {"type": "null"}}},
+    ],
+)
+async def test_unusual_but_valid_schema_passes(schema: dict[str, Any]) -> None:
+    async with serving(scripted(tools_list={"tools": [tool("odd", inputSchema=schema)]})) as url:
+        report = await check(f"{url}/mcp")
+
+    assert step(report, "mcp/schemas", "tool/odd").verdict == "passed", step(report, "mcp/schemas", "tool/odd").actual
+
+
+async def test_names_used_twice_fail_and_each_tool_keeps_its_step() -> None:
+    async with serving(scripted(tools_list={"tools": [tool("same"), tool("same")]})) as url:
+        report = await check(f"{url}/mcp")
+
+    assert "same" in step(report, "mcp/schemas", "names").actual
+    assert {s.key for _, scenario, s in report.steps() if scenario.key == "mcp/schemas"} == {
+        "names",
+        "tool/same",
+        "tool/same+",
+    }
+
+
+OUT = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
+
+
+@pytest.mark.parametrize(
+    ("result", "verdict", "words"),
+    [
+        ({"content": [], "structuredContent": {"n": 1}}, "passed", "matches"),
+        ({"content": [], "structuredContent": {"n": "1"}}, "failed", "/n:"),
+        ({"content": [], "structuredContent": {}}, "failed", "(root)"),
+        ({"content": []}, "failed", "without structured content"),
+        ({"content": [{"type": "text", "text": "no disk"}], "isError": True}, "failed", "no disk"),
+    ],
+)
+async def test_result_is_compared_with_the_output_schema(result: dict[str, Any], verdict: str, words: str) -> None:
+    tools = {"tools": [tool("t", outputSchema=OUT, annotations={"readOnlyHint": True})]}
+    async with serving(scripted(tools_list=tools, tools_call=result)) as url:
+        report = await check(f"{url}/mcp")
+
+    assert step(report, "mcp/calls", "call/t").verdict == verdict
+    assert words in step(report, "mcp/calls", "call/t").actual
+
+
+async def test_pages_are_put_together() -> None:
+    def pages(message):
+        cursor = (message.get("params") or {}).get("cursor")
+        number = int(cursor or 0)
+        return {"tools": [tool(f"t{number}")]} | ({"nextCursor": str(number + 1)} if number < 2 else {})
+
+    async with serving(scripted(tools_list=pages)) as url:
+        report = await check(f"{url}/mcp")
+
+    assert step(report, "mcp/listings", "tools").actual == "3 tools on 3 pages"
+
+
+# Errors, versions, shapes
+
+
+async def test_unknown_things_answered_with_a_result_fail() -> None:
+    script = {"assay_no-such-method": {}, "tools_call": {"content": []}}
+    async with serving(scripted(**script)) as url:
+        report = await check(f"{url}/mcp")
+
+    assert step(report, "mcp/errors", "unknown_method").verdict == "failed"
+    assert step(report, "mcp/errors", "unknown_tool").verdict == "failed"
+
+
+async def test_unknown_method_answered_with_another_error_fails() -> None:
+    def odd(message):
+        return JSONResponse({"jsonrpc": "2.0", "id": message["id"], "error": {"code": -32603, "message": "oops"}})
+
+    async with serving(scripted(**{"assay_no-such-method": odd})) as url:
+        report = await check(f"{url}/mcp")
+
+    assert step(report, "mcp/errors", "unknown_method").actual == "Error -32603: oops"
+
+
+def _initialize(**result: Any) -> dict[str, Any]:
+    return {"protocolVersion": "2025-11-25", "capabilities": {}, "serverInfo": {"name": "v", "version": "1"}} | result
+
+
+async def test_version_never_published_fails() -> None:
+    async with serving(scripted(initialize=_initialize(protocolVersion="1999-01-01"))) as url:
+        report = await check(f"{url}/mcp")
+
+    assert step(report, "mcp/lifecycle", "version").actual == "Asked for 2025-11-25, answered 1999-01-01"
+    assert step(report, "mcp/lifecycle", "ping").verdict == "skipped"
+
+
+async def test_superseded_version_passes_with_a_notice() -> None:
+    async with serving(scripted(initialize=_initialize(protocolVersion="2024-11-05"))) as url:
+        report = await check(f"{url}/mcp")
+
+    assert report.overall() is Overall.PASSING
+    assert [notice.code for notice in report.notices] == ["old_version"]
+
+
+async def test_server_of_the_version_without_initialize_is_judged_too() -> None:
+    def only_discover(message):
+        error = {"code": -32022, "message": "no", "data": {"supported": ["2026-07-28"], "requested": "2025-11-25"}}
+        return JSONResponse({"jsonrpc": "2.0", "id": message["id"], "error": error}, 400)
+
+    app = sdk_server().streamable_http_app(stateless_http=True)
+    refusing = scripted(initialize=only_discover)
+
+    async def modern(scope, receive, send):
+        if scope["type"] != "http":
+            await app(scope, receive, send)
+            return
+        messages = [await receive()]
+
+        async def again():
+            return messages.pop() if messages else await receive()
+
+        chosen = refusing if b'"initialize"' in messages[0].get("body", b"") else app
+        await chosen(scope, again, send)
+
+    async with serving(modern) as url:
+        report = await check(f"{url}/mcp")
+
+    assert report.protocol_version == "2026-07-28"
+    assert step(report, "mcp/lifecycle", "initialize").verdict == "not_applicable"
+    assert step(report, "mcp/lifecycle", "ping").verdict == "not_applicable"
+    assert step(report, "mcp/listings", "tools").actual == "3 tools"
+    assert report.overall() is Overall.PASSING, report.headline()
+
+
+@pytest.mark.parametrize(
+    ("result", "place"),
+    [
+        ({"protocolVersion": "2025-11-25", "capabilities": {}}, "/serverInfo"),
+        (_initialize(capabilities=[]), "/capabilities"),
+        (_initialize(serverInfo={"name": 7, "version": "1"}), "/serverInfo/name"),
+    ],
+)
+async def test_initialize_result_of_another_shape_fails_and_names_the_place(result: Any, place: str) -> None:
+    async with serving(scripted(initialize=result)) as url:
+        report = await check(f"{url}/mcp")
+
+    assert step(report, "mcp/lifecycle", "initialize").verdict == "failed"
+    assert place in step(report, "mcp/lifecycle", "initialize").actual
+
+
+async def test_slow_agent_passes_with_a_notice() -> None:
+    from compliance.engines import Limits
+
+    async with serving(sdk_server().streamable_http_app()) as url:
+        report = await check(f"{url}/mcp", limits=Limits(slow_ms=0))
+
+    assert report.overall() is Overall.PASSING
+    assert [notice.code for notice in report.notices] == ["slow"]
+
+
+# Credentials
+
+
+def guarded(challenge: str | None = "Bearer", status: int = 401, metadata: Any = None) -> Any:
+    inside = scripted(tools_list={"tools": [tool("echo")]})
+
+    async def app(scope, receive, send):
+        if scope["type"] != "http":
+            return await inside(scope, receive, send)
+        headers = dict(scope["headers"])
+        if scope["path"].startswith("/.well-known/") and metadata is not None:
+            return await JSONResponse(metadata)(scope, receive, send)
+        if scope["path"] == "/mcp" and headers.get(b"authorization") != f"Bearer {TOKEN}".encode():
+            extra = {"www-authenticate": challenge} if challenge else {}
+            return await Response(status_code=status, headers=extra)(scope, receive, send)
+        return await inside(scope, receive, send)
+
+    return app
+
+
+async def test_agent_that_wants_a_token_passes_what_can_be_judged_without_one() -> None:
+    async with serving(guarded()) as url:
+        report = await check(f"{url}/mcp")
+
+    assert report.overall() is Overall.PASSING
+    assert step(report, "mcp/auth", "unauthorized").verdict == "passed"
+    assert step(report, "mcp/auth", "metadata").verdict == "not_applicable"
+    assert step(report, "mcp/lifecycle", "initialize").verdict == "skipped"
+    assert "wants a credential" in step(report, "mcp/lifecycle", "initialize").actual
+    assert "needs_credential" in {notice.code for notice in report.notices}
+
+
+async def test_token_opens_the_agent_and_the_challenge_is_still_checked() -> None:
+    metadata = {"resource": "http://x/mcp", "authorization_servers": ["https://login.example"]}
+    async with serving(guarded(metadata=metadata)) as url:
+        report = await check(f"{url}/mcp", token=TOKEN)
+
+    assert report.overall() is Overall.PASSING
+    for key in ("unauthorized", "metadata", "accepted"):
+        assert step(report, "mcp/auth", key).verdict == "passed"
+    assert step(report, "mcp/listings", "tools").verdict == "passed"
+
+
+async def test_token_that_is_refused_fails_and_skips_the_rest() -> None:
+    async with serving(guarded()) as url:
+        report = await check(f"{url}/mcp", token="another")
+
+    assert step(report, "mcp/auth", "accepted").actual == "The credential was refused with status 401"
+    assert step(report, "mcp/lifecycle", "ping").verdict == "skipped"
+    assert report.overall() is not Overall.PASSING
+
+
+@pytest.mark.parametrize(
+    ("challenge", "status", "words"), [(None, 401, "without a WWW-"), ("Bearer", 403, "instead of 401")]
+)
+async def test_challenge_of_the_wrong_kind_fails(challenge: str | None, status: int, words: str) -> None:
+    async with serving(guarded(challenge, status)) as url:
+        report = await check(f"{url}/mcp")
+
+    assert words in step(report, "mcp/auth", "unauthorized").actual
+    assert step(report, "mcp/auth", "unauthorized").verdict == "failed"
+
+
+@pytest.mark.parametrize("metadata", [{}, {"resource": "x"}, {"resource": "x", "authorization_servers": []}, ["x"]])
+async def test_metadata_that_names_nothing_fails(metadata: Any) -> None:
+    async with serving(guarded(metadata=metadata)) as url:
+        report = await check(f"{url}/mcp")
+
+    assert step(report, "mcp/auth", "metadata").verdict == "failed"
+
+
+# Evidence
+
+
+async def test_every_exchange_is_kept_as_json_evidence() -> None:
+    async with serving(sdk_server().streamable_http_app()) as url:
+        report = await check(f"{url}/mcp")
+
+    ping = step(report, "mcp/lifecycle", "ping").evidence
+    assert ping is not None
+    assert ping.request["body"]["method"] == "ping"
+    assert ping.response["status"] == 200
+    assert ping.response["body"]["result"] == {}
+    for _, _, each in report.steps():
+        json.dumps([each.evidence.request, each.evidence.response] if each.evidence else None, allow_nan=False)
+    assert "evidence" not in json.dumps(report.tracks_json())
+
+
+async def test_token_is_nowhere_in_the_report_even_when_the_agent_echoes_it() -> None:  # V1
+    def echo(message):
+        return {"tools": [tool("echo", description=f"You sent {TOKEN}, that is {TOKEN!r}", title=TOKEN)]}
+
+    def fail(message):
+        error = {"code": -32000, "message": f"no method for {TOKEN}"}
+        headers = {"x-echo": TOKEN, "set-cookie": "sid=abc"}
+        return JSONResponse({"jsonrpc": "2.0", "id": message["id"], "error": error}, headers=headers)
+
+    info = {"name": f"echo {TOKEN}", "version": TOKEN}
+    app = scripted(
+        initialize=_initialize(capabilities={"tools": {}}, serverInfo=info),
+        tools_list=echo,
+        **{"assay_no-such-method": fail},
+    )
+    told: list[Progress] = []
+    async with serving(app) as url:
+        at = target(f"{url}/mcp", token=TOKEN)
+        report = await get_engine("baseline").run(at, on_step=told.append)
+
+    everything = repr(report) + repr(told) + repr(at)
+    assert TOKEN not in everything
+    assert "s3cr3t" not in everything
+    assert "sid=abc" not in everything
+    assert "[redacted]" in step(report, "mcp/errors", "unknown_method").actual
+
+
+async def test_token_is_not_sent_to_another_origin() -> None:  # V1
+    seen: list[str] = []
+
+    async def other(scope, receive, send):
+        if scope["type"] == "http":
+            seen.extend(v.decode() for k, v in scope["headers"] if k == b"authorization")
+            await Response(status_code=404)(scope, receive, send)
+
+    async with serving(other) as elsewhere:
+
+        async def away(scope, receive, send):
+            if scope["type"] == "http":
+                await Response(status_code=307, headers={"location": elsewhere})(scope, receive, send)
+
+        async with serving(away) as url:
+            await check(f"{url}/mcp", token=TOKEN)
+            await check(url, protocol="a2a", token=TOKEN)
+
+    assert seen == []
+
+
+# Progress and selection
+
+
+async def test_progress_counts_up_to_its_total() -> None:
+    told: list[Progress] = []
+    async with serving(sdk_server().streamable_http_app()) as url:
+        report = await get_engine("baseline").run(target(f"{url}/mcp"), on_step=told.append)
+
+    counts = [progress.done for progress in told]
+    assert counts == sorted(counts)
+    assert all(progress.done < progress.total for progress in told)
+    assert told[-1].total == sum(report.counts().values())
+    assert all(progress.step for progress in told)
+
+
+async def test_only_the_chosen_scenarios_are_reported() -> None:
+    calls: list[str] = []
+    async with serving(sdk_server(calls).streamable_http_app()) as url:
+        report = await check(f"{url}/mcp", options={"scenarios": ["mcp/errors"]})
+
+    assert [scenario.key for track in report.tracks for scenario in track.scenarios] == ["mcp/errors"]
+    assert report.overall() is Overall.PASSING
+    assert calls == []
