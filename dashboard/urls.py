@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from django.urls import include, path
 
-from dashboard.views import home, invitations, overview, people
+from dashboard.views import agents, home, invitations, overview, people
 
 of_organization = [
     path("", overview.overview, name="overview"),
+    path("agents/add/", agents.agent_add, name="agent_add"),
     path("members/", people.members, name="members"),
     path("members/invite/", people.member_invite, name="member_invite"),
     path("members/invitations/<uuid:invitation_id>/resend/", people.invitation_resend, name="invitation_resend"),

@@ -12,6 +12,7 @@ from django.core.paginator import Paginator
 from django.db.models import Q, QuerySet
 from django.db.models.expressions import Combinable
 from django.http import HttpRequest, HttpResponse
+from django.utils.text import capfirst
 
 from compliance.runs.history import Cursor
 from dashboard.staff.base import ReadOnlyAdmin
@@ -98,7 +99,9 @@ class HistoryAdmin(ReadOnlyAdmin):
         return HistoryList
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        return super().changelist_view(request, {"title": self.opts.verbose_name_plural, **(extra_context or {})})
+        return super().changelist_view(
+            request, {"title": capfirst(str(self.opts.verbose_name_plural)), **(extra_context or {})}
+        )
 
     def filters_have_index(self, request: HttpRequest) -> bool:
         """Whether what the reader filters by is found by an index."""
