@@ -225,8 +225,9 @@ $$;
 CREATE FUNCTION refresh_agent_status(url text) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 BEGIN
-    -- One at a time for one agent: the probes below must see every run that committed before.
-    PERFORM pg_advisory_xact_lock(hashtextextended(url, 1));
+    -- One at a time for one agent: the probes below must see every run that committed before. Agents share 1,024
+    -- locks, because a rebuild holds those of every agent that it mends, and the server's lock table is finite.
+    PERFORM pg_advisory_xact_lock(1, mod(hashtext(url), 1024));
     INSERT INTO agent_status (agent_url, status, since, last_run_id, last_run_at, last_passed_at, last_failed_at)
     SELECT url, s.status, s.since, s.last_run_id, s.last_run_at, s.last_passed_at, s.last_failed_at
     FROM agent_status_from_runs(url) s
@@ -268,7 +269,7 @@ BEGIN
         ORDER BY a.agent_url
     LOOP
         IF mend THEN
-            PERFORM pg_advisory_xact_lock(hashtextextended(difference.url, 1));
+            PERFORM pg_advisory_xact_lock(1, mod(hashtext(difference.url), 1024));
             DELETE FROM agent_status st WHERE st.agent_url = difference.url;
             PERFORM refresh_agent_status(difference.url);
         END IF;
