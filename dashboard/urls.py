@@ -4,11 +4,7 @@ from __future__ import annotations
 
 from django.urls import include, path
 
-<<<<<<< HEAD
-from dashboard.views import agent_settings, agents, history, home, overview, people, requests, runs
-=======
-from dashboard.views import agents, home, invitations, overview, people
->>>>>>> people
+from dashboard.views import agent_settings, agents, history, home, invitations, overview, people, requests, runs
 
 of_organization = [
     path("", overview.overview, name="overview"),

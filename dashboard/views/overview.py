@@ -53,11 +53,7 @@ def overview(request: OrganizationRequest) -> HttpResponseBase:
                 "value": value,
                 "words": words,
                 "count": counts[value],
-<<<<<<< HEAD
                 "href": at(status=value, page=""),
-=======
-                "href": address(status=value, page=""),
->>>>>>> people
                 "current": value == status,
             }
             for value, words in (("", "All"), *FACETS)
