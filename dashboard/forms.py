@@ -4,7 +4,7 @@ from django import forms
 
 
 class SignupForm(forms.Form):
-    name = forms.CharField(max_length=100, label="Your name")
+    name = forms.CharField(max_length=100, label="Your name", widget=forms.TextInput(attrs={"autocomplete": "name"}))
 
     def signup(self, request: object, user: object) -> None:
         user.name = self.cleaned_data["name"]  # type: ignore[attr-defined]
