@@ -25,11 +25,6 @@ PUBLIC = ["login/", "signup/", "password/reset/", "password/reset/done/", "confi
 SIGNED_IN = ["logout/", "email/", "password/change/", "2fa/", "reauthenticate/"]
 
 
-@pytest.fixture(autouse=True)
-def fresh_limits() -> None:
-    caches["default"].clear()
-
-
 @pytest.mark.parametrize("page", PUBLIC)
 def test_public_pages_are_ours(client: Any, db: None, page: str) -> None:
     response = client.get(f"/accounts/{page}")
