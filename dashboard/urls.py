@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import include, path
 
-from dashboard.views import agent_settings, agents, history, home, overview, people, requests, runs
+from dashboard.views import agent_settings, agents, history, home, invitations, overview, people, requests, runs
 
 of_organization = [
     path("", overview.overview, name="overview"),
@@ -19,12 +19,18 @@ of_organization = [
     path("runs/<uuid:run>/", runs.run, name="run"),
     path("runs/<uuid:run>/steps/<int:step>/", runs.evidence, name="evidence"),
     path("members/", people.members, name="members"),
+    path("members/invite/", people.member_invite, name="member_invite"),
+    path("members/invitations/<uuid:invitation_id>/resend/", people.invitation_resend, name="invitation_resend"),
+    path("members/invitations/<uuid:invitation_id>/revoke/", people.invitation_revoke, name="invitation_revoke"),
+    path("members/<int:membership_id>/role/", people.member_role, name="member_role"),
+    path("members/<int:membership_id>/remove/", people.member_remove, name="member_remove"),
     path("settings/", people.organization_settings, name="organization_settings"),
+    path("settings/delete/", people.organization_delete, name="organization_delete"),
 ]
 
 urlpatterns = [
     path("", home.home, name="home"),
     path("o/new/", people.organization_create, name="organization_create"),
-    path("invitations/<str:token>/", people.invitation_accept, name="invitation_accept"),
+    path("invitations/<str:token>/", invitations.invitation_accept, name="invitation_accept"),
     path("o/<slug:org>/", include(of_organization)),
 ]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from datetime import timedelta
 from typing import Any
-from typing import Any
 
 from django.db import connection, models
 from django.db.models import F
