@@ -24,7 +24,8 @@ from .judge import judge_challenge, judge_connection, judge_credential
 from .rpc import error_of, message_of, pointer
 from .run import Run
 from .suites import StepSpec
-from .wire import A2ATransport, Exchange, FaultKind
+from .transports import A2ATransport
+from .wire import Exchange, FaultKind
 
 _SPEC = "https://a2a-protocol.org/latest/specification/"
 _MAX_INTERFACES = 5

@@ -27,7 +27,8 @@ _INSERT_EVIDENCE = """
 """
 
 
-@transaction.atomic
+# No savepoint: inside a scope the scope's own transaction is the unit, and two round trips are saved.
+@transaction.atomic(savepoint=False)
 def record_run(
     *,
     report: Report,
@@ -131,14 +132,21 @@ def storable(value: Any) -> Any:
 
     What cannot be kept is replaced by a visible mark, never dropped in silence.
     """
+    # Nearly everything can be kept, and the encoder, which is compiled, finds that out much faster than a walk.
+    try:
+        text = json.dumps(value, allow_nan=False)
+    except ValueError:
+        return _mended(value)
+    return _mended(value) if "\\u0000" in text or "\\ud" in text else value
+
+
+def _mended(value: Any) -> Any:
     if isinstance(value, str):
-        if value.isascii() and "\x00" not in value:
-            return value
         return value.replace("\x00", "\N{SYMBOL FOR NULL}").encode("utf-8", "replace").decode("utf-8")
     if isinstance(value, dict):
-        return {storable(str(key)): storable(item) for key, item in value.items()}
+        return {_mended(str(key)): _mended(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [storable(item) for item in value]
+        return [_mended(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     return value

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from django import template
 
-from dashboard.times import instant
+from dashboard.badges import badge
+from dashboard.times import duration, instant
 
 register = template.Library()
 register.simple_tag(instant)
+register.simple_tag(badge)
+register.filter(duration)

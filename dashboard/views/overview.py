@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from django.core.paginator import Paginator
-from django.http import QueryDict
 from django.http.response import HttpResponseBase
 from django.template.response import TemplateResponse
 from django.urls import reverse
 
 from compliance.models import AgentContextWithLatestTest
 from dashboard.access import OrganizationRequest, organization_view
-from dashboard.filters import FACETS, AgentFilter
+from dashboard.filters import FACETS, AgentFilter, address
 from dashboard.tables import AGENTS_PER_PAGE, AgentTable
 
 
@@ -30,7 +29,7 @@ def overview(request: OrganizationRequest) -> HttpResponseBase:
 
     base = reverse("overview", args=[organization.slug])
     table = AgentTable(
-        (narrowed.qs if valid else agents).failing_first(),
+        (narrowed.qs if valid else agents).failing_first().as_rows(),
         order_by=request.GET.get("sort") or None,
         organization_id=organization.id,
         prefix=base,
@@ -40,8 +39,8 @@ def overview(request: OrganizationRequest) -> HttpResponseBase:
     page = paginator.get_page(request.GET.get("page"))
     table.paginator, table.page = paginator, page
 
-    def address(**changes: object) -> str:
-        return _address(base, request.GET, changes)
+    def at(**changes: object) -> str:
+        return address(base, request.GET, **changes)
 
     context: dict[str, Any] = {
         "table": table,
@@ -54,25 +53,15 @@ def overview(request: OrganizationRequest) -> HttpResponseBase:
                 "value": value,
                 "words": words,
                 "count": counts[value],
-                "href": address(status=value, page=""),
+                "href": at(status=value, page=""),
                 "current": value == status,
             }
             for value, words in (("", "All"), *FACETS)
             if counts[value] or value in ("", status)
         ],
         "announcement": f"{found} agent{'' if found == 1 else 's'}",
-        "previous": address(page=page.number - 1),
-        "next": address(page=page.number + 1),
+        "previous": at(page=page.number - 1),
+        "next": at(page=page.number + 1),
     }
     part = request.htmx and request.htmx.target == "agents"
     return TemplateResponse(request, "_agents.html" if part else "overview.html", context)
-
-
-def _address(base: str, query: QueryDict, changes: dict[str, object]) -> str:
-    """The page's address with some of its parameters changed; an empty one is left out."""
-    changed = query.copy()
-    for name, value in changes.items():
-        changed[name] = str(value)
-    for name in [name for name, value in changed.items() if not value]:
-        del changed[name]
-    return f"{base}?{changed.urlencode()}" if changed else base

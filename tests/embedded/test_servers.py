@@ -25,8 +25,8 @@ def redis_client(url):
     return redis.Redis.from_url(url, decode_responses=True)
 
 
-def begin_services(start, folder, **options):
-    process = start("-m", "compliance.embedded", "services", folder, "--keep", **options)
+def begin_services(start, folder, mode="--keep", **options):
+    process = start("-m", "compliance.embedded", "services", folder, mode, **options)
     line = process.stdout.readline()
     assert line, process.stderr.read()
     return process, json.loads(line)
@@ -52,7 +52,7 @@ def test_data_persist_over_a_restart(folder):
 
 
 def test_sigkill_of_everything_does_not_block_the_next_start(folder, start):
-    process, environment = begin_services(start, folder)
+    process, environment = begin_services(start, folder, "--durable")
     write_something(environment)
     kill_everything(process)
     assert (folder / "postgres" / "postmaster.pid").exists() or (folder / "postgres-folder").exists()

@@ -1,0 +1,1 @@
+"""What must stay fast, measured: `make bench`. docs/benchmarks.md holds the last figures."""
