@@ -1,1 +1,2 @@
-def measure(*a, **k): raise SystemExit("not yet")
+def measure(*a, **k):
+    raise SystemExit("not yet")
