@@ -6,4 +6,5 @@ from django.urls import include, path
 urlpatterns = [
     path("staff/", admin.site.urls),
     path("accounts/", include("allauth.urls")),
+    path("", include("dashboard.urls")),
 ]

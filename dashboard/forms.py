@@ -1,6 +1,13 @@
 """Forms of the dashboard."""
 
+from __future__ import annotations
+
+from typing import Any
+
 from django import forms
+
+from compliance.models import Agent, Suite
+from compliance.registry.models import MAX_INTERVAL_HOURS, MIN_INTERVAL_HOURS
 
 
 class SignupForm(forms.Form):
@@ -9,3 +16,71 @@ class SignupForm(forms.Form):
     def signup(self, request: object, user: object) -> None:
         user.name = self.cleaned_data["name"]  # type: ignore[attr-defined]
         user.save(update_fields=["name"])  # type: ignore[attr-defined]
+
+
+class StyledForm(forms.BaseForm):
+    """Bootstrap's classes on every field, and a link from each field to its error."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        kwargs.setdefault("label_suffix", "")
+        super().__init__(*args, **kwargs)
+        for field in self.fields.values():
+            widget = field.widget
+            if isinstance(widget, forms.CheckboxInput):
+                widget.attrs.setdefault("class", "form-check-input")
+            else:
+                widget.attrs.setdefault("class", "form-select" if isinstance(widget, forms.Select) else "form-control")
+
+
+class AgentForm(StyledForm, forms.Form):
+    # Not a URLField: the registry's own rules decide, and its messages say what to do.
+    url = forms.CharField(
+        label="Address",
+        help_text="Where the agent answers, such as https://agent.example/mcp.",
+        error_messages={"required": "Enter the agent's address, such as https://agent.example/mcp."},
+        widget=forms.TextInput(
+            attrs={"inputmode": "url", "autocomplete": "off", "autocapitalize": "off", "spellcheck": "false"}
+        ),
+    )
+    name = forms.CharField(
+        label="Name", max_length=100, required=False, help_text="Yours alone. Made from the address when left empty."
+    )
+
+
+class RenameForm(StyledForm, forms.Form):
+    name = forms.CharField(label="Name", max_length=100)
+
+
+class TestForm(StyledForm, forms.Form):
+    suite = forms.ChoiceField(label="Suite", required=False)
+    dry_run = forms.BooleanField(
+        label="Dry run",
+        required=False,
+        help_text="Kept in the history, but changes neither your last test nor any status.",
+    )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        suites = Suite.objects.with_current_version()
+        self.fields["suite"].choices = [  # type: ignore[attr-defined]
+            (suite.slug, f"{suite.title} {suite.current_version.version}") for suite in suites if suite.current_version
+        ]
+        self.fields["suite"].initial = "baseline"
+
+
+class HeartbeatForm(StyledForm, forms.ModelForm):
+    class Meta:
+        model = Agent
+        fields = ["heartbeat_interval_hours", "lifecycle_stage", "paused", "opted_out"]
+        labels = {
+            "heartbeat_interval_hours": "Hours between heartbeats",
+            "lifecycle_stage": "Lifecycle stage",
+            "paused": "Pause heartbeats",
+            "opted_out": "Opt out of heartbeats",
+        }
+        help_texts = {
+            "heartbeat_interval_hours": f"{MIN_INTERVAL_HOURS} to {MAX_INTERVAL_HOURS}.",
+            "lifecycle_stage": "Heartbeats run in testing and production only.",
+            "paused": "For a while, such as during maintenance. The public status stays as it is.",
+            "opted_out": "For good: the platform does not check this agent by itself.",
+        }

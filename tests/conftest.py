@@ -47,7 +47,11 @@ _KEPT_TABLES = {"django_migrations", "django_content_type", "auth_permission", "
 
 
 def pytest_configure() -> None:
-    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+    settings.WHITENOISE_AUTOREFRESH = True  # nothing is collected for tests
+    settings.PASSWORD_HASHERS = [  # a quick one for the fixtures; the real one for what other processes store
+        "django.contrib.auth.hashers.MD5PasswordHasher",
+        "django.contrib.auth.hashers.PBKDF2PasswordHasher",
+    ]
     settings.STORAGES = {
         **settings.STORAGES,
         "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},

@@ -22,14 +22,14 @@ def run() -> None:
         Supervisor(plan.data_dir).run(plan.items(), on_ready=plan.ready_message())
 
 
-def serve(data_dir: Path, *, durable: bool) -> None:
+def serve(data_dir: Path, *, durable: bool, keep: bool) -> None:
     """Both servers until the input ends or a signal asks for the end; their addresses as one line of JSON."""
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
     for number in STOP_SIGNALS:
         signal.signal(number, lambda number, frame: None)
     signal.set_wakeup_fd(writing)
-    with services(data_dir, durable=durable) as running:
+    with services(data_dir, durable=durable, keep=keep or durable) as running:
         say(json.dumps(running.environment()))
         while True:
             readable, _, _ = select.select([reading, sys.stdin], [], [])
@@ -44,12 +44,13 @@ def main() -> int:
     only = commands.add_parser("services", help="PostgreSQL and Redis only, until the input ends")
     only.add_argument("data_dir", type=Path)
     only.add_argument("--durable", action="store_true", help="keep the data, and write them safely")
+    only.add_argument("--keep", action="store_true", help="keep the data, without waiting for the disk")
     arguments = parser.parse_args()
     try:
         if arguments.command == "run":
             run()
         else:
-            serve(arguments.data_dir, durable=arguments.durable)
+            serve(arguments.data_dir, durable=arguments.durable, keep=arguments.keep)
     except EmbeddedError as error:
         sys.stderr.write(f"{error}\n")
         return 1

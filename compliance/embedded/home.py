@@ -96,6 +96,7 @@ def _reachable_data(wanted: Path, note: Path, user: SystemUser) -> tuple[Path, b
         data, relocated = SHARED / f"postgres-{secrets.token_hex(6)}", True
         note.write_text(f"{data}\n")
     data.mkdir(mode=0o700, exist_ok=True)
+    data.chmod(0o700)
     os.chown(data, user.uid, user.gid)
     if not _can(user, "-w", data):
         raise EmbeddedError(

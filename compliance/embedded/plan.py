@@ -48,7 +48,7 @@ class Plan:
     def items(self) -> Sequence[Runnable | Step]:
         servers: list[Runnable] = [server for server in (self.postgres, self.redis) if server is not None]
         preparation = [
-            self._step("migrate", "migrate", "--noinput", "--verbosity=0"),
+            self._step("migrate", "migrate", "--noinput", "--verbosity=0", environment=self.owner_environment),
             self._step("static files", "collectstatic", "--noinput", "--verbosity=0"),
         ]
         demo: list[Runnable | Step] = []
@@ -103,7 +103,7 @@ class Plan:
         }
         if self.postgres:
             environment["DATABASE_URL"] = self.postgres.app_url
-            environment["DATABASE_OWNER_URL"] = self.postgres.owner_url
+        environment.pop("DATABASE_OWNER_URL", None)
         if self.redis:
             environment["REDIS_URL"] = self.redis.url
         if self.agents:
@@ -112,11 +112,16 @@ class Plan:
             environment["ASSAY_EGRESS_ALLOW"] = ",".join(allowed)
         return environment
 
+    def owner_environment(self) -> dict[str, str]:
+        """With the right to change tables, which nothing that serves or works has."""
+        owner_url = self.postgres.owner_url if self.postgres else self.given["DATABASE_OWNER_URL"]
+        return {**self.environment(), "DATABASE_OWNER_URL": owner_url}
+
     # Commands
 
-    def _step(self, name: str, *arguments: str) -> Step:
+    def _step(self, name: str, *arguments: str, environment: Callable[[], dict[str, str]] | None = None) -> Step:
         command = [sys.executable, str(PROJECT / "manage.py"), *arguments]
-        return Step(name, command, self._log(name), self.environment, cwd=PROJECT)
+        return Step(name, command, self._log(name), environment or self.environment, cwd=PROJECT)
 
     def _program(
         self, name: str, *arguments: str, ready: Callable[[str], bool] | None = None, grace: float = 3.0

@@ -93,10 +93,21 @@ def end_orphans(orphans: Sequence[psutil.Process], ladder: Sequence[tuple[signal
         for process in alive:
             with suppress(psutil.Error):
                 process.send_signal(number)
-        _, alive = psutil.wait_procs(alive, timeout=grace)
+        deadline = time.monotonic() + grace
+        while alive := [process for process in alive if lives(process)]:
+            if not wait_until(deadline):
+                break
         if not alive:
             return True
-    return False
+    return not alive
+
+
+def lives(process: psutil.Process) -> bool:
+    """A zombie does not live: in a container its new parent may never take notice of it."""
+    try:
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 class ChildRecord:

@@ -31,16 +31,23 @@ class Services:
 
 @contextmanager
 def services(
-    data_dir: Path | str | None = None, *, durable: bool = True, shared_buffers: str = "256MB"
+    data_dir: Path | str | None = None,
+    *,
+    durable: bool = True,
+    keep: bool | None = None,
+    shared_buffers: str = "256MB",
 ) -> Iterator[Services]:
-    """PostgreSQL and Redis while the block runs. Without a folder they use one that is deleted afterwards."""
+    """PostgreSQL and Redis while the block runs. Without a folder they use one that is deleted afterwards.
+
+    `durable` waits for the disk; `keep` leaves PostgreSQL's data for the next time, and is as `durable` unless given.
+    """
     with ExitStack() as stack:
         if data_dir is None:
             data_dir = stack.enter_context(tempfile.TemporaryDirectory(prefix="assay-", ignore_cleanup_errors=True))
         folder = Path(data_dir).resolve()
         stack.enter_context(DataLock(folder, address="a pair of servers without web pages"))
         postgres = Postgres(folder, durable=durable, shared_buffers=shared_buffers)
-        if not durable:
+        if not (durable if keep is None else keep):
             stack.callback(postgres.remove)
         stack.callback(postgres.stop)
         postgres.start()

@@ -1,13 +1,22 @@
 """How a suite is run against an agent. Imports no Django: the private runner uses the same code.
 
-The names below are what the rest of the system uses.
+The names below are what the rest of the system uses. Those that need the protocols' SDKs, which take
+seconds to import, are loaded on first use: web processes and commands never need them.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from .contract import Detection, Engine, Limits, OnStep, Progress, Target
-from .detect import detect_protocol
-from .registry import UnknownEngine, get_engine
 from .report import Evidence, Notice, Overall, Report, Scenario, Step, Track, Verdict
 from .suites import SUITES, SuiteSpec, get_suite
+
+if TYPE_CHECKING:
+    from .detect import detect_protocol
+    from .registry import UnknownEngine, get_engine
+
+_HEAVY = {"detect_protocol": "detect", "UnknownEngine": "registry", "get_engine": "registry"}
 
 __all__ = [
     "SUITES",
@@ -31,3 +40,11 @@ __all__ = [
     "get_engine",
     "get_suite",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HEAVY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f".{_HEAVY[name]}", __name__), name)

@@ -24,7 +24,8 @@ from .judge import judge_challenge, judge_connection, judge_credential
 from .rpc import error_of, message_of, pointer
 from .run import Run
 from .suites import StepSpec
-from .wire import A2ATransport, Exchange, FaultKind
+from .transports import A2ATransport
+from .wire import Exchange, FaultKind
 
 _SPEC = "https://a2a-protocol.org/latest/specification/"
 _MAX_INTERFACES = 5
@@ -269,7 +270,10 @@ class _Conversation:
                 else:
                     task = next((answer.task for answer in answers if answer.HasField("task")), None)
                     said = f"A task in state {_state(task)}" if task is not None else "A message"
-                    if task is not None and task.status.state == TaskState.TASK_STATE_FAILED:
+                    if task is not None and not (task.id and task.status.state):
+                        step.failed("The result cannot be read: a task needs an identifier and a state")
+                        task = None
+                    elif task is not None and task.status.state == TaskState.TASK_STATE_FAILED:
                         step.failed("The task failed")
                     else:
                         step.passed(said)
@@ -311,7 +315,7 @@ def _interface_problem(interface: _Interface, exchange: Exchange) -> str:
     if fault is not None and fault.kind is FaultKind.REFUSED:
         return f"The card points to where a test may not go: {fault.message}"
     if fault is not None:
-        return fault.message[0].upper() + fault.message[1:]
+        return fault.message
     if interface.binding == "JSONRPC":
         message, wrong = message_of(exchange)
         return "" if message is not None else f"Answered with {wrong}"

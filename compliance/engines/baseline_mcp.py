@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any
 
 import httpx2
@@ -13,15 +12,17 @@ from mcp.client.streamable_http import streamable_http_client
 from mcp_types.version import KNOWN_PROTOCOL_VERSIONS, LATEST_HANDSHAKE_VERSION, MODERN_PROTOCOL_VERSIONS
 from pydantic import TypeAdapter, ValidationError
 
+from .auth import judge_metadata
 from .judge import judge_challenge, judge_connection, judge_credential
-from .rpc import error_of, message_of, method_of, parse, pointer
+from .rpc import error_of, message_of, method_of, pointer
 from .run import Judgement, Run
 from .schemas import Budget, TooLarge, Unjudgeable, mismatch, problem_in
 from .suites import StepSpec
-from .wire import Exchange, McpTransport
+from .transports import McpTransport
+from .wire import Exchange
 
 CLIENT_INFO = types.Implementation(name="assay", title="Assay compliance check", version="1.0")
-_RAW: TypeAdapter[dict[str, Any]] = TypeAdapter(dict[str, Any])
+_RAW: TypeAdapter[Any] = TypeAdapter(dict[str, Any])  # as it came: the SDK's models drop what they do not know
 _SPEC = "https://modelcontextprotocol.io/specification/2025-11-25/server/tools"
 _NO_METHOD = "assay/no-such-method"
 _NO_TOOL = "assay-no-such-tool"
@@ -114,7 +115,7 @@ class _Conversation:
             reached = judge_connection(run, exchange, step)
         if not reached or not judge_credential(run, "mcp/auth", exchange):
             if exchange.status == 401:
-                await self._metadata(exchange)
+                await judge_metadata(run, exchange)
             return False
         message, wrong = message_of(exchange)
         with run.step("connectivity/reach", "speaks") as step:
@@ -158,7 +159,8 @@ class _Conversation:
         name, version = str(info.get("name", ""))[:100], str(info.get("version", ""))[:50]
         self.run.observe("server_name", name)
         self.run.observe("server_version", version)
-        return f"{name} {version}, with {', '.join(sorted(map(str, self.capabilities))) or 'no capabilities'}"
+        declared = ", ".join(sorted(map(str, self.capabilities))) or "no capabilities"
+        return f"Introduced as {name} {version}, with {declared}"
 
     def _agree_version(self, message: dict[str, Any], exchange: Exchange, modern: bool) -> bool:
         run = self.run
@@ -199,8 +201,11 @@ class _Conversation:
     # Listings and schemas
 
     async def _listing(self, kind: str, request: Callable[..., types.Request[Any, Any]]) -> None:
-        run, items, pages, cursor = self.run, [], 0, None
-        if kind != "tools" and not run.wants("mcp/listings"):
+        run, pages = self.run, 0
+        items: list[dict[str, Any]] = []
+        cursor: str | None = None
+        needed = ("mcp/listings", "mcp/schemas", "mcp/calls") if kind == "tools" else ("mcp/listings",)
+        if not any(map(run.wants, needed)):
             return
         with run.step("mcp/listings", kind) as step:
             if kind not in self.capabilities:
@@ -226,7 +231,7 @@ class _Conversation:
             if kind == "tools":
                 self.tools = items
             if problem:
-                step.failed(f"Page {pages}: {problem}" if pages > 1 else problem[0].upper() + problem[1:])
+                step.failed(f"Page {pages}: {problem}" if pages > 1 else problem)
             elif cursor:
                 step.silent(f"Stopped after {pages} pages with {len(items)} {kind}")
             else:
@@ -387,59 +392,13 @@ class _Conversation:
         body = self._exchange("initialize").request_body
         probe = await run.wire.send("POST", run.target.url, _JSON_ACCEPT, body, with_token=False)
         if judge_challenge(run, "mcp/auth", probe):
-            await self._metadata(probe)
+            await judge_metadata(run, probe)
             return
         if session_id := probe.header("mcp-session-id"):
             headers = [*_JSON_ACCEPT, (b"Mcp-Session-Id", session_id.encode("latin-1"))]
             await run.wire.send("DELETE", run.target.url, headers, with_token=False)
         with run.step("mcp/auth", "metadata") as step:
             step.not_applicable("The agent does not ask for credentials")
-
-    async def _metadata(self, challenge: Exchange) -> None:
-        """Read what RFC 9728 lets a client find out about where to get a token."""
-        run = self.run
-        if not run.wants("mcp/auth"):
-            return
-        with run.step("mcp/auth", "metadata") as step:
-            named = re.search(r'resource_metadata="([^"]+)"', challenge.header("www-authenticate"))
-            url = httpx2.URL(run.target.url)
-            path = url.path if url.path != "/" else ""
-            places = [named[1]] if named else [f"/.well-known/oauth-protected-resource{path}"]
-            if not named and path:
-                places.append("/.well-known/oauth-protected-resource")
-            for place in places:
-                try:
-                    address = str(url.join(place))
-                except httpx2.InvalidURL:
-                    step.failed("The address in WWW-Authenticate is malformed")
-                    return
-                answer = await run.wire.send("GET", address, [(b"Accept", b"application/json")], with_token=False)
-                if answer.status == 200 or named:
-                    break
-            if answer.fault is None and answer.status != 200 and not named:
-                step.not_applicable("The agent publishes no protected resource metadata")
-                return
-            step_verdict = _metadata_problem(answer)
-            if step_verdict:
-                step.failed(step_verdict)
-            else:
-                step.passed("Names the resource and its authorization servers")
-
-
-def _metadata_problem(answer: Exchange) -> str:
-    if answer.fault is not None:
-        return f"Could not be read: {answer.fault.message}"
-    if answer.status != 200:
-        return f"Answered with status {answer.status}"
-    document, wrong = parse(bytes(answer.body))
-    if wrong:
-        return f"The document is {wrong}"
-    if not isinstance(document, dict) or not isinstance(document.get("resource"), str):
-        return "The document does not name its resource"
-    servers = document.get("authorization_servers")
-    if not isinstance(servers, list) or not servers or not all(isinstance(server, str) for server in servers):
-        return "The document names no authorization servers"
-    return ""
 
 
 def _call(name: str) -> types.CallToolRequest:
@@ -455,6 +414,3 @@ def _text_of(result: dict[str, Any]) -> str:
 def _shape_words(error: ValidationError) -> str:
     first = error.errors(include_url=False, include_input=False)[0]
     return f"The result does not have the specified shape at {pointer(first['loc']) or '(root)'}: {first['msg']}"
-
-
-Converse = Callable[[Run], Awaitable[None]]

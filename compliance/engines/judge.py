@@ -18,7 +18,7 @@ def judge_connection(run: Run, exchange: Exchange, reachable: Judgement) -> bool
         if not exchange.url.lower().startswith("https:"):
             tls.not_applicable("The address is plain http")
         elif fault is not None and fault.kind is FaultKind.TLS:
-            tls.failed(fault.message[0].upper() + fault.message[1:])
+            tls.failed(fault.message)
         elif fault is not None and run.wire.backend.handshaking:
             tls.failed("The TLS handshake was not completed")
         elif run.wire.backend.certificate:
@@ -30,7 +30,7 @@ def judge_connection(run: Run, exchange: Exchange, reachable: Judgement) -> bool
         words = fault.message
         if fault.kind is FaultKind.REFUSED:
             words = f"the agent redirects where a test may not go: {words}"
-        reachable.failed(words[0].upper() + words[1:])
+        reachable.failed(words)
     elif exchange.status >= 500:
         reachable.failed(f"Answered with status {exchange.status}, a server error")
     else:
@@ -66,7 +66,7 @@ def judge_challenge(run: Run, scenario: str, exchange: Exchange) -> bool:
         step.exchange = exchange
         challenge = exchange.header("www-authenticate")
         if exchange.fault is not None:
-            step.failed(exchange.fault.message[0].upper() + exchange.fault.message[1:])
+            step.failed(exchange.fault.message)
         elif exchange.status == 403:
             step.failed("Answered with status 403 instead of 401")
         elif exchange.status != 401:

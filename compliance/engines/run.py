@@ -137,7 +137,7 @@ class Run:
             title=self.clean(spec.title),
             verdict=verdict,
             expected=spec.expected,
-            actual=self.clean(actual),
+            actual=self.clean(actual[:1].upper() + actual[1:]),
             spec_url=spec.spec_url,
             duration_ms=ms,
             evidence=evidence,

@@ -90,7 +90,7 @@ def _dialect(schema: Any) -> type[Validator] | None:
         return jsonschema.Draft202012Validator
     if not isinstance(declared, str):
         return None
-    return validators.validator_for(schema, default=None)
+    return validators.validator_for(schema, default=None)  # type: ignore[arg-type]
 
 
 def _check(schema: Any) -> str:
@@ -99,7 +99,7 @@ def _check(schema: Any) -> str:
         return "/$schema: names a dialect that is not a published one"
     meta = _metaschemas.get(dialect)
     if meta is None:
-        meta = _metaschemas[dialect] = dialect(dialect.META_SCHEMA)  # type: ignore[call-arg]
+        meta = _metaschemas[dialect] = dialect(dialect.META_SCHEMA)
     error = best_match(meta.iter_errors(schema))
     if error is not None:
         return f"{pointer(error.absolute_path) or '(root)'}: {error.message[:200]}"

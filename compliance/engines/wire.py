@@ -1,8 +1,7 @@
 """All the HTTP of one run: one connection pool behind the egress guard, bounded in bytes, time and redirects.
 
-The SDKs talk through the two transports at the end of this module. They never see a transport error: what
-goes wrong is written down as the exchange's `fault`, and the SDK gets an empty answer with a server error.
-So an agent cannot break an SDK's task group, and a step reads what really happened from the exchange.
+What goes wrong is written down as the exchange's `fault` and never raised: a step reads from the exchange
+what really happened. The SDKs reach the wire through the module `transports`.
 """
 
 from __future__ import annotations
@@ -19,7 +18,6 @@ from typing import Any
 
 import certifi
 import httpcore2
-import httpx
 import httpx2
 
 from .contract import Limits
@@ -29,7 +27,6 @@ Headers = list[tuple[bytes, bytes]]
 
 _HOP_HEADERS = {b"authorization", b"cookie", b"proxy-authorization"}
 _REDIRECTS = {301, 302, 303, 307, 308}
-_FAULT_STATUS = 599  # an SDK sees this status where there was no complete answer
 
 
 class FaultKind(StrEnum):
@@ -110,6 +107,9 @@ class _Stream(httpcore2.AsyncNetworkStream):
             stream = await self._inner.start_tls(ssl_context, server_hostname, timeout)
         except httpcore2.ConnectError as error:
             raise Fault(FaultKind.TLS, _tls_words(error)) from error
+        except asyncio.CancelledError:
+            await self._inner.aclose()  # the pool does not know this connection yet, and would leak it
+            raise
         self._backend.handshaking = False
         tls = stream.get_extra_info("ssl_object")
         if tls is not None:
@@ -405,59 +405,3 @@ def _unpacker(encoding: str) -> Callable[[bytes], Iterator[bytes]]:
             raise Fault(FaultKind.ENCODING, "the answer's compression is broken") from None
 
     return unpack
-
-
-class _McpBody(httpx2.AsyncByteStream):
-    def __init__(self, stream: BodyStream) -> None:
-        self._stream = stream
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        async for chunk in self._stream:
-            yield chunk
-
-    async def aclose(self) -> None:
-        await self._stream.aclose()
-
-
-_UNPACKED = {b"content-encoding", b"content-length", b"transfer-encoding"}
-
-
-def _plain(headers: Headers) -> Headers:
-    return [(k, v) for k, v in headers if k.lower() not in _UNPACKED]
-
-
-class McpTransport(httpx2.AsyncBaseTransport):
-    """The wire as the MCP SDK's HTTP client sees it."""
-
-    def __init__(self, wire: Wire) -> None:
-        self._wire = wire
-
-    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        body = await request.aread()
-        if request.method == "GET" and "last-event-id" not in request.headers:
-            # The optional stream for what a server says unasked: no step listens to it, so save the connection.
-            return httpx2.Response(405)
-        if request.method == "POST" and b'"notifications/cancelled"' in body[:200]:
-            # The SDK says this when a wait timed out, and waits for the answer of an agent that just hung.
-            return httpx2.Response(202)
-        exchange, stream = await self._wire.open(
-            request.method, str(request.url), list(request.headers.raw), body, whole=False
-        )
-        if exchange.fault is not None:
-            return httpx2.Response(_FAULT_STATUS)
-        content: dict[str, Any] = {"stream": _McpBody(stream)} if stream else {"content": bytes(exchange.body)}
-        return httpx2.Response(exchange.status, headers=_plain(exchange.headers), **content)
-
-
-class A2ATransport(httpx.AsyncBaseTransport):
-    """The wire as the A2A SDK's HTTP client sees it."""
-
-    def __init__(self, wire: Wire) -> None:
-        self._wire = wire
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        body = await request.aread()
-        exchange = await self._wire.send(request.method, str(request.url), list(request.headers.raw), body)
-        if exchange.fault is not None:
-            return httpx.Response(_FAULT_STATUS)
-        return httpx.Response(exchange.status, headers=_plain(exchange.headers), content=bytes(exchange.body))

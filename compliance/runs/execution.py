@@ -115,7 +115,8 @@ def run_leases(lease_more: Callable[[int], list[Lease]], *, concurrency: int) ->
 
 
 def _take_off(lease: Lease, ended: queue.SimpleQueue[UUID]) -> _Flight:
-    flight = _Flight(lease, Future())
+    # Until the engine reports a step of its own, somebody who watches should see that the work has begun.
+    flight = _Flight(lease, Future(), progress=asdict(Progress("Reaching the agent", 0, 1)))
 
     def on_step(progress: Progress) -> None:
         flight.progress = asdict(progress)

@@ -16,7 +16,7 @@ from uuid import UUID
 
 from django.db import connection
 
-from compliance.runs.records import NEWEST_FIRST, ComplianceRun, ComplianceRunQuerySet, TriggeredBy
+from compliance.runs.records import NEWEST_FIRST, ComplianceRun, ComplianceRunQuerySet, OverallStatus, TriggeredBy
 
 PAGE_SIZE = 50
 STRIP_LENGTH = 30
@@ -138,6 +138,14 @@ def recent_verdicts(*, organization_id: str, agent_urls: Sequence[str]) -> dict[
             for agent_url, status in cursor.fetchall():
                 strips[agent_url].append(status)
     return strips
+
+
+def recent_heartbeat_verdicts(agent_url: str) -> list[str]:
+    """The statuses of an agent's last heartbeats, oldest first, at most STRIP_LENGTH."""
+    heartbeats = ComplianceRun.objects.of_platform().for_agent(agent_url).filter(triggered_by=TriggeredBy.HEARTBEAT)
+    conclusive = heartbeats.filter(dry_run=False).exclude(overall_status=OverallStatus.INCONCLUSIVE)
+    newest = conclusive.order_by(*NEWEST_FIRST).values_list("overall_status", flat=True)[:STRIP_LENGTH]
+    return list(newest)[::-1]
 
 
 def last_of_each_kind(*, organization_id: str, agent_url: str) -> dict[str, ComplianceRun | None]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import fields
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -13,7 +12,7 @@ from django.conf import settings
 from django.db import connection, transaction
 from django.utils import timezone
 
-from compliance.engines.report import Report, Step
+from compliance.engines.report import Report
 from compliance.registry.models import AgentContext, Relation
 from compliance.runs.records import ComplianceRun, ExecutorKind, TriggeredBy
 from compliance.suites.models import SuiteVersion
@@ -95,7 +94,7 @@ def record_run(
         first_track=storable(report.tracks[0].title)[:150] if report.tracks else "",
         truncated=report.truncated,
         harness_error=storable(report.harness_error),
-        tracks_json=storable(_stored_tracks(report)),
+        tracks_json=storable(report.tracks_json()),
         observations=storable(report.observations),
         notices=storable([{"code": notice.code, "message": notice.message} for notice in report.notices]),
         **{f"{verdict}_count": count for verdict, count in counts.items()},
@@ -103,28 +102,6 @@ def record_run(
     run.save(force_insert=True)
     _save_evidence(run, report, credential_organization_id)
     return run
-
-
-_STORED_OF_STEP = tuple(field.name for field in fields(Step) if field.name != "evidence")
-
-
-def _stored_tracks(report: Report) -> list[dict[str, Any]]:
-    # What Report.tracks_json says, without its copies of all the evidence, which took half of the time to record a run.
-    return [
-        {
-            "key": track.key,
-            "title": track.title,
-            "scenarios": [
-                {
-                    "key": scenario.key,
-                    "title": scenario.title,
-                    "steps": [{name: getattr(step, name) for name in _STORED_OF_STEP} for step in scenario.steps],
-                }
-                for scenario in track.scenarios
-            ],
-        }
-        for track in report.tracks
-    ]
 
 
 def _save_evidence(run: ComplianceRun, report: Report, credential_organization_id: str | None) -> None:

@@ -104,3 +104,19 @@ class ComplianceRequest(models.Model):
     @property
     def is_active(self) -> bool:
         return self.state in ACTIVE
+
+    def cancel(self) -> bool:
+        """End the request without a run; False when it has ended meanwhile.
+
+        An executor that works on it loses its lease, and its result is discarded.
+        """
+        ended_at = timezone.now()
+        ended = ComplianceRequest.objects.active().filter(pk=self.pk)
+        # One conditional UPDATE: a result that is recorded at the same moment wins or loses as a whole.
+        if not ended.update(
+            state=RequestState.CANCELLED, lease_token=None, lease_expires_at=None, finished_at=ended_at
+        ):
+            return False
+        self.state, self.lease_token, self.lease_expires_at = RequestState.CANCELLED, None, None
+        self.finished_at = ended_at
+        return True

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from uuid import UUID
+
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 from django.utils.text import slugify
@@ -41,6 +43,15 @@ def create_organization(*, name: str, by: User, slug: str = "") -> Organization:
     raise Refused("Many organizations have this name already. Choose a more specific one.")
 
 
+def lock_organization(organization_id: str) -> None:
+    """Let nobody else change the organization or its members until the transaction ends; the first lock to take.
+
+    Owners who change or remove each other at once wait here, instead of each holding the row
+    that the other needs. Rows that refer to the organization can be written meanwhile.
+    """
+    list(Organization.objects.select_for_update(no_key=True).filter(pk=organization_id).values_list("pk"))
+
+
 def managing_membership(organization_id: str, by: User) -> Membership:
     """The membership by which `by` manages the organization, locked; raises NotAllowed without one."""
     # Locked, so that a role withdrawn at the same moment is either seen here or waits for us.
@@ -54,6 +65,7 @@ def managing_membership(organization_id: str, by: User) -> Membership:
 def rename_organization(*, organization: Organization, name: str, by: User) -> Organization:
     """Change the shown name; the address stays, so that links keep working."""
     with organization_scope(organization.id):
+        lock_organization(organization.id)
         managing_membership(organization.id, by)
         if not name.strip():
             raise Refused("Give the organization a name.")
@@ -66,6 +78,7 @@ def rename_organization(*, organization: Organization, name: str, by: User) -> O
 def delete_organization(*, organization: Organization, by: User) -> None:
     """Delete an organization and all that is its own. Its runs stay in the record and become unreachable (R11)."""
     with organization_scope(organization.id):
+        lock_organization(organization.id)
         if managing_membership(organization.id, by).role != Role.OWNER:
             raise NotAllowed("Only an owner may delete the organization.")
         Organization.objects.filter(pk=organization.pk).delete()
@@ -77,7 +90,11 @@ def invite(*, organization: Organization, email: str, role: str, by: User) -> In
     Sending the e-mail is the caller's, after the commit. Raises NotAllowed or Refused.
     """
     email = email.strip().lower()
+    if role not in Role.values:
+        raise Refused("Choose owner, admin or member.")
     with organization_scope(organization.id):
+        # Two who invite the same address at once: the second replaces the first one's invitation.
+        lock_organization(organization.id)
         mine = managing_membership(organization.id, by)
         if role == Role.OWNER and mine.role != Role.OWNER:
             raise NotAllowed("Only an owner may invite another owner.")
@@ -89,11 +106,21 @@ def invite(*, organization: Organization, email: str, role: str, by: User) -> In
         )
 
 
-def revoke_invitation(*, organization: Organization, invitation_id: str, by: User) -> None:
+def revoke_invitation(*, organization: Organization, invitation_id: UUID | str, by: User) -> None:
     """Withdraw an open invitation; its link stops working. Unknown ones raise Invitation.DoesNotExist."""
     with organization_scope(organization.id):
         managing_membership(organization.id, by)
         Invitation.objects.get(organization=organization, pk=invitation_id, accepted_at=None).delete()
+
+
+def renew_invitation(*, organization: Organization, invitation_id: UUID | str, by: User) -> Invitation:
+    """Replace an open invitation by one that expires later; the old link stops working.
+
+    Unknown ones raise Invitation.DoesNotExist.
+    """
+    with organization_scope(organization.id):
+        old = Invitation.objects.get(organization=organization, pk=invitation_id, accepted_at=None)
+        return invite(organization=organization, email=old.email, role=old.role, by=by)
 
 
 def accept_invitation(*, organization_id: str, invitation_id: str, by: User) -> Membership:
@@ -122,13 +149,12 @@ def accept_invitation(*, organization_id: str, invitation_id: str, by: User) -> 
         return Membership.objects.create(organization_id=organization_id, user=by, role=invitation.role)
 
 
-def _refuse_without_owner(organization_id: str, without: Membership) -> None:
-    # Every owner's row is locked: of two owners who leave at once, the second sees that the first is gone.
+def refuse_without_owner(organization_id: str, without: Membership) -> None:
+    """Raise Refused when the organization would have no owner without this membership."""
+    # Of two owners who leave at once, the second waits, and then sees that the first is gone.
+    lock_organization(organization_id)
     owners = list(
-        Membership.objects.select_for_update()
-        .filter(organization_id=organization_id, role=Role.OWNER)
-        .order_by("id")
-        .values_list("pk", flat=True)
+        Membership.objects.filter(organization_id=organization_id, role=Role.OWNER).values_list("pk", flat=True)[:2]
     )
     if owners == [without.pk]:
         raise Refused("An organization needs an owner. Make somebody else an owner first.")
@@ -137,6 +163,7 @@ def _refuse_without_owner(organization_id: str, without: Membership) -> None:
 def change_role(*, organization: Organization, membership_id: int, role: str, by: User) -> Membership:
     """Give a member another role. Only owners make or unmake owners; the last owner stays."""
     with organization_scope(organization.id):
+        lock_organization(organization.id)
         mine = managing_membership(organization.id, by)
         theirs = Membership.objects.select_for_update().get(organization=organization, pk=membership_id)
         if role not in Role.values:
@@ -144,7 +171,7 @@ def change_role(*, organization: Organization, membership_id: int, role: str, by
         if Role.OWNER in (role, theirs.role) and mine.role != Role.OWNER:
             raise NotAllowed("Only an owner may make or unmake an owner.")
         if theirs.role == Role.OWNER and role != Role.OWNER:
-            _refuse_without_owner(organization.id, theirs)
+            refuse_without_owner(organization.id, theirs)
         theirs.role = role
         theirs.save(update_fields=["role"])
         return theirs
@@ -153,11 +180,12 @@ def change_role(*, organization: Organization, membership_id: int, role: str, by
 def remove_member(*, organization: Organization, membership_id: int, by: User) -> None:
     """End a membership: one's own, or, for owners and admins, another's. The last owner stays."""
     with organization_scope(organization.id):
+        lock_organization(organization.id)
         theirs = Membership.objects.select_for_update().get(organization=organization, pk=membership_id)
         if theirs.user_id != by.pk:
             mine = managing_membership(organization.id, by)
             if theirs.role == Role.OWNER and mine.role != Role.OWNER:
                 raise NotAllowed("Only an owner may remove an owner.")
         if theirs.role == Role.OWNER:
-            _refuse_without_owner(organization.id, theirs)
+            refuse_without_owner(organization.id, theirs)
         theirs.delete()

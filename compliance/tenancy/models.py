@@ -126,6 +126,12 @@ def _invitation_expiry() -> datetime:
     return timezone.now() + timedelta(days=settings.INVITATION_VALID_DAYS)
 
 
+class InvitationQuerySet(models.QuerySet["Invitation"]):
+    def open_of(self, organization_id: str) -> InvitationQuerySet:
+        """An organization's invitations that nobody has accepted, expired ones included, the newest first."""
+        return self.filter(organization_id=organization_id, accepted_at=None).order_by("-created_at", "id")
+
+
 class Invitation(models.Model):
     """An e-mailed offer of membership. The link is signed (invitations.py); no secret is stored."""
 
@@ -138,6 +144,8 @@ class Invitation(models.Model):
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     expires_at = models.DateTimeField(default=_invitation_expiry)
     accepted_at = models.DateTimeField(null=True, blank=True)
+
+    objects = InvitationQuerySet.as_manager()
 
     class Meta:
         db_table = "invitations"

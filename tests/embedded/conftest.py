@@ -7,6 +7,7 @@ import psutil
 import pytest
 
 from compliance.embedded import services
+from compliance.embedded.processes import end_orphans
 
 PROJECT = Path(__file__).resolve().parents[2]
 
@@ -65,5 +66,9 @@ def kill_everything(supervisor):
     for process in family:
         process.kill()
     supervisor.wait()
-    psutil.wait_procs(family, timeout=10)
-    return family
+    assert none_lives(family)
+
+
+def none_lives(processes):
+    """Waits for their end without sending anything."""
+    return end_orphans(processes, [(signal.Signals.SIGCONT, 10.0)])

@@ -60,9 +60,9 @@ def test_app_has_the_rights_of_staff_only_after_set_role(servers, database):
 
 @pytest.mark.parametrize("statement", ["CREATE TABLE mine (x int)", "CREATE TEMP TABLE mine (x int)"])
 def test_app_cannot_create_tables(servers, database, statement):
-    with psycopg.connect(servers.postgres.url("assay_app", database)) as app:
-        with pytest.raises(psycopg.errors.InsufficientPrivilege):
-            app.execute(statement)
+    refused = pytest.raises(psycopg.errors.InsufficientPrivilege)
+    with psycopg.connect(servers.postgres.url("assay_app", database)) as app, refused:
+        app.execute(statement)
 
 
 def test_the_owner_role_owns_the_database_and_its_schema(servers, database):

@@ -11,8 +11,8 @@ import pytest
 import redis
 
 from compliance.embedded import AlreadyRunning, services
-from compliance.embedded.processes import working_in
-from tests.embedded.conftest import PROJECT, kill_everything
+from compliance.embedded.processes import lives, working_in
+from tests.embedded.conftest import PROJECT, kill_everything, none_lives
 
 
 def query(url, statement):
@@ -25,8 +25,8 @@ def redis_client(url):
     return redis.Redis.from_url(url, decode_responses=True)
 
 
-def begin_services(start, folder, **options):
-    process = start("-m", "compliance.embedded", "services", folder, "--durable", **options)
+def begin_services(start, folder, mode="--keep", **options):
+    process = start("-m", "compliance.embedded", "services", folder, mode, **options)
     line = process.stdout.readline()
     assert line, process.stderr.read()
     return process, json.loads(line)
@@ -52,11 +52,11 @@ def test_data_persist_over_a_restart(folder):
 
 
 def test_sigkill_of_everything_does_not_block_the_next_start(folder, start):
-    process, environment = begin_services(start, folder)
+    process, environment = begin_services(start, folder, "--durable")
     write_something(environment)
     kill_everything(process)
     assert (folder / "postgres" / "postmaster.pid").exists() or (folder / "postgres-folder").exists()
-    with services(folder) as again:
+    with services(folder, durable=False) as again:
         assert_kept(again.environment())
 
 
@@ -67,8 +67,7 @@ def test_servers_end_when_their_supervisor_is_killed(folder, start):
     children = psutil.Process(process.pid).children()
     assert len(children) == 2
     process.kill()
-    _, alive = psutil.wait_procs(children, timeout=10)
-    assert not alive
+    assert none_lives(children)
 
 
 UNTETHERED = """
@@ -78,7 +77,7 @@ def spawn(*arguments, **options):
     return processes.spawn(*arguments, **{**options, "death_signal": 0})
 postgres.spawn = redis.spawn = spawn
 from compliance.embedded import services
-with services(sys.argv[1]) as running:
+with services(sys.argv[1], durable=False, keep=True) as running:
     print(running.postgres.process.pid, running.redis.process.pid, flush=True)
     os._exit(9)
 """
@@ -89,34 +88,33 @@ def test_servers_that_outlived_their_supervisor_are_stopped_by_the_next_start(fo
     orphans = [psutil.Process(int(pid)) for pid in process.stdout.readline().split()]
     process.wait(10)
     assert len(orphans) == 2
-    with services(folder) as running:
-        assert not any(orphan.is_running() and orphan.status() != psutil.STATUS_ZOMBIE for orphan in orphans)
+    with services(folder, durable=False, keep=True) as running:
+        assert not any(lives(orphan) for orphan in orphans)
         assert query(running.postgres.app_url, "SELECT 1") == [(1,)]
 
 
 def test_a_stale_pid_file_that_names_a_foreign_process_is_no_obstacle(folder):
-    with services(folder) as first:
+    with services(folder, durable=False, keep=True) as first:
         data = first.postgres._home.data
     (data / "postmaster.pid").write_text(f"{os.getppid()}\n{data}\n1\n5432\n\n127.0.0.1\n")
     shutil.chown(data / "postmaster.pid", data.stat().st_uid, data.stat().st_gid)
-    with services(folder) as second:
+    with services(folder, durable=False, keep=True) as second:
         assert query(second.postgres.app_url, "SELECT 1") == [(1,)]
 
 
 def test_an_interrupted_first_start_is_repeated_from_the_beginning(folder):
-    with services(folder) as first:
+    with services(folder, durable=False, keep=True) as first:
         data = first.postgres._home.data
     (data / "PG_VERSION").rename(data / "elsewhere")
     shutil.rmtree(data)
     (data / "new" / "base").mkdir(parents=True)
-    with services(folder) as second:
+    with services(folder, durable=False, keep=True) as second:
         assert query(second.postgres.app_url, "SELECT 1") == [(1,)]
 
 
 def test_a_second_one_in_the_same_folder_is_refused(folder):
-    with services(folder, durable=False):
-        with pytest.raises(AlreadyRunning, match=str(os.getpid())), services(folder):
-            pass
+    with services(folder, durable=False), pytest.raises(AlreadyRunning, match=str(os.getpid())), services(folder):
+        pass
 
 
 def test_the_command_stops_when_its_input_ends(folder, start):
@@ -134,7 +132,7 @@ def test_the_command_stops_at_sigterm(folder, start):
 
 
 def test_no_password_is_in_a_log_or_among_arguments_and_the_key_file_is_private(folder):
-    with services(folder) as running:
+    with services(folder, durable=False, keep=True) as running:
         passwords = json.loads((folder / "keys.json").read_text()).values()
         logs = "".join(path.read_text() for path in (folder / "log").iterdir())
         arguments = [psutil.Process(server.process.pid).cmdline() for server in (running.postgres, running.redis)]
@@ -160,10 +158,11 @@ def test_an_ordinary_user_runs_the_servers_as_that_user(folder, start):
     folder.mkdir()
     os.chown(folder, 65534, 65534)
     become = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
-    if subprocess.run([*become, sys.executable, "-c", ""], capture_output=True).returncode:
+    probe = [sys.executable, "-c", "import compliance.embedded"]
+    if subprocess.run([*become, *probe], cwd=PROJECT, capture_output=True).returncode:
         # The interpreter is below a closed folder: let the test's user read everything, and write nothing more.
         become += ["--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"]
-        if subprocess.run([*become, sys.executable, "-c", ""], capture_output=True).returncode:
+        if subprocess.run([*become, *probe], cwd=PROJECT, capture_output=True).returncode:
             pytest.skip("no other user can run this Python")
     process, environment = begin_services(start, folder, prefix=become)
     write_something(environment)

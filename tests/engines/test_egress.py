@@ -243,7 +243,9 @@ async def test_agent_card_that_points_inside_fails_its_interface() -> None:  # V
     assert "address not allowed" in interface.actual
 
 
-@pytest.mark.parametrize("url", ["ftp://127.0.0.1/x", "file:///etc/passwd", "gopher://127.0.0.1/", "not a url", "http://"])
+@pytest.mark.parametrize(
+    "url", ["ftp://127.0.0.1/x", "file:///etc/passwd", "gopher://127.0.0.1/", "not a url", "http://"]
+)
 async def test_other_schemes_and_malformed_addresses_are_not_tried(url: str) -> None:  # V7
     report = await check(url)
 

@@ -17,7 +17,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from compliance.engines import Limits, Overall, Report
 from compliance.engines.baseline import BaselineEngine
 
-from .servers import answer, check, head, raw, says, scripted, serving, step, target, tool
+from .servers import QUICK, answer, check, head, raw, says, scripted, serving, step, target, tool
 
 REACH = "connectivity/reach"
 
@@ -61,7 +61,7 @@ async def test_hang_while_connecting_is_failing_after_the_time_for_one_step() ->
             one.setblocking(False)
             one.connect_ex(full.getsockname())
         started = time.perf_counter()
-        report = await check(f"http://127.0.0.1:{full.getsockname()[1]}/mcp")
+        report = await check(f"http://127.0.0.1:{full.getsockname()[1]}/mcp", limits=QUICK)
         for one in crowd:
             one.close()
 
@@ -72,7 +72,7 @@ async def test_hang_while_connecting_is_failing_after_the_time_for_one_step() ->
 
 async def test_hang_before_the_headers_is_failing() -> None:
     async with raw(hang) as url:
-        report = await check(url)
+        report = await check(url, limits=QUICK)
 
     assert_judged(report)
     assert step(report, REACH, "reachable").actual == "No answer within 0.4 s"
@@ -85,7 +85,7 @@ async def test_hang_in_the_body_is_failing() -> None:
         await reader.read()
 
     async with raw(half) as url:
-        report = await check(url)
+        report = await check(url, limits=QUICK)
 
     assert_judged(report)
     assert step(report, REACH, "reachable").actual == "No complete answer within 0.4 s"
@@ -101,7 +101,7 @@ async def test_answer_that_drips_byte_by_byte_is_bounded_as_a_whole() -> None:
 
     async with raw(drip) as url:
         started = time.perf_counter()
-        report = await check(url)
+        report = await check(url, limits=QUICK)
 
     assert_judged(report)
     assert time.perf_counter() - started < 2
@@ -118,7 +118,7 @@ async def test_event_stream_without_end_is_failing(event: bytes) -> None:
 
     async with raw(endless) as url:
         started = time.perf_counter()
-        report = await check(url)
+        report = await check(url, limits=QUICK)
 
     assert_judged(report)
     assert "within 0.4 s" in step(report, REACH, "reachable").actual
@@ -129,7 +129,7 @@ async def test_event_stream_that_asks_to_come_back_in_an_hour_does_not_hold_the_
     event = b"id: 1\nretry: 3600000\ndata:\n\n"
     async with raw(says(head(content_type="text/event-stream", connection="close") + event)) as url:
         started = time.perf_counter()
-        report = await check(url)
+        report = await check(url, limits=QUICK)
 
     assert_judged(report)
     assert time.perf_counter() - started < 3
@@ -185,7 +185,7 @@ async def test_gzip_that_was_not_asked_for_is_read() -> None:
         (head(content_type="application/json", transfer_encoding="chunked") + b"zz\r\n", "in the middle of the answer"),
         (answer(b"oops", "text/plain", "500 Internal Server Error"), "status 500"),
         (answer(b"{}", status="503 Service Unavailable"), "status 503"),
-        (answer(b"x" * 10, "text/html") [:0] + b"HTTP/1.1 200 OK\r\n" + b"a: b\r\n" * 30000, "valid HTTP answer"),
+        (answer(b"x" * 10, "text/html")[:0] + b"HTTP/1.1 200 OK\r\n" + b"a: b\r\n" * 30000, "valid HTTP answer"),
     ],
 )
 async def test_broken_http_is_failing(reply: bytes, words: str) -> None:
@@ -329,7 +329,7 @@ async def test_plain_http_behind_an_https_address_is_failing() -> None:
 
 async def test_handshake_that_nobody_answers_is_failing() -> None:
     async with raw(hang) as url:
-        report = await check(url.replace("http:", "https:"))
+        report = await check(url.replace("http:", "https:"), limits=QUICK)
 
     assert_judged(report)
     assert step(report, REACH, "tls").actual == "The TLS handshake was not completed"
@@ -343,7 +343,7 @@ async def test_step_that_hangs_fails_alone_and_the_rest_is_still_judged() -> Non
         await asyncio.sleep(30)
 
     async with serving(scripted(tools_list=never)) as url:
-        report = await check(f"{url}/mcp")
+        report = await check(f"{url}/mcp", limits=QUICK)
 
     assert_judged(report, Overall.PARTIAL)
     assert step(report, "mcp/listings", "tools").actual == "No answer within 0.4 s"
@@ -355,7 +355,7 @@ async def test_answer_to_another_request_is_failing() -> None:
         return JSONResponse({"jsonrpc": "2.0", "id": 424242, "result": {}})
 
     async with serving(scripted(ping=mixed_up)) as url:
-        report = await check(f"{url}/mcp")
+        report = await check(f"{url}/mcp", limits=QUICK)
 
     assert step(report, "mcp/lifecycle", "ping").verdict == "failed"
     assert "does not belong to the request" in step(report, "mcp/lifecycle", "ping").actual

@@ -148,9 +148,15 @@ async def test_other_tools_are_called_only_when_the_suite_allows_side_effects() 
 @pytest.mark.parametrize(
     ("broken", "place"),
     [
-        ({"inputSchema": {"type": "object", "properties": {"a/b": {"type": "text"}}}}, "/inputSchema/properties/a~1b/type:"),
+        (
+            {"inputSchema": {"type": "object", "properties": {"a/b": {"type": "text"}}}},
+            "/inputSchema/properties/a~1b/type:",
+        ),
         ({"inputSchema": {"type": "object", "required": "a"}}, "/inputSchema/required:"),
-        ({"inputSchema": {"type": "object", "properties": {"n": {"minimum": "1"}}}}, "/inputSchema/properties/n/minimum:"),
+        (
+            {"inputSchema": {"type": "object", "properties": {"n": {"minimum": "1"}}}},
+            "/inputSchema/properties/n/minimum:",
+        ),
         ({"inputSchema": {"type": "object", "properties": {"n": {"$ref": "#/$defs/N"}}}}, "points to nothing"),
         ({"inputSchema": {"type": "array"}}, '/inputSchema/type is not "object"'),
         ({"inputSchema": None}, "/inputSchema is missing"),
@@ -381,7 +387,9 @@ async def test_token_that_is_refused_fails_and_skips_the_rest() -> None:
     assert report.overall() is not Overall.PASSING
 
 
-@pytest.mark.parametrize(("challenge", "status", "words"), [(None, 401, "without a WWW-"), ("Bearer", 403, "instead of 401")])
+@pytest.mark.parametrize(
+    ("challenge", "status", "words"), [(None, 401, "without a WWW-"), ("Bearer", 403, "instead of 401")]
+)
 async def test_challenge_of_the_wrong_kind_fails(challenge: str | None, status: int, words: str) -> None:
     async with serving(guarded(challenge, status)) as url:
         report = await check(f"{url}/mcp")

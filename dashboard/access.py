@@ -1,0 +1,128 @@
+"""Who may open a page: every view under /o/<organization>/ goes through organization_view."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, cast
+
+from django.conf import settings
+from django.contrib import messages
+from django.contrib.auth.views import redirect_to_login
+from django.core.exceptions import ObjectDoesNotExist
+from django.http import Http404, HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from django.shortcuts import redirect, resolve_url
+from django.template.response import SimpleTemplateResponse, TemplateResponse
+from django.utils.cache import patch_cache_control, patch_vary_headers
+from django.utils.http import url_has_allowed_host_and_scheme
+from django_htmx.http import HttpResponseClientRedirect
+from django_htmx.middleware import HtmxDetails
+
+from compliance.models import Membership, Organization, Role, User
+from compliance.tenancy.errors import NotAllowed, Refused
+from compliance.tenancy.scope import organization_scope, user_scope
+
+LAST_ORGANIZATION = "assay_organization"  # the cookie with the address part of the organization shown last
+_RANK = {Role.MEMBER: 0, Role.ADMIN: 1, Role.OWNER: 2}
+_WHO_MAY = {Role.ADMIN: "owners and admins", Role.OWNER: "owners"}
+
+
+class OrganizationRequest(HttpRequest):
+    """The request as organization_view hands it to a view."""
+
+    user: User
+    htmx: HtmxDetails
+    organization: Organization
+    membership: Membership
+    memberships: list[Membership]
+
+
+def memberships_of(user: User) -> list[Membership]:
+    """The user's memberships with their organizations, by name; one query."""
+    with user_scope(user.pk):
+        return list(Membership.objects.of_user(user))
+
+
+def organization_view(
+    minimum_role: str = Role.MEMBER,
+) -> Callable[[Callable[..., HttpResponseBase]], Callable[..., HttpResponseBase]]:
+    """Decorate a view whose first argument after the request is the organization's slug, `org`.
+
+    The view is called without it, as view(request, ...), inside organization_scope, and a
+    TemplateResponse is rendered inside it too. A stranger gets the 404 of an unknown slug; a
+    member with a lower role a 403 that says who may. Refused becomes a message.
+    """
+
+    def decorate(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:
+        @wraps(view)
+        def guarded(request: HttpRequest, org: str, *args: Any, **kwargs: Any) -> HttpResponseBase:
+            if not request.user.is_authenticated:
+                return to_login(request)
+            request = cast(OrganizationRequest, request)
+            request.memberships = memberships_of(request.user)
+            membership = next((m for m in request.memberships if m.organization.slug == org), None)
+            if membership is None:
+                raise Http404
+            request.membership, request.organization = membership, membership.organization
+            response = _in_scope(request, view, minimum_role, args, kwargs)
+            if request.COOKIES.get(LAST_ORGANIZATION) != org:
+                response.set_cookie(
+                    LAST_ORGANIZATION, org, httponly=True, secure=settings.SESSION_COOKIE_SECURE, samesite="Lax"
+                )
+            # One address answers with a page or with a part of it, and neither is for anybody else's cache.
+            patch_vary_headers(cast(HttpResponse, response), ["HX-Request"])
+            patch_cache_control(cast(HttpResponse, response), private=True, no_store=True)
+            return response
+
+        return guarded
+
+    return decorate
+
+
+def _in_scope(
+    request: OrganizationRequest, view: Callable[..., HttpResponseBase], minimum_role: str, args: Any, kwargs: Any
+) -> HttpResponseBase:
+    try:
+        # The scope is left by the exception before anything is answered: what was half done is rolled back.
+        with organization_scope(request.organization.id):
+            if _RANK[Role(request.membership.role)] < _RANK[Role(minimum_role)]:
+                raise NotAllowed(f"Only {_WHO_MAY[Role(minimum_role)]} of the organization may do this.")
+            return _rendered(view(request, *args, **kwargs))
+    except NotAllowed as refusal:
+        with organization_scope(request.organization.id):
+            return _not_allowed(request, refusal)
+    except Refused as refusal:
+        messages.error(request, str(refusal))
+        return redirect(_where_from(request))
+    except ObjectDoesNotExist:
+        raise Http404 from None
+
+
+def _rendered(response: HttpResponseBase) -> HttpResponseBase:
+    return response.render() if isinstance(response, SimpleTemplateResponse) else response
+
+
+def _not_allowed(request: OrganizationRequest, refusal: NotAllowed) -> HttpResponseBase:
+    managers = [m for m in Membership.objects.of_organization(request.organization.id) if m.may_manage]
+    context = {"reason": str(refusal), "managers": managers}
+    return TemplateResponse(request, "not_allowed.html", context, status=403).render()
+
+
+def _where_from(request: OrganizationRequest) -> str:
+    """The page that the form was on, when it is one of ours."""
+    referer = request.headers.get("Referer", "")
+    # Back to the same address would ask the same again when it was no form that was refused.
+    if request.method == "POST" and url_has_allowed_host_and_scheme(referer, {request.get_host()}, request.is_secure()):
+        return referer
+    return resolve_url("overview", request.organization.slug)
+
+
+def to_login(request: HttpRequest) -> HttpResponseBase:
+    """Send an anonymous reader to the login page and back here afterwards."""
+    htmx = getattr(request, "htmx", None)
+    if not htmx:
+        return redirect_to_login(request.get_full_path())
+    # A part of a page must not be filled with the login form: the whole page goes there.
+    page = htmx.current_url_abs_path or resolve_url("home")
+    return HttpResponseClientRedirect(redirect_to_login(page).url)

@@ -1,0 +1,135 @@
+"""What readers narrow lists to, from the query string."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, time, timedelta
+
+import django_filters
+from django import forms
+from django.db.models import Count, Q, QuerySet
+from django.http import QueryDict
+from django.utils import timezone
+
+from compliance.models import AgentContextWithLatestTest, Suite, TriggeredBy
+from compliance.runs.history import HistoryFilter
+from compliance.runs.models import BY_ORGANIZATION, BY_PLATFORM, OverallStatus
+from compliance.runs.status import LastTestQuerySet
+from dashboard.forms import StyledForm
+
+STALE_DAYS = 30
+
+# Value, words, and how many of the organization's agents it is about.
+FACETS = (
+    ("failing", "Failing"),
+    ("partial", "Partial"),
+    ("never", "Never tested"),
+    ("stale", f"Not tested for {STALE_DAYS} days"),
+    ("passing", "Passing"),
+)
+
+
+class AgentFilter(django_filters.FilterSet):
+    """Search by name or URL; narrow to the state of the organization's own last test."""
+
+    q = django_filters.CharFilter(method="search", max_length=200)
+    status = django_filters.ChoiceFilter(method="in_state", choices=FACETS)
+
+    class Meta:
+        model = AgentContextWithLatestTest
+        fields: list[str] = []
+
+    def search(self, agents: LastTestQuerySet, name: str, value: str) -> LastTestQuerySet:
+        return agents.filter(Q(name__icontains=value) | Q(agent__agent_url__icontains=value))
+
+    def in_state(self, agents: LastTestQuerySet, name: str, value: str) -> QuerySet[AgentContextWithLatestTest]:
+        if value == "never":
+            return agents.never_tested()
+        if value == "stale":
+            return agents.not_tested_for(STALE_DAYS)
+        return agents.filter(last_test_status=value)
+
+    def counts(self, agents: LastTestQuerySet) -> dict[str, int]:
+        """How many agents each facet has among those searched for, and "" how many there are; one query.
+
+        The page's total comes from here too, which saves the paginator's own count.
+        """
+        sought = self.form.cleaned_data.get("q")
+        if sought:
+            agents = self.search(agents, "q", sought)
+        long_ago = timezone.now() - timedelta(days=STALE_DAYS)
+        status = {
+            value: Count("pk", filter=Q(last_test_status=value))
+            for value in (OverallStatus.FAILING, OverallStatus.PARTIAL, OverallStatus.PASSING)
+        }
+        found = agents.order_by().aggregate(
+            everything=Count("pk"),
+            never=Count("pk", filter=Q(last_test_run_id=None)),
+            stale=Count("pk", filter=Q(last_tested_at__lt=long_ago)),
+            **status,
+        )
+        return {"": found.pop("everything"), **found}
+
+
+# What the trigger field offers beside the single kinds.
+_GROUPS = {"own": tuple(map(str, BY_ORGANIZATION)), "platform": tuple(map(str, BY_PLATFORM))}
+
+
+class HistoryForm(StyledForm, forms.Form):
+    """What an agent's history is narrowed to. What cannot be read is named beside its field, and narrows nothing."""
+
+    trigger = forms.ChoiceField(
+        label="Caused by",
+        required=False,
+        choices=[
+            ("", "Anybody"),
+            ("own", "Your organization"),
+            ("platform", "The platform"),
+            *(
+                (kind, kind.label)
+                for kind in (TriggeredBy.OWNER_TEST, TriggeredBy.OBSERVER_TEST, TriggeredBy.HEARTBEAT)
+            ),
+        ],
+    )
+    verdict = forms.ChoiceField(label="Verdict", required=False, choices=[("", "Any"), *OverallStatus.choices])
+    suite = forms.ChoiceField(label="Suite", required=False)
+    since = forms.DateField(label="From", required=False, widget=forms.DateInput(attrs={"type": "date"}))
+    until = forms.DateField(label="To", required=False, widget=forms.DateInput(attrs={"type": "date"}))
+
+    def __init__(self, data: QueryDict) -> None:
+        super().__init__(data)
+        suites = Suite.objects.order_by("title", "pk").values_list("slug", "title")
+        self.fields["suite"].choices = [("", "Any"), *suites]  # type: ignore[attr-defined]
+        self.is_valid()
+
+    @property
+    def narrows(self) -> bool:
+        return any(self.cleaned_data.values())
+
+    def as_filter(self) -> HistoryFilter:
+        """The fields that could be read. Days are days of UTC, both included."""
+        chosen = self.cleaned_data
+        trigger, verdict = chosen.get("trigger"), chosen.get("verdict")
+        return HistoryFilter(
+            triggers=_GROUPS.get(trigger, (trigger,)) if trigger else (),
+            statuses=(verdict,) if verdict else (),
+            suite=chosen.get("suite") or "",
+            since=_midnight(chosen.get("since")),
+            until=_midnight(chosen.get("until"), days_later=1),
+        )
+
+
+def _midnight(day: date | None, days_later: int = 0) -> datetime | None:
+    try:
+        return datetime.combine(day, time.min, UTC) + timedelta(days=days_later) if day else None
+    except OverflowError:  # the last day that there is
+        return None
+
+
+def address(base: str, query: QueryDict, **changes: object) -> str:
+    """A page's address with some of its parameters changed; empty ones are left out."""
+    changed = query.copy()
+    for name, value in changes.items():
+        changed[name] = str(value)
+    for name in [name for name, value in changed.items() if not value]:
+        del changed[name]
+    return f"{base}?{changed.urlencode()}" if changed else base

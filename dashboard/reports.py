@@ -1,0 +1,155 @@
+"""A run's report as its page shows it: failures first, every verdict by its own name."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+from compliance.models import ComplianceRun, TriggeredBy
+from compliance.runs.records import ExecutorKind, OverallStatus
+from dashboard.badges import WORDS
+
+# Inside a report: what needs the reader's eye comes first, otherwise as it ran.
+_ORDER = {"failed": 0, "not_tested": 1}
+
+
+@dataclass(frozen=True, slots=True)
+class StepShown:
+    index: int  # the step's place in the report; evidence is kept under it
+    anchor: str
+    key: str
+    title: str
+    verdict: str
+    expected: str
+    actual: str
+    spec_url: str
+    duration_ms: int
+    has_evidence: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ScenarioShown:
+    key: str
+    title: str
+    steps: list[StepShown]
+    summary: str
+
+    @property
+    def fails(self) -> bool:
+        return any(step.verdict == "failed" for step in self.steps)
+
+
+@dataclass(frozen=True, slots=True)
+class TrackShown:
+    title: str
+    scenarios: list[ScenarioShown]
+
+    @property
+    def fails(self) -> bool:
+        return any(scenario.fails for scenario in self.scenarios)
+
+
+def tracks_of(run: ComplianceRun, with_evidence: set[int]) -> list[TrackShown]:
+    """The run's tracks, those with failures first; inside them the same for scenarios and steps.
+
+    with_evidence: the indexes of the steps whose evidence the reader may open.
+    """
+    index = 0
+    tracks = []
+    for track in run.tracks_json:
+        scenarios = []
+        for scenario in track["scenarios"]:
+            steps = []
+            for step in scenario["steps"]:
+                steps.append(_shown(step, scenario["key"], index, index in with_evidence))
+                index += 1
+            steps.sort(key=lambda step: _ORDER.get(step.verdict, 2))
+            counts = Counter(step.verdict for step in steps)
+            summary = ", ".join(
+                f"{counts[verdict]} {words.lower()}" for verdict, words in WORDS.items() if counts[verdict]
+            )
+            scenarios.append(ScenarioShown(scenario["key"], scenario["title"], steps, summary))
+        tracks.append(TrackShown(track["title"], sorted(scenarios, key=lambda scenario: not scenario.fails)))
+    return sorted(tracks, key=lambda track: not track.fails)
+
+
+def _shown(step: dict[str, Any], scenario_key: str, index: int, has_evidence: bool) -> StepShown:
+    # Keys are stable between versions, so that a link to a step means the same in the next run.
+    anchor = "-".join(f"{scenario_key}/{step['key']}".split())
+    spec_url = step.get("spec_url", "")
+    return StepShown(
+        index=index,
+        anchor=anchor,
+        key=step["key"],
+        title=step["title"],
+        verdict=step["verdict"],
+        expected=step.get("expected", ""),
+        actual=step.get("actual", ""),
+        # Written by an engine or a runner: an address of another kind would be a script in the reader's page.
+        spec_url=spec_url if spec_url.startswith(("https://", "http://")) else "",
+        duration_ms=step.get("duration_ms", 0),
+        has_evidence=has_evidence,
+    )
+
+
+def step_at(run: ComplianceRun, index: int) -> StepShown | None:
+    """The step with this place in the report."""
+    for track in tracks_of(run, set()):
+        for scenario in track.scenarios:
+            for step in scenario.steps:
+                if step.index == index:
+                    return step
+    return None
+
+
+def why_inconclusive(run: ComplianceRun) -> str:
+    """What an inconclusive run means; empty for others (R7)."""
+    if run.overall_status != OverallStatus.INCONCLUSIVE:
+        return ""
+    if run.harness_error:
+        return f"The test itself broke, not the agent: {run.harness_error}."
+    if run.truncated:
+        return "Time or size ran out before every check had run. What had not run is marked “not tested”."
+    return "No check could be judged, so there is nothing to call passing or failing."
+
+
+def public_status(run: ComplianceRun) -> str:
+    """Whether the run counts for the agent's public status, and why not."""
+    if run.moves_status:
+        return "Counts for the agent's public status."
+    if run.overall_status == OverallStatus.INCONCLUSIVE:
+        reason = "it is inconclusive"
+    elif run.dry_run:
+        reason = "it was a dry run"
+    elif not run.full_suite:
+        reason = "only a part of the suite was run"
+    elif run.executor_kind == ExecutorKind.PRIVATE:
+        reason = "a private runner ran it: it is your organization's own evidence"
+    elif run.triggered_by == TriggeredBy.OBSERVER_TEST:
+        reason = "your organization observes this agent and is not its verified owner"
+    else:
+        reason = "its kind of run never does"
+    return f"Does not count for the agent's public status, because {reason}."
+
+
+def observations(run: ComplianceRun) -> list[tuple[str, str]]:
+    """What was seen beside the checks, as names and values."""
+    shown = []
+    for key, value in run.observations.items():
+        if value in (None, "", [], {}):
+            continue
+        text = ", ".join(map(str, value)) if isinstance(value, list) else value
+        if isinstance(text, dict):
+            text = ", ".join(f"{name}: {item}" for name, item in text.items())
+        name, unit = (key[:-3], " ms") if key.endswith("_ms") else (key, "")
+        shown.append((name.replace("_", " ").capitalize(), f"{text}{unit}"))
+    return shown
+
+
+def as_text(payload: Any) -> str:
+    """A payload of the evidence as people read it."""
+    if payload is None:
+        return ""
+    return payload if isinstance(payload, str) else json.dumps(payload, indent=2, ensure_ascii=False)

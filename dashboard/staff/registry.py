@@ -1,0 +1,209 @@
+"""Agents and contexts, for staff: heartbeats, and who is an agent's verified owner."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin, messages
+from django.db.models import F, QuerySet
+from django.forms import ModelForm
+from django.http import HttpRequest, HttpResponse
+from django.utils import timezone
+
+from compliance.models import Agent, AgentContext, Relation
+from compliance.registry.models import HeartbeatSlot
+from dashboard.staff.base import StaffAdmin
+from dashboard.staff.confirm import ask, confirmed, log_change
+
+
+class HeartbeatFilter(admin.SimpleListFilter):
+    """Where the agent's heartbeat stands."""
+
+    title = "heartbeat"
+    parameter_name = "heartbeat"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [
+            ("overdue", "Overdue"),
+            ("due", "Due"),
+            ("scheduled", "Scheduled"),
+            ("paused", "Paused"),
+            ("opted_out", "Opted out"),
+            ("unregistered", "No organization has it"),
+        ]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Agent]) -> QuerySet[Agent]:
+        now = timezone.now()
+        agents = Agent.objects
+        answers = {
+            "overdue": agents.overdue(now),
+            "due": agents.due(now),
+            "scheduled": agents.with_heartbeats().filter(next_heartbeat_at__gt=now),
+            "paused": agents.filter(paused=True),
+            "opted_out": agents.filter(opted_out=True),
+            "unregistered": agents.filter(registrations=0),
+        }
+        value = self.value()
+        return queryset & answers[value].order_by() if value in answers else queryset
+
+
+@admin.register(Agent)
+class AgentAdmin(StaffAdmin):
+    list_display = [
+        "agent_url",
+        "heartbeat",
+        "next_heartbeat_at",
+        "last_checked_at",
+        "heartbeat_interval_hours",
+        "lifecycle_stage",
+        "protocol",
+        "registrations",
+    ]
+    list_filter = [HeartbeatFilter, "lifecycle_stage", "protocol"]
+    search_fields = ["agent_url__startswith"]
+    search_help_text = "The beginning of an agent's address."
+    ordering = ["next_heartbeat_at", "agent_url"]
+    actions = ["pause", "resume"]
+    fields = [
+        "agent_url",
+        "lifecycle_stage",
+        "heartbeat_interval_hours",
+        "paused",
+        "opted_out",
+        "next_heartbeat_at",
+        "last_checked_at",
+        "protocol",
+        "protocol_note",
+        "registrations",
+        "created_at",
+    ]
+    readonly_fields = [
+        "agent_url",
+        "next_heartbeat_at",
+        "last_checked_at",
+        "protocol",
+        "protocol_note",
+        "registrations",
+        "created_at",
+    ]
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False  # its runs stay, and the next registration would make it anew
+
+    def save_model(self, request: HttpRequest, obj: Agent, form: ModelForm, change: bool) -> None:
+        if "heartbeat_interval_hours" in form.changed_data:
+            # Slots are an interval apart: another interval has other slots.
+            slot = HeartbeatSlot(F("agent_url"), obj.heartbeat_interval_hours, timezone.now())
+            Agent.objects.filter(pk=obj.pk).update(next_heartbeat_at=slot)
+        # Only what the form changed: a worker may have moved the schedule while it was open.
+        obj.save(update_fields=form.changed_data or ["paused"])
+
+    @admin.display(description="heartbeat")
+    def heartbeat(self, agent: Agent) -> str:
+        if agent.paused:
+            return "Paused"
+        if agent.opted_out:
+            return "Opted out"
+        if not agent.has_heartbeats or not agent.registrations:
+            return "None"
+        if agent.is_overdue:
+            return "Overdue"
+        return "Due" if agent.next_heartbeat_at <= timezone.now() else "Scheduled"
+
+    @admin.action(description="Pause heartbeats", permissions=["change"])
+    def pause(self, request: HttpRequest, queryset: QuerySet[Agent]) -> None:
+        self._set_paused(request, queryset, True)
+
+    @admin.action(description="Resume heartbeats", permissions=["change"])
+    def resume(self, request: HttpRequest, queryset: QuerySet[Agent]) -> None:
+        self._set_paused(request, queryset, False)
+
+    def _set_paused(self, request: HttpRequest, queryset: QuerySet[Agent], paused: bool) -> None:
+        changed = list(queryset.filter(paused=not paused))
+        Agent.objects.filter(pk__in=[agent.pk for agent in changed]).update(paused=paused)
+        word = "paused" if paused else "resumed"
+        if changed:
+            log_change(request, changed, f"Heartbeats {word}.")
+        self.message_user(request, f"Heartbeats {word}: {len(changed)}.", messages.SUCCESS)
+
+
+@admin.register(AgentContext)
+class AgentContextAdmin(StaffAdmin):
+    """The relation changes by the two actions below, and in no other way."""
+
+    list_display = ["name", "organization", "agent_id", "relation", "created_at"]
+    list_filter = ["relation"]
+    list_select_related = ["organization"]
+    search_fields = ["agent_id", "organization_id"]
+    search_help_text = "An agent's address or an organization's key (org_…), in full."
+    ordering = ["-id"]  # keys are time-ordered, and indexed
+    actions = ["mark_verified_owner", "unmark_verified_owner"]
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[AgentContext], search_term: str
+    ) -> tuple[QuerySet[AgentContext], bool]:
+        term = search_term.strip()
+        if not term:
+            return queryset, False
+        if term.startswith("org_"):
+            return queryset.filter(organization_id=term), False
+        return queryset.filter(agent_id=term), False
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_verify_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("compliance.change_agentcontext")
+
+    @admin.action(description="Mark as verified owner", permissions=["verify"])
+    def mark_verified_owner(self, request: HttpRequest, queryset: QuerySet[AgentContext]) -> HttpResponse | None:
+        return self._relate(
+            request,
+            queryset,
+            Relation.VERIFIED_OWNER,
+            action="mark_verified_owner",
+            question="Mark these organizations as verified owners?",
+            consequence="Their tests become owner tests and move the agent's public status, they read the evidence of"
+            " heartbeats, and they decide about heartbeats.",
+        )
+
+    @admin.action(description="Make an observer again", permissions=["verify"])
+    def unmark_verified_owner(self, request: HttpRequest, queryset: QuerySet[AgentContext]) -> HttpResponse | None:
+        return self._relate(
+            request,
+            queryset,
+            Relation.OBSERVER,
+            action="unmark_verified_owner",
+            question="Make these organizations observers again?",
+            consequence="Their tests from now on are observer tests, and they lose the evidence of heartbeats and the"
+            " decision about them. Runs on record stay as they are.",
+        )
+
+    def _relate(
+        self,
+        request: HttpRequest,
+        queryset: QuerySet[AgentContext],
+        relation: Relation,
+        *,
+        action: str,
+        question: str,
+        consequence: str,
+    ) -> HttpResponse | None:
+        chosen = list(queryset.exclude(relation=relation).select_related("organization")[:100])
+        if not confirmed(request):
+            rows = [(one.pk, f"{one.organization.name}: {one.agent_url}") for one in chosen]
+            return ask(self, request, action=action, question=question, consequence=consequence, rows=rows)
+        AgentContext.objects.filter(pk__in=[one.pk for one in chosen]).update(relation=relation)
+        if chosen:
+            log_change(request, chosen, f"Now: {relation.label.lower()}.")
+        self.message_user(request, f"{len(chosen)} now: {relation.label.lower()}.", messages.SUCCESS)
+        return None

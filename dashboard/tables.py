@@ -1,0 +1,185 @@
+"""Tables: columns, their order, and their cells.
+
+Pages show forty rows of six cells. django-tables2 declares the columns, headers and orders here; its rows
+look up and inspect each cell's renderer anew, which costs more than all the page's queries, so html_rows
+calls the renderers directly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from typing import Any
+
+import django_tables2 as tables
+from django.db.models import F, QuerySet
+from django.db.models.functions import Lower
+from django.utils.html import escape, format_html
+from django.utils.safestring import SafeString
+
+from compliance.models import ComplianceRun, SuiteVersion, TriggeredBy
+from compliance.runs.history import recent_verdicts
+from compliance.runs.records import ExecutorKind
+from dashboard.badges import badge
+from dashboard.charts import strip
+from dashboard.times import duration, instant
+
+AGENTS_PER_PAGE = 40
+
+
+def _ordered(agents: QuerySet[Any], descending: bool, *keys: Any) -> tuple[QuerySet[Any], bool]:
+    """By the keys, those without a value last, and always by name and id in the end (R5)."""
+    order = [key.desc(nulls_last=True) if descending else key.asc(nulls_last=True) for key in keys]
+    return agents.order_by(*order, Lower("name"), "id"), True
+
+
+class LeanTable(tables.Table):
+    """A table each of whose columns has its render_<column>(record), which returns safe HTML."""
+
+    @cached_property
+    def records(self) -> list[Any]:
+        """The records of the page."""
+        return list(self.paginated_rows.data)
+
+    def html_rows(self) -> Iterator[SafeString]:
+        """The page's rows. The header's words go along for narrow screens, where rows become blocks."""
+        cells = []
+        for column in self.columns:
+            label = "" if column.name in self.unlabelled else f' data-label="{escape(column.header)}"'
+            cells.append((f"<td{label}>", getattr(self, f"render_{column.name}")))
+        for record in self.records:
+            row = "</td>".join([td + render(record) for td, render in cells])
+            yield SafeString(f"<tr>{row}</td></tr>")
+
+    unlabelled: frozenset[str] = frozenset()
+
+
+class AgentTable(LeanTable):
+    """An organization's agents with their last tests: the rows of LastTestQuerySet.as_rows."""
+
+    unlabelled = frozenset({"name", "summary", "trend"})
+
+    name = tables.Column(verbose_name="Agent")
+    status = tables.Column(verbose_name="Public status", accessor="agent__status")
+    tested = tables.Column(verbose_name="Last own test", accessor="last_tested_at")
+    summary = tables.Column(verbose_name="Result", accessor="last_test_summary", orderable=False)
+    trend = tables.Column(verbose_name="Last 30", accessor="agent_id", orderable=False)
+    total = tables.Column(verbose_name="Tests", accessor="total_tests_run")
+
+    class Meta:
+        template_name = "tables/agents.html"
+        order_by_field = "sort"
+        attrs = {"class": "table agents stack"}
+
+    def __init__(self, *args: Any, organization_id: str, prefix: str, **kwargs: Any) -> None:
+        """organization_id: whose runs the strips show. prefix: the organization's address, such as "/o/alpha/"."""
+        super().__init__(*args, **kwargs)
+        self.organization_id = organization_id
+        self.base = prefix
+
+    @cached_property
+    def strips(self) -> dict[str, list[str]]:
+        urls = [record.agent_id for record in self.records]
+        return recent_verdicts(organization_id=self.organization_id, agent_urls=urls)
+
+    def render_name(self, record: Any) -> SafeString:
+        return format_html(
+            '<a href="{}agents/{}/">{}</a><span class="sub">{}</span>',
+            self.base,
+            record.id,
+            record.name,
+            record.agent_id,
+        )
+
+    def render_status(self, record: Any) -> SafeString:
+        if record.status is None:
+            return SafeString('<span class="quiet">None yet</span>')
+        return SafeString(f'{badge(record.status)}<span class="sub">since {instant(record.since)}</span>')
+
+    def render_tested(self, record: Any) -> SafeString:
+        if record.last_test_run_id is None:
+            return badge(None)
+        link = f'<a href="{self.base}runs/{record.last_test_run_id}/">{instant(record.last_tested_at)}</a>'
+        return SafeString(f'{badge(record.last_test_status)}<span class="sub">{link}</span>')
+
+    def render_summary(self, record: Any) -> str:
+        return escape(record.last_test_summary or "")
+
+    def render_trend(self, record: Any) -> SafeString:
+        return strip(self.strips[record.agent_id])
+
+    def render_total(self, record: Any) -> str:
+        return f"{record.total_tests_run:,}"
+
+    def order_name(self, agents: QuerySet[Any], descending: bool) -> tuple[QuerySet[Any], bool]:
+        return _ordered(agents, descending, Lower("name"))
+
+    def order_status(self, agents: QuerySet[Any], descending: bool) -> tuple[QuerySet[Any], bool]:
+        return _ordered(agents, descending, F("status"), F("since"))
+
+    def order_tested(self, agents: QuerySet[Any], descending: bool) -> tuple[QuerySet[Any], bool]:
+        return _ordered(agents, descending, F("last_tested_at"))
+
+    def order_total(self, agents: QuerySet[Any], descending: bool) -> tuple[QuerySet[Any], bool]:
+        return _ordered(agents, descending, F("total_tests_run"))
+
+
+class HistoryTable(LeanTable):
+    """Runs of one agent, newest first. Their order is the keyset's: no column sorts."""
+
+    unlabelled = frozenset({"result"})
+
+    result = tables.Column(verbose_name="Result")
+    tested = tables.Column(verbose_name="When")
+    cause = tables.Column(verbose_name="Caused by")
+    suite = tables.Column(verbose_name="Suite")
+    checks = tables.Column(verbose_name="Checks")
+    duration = tables.Column(verbose_name="Took")
+
+    class Meta:
+        template_name = "tables/history.html"
+        orderable = False
+        attrs = {"class": "table runs stack"}
+
+    def __init__(self, runs: Sequence[ComplianceRun], *, prefix: str) -> None:
+        """prefix: the organization's address, such as "/o/alpha/"."""
+        super().__init__(runs)
+        self.base = prefix
+
+    @cached_property
+    def suites(self) -> dict[int, str]:
+        # Pages name few versions: one look for all, where a join would be one for each row.
+        versions = {run.suite_version_id for run in self.records}
+        return {
+            version.pk: format_html("{} {}", version.suite.title, version.version)
+            for version in SuiteVersion.objects.filter(pk__in=versions).select_related("suite").defer("definition")
+        }
+
+    def render_result(self, run: ComplianceRun) -> SafeString:
+        marks = "".join(
+            f' <span class="v v-plain">{words}</span>'
+            for words, holds in (
+                ("Dry run", run.dry_run),
+                ("Part of the suite", not run.full_suite),
+                ("Private runner", run.executor_kind == ExecutorKind.PRIVATE),
+            )
+            if holds
+        )
+        link = format_html('<a class="sub" href="{}runs/{}/">{}</a>', self.base, run.pk, run.headline)
+        return SafeString(f"{badge(run.overall_status)}{marks}{link}")
+
+    def render_tested(self, run: ComplianceRun) -> SafeString:
+        return instant(run.tested_at)
+
+    def render_cause(self, run: ComplianceRun) -> SafeString:
+        by = run.actor_name if run.triggered_org_id else "Platform"
+        return format_html('{}<span class="sub">{}</span>', TriggeredBy(run.triggered_by).label, by)
+
+    def render_suite(self, run: ComplianceRun) -> str:
+        return self.suites.get(run.suite_version_id, "")
+
+    def render_checks(self, run: ComplianceRun) -> str:
+        return f"{run.passed_count} passed, {run.failed_count} failed"
+
+    def render_duration(self, run: ComplianceRun) -> str:
+        return duration(run.duration_ms)

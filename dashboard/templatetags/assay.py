@@ -1,0 +1,13 @@
+"""Template tags of the dashboard: {% load assay %}."""
+
+from __future__ import annotations
+
+from django import template
+
+from dashboard.badges import badge
+from dashboard.times import duration, instant
+
+register = template.Library()
+register.simple_tag(instant)
+register.simple_tag(badge)
+register.filter(duration)

@@ -1,0 +1,36 @@
+"""The addresses of the dashboard. Everything of an organization lies under /o/<organization>/."""
+
+from __future__ import annotations
+
+from django.urls import include, path
+
+from dashboard.views import agent_settings, agents, history, home, invitations, overview, people, requests, runs
+
+of_organization = [
+    path("", overview.overview, name="overview"),
+    path("agents/add/", agents.agent_add, name="agent_add"),
+    path("agents/<uuid:agent>/", agents.agent, name="agent"),
+    path("agents/<uuid:agent>/protocol/", agents.agent_protocol, name="agent_protocol"),
+    path("agents/<uuid:agent>/test/", agents.agent_test, name="agent_test"),
+    path("agents/<uuid:agent>/history/", history.history, name="history"),
+    path("agents/<uuid:agent>/settings/", agent_settings.agent_settings, name="agent_settings"),
+    path("agents/<uuid:agent>/remove/", agent_settings.agent_remove, name="agent_remove"),
+    path("requests/<uuid:wanted>/", requests.request_progress, name="request"),
+    path("runs/<uuid:run>/", runs.run, name="run"),
+    path("runs/<uuid:run>/steps/<int:step>/", runs.evidence, name="evidence"),
+    path("members/", people.members, name="members"),
+    path("members/invite/", people.member_invite, name="member_invite"),
+    path("members/invitations/<uuid:invitation_id>/resend/", people.invitation_resend, name="invitation_resend"),
+    path("members/invitations/<uuid:invitation_id>/revoke/", people.invitation_revoke, name="invitation_revoke"),
+    path("members/<int:membership_id>/role/", people.member_role, name="member_role"),
+    path("members/<int:membership_id>/remove/", people.member_remove, name="member_remove"),
+    path("settings/", people.organization_settings, name="organization_settings"),
+    path("settings/delete/", people.organization_delete, name="organization_delete"),
+]
+
+urlpatterns = [
+    path("", home.home, name="home"),
+    path("o/new/", people.organization_create, name="organization_create"),
+    path("invitations/<str:token>/", invitations.invitation_accept, name="invitation_accept"),
+    path("o/<slug:org>/", include(of_organization)),
+]

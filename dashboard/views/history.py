@@ -1,0 +1,46 @@
+"""An agent's history: the organization's own runs and the platform's, newest first."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from django.http.response import HttpResponseBase
+from django.template.response import TemplateResponse
+from django.urls import reverse
+
+from compliance.runs.history import Cursor, history_page
+from dashboard.access import OrganizationRequest, organization_view
+from dashboard.filters import HistoryForm, address
+from dashboard.tables import HistoryTable
+from dashboard.views.agents import get_agent
+
+
+@organization_view()
+def history(request: OrganizationRequest, agent: UUID) -> HttpResponseBase:
+    """The page, or for htmx the part of it below the filters."""
+    organization = request.organization
+    context = get_agent(organization, agent)
+    form = HistoryForm(request.GET)
+    page = history_page(
+        organization_id=organization.id,
+        agent_url=context.agent_id,
+        narrowed_to=form.as_filter(),
+        cursor=Cursor.decode(request.GET.get("at", "")),
+    )
+
+    def at(cursor: Cursor | None) -> str:
+        return address(request.path, request.GET, at=cursor.encode()) if cursor else ""
+
+    count = len(page.runs)
+    content = {
+        "context": context,
+        "form": form,
+        "narrowed": form.narrows,
+        "table": HistoryTable(page.runs, prefix=reverse("overview", args=[organization.slug])) if page.runs else None,
+        "newer": at(page.newer),
+        "older": at(page.older),
+        "newest": address(request.path, request.GET, at="") if page.newer else "",
+        "announcement": f"{count} run{'' if count == 1 else 's'} on this page",
+    }
+    part = request.htmx and request.htmx.target == "history"
+    return TemplateResponse(request, "_history.html" if part else "history.html", content)

@@ -1,0 +1,67 @@
+"""The overview: an organization's agents, their public status and the organization's own last tests."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.paginator import Paginator
+from django.http.response import HttpResponseBase
+from django.template.response import TemplateResponse
+from django.urls import reverse
+
+from compliance.models import AgentContextWithLatestTest
+from dashboard.access import OrganizationRequest, organization_view
+from dashboard.filters import FACETS, AgentFilter, address
+from dashboard.tables import AGENTS_PER_PAGE, AgentTable
+
+
+@organization_view()
+def overview(request: OrganizationRequest) -> HttpResponseBase:
+    """The page, or for htmx the part of it below the search field."""
+    organization = request.organization
+    agents = AgentContextWithLatestTest.objects.of_organization(organization.id)
+    narrowed = AgentFilter(request.GET, queryset=agents)
+    # A damaged query string shows everything: an address is not a form that somebody fills in.
+    valid = narrowed.is_valid()
+    sought, status = (narrowed.form.cleaned_data.get(name) or "" for name in ("q", "status"))
+    counts = narrowed.counts(agents)
+    found = counts[status]
+
+    base = reverse("overview", args=[organization.slug])
+    table = AgentTable(
+        (narrowed.qs if valid else agents).failing_first().as_rows(),
+        order_by=request.GET.get("sort") or None,
+        organization_id=organization.id,
+        prefix=base,
+    )
+    paginator = Paginator(table.rows, AGENTS_PER_PAGE)
+    paginator.count = found
+    page = paginator.get_page(request.GET.get("page"))
+    table.paginator, table.page = paginator, page
+
+    def at(**changes: object) -> str:
+        return address(base, request.GET, **changes)
+
+    context: dict[str, Any] = {
+        "table": table,
+        "total": found,
+        "nothing": not counts[""] and not sought,
+        "q": sought,
+        "kept": [(name, request.GET[name]) for name in ("status", "sort") if request.GET.get(name)],
+        "facets": [
+            {
+                "value": value,
+                "words": words,
+                "count": counts[value],
+                "href": at(status=value, page=""),
+                "current": value == status,
+            }
+            for value, words in (("", "All"), *FACETS)
+            if counts[value] or value in ("", status)
+        ],
+        "announcement": f"{found} agent{'' if found == 1 else 's'}",
+        "previous": at(page=page.number - 1),
+        "next": at(page=page.number + 1),
+    }
+    part = request.htmx and request.htmx.target == "agents"
+    return TemplateResponse(request, "_agents.html" if part else "overview.html", context)

@@ -1,0 +1,71 @@
+"""A request's progress: from queued to its run, live with JavaScript and by reloading without."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from django.http import Http404
+from django.http.response import HttpResponseBase
+from django.shortcuts import redirect, resolve_url
+from django.template.response import TemplateResponse
+from django.urls import reverse
+from django.utils import timezone
+from django_htmx.http import HttpResponseClientRedirect, HttpResponseClientRefresh
+
+from compliance.models import AgentContext, ComplianceRequest, Organization, RequestState
+from dashboard.access import OrganizationRequest, organization_view
+
+# Workers answer within a second or two; after this the page says that none did.
+UNSERVED_AFTER = timedelta(seconds=30)
+
+
+def progress_context(wanted: ComplianceRequest, organization: Organization) -> dict[str, Any]:
+    """What _progress.html shows."""
+    done, total = (_number(wanted.progress.get(name)) for name in ("done", "total"))
+    waiting = wanted.state == RequestState.QUEUED and timezone.now() - wanted.created_at > UNSERVED_AFTER
+    lost = (
+        wanted.state == RequestState.LEASED
+        and wanted.lease_expires_at is not None
+        and wanted.lease_expires_at < timezone.now()
+    )
+    return {
+        "wanted": wanted,
+        "progress_url": reverse("request", args=[organization.slug, wanted.pk]),
+        "step": str(wanted.progress.get("step") or ""),
+        "done": min(done, total),
+        "total": total,
+        "percent": 100 * min(done, total) // total if total else 0,
+        "unserved": waiting,
+        "lost": lost,
+    }
+
+
+def _number(value: object) -> int:
+    # Progress comes from an engine: a page must not break on what it says.
+    return value if isinstance(value, int) and value > 0 else 0
+
+
+@organization_view()
+def request_progress(request: OrganizationRequest, wanted: UUID) -> HttpResponseBase:
+    """The page, or for htmx the part that is polled; when the run is there, to the run."""
+    found = (
+        ComplianceRequest.objects.filter(organization=request.organization, pk=wanted)
+        .select_related("suite_version__suite")
+        .first()
+    )
+    if found is None:
+        raise Http404
+    if found.run_id is not None:
+        run_url = resolve_url("run", request.organization.slug, found.run_id)
+        if not request.htmx:
+            return redirect(run_url)
+        # The reader who watched goes on to the result; the one on the agent's page stays there.
+        watched = request.htmx.current_url_abs_path == request.path
+        return HttpResponseClientRedirect(run_url) if watched else HttpResponseClientRefresh()
+    page = progress_context(found, request.organization)
+    if request.htmx:
+        return TemplateResponse(request, "_progress.html", page)
+    page["context"] = AgentContext.objects.filter(organization=request.organization, agent_id=found.agent_id).first()
+    return TemplateResponse(request, "request.html", page)

@@ -1,0 +1,154 @@
+"""The whole of `make run`, with the real servers, gunicorn and Celery, and small stand-ins for Assay's own programs."""
+
+import json
+import os
+import shutil
+import signal
+import time
+import urllib.request
+
+import psutil
+import pytest
+
+from compliance.embedded.ports import free_port
+from tests.embedded.conftest import PROJECT, kill_everything, none_lives
+
+MANAGE = """
+import os, sys
+print("step", sys.argv[1], os.environ["DATABASE_OWNER_URL"].split(":")[1])
+if sys.argv[1] == "seed_demo":
+    print("log in as demo@example.com")
+sys.exit(3 if sys.argv[1] == os.environ.get("FAILING_STEP") else 0)
+"""
+WSGI = """
+import os
+def application(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [os.environ["ASSAY_EGRESS_ALLOW"].encode()]
+"""
+CELERY = """
+import os
+from celery import Celery
+app = Celery("standin", broker=os.environ["REDIS_URL"])
+app.conf.broker_connection_retry_on_startup = True
+"""
+AGENTS = """
+import json, signal, sys
+port = int(sys.argv[2])
+print(json.dumps({"good": f"http://127.0.0.1:{port}/mcp"}), flush=True)
+signal.pause()
+"""
+
+
+@pytest.fixture
+def project(folder):
+    root = folder.parent / "project"
+    shutil.copytree(
+        PROJECT / "compliance" / "embedded", root / "compliance" / "embedded", ignore=lambda *_: {"__pycache__"}
+    )
+    shutil.copy(PROJECT / "compliance" / "gunicorn.conf.py", root / "compliance")
+    (root / "compliance" / "__init__.py").touch()
+    (root / "manage.py").write_text(MANAGE)
+    for name, text in (("wsgi", WSGI), ("celery", CELERY), ("demo_agents", AGENTS)):
+        (root / "compliance" / f"{name}.py").write_text(text)
+    return root
+
+
+@pytest.fixture
+def begin(start, project, folder):
+    port = free_port()
+    clean = {name: value for name, value in os.environ.items() if not name.endswith("_URL")}
+
+    def run(**environment):
+        process = start(
+            *("-m", "compliance.embedded", "run"),
+            cwd=project,
+            env={**clean, "PORT": str(port), "DATA_DIR": str(folder), "WEB_CONCURRENCY": "1", **environment},
+        )
+        process.port = port
+        return process
+
+    return run
+
+
+def read_until(process, text):
+    lines = []
+    for line in process.stdout:
+        lines.append(line)
+        if text in line:
+            return "".join(lines)
+    raise AssertionError("".join(lines) + process.stderr.read())
+
+
+def get(port):
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5) as answer:
+        return answer.read().decode()
+
+
+def test_it_starts_everything_restarts_what_dies_and_stops_cleanly(begin, folder):
+    process = begin()
+    output = read_until(process, "Ctrl-C stops everything")
+    assert f"http://localhost:{process.port}" in output
+    assert "log in as demo@example.com" in output
+    assert get(process.port).startswith("127.0.0.1:")
+
+    second = begin()
+    assert second.wait(20) == 1
+    refusal = second.stderr.read()
+    assert str(process.pid) in refusal
+    assert f"http://localhost:{process.port}" in refusal
+
+    children = json.loads((folder / "children.json").read_text())
+    psutil.Process(children["web"][0]).kill()
+    read_until(process, "web runs again")
+
+    family = psutil.Process(process.pid).children(recursive=True)
+    began = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    assert process.wait(15) == 0
+    assert time.monotonic() - began < 10
+    assert none_lives(family)
+    assert "Everything has stopped." in process.stdout.read()
+
+
+def test_it_starts_again_after_everything_was_killed(begin):
+    process = begin()
+    read_until(process, "Ctrl-C stops everything")
+    kill_everything(process)
+    again = begin()
+    read_until(again, "Ctrl-C stops everything")
+    assert get(again.port)
+
+
+def test_nothing_lingers_when_the_supervisor_alone_is_killed(begin):
+    process = begin()
+    read_until(process, "Ctrl-C stops everything")
+    family = psutil.Process(process.pid).children(recursive=True)
+    process.kill()
+    assert none_lives(family)
+
+
+def test_a_failing_step_shows_its_log_and_leaves_nothing(begin):
+    process = begin(FAILING_STEP="migrate")
+    assert process.wait(20) == 1
+    message = process.stderr.read()
+    assert "migrate ended with exit code 3" in message
+    assert "step migrate" in message
+    assert "static" not in process.stdout.read()
+
+
+def test_a_busy_port_is_named_with_the_way_out(begin):
+    import socket
+
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        process = begin(PORT=str(other.getsockname()[1]))
+        assert process.wait(20) == 1
+    assert "PORT=" in process.stderr.read()
+
+
+def test_a_database_of_ones_own_needs_its_owner(begin):
+    process = begin(DATABASE_URL="postgresql://somewhere/else")
+    assert process.wait(20) == 1
+    assert "DATABASE_OWNER_URL" in process.stderr.read()

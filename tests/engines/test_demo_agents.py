@@ -1,0 +1,74 @@
+"""The demo agents, as the command serves them, and what the baseline finds in each."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import sys
+from collections.abc import AsyncIterator
+
+import pytest
+
+from compliance.demo_agents import AGENTS, urls
+from compliance.engines import Overall
+
+from .servers import check, step
+
+
+@pytest.fixture
+async def demo() -> AsyncIterator[dict[str, str]]:
+    command = [sys.executable, "-W", "error", "-m", "compliance.demo_agents"]
+    process = await asyncio.create_subprocess_exec(
+        *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    assert process.stdout is not None
+    line = await process.stdout.readline()
+    yield json.loads(line)
+    process.send_signal(signal.SIGTERM)
+    _, errors = await process.communicate()
+    assert process.returncode == 0, errors.decode()
+
+
+async def test_each_agent_is_found_to_be_what_it_is_meant_to_be(demo: dict[str, str]) -> None:
+    assert set(demo) == {agent.name for agent in AGENTS}
+    library, weather, closed, payroll, translator, archive = await asyncio.gather(
+        check(demo["library"], protocol=""),
+        check(demo["weather"], protocol=""),
+        check(demo["payroll"], protocol=""),
+        check(demo["payroll"], protocol="", token=next(a.token for a in AGENTS if a.name == "payroll")),
+        check(demo["translator"], protocol="", options={"allow_side_effects": True}),
+        check(demo["archive"], protocol=""),
+    )
+
+    assert library.overall() is Overall.PASSING
+    assert weather.overall() is Overall.PARTIAL
+    for key in ("tool/forecast", "tool/warnings"):
+        assert step(weather, "mcp/schemas", key).verdict == "failed"
+    assert step(weather, "mcp/calls", "call/current_weather").verdict == "failed"
+    assert step(weather, "mcp/errors", "unknown_tool").verdict == "failed"
+    assert step(closed, "mcp/auth", "metadata").verdict == "passed"
+    assert payroll.overall() is Overall.PASSING
+    assert step(payroll, "mcp/auth", "accepted").verdict == "passed"
+    assert (translator.protocol, translator.overall()) == ("a2a", Overall.PASSING)
+    assert archive.overall() is Overall.FAILING
+
+
+async def test_slow_agent_can_be_served_alone_and_stops_on_interrupt() -> None:
+    command = [sys.executable, "-m", "compliance.demo_agents", "--only", "shipping"]
+    process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+    assert process.stdout is not None
+    served = json.loads(await process.stdout.readline())
+    report = await check(served["shipping"], options={"scenarios": ["connectivity/reach"]})
+    process.send_signal(signal.SIGINT)
+
+    assert await process.wait() == 0
+    assert set(served) == {"shipping"}
+    assert report.observations["latency_ms"] > 100
+
+
+def test_agents_have_stable_places_from_one_port_base() -> None:
+    places = urls(9100)
+
+    assert places["library"] == "http://127.0.0.1:9100/mcp"
+    assert len(set(places.values())) == len(AGENTS)

@@ -1,0 +1,205 @@
+"""What is lost on the way: workers killed in the middle of a test, and a broker that forgets. Real processes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+from compliance.models import AgentContext, ComplianceRequest, ComplianceRun, Organization, User
+from compliance.monitors.actions import request_due_heartbeats
+from compliance.runs.actions import repeat_nudges, request_owner_test
+from compliance.tenancy.actions import create_organization
+from compliance.tenancy.scope import Actor, system_scope
+from tests.conftest import make_context, make_user
+from tests.processes import HeldAgent, serving_demo_agents, wait_for, worker
+
+QUICK = {
+    "ASSAY_LEASE_SECONDS": "2",
+    "ASSAY_REQUEST_NUDGE_AFTER_SECONDS": "1",
+    "ASSAY_STEP_TIMEOUT_SECONDS": "20",
+    "ASSAY_TEST_DEADLINE_SECONDS": "60",
+}
+
+
+@pytest.fixture(autouse=True)
+def _empty_broker() -> Iterator[None]:
+    client = redis.Redis.from_url(os.environ["REDIS_URL"])
+    client.flushdb()
+    yield
+    client.flushdb()
+    client.close()
+
+
+@pytest.fixture
+def agent() -> Iterator[HeldAgent]:
+    agent = HeldAgent()
+    yield agent
+    agent.close()
+
+
+@pytest.fixture
+def arranged(committed_db: None, agent: HeldAgent) -> tuple[Organization, AgentContext, User]:
+    user = make_user("alice@example.org", "Alice Owner")
+    organization = create_organization(name="Alpha", by=user)
+    return organization, make_context(organization, agent.url), user
+
+
+def look(model: Any) -> list[Any]:
+    with system_scope(by=Actor.system("tests"), reason="look"):
+        return list(model.objects.all())
+
+
+def the_request() -> ComplianceRequest:
+    [request] = look(ComplianceRequest)
+    return request
+
+
+def the_run() -> ComplianceRun | None:
+    runs = look(ComplianceRun)
+    return runs[0] if runs else None
+
+
+def sweep_until_recorded(settings: Any) -> ComplianceRun:
+    settings.REQUEST_NUDGE_AFTER_SECONDS = 1
+
+    def swept() -> ComplianceRun | None:
+        repeat_nudges()
+        return the_run()
+
+    return wait_for(swept, seconds=45, what="a run on record")
+
+
+def test_a_test_whose_worker_is_killed_is_run_again_by_another(
+    arranged: tuple[Organization, AgentContext, User], agent: HeldAgent, tmp_path: Path, settings: Any
+) -> None:
+    organization, context, alice = arranged
+    with worker(tmp_path / "first.log", env=QUICK) as first:
+        request_owner_test(organization=organization, context_id=context.pk, by=alice)
+        agent.wait_until_asked()
+        assert the_request().state == "leased"
+        first.kill()
+    assert the_run() is None
+    with worker(tmp_path / "second.log", env=QUICK):
+        settings.REQUEST_NUDGE_AFTER_SECONDS = 1
+
+        def swept_and_asked() -> bool:
+            repeat_nudges()
+            return agent.asked.acquire(blocking=False)
+
+        wait_for(swept_and_asked, what="a second attempt")
+        agent.go_on.set()
+        run = wait_for(the_run, what="a run on record")
+    assert (run.overall_status, the_request().attempt, the_request().state) == ("failing", 2, "finished")
+    assert len(look(ComplianceRun)) == 1
+
+
+def test_a_request_that_kills_every_worker_ends_inconclusive(
+    arranged: tuple[Organization, AgentContext, User], agent: HeldAgent, tmp_path: Path, settings: Any
+) -> None:
+    organization, context, alice = arranged
+    once = {**QUICK, "ASSAY_REQUEST_MAX_ATTEMPTS": "1"}
+    with worker(tmp_path / "first.log", env=once) as first:
+        request_owner_test(organization=organization, context_id=context.pk, by=alice)
+        agent.wait_until_asked()
+        first.kill()
+    with worker(tmp_path / "second.log", env=once):
+        run = sweep_until_recorded(settings)
+    assert run.overall_status == "inconclusive"
+    assert "worker was lost" in run.headline
+    assert the_request().state == "finished"
+
+
+def test_a_request_survives_a_broker_that_was_emptied(
+    arranged: tuple[Organization, AgentContext, User], agent: HeldAgent, tmp_path: Path, settings: Any
+) -> None:
+    organization, context, alice = arranged
+    agent.go_on.set()
+    request_owner_test(organization=organization, context_id=context.pk, by=alice)
+    client = redis.Redis.from_url(os.environ["REDIS_URL"])
+    assert client.dbsize() > 0, "the nudge should have been in the broker"
+    client.flushdb()
+    client.close()
+    with worker(tmp_path / "worker.log", env=QUICK):
+        run = sweep_until_recorded(settings)
+    assert run.overall_status == "failing"
+    assert len(look(ComplianceRun)) == 1
+
+
+def test_a_message_delivered_twice_is_one_run(
+    arranged: tuple[Organization, AgentContext, User], agent: HeldAgent, tmp_path: Path
+) -> None:
+    from compliance.runs import nudge
+
+    organization, context, alice = arranged
+    agent.go_on.set()
+    request, _ = request_owner_test(organization=organization, context_id=context.pk, by=alice)
+    for _ in range(5):
+        nudge.send(nudge.EXECUTE, str(request.pk), organization.id)
+    with worker(tmp_path / "worker.log", env=QUICK) as process:
+        wait_for(lambda: process.output().count("execute_request") >= 12, what="six deliveries")
+        wait_for(lambda: process.output().count("succeeded") >= 6, what="six ends")
+    assert len(look(ComplianceRun)) == 1
+    assert the_request().attempt == 1
+
+
+def test_progress_is_shown_while_a_test_runs_and_the_lease_stays_alive(
+    arranged: tuple[Organization, AgentContext, User], agent: HeldAgent, tmp_path: Path
+) -> None:
+    organization, context, alice = arranged
+    with worker(tmp_path / "worker.log", env=QUICK):
+        request_owner_test(organization=organization, context_id=context.pk, by=alice)
+        agent.wait_until_asked()
+        progress = wait_for(lambda: the_request().progress, what="progress")
+        first_expiry = the_request().lease_expires_at
+        # Longer than a lease: only renewals keep the request where it is.
+        wait_for(lambda: (the_request().lease_expires_at - first_expiry).total_seconds() > 2, what="renewals")
+        assert the_request().attempt == 1
+        agent.go_on.set()
+        wait_for(the_run, what="a run on record")
+    assert progress["step"]
+    assert progress["total"] > progress["done"]
+    assert the_request().attempt == 1
+
+
+@pytest.fixture
+def demo_agents(tmp_path: Path) -> Iterator[dict[str, str]]:
+    """The demo's agents, served by a process of their own."""
+    with serving_demo_agents(tmp_path / "agents.log") as urls:
+        yield urls
+
+
+def verdicts(run: ComplianceRun) -> list[tuple[str, str, str]]:
+    return [
+        (scenario["key"], step["key"], step["verdict"])
+        for track in run.tracks_json
+        for scenario in track["scenarios"]
+        for step in scenario["steps"]
+    ]
+
+
+def test_the_same_agent_gets_the_same_verdict_from_an_owner_test_and_a_heartbeat(
+    committed_db: None, demo_agents: dict[str, str], tmp_path: Path
+) -> None:  # R8
+    user = make_user("alice@example.org", "Alice Owner")
+    organization = create_organization(name="Alpha", by=user)
+    names = ["library", "weather", "payroll", "translator"]
+    contexts = [make_context(organization, demo_agents[name], name=name) for name in names]
+    with worker(tmp_path / "worker.log", env=QUICK):
+        for context in contexts:
+            request_owner_test(organization=organization, context_id=context.pk, by=user)
+        assert request_due_heartbeats() == len(names)
+        wait_for(lambda: len(look(ComplianceRun)) == 2 * len(names), seconds=60, what="all runs")
+    runs = {(run.agent_url, run.triggered_by): run for run in look(ComplianceRun)}
+    for name in names:
+        own = runs[demo_agents[name], "observer_test"]
+        heartbeat = runs[demo_agents[name], "heartbeat"]
+        assert verdicts(own) == verdicts(heartbeat), name
+        assert (own.overall_status, own.counts) == (heartbeat.overall_status, heartbeat.counts), name
+        assert len(verdicts(own)) > 5, name
+    statuses = {name: runs[demo_agents[name], "heartbeat"].overall_status for name in names}
+    assert statuses == {"library": "passing", "weather": "partial", "payroll": "passing", "translator": "passing"}

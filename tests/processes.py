@@ -1,0 +1,150 @@
+"""Real processes for tests: workers, web servers and agents, each ended by whoever started it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def wait_for(condition: Callable[[], Any], *, seconds: float = 30, what: str = "it") -> Any:
+    """The condition's first true value; fails after `seconds`. For what another process does and cannot announce."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        value = condition()
+        if value:
+            return value
+        time.sleep(0.05)
+    raise AssertionError(f"{what} did not happen within {seconds} s")
+
+
+class Process:
+    """A child in a process group of its own, whose output goes to a file that a failing test can show."""
+
+    def __init__(self, *command: str, log: Path, env: dict[str, str] | None = None) -> None:
+        self.log = log
+        with log.open("ab") as output:
+            self.child = subprocess.Popen(
+                command,
+                cwd=ROOT,
+                env={**os.environ, "PYTHONUNBUFFERED": "1", **(env or {})},
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+
+    def output(self) -> str:
+        return self.log.read_text(errors="replace")
+
+    def says(self, text: str, *, seconds: float = 40) -> None:
+        def said() -> bool:
+            assert self.child.poll() is None, self.output()[-3000:]
+            return text in self.output()
+
+        wait_for(said, seconds=seconds, what=f"{text!r} in {self.log}")
+
+    def kill(self) -> None:
+        """As the kernel does when memory runs out: nothing is tidied up."""
+        os.killpg(self.child.pid, signal.SIGKILL)
+        self.child.wait(10)
+
+    def stop(self) -> None:
+        if self.child.poll() is not None:
+            return
+        self.child.terminate()
+        try:
+            self.child.wait(15)
+        except subprocess.TimeoutExpired:
+            self.kill()
+
+
+@contextmanager
+def worker(log: Path, *, env: dict[str, str] | None = None) -> Iterator[Process]:
+    """A Celery worker of this test's database and broker."""
+    command = ("-m", "celery", "-A", "compliance.celery:app", "worker", "--pool=threads", "--concurrency=4")
+    process = Process(
+        sys.executable, *command, "--without-gossip", "--without-mingle", "--loglevel=info", log=log, env=env
+    )
+    try:
+        process.says(" ready.")
+        yield process
+    finally:
+        process.stop()
+
+
+@contextmanager
+def serving_demo_agents(log: Path) -> Iterator[dict[str, str]]:
+    """The demo's agents in a process of their own; yields the address of each."""
+    process = Process(sys.executable, "-m", "compliance.demo_agents", "--port-base", str(free_ports(16)), log=log)
+    try:
+        process.says("}")
+        yield json.loads(process.output().strip().splitlines()[-1])
+    finally:
+        process.stop()
+
+
+def free_ports(count: int) -> int:
+    """The first of `count` free ports in a row."""
+    for first in range(20000, 32000, count):
+        with ExitStack() as stack:
+            try:
+                for port in range(first, first + count):
+                    stack.enter_context(socket.socket()).bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return first
+    raise AssertionError("no free ports")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class HeldAgent:
+    """An HTTP agent that holds every request until it is told to go on, and then says 500."""
+
+    def __init__(self) -> None:
+        self.asked = threading.Semaphore(0)
+        self.go_on = threading.Event()
+        agent = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                agent.asked.release()
+                agent.go_on.wait(30)
+                self.send_response(500)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            do_GET = do_POST
+
+            def log_message(self, *args: Any) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self.server.server_port}/mcp"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def wait_until_asked(self) -> None:
+        assert self.asked.acquire(timeout=30), "nobody asked the agent"
+
+    def close(self) -> None:
+        self.go_on.set()
+        self.server.shutdown()
+        self.server.server_close()
