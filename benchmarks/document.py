@@ -43,7 +43,15 @@ def as_markdown(sections: Iterable[Section], postgres: Postgres) -> str:
         + (f" Missed: {'; '.join(figure.what for figure in missed)}." if missed else ""),
     ]
     for section in sections:
-        lines += ["", f"## {section.title}", "", section.how, "", "| what | measured | goal | |", "| --- | ---: | --- | --- |"]
+        lines += [
+            "",
+            f"## {section.title}",
+            "",
+            section.how,
+            "",
+            "| what | measured | goal | |",
+            "| --- | ---: | --- | --- |",
+        ]
         lines += [f"| {f.what} | {f.value} | {f.goal} | {f.verdict} |" for f in section.figures]
     return "\n".join(lines) + "\n"
 
