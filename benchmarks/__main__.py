@@ -26,6 +26,7 @@ def main() -> None:
     parser.add_argument("--data-dir", type=Path, help="keep the loaded databases here for the next time")
     parser.add_argument("--write", type=Path, help="where the document goes (default docs/benchmarks.md, if complete)")
     options = parser.parse_args()
+    busy = os.getloadavg()  # before we add to it
     sizes = sorted(int(size) for size in (options.runs or (QUICK_RUNS if options.quick else RUNS)).split(","))
     with (
         tempfile.TemporaryDirectory(prefix="assay-static-") as static,
@@ -48,7 +49,7 @@ def main() -> None:
             sections.append(section)
         path = options.write or (None if options.only or options.quick or options.runs else DOCUMENT)
         if path is not None:
-            path.write_text(document.as_markdown(sections, running.postgres))
+            path.write_text(document.as_markdown(sections, running.postgres, busy))
             print(f"Written to {path}")
 
 
