@@ -39,7 +39,7 @@ class AgentFilter(django_filters.FilterSet):
         fields: list[str] = []
 
     def search(self, agents: LastTestQuerySet, name: str, value: str) -> LastTestQuerySet:
-        return agents.filter(Q(name__icontains=value) | Q(agent_id__icontains=value))
+        return agents.filter(Q(name__icontains=value) | Q(agent__agent_url__icontains=value))
 
     def in_state(self, agents: LastTestQuerySet, name: str, value: str) -> QuerySet[AgentContextWithLatestTest]:
         if value == "never":

@@ -34,7 +34,7 @@ ASKING = timedelta(minutes=2)
 @organization_view(Role.ADMIN)
 def agent_add(request: OrganizationRequest) -> HttpResponseBase:
     """Register an agent, and ask it which protocol it speaks."""
-    form = AgentForm(request.POST or None)
+    form = AgentForm(request.POST if request.method == "POST" else None)
     existing = None
     if request.method == "POST" and form.is_valid():
         try:
@@ -119,7 +119,7 @@ def agent_protocol(request: OrganizationRequest, agent: UUID) -> HttpResponseBas
 def agent_test(request: OrganizationRequest, agent: UUID) -> HttpResponseBase:
     """Ask for a test; a GET shows what can be chosen. A second press leads to the test under way."""
     context = get_agent(request.organization, agent)
-    form = TestForm(request.POST or None)
+    form = TestForm(request.POST if request.method == "POST" else None)
     if request.method == "POST" and form.is_valid():
         wanted, created = request_owner_test(
             organization=request.organization,

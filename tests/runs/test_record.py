@@ -501,6 +501,13 @@ def test_what_is_not_judged_neither_passes_nor_fails(verdict: str) -> None:  # R
     assert make_report(verdict).overall() == "inconclusive"
 
 
+def test_a_headline_does_not_pass_over_what_was_left_out() -> None:  # R6
+    assert make_report("passed", "passed").headline() == "All 2 checks passed"
+    assert (
+        make_report("passed", "skipped", "skipped", "not_applicable").headline() == "The only check passed, 2 skipped"
+    )
+
+
 def test_a_scenario_key_keeps_its_slashes(organization: Organization, context: AgentContext) -> None:  # R12
     run = make_run(organization=organization)
     with organization_scope(organization.id):

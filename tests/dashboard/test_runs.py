@@ -1,0 +1,141 @@
+"""A run's page: every verdict by its name, and evidence for those who may read it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+
+from compliance.engines.report import Evidence, Report, Scenario, Step, Track, Verdict
+from compliance.models import AgentContext, ComplianceRun, Organization, User
+from dashboard import reports
+from tests.conftest import make_context, make_report, make_run
+
+pytestmark = pytest.mark.django_db
+
+SECRET_LOOKING = Evidence(request={"method": "<b>tools/list"}, response="what the agent said")
+
+
+@pytest.fixture
+def alices(alice: User, organization: Organization, reader: Any) -> Client:
+    client: Client = reader(alice)
+    return client
+
+
+def page(client: Client, organization: Organization, run: ComplianceRun) -> str:
+    response = client.get(reverse("run", args=[organization.slug, run.pk]))
+    assert response.status_code == 200
+    return response.content.decode()
+
+
+def test_the_six_verdicts_have_six_names(
+    alices: Client, organization: Organization, context: AgentContext
+) -> None:  # R6
+    text = page(alices, organization, make_run(*[verdict.value for verdict in Verdict], organization=organization))
+    for words in ("1 passed", "1 failed", "1 skipped", "1 silent", "1 not applicable", "1 not tested"):
+        assert f"{words}</span>" in text
+    for verdict in Verdict:
+        assert f'<span class="v v-{verdict.value}">' in text
+
+
+def test_failures_come_first(alices: Client, organization: Organization, context: AgentContext) -> None:
+    text = page(alices, organization, make_run("passed", "silent", "failed", organization=organization))
+    assert text.index("Check 2") < text.index("Check 0") < text.index("Check 1")
+
+
+def test_provenance_in_words(alices: Client, organization: Organization, context: AgentContext) -> None:
+    text = page(alices, organization, make_run(organization=organization))
+    assert "Observer test, asked for by Alice Owner, run by Assay&#x27;s hosted workers" in text.replace("'", "&#x27;")
+    assert "engine baseline 1.0" in text
+    assert "MCP 2025-06-18" in text
+    beat = page(alices, organization, make_run())
+    assert "Heartbeat, by the platform for everybody who has this agent" in beat
+
+
+@pytest.mark.parametrize(
+    ("report", "said"),
+    [
+        (make_report("passed", "not_tested", truncated=True), "ran out before every check had run"),
+        (make_report("passed", harness_error="ValueError in the engine"), "The test itself broke, not the agent"),
+        (make_report("skipped"), "No check could be judged"),
+    ],
+)
+def test_what_says_nothing_about_the_agent_says_so(
+    alices: Client, organization: Organization, context: AgentContext, report: Report, said: str
+) -> None:  # R7
+    text = page(alices, organization, make_run(organization=organization, report=report))
+    assert said in text
+    assert "changes no status" in text
+    assert "because it is inconclusive" in text
+
+
+def test_what_does_not_count_says_why(alices: Client, organization: Organization, context: AgentContext) -> None:
+    dry = page(alices, organization, make_run(organization=organization, dry_run=True))
+    assert "it was a dry run" in dry
+    assert ">Dry run<" in dry
+    assert "only a part of the suite" in page(alices, organization, make_run(full_suite=False))
+    assert "Counts for the agent" in page(alices, organization, make_run())
+    assert "is not its verified owner" in page(alices, organization, make_run(organization=organization))
+
+
+def test_a_scenarios_key_keeps_its_slashes(
+    alices: Client, organization: Organization, context: AgentContext
+) -> None:  # R12
+    step = Step("odd key", "Odd", Verdict.PASSED, spec_url="javascript:alert(1)")
+    report = Report(
+        "e", "1", "baseline", "mcp", "1", (Track("t", "T", (Scenario("a/b/c", "S", (step,)),)),), duration_ms=5
+    )
+    text = page(alices, organization, make_run(organization=organization, report=report))
+    assert 'id="a/b/c/odd-key"' in text
+    assert "javascript:" not in text
+
+
+def test_a_heartbeat_of_an_agent_that_one_does_not_have_does_not_exist(
+    alices: Client, organization: Organization, other_context: AgentContext
+) -> None:
+    run = make_run()
+    assert alices.get(reverse("run", args=[organization.slug, run.pk])).status_code == 404
+
+
+class TestEvidence:
+    def test_of_ones_own_run(self, alices: Client, organization: Organization, context: AgentContext) -> None:
+        run = make_run(organization=organization, report=make_report("failed", evidence=SECRET_LOOKING))
+        address = reverse("evidence", args=[organization.slug, run.pk, 0])
+        assert address in page(alices, organization, run)
+        whole = alices.get(address).content.decode()
+        assert "&lt;b&gt;tools/list" in whole
+        part = alices.get(address, headers={"HX-Request": "true"}).content.decode()
+        assert "what the agent said" in part
+        assert "<html" not in part
+        assert alices.get(reverse("evidence", args=[organization.slug, run.pk, 1])).status_code == 404
+        assert alices.get(reverse("evidence", args=[organization.slug, run.pk, 99_999])).status_code == 404
+
+    def test_of_a_heartbeat_is_the_verified_owners(
+        self, alices: Client, organization: Organization, other_context: AgentContext, charlie: User, reader: Any
+    ) -> None:
+        make_context(organization, verified=True)
+        run = make_run(report=make_report("failed", evidence=SECRET_LOOKING))
+        address = reverse("evidence", args=[organization.slug, run.pk, 0])
+        assert address in page(alices, organization, run)
+        assert alices.get(address).status_code == 200
+        theirs = other_context.organization
+        text = page(reader(charlie), theirs, run)
+        assert "shown to the agent" in text
+        assert "Evidence: request" not in text
+        assert reader(charlie).get(reverse("evidence", args=[theirs.slug, run.pk, 0])).status_code == 404
+
+    def test_of_a_credentials_use_is_its_owners(
+        self, alices: Client, organization: Organization, context: AgentContext, other_organization: Organization
+    ) -> None:
+        make_context(other_organization, verified=True)
+        run = make_run(
+            report=make_report("failed", evidence=SECRET_LOOKING), credential_organization_id=organization.id
+        )
+        assert alices.get(reverse("evidence", args=[organization.slug, run.pk, 0])).status_code == 200
+
+
+def test_observations_are_readable() -> None:
+    run = ComplianceRun(observations={"latency_ms": 12, "tools": ["a", "b"], "nothing": None, "server": {"name": "x"}})
+    assert reports.observations(run) == [("Latency", "12 ms"), ("Tools", "a, b"), ("Server", "name: x")]
