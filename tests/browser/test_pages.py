@@ -61,7 +61,8 @@ def test_every_page_fits_and_breaks_no_policy(
         assert page.locator("h1").count() == 1, path
         unnamed = page.evaluate(
             "[...document.querySelectorAll('main button, main a, main input:not([type=hidden]), main select')]"
-            ".filter(e => !(e.innerText || e.value || e.ariaLabel || e.title || e.labels?.length)).map(e => e.outerHTML)"
+            ".filter(e => !(e.innerText || e.value || e.ariaLabel || e.title || e.labels?.length))"
+            ".map(e => e.outerHTML)"
         )
         assert unnamed == [], path
 
