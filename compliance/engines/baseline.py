@@ -16,7 +16,7 @@ from .detect import detect_on
 from .egress import Guard, Resolve, system_resolve
 from .judge import judge_connection
 from .report import Report
-from .run import OutOfTime, PolicyRefused, Run
+from .run import OutOfTime, PolicyRefused, Run, Unable
 from .wire import Wire
 
 log = logging.getLogger(__name__)
@@ -68,6 +68,8 @@ class BaselineEngine:
                 run.truncated = True
             except PolicyRefused as refused:
                 run.harness_error = f"refused: {refused}"
+            except Unable as unable:
+                run.harness_error = str(unable)
             except Exception as error:  # noqa: BLE001
                 # Whatever it is, it is ours: the report says so, and never that the agent failed (R7).
                 # The innermost place, and not the message, which may quote the agent.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import json
 from typing import Any
@@ -23,6 +24,7 @@ from .detect import OLD_CARD_PATH, find_card
 from .judge import judge_challenge, judge_connection, judge_credential
 from .rpc import error_of, message_of, pointer
 from .run import Run
+from .schemas import TooLarge, size
 from .suites import StepSpec
 from .transports import A2ATransport
 from .wire import Exchange, FaultKind
@@ -69,7 +71,7 @@ class _Conversation:
     async def hold(self) -> None:
         run = self.run
         document = await self._find()
-        if document is None or not self._validate(document):
+        if document is None or not await self._validate(document):
             return
         interfaces = self._interfaces(document)
         if not await self._probe_interfaces(interfaces):
@@ -113,10 +115,11 @@ class _Conversation:
                 step.passed(f"Found at {path}")
         return document
 
-    def _validate(self, document: dict[str, Any]) -> bool:
+    async def _validate(self, document: dict[str, Any]) -> bool:
         run = self.run
         with run.step("a2a/card", "valid") as step:
-            problem = self._card_defect(document)
+            # In a thread, so that the other runs of this process are not held up.
+            problem = await asyncio.to_thread(self._card_defect, document)
             run.observe("agent_name", str(document.get("name", ""))[:100])
             run.observe("agent_version", str(document.get("version", ""))[:50])
             skills = document.get("skills")
@@ -131,6 +134,11 @@ class _Conversation:
         return self.card is not None
 
     def _card_defect(self, document: dict[str, Any]) -> str:
+        limit = self.run.target.limits.card_nodes
+        try:
+            size(document, limit)
+        except TooLarge:
+            return f"The card holds more than {limit:,} values, or is nested too deeply, to be used"
         if "supportedInterfaces" not in document:
             try:
                 old_types.AgentCard.model_validate(document)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -225,7 +226,7 @@ class _Conversation:
                     problem = "the same cursor twice: the pages never end"
                     break
                 seen.add(cursor)
-                if pages >= run.target.limits.pages:
+                if pages >= run.target.limits.pages or run.wire.received > run.target.limits.run_bytes // 4:
                     break
             run.observe(kind, len(items))
             if kind == "tools":
@@ -337,9 +338,9 @@ class _Conversation:
                 elif result.get("isError"):
                     step.failed(f"The tool answered with an error: {_text_of(result)}")
                 else:
-                    self._judge_output(step, tool, result)
+                    await self._judge_output(step, tool, result)
 
-    def _judge_output(self, step: Judgement, tool: dict[str, Any], result: dict[str, Any]) -> None:
+    async def _judge_output(self, step: Judgement, tool: dict[str, Any], result: dict[str, Any]) -> None:
         schema, content = tool.get("outputSchema"), result.get("structuredContent")
         if schema is None:
             step.passed("Answered; the tool declares no output schema")
@@ -349,7 +350,8 @@ class _Conversation:
             step.failed("The tool declares an output schema and answered without structured content")
         else:
             try:
-                problem = mismatch(content, schema, self.run.target.limits.schema_nodes)
+                # In a thread, so that the other runs of this process are not held up.
+                problem = await asyncio.to_thread(mismatch, content, schema, self.run.target.limits.schema_nodes)
             except Unjudgeable as reason:
                 step.silent(f"Answered; not compared with the output schema: {reason}")
                 return

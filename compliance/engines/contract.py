@@ -20,10 +20,12 @@ class Limits:
     step_seconds: float = 10.0  # for one exchange, connecting and reading included
     slow_ms: int = 2000  # above this the median exchange is worth a notice
     response_bytes: int = 4 * 1024 * 1024  # of one response, after decompression
+    run_bytes: int = 24 * 1024 * 1024  # of all responses of a run, which are kept until it ends
     evidence_bytes: int = 64 * 1024  # of one stored payload
     redirects: int = 3
     pages: int = 20  # of one listing
     items: int = 500  # of one listing that get a step of their own
+    card_nodes: int = 20_000  # JSON values in an agent card
     schema_nodes: int = 20_000  # JSON values in one schema, and new ones checked in one run
     tool_calls: int = 3
 

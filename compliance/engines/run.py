@@ -52,6 +52,10 @@ class OutOfTime(Exception):
     """The deadline of the whole run has passed."""
 
 
+class Unable(Exception):
+    """The machine that tests could not do its part; the agent is not judged."""
+
+
 class PolicyRefused(Exception):
     """Our own egress rule keeps the run from the agent, which therefore is not judged."""
 
@@ -110,6 +114,8 @@ class Run:
         fault = exchange.fault if exchange is not None else None
         if fault is not None and fault.kind is FaultKind.DEADLINE and judgement.verdict is not Verdict.PASSED:
             raise OutOfTime
+        if fault is not None and fault.kind is FaultKind.OURS and judgement.verdict is not Verdict.PASSED:
+            raise Unable(fault.message)
         self._record(scenario, judgement, int((time.perf_counter() - started) * 1000), exchange)
 
     def _record(self, scenario: str, judgement: Judgement, duration_ms: int, exchange: Exchange | None) -> None:

@@ -22,7 +22,7 @@ from jsonschema.protocols import Validator
 
 from .rpc import pointer
 
-_REFERENCE_BUDGET = 2000
+_COMPARISON_BUDGET = 20_000  # keywords applied to a value; about a second
 _MAX_DEPTH = 60
 _REMEMBERED = 4096
 _NO_FETCHING: referencing.Registry = referencing.Registry()
@@ -154,26 +154,56 @@ def mismatch(instance: Any, schema: Any, limit: int) -> str:
         raise Unjudgeable("the value or its schema is too large to compare") from None
     if _has_pattern(schema):
         raise Unjudgeable("the schema uses regular expressions, which are not run")
-    dialect = _dialect(schema) or jsonschema.Draft202012Validator
-    left = _REFERENCE_BUDGET
-
-    def follow(validator: Any, reference: str, value: Any, _schema: Any) -> Iterator[Any]:
-        nonlocal left
-        left -= 1
-        if left < 0:
-            raise Unjudgeable("the schema's references multiply without end")
-        yield from validator._validate_reference(ref=reference, instance=value)
-
-    bounded = validators.extend(dialect, {"$ref": follow, "$dynamicRef": follow})
+    bounded = _bounded(_dialect(schema) or jsonschema.Draft202012Validator)
     try:
         error = best_match(bounded(schema, registry=_NO_FETCHING).iter_errors(instance))
+    except Unjudgeable:
+        raise
     except RecursionError:
         raise Unjudgeable("the schema refers to itself without end") from None
     except referencing.exceptions.Unresolvable:
         raise Unjudgeable("the schema refers to another document, which is not fetched") from None
+    except Exception as error:  # noqa: BLE001
+        # Both are the agent's: were this a fault of the harness, an agent could keep a verdict away at will.
+        raise Unjudgeable(f"the comparison ended with {type(error).__name__}") from None
     if error is None:
         return ""
     return f"{pointer(error.absolute_path) or '(root)'}: {error.message[:200]}"
+
+
+def _bounded(dialect: type[Validator]) -> Any:
+    """The dialect, able to do so much and no more: parts that are small each multiply with each other."""
+    left, depth = _COMPARISON_BUDGET, 0
+
+    def spend(cost: int) -> None:
+        nonlocal left
+        left -= cost
+        if left < 0:
+            raise Unjudgeable("comparing the value with the schema takes too long")
+
+    def counted(name: str, keyword: Any) -> Any:
+        def check(validator: Any, value: Any, instance: Any, schema: Any) -> Iterator[Any]:
+            nonlocal depth
+            cost = 1 + _length(value) // 10 + _length(instance) // 10
+            spend(cost + _length(instance) ** 2 // 20 if name == "uniqueItems" else cost)
+            depth += 1
+            try:
+                # Before Python's own limit, which compiled code below does not survive.
+                if depth > _MAX_DEPTH:
+                    raise Unjudgeable("the schema is too deep, or refers to itself without end")
+                for error in keyword(validator, value, instance, schema) or ():
+                    spend(1 + len(error.message) // 200)  # a message quotes the whole value
+                    yield error
+            finally:
+                depth -= 1
+
+        return check
+
+    return validators.extend(dialect, {name: counted(name, keyword) for name, keyword in dialect.VALIDATORS.items()})
+
+
+def _length(value: Any) -> int:
+    return len(value) if isinstance(value, dict | list) else 0
 
 
 def _has_pattern(schema: Any) -> bool:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import errno
 import functools
+import socket
 import ssl
 import zlib
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
@@ -28,9 +30,18 @@ Headers = list[tuple[bytes, bytes]]
 _HOP_HEADERS = {b"authorization", b"cookie", b"proxy-authorization"}
 _REDIRECTS = {301, 302, 303, 307, 308}
 
+# Reasons that lie with the machine that tests: no network, no resolver, nothing left to open a connection with.
+_OUR_ERRORS = {
+    errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM,
+    errno.EADDRNOTAVAIL, errno.ENETDOWN, errno.ENETUNREACH, errno.EACCES, errno.EPERM,
+}  # fmt: skip
+_TICK = 0.25  # seconds between two looks at how late the event loop is
+_LATE_SHARE = 0.2  # of an exchange's time: with more of it lost by us, a timeout is not the agent's
+
 
 class FaultKind(StrEnum):
     REFUSED = "refused"  # our egress rule, before anything was sent
+    OURS = "ours"  # the machine that tests could not: says nothing about the agent
     CONNECT = "connect"
     TLS = "tls"
     TIMEOUT = "timeout"
@@ -65,6 +76,7 @@ class Exchange:
     fault: Fault | None = None
     seconds: float = 0.0
     hops: tuple[str, ...] = ()  # where redirects led
+    late_before: float = 0.0  # the wire's `late` when the exchange began
 
     def header(self, name: str) -> str:
         wanted = name.lower().encode()
@@ -155,6 +167,8 @@ class GuardedBackend(httpcore2.AsyncNetworkBackend):
         except AddressRefused as error:
             raise Fault(FaultKind.REFUSED, str(error)) from error
         except OSError as error:
+            if _is_ours(error):
+                raise Fault(FaultKind.OURS, f"the name {host} could not be looked up from here") from error
             raise Fault(FaultKind.CONNECT, f"the name {host} could not be resolved") from error
         failure: Exception | None = None
         for address in addresses[:4]:
@@ -164,7 +178,8 @@ class GuardedBackend(httpcore2.AsyncNetworkBackend):
                 failure = error
             else:
                 return _Stream(stream, self)
-        raise Fault(FaultKind.CONNECT, f"no connection to {host} port {port}: {_connect_words(failure)}") from failure
+        words = f"no connection to {host} port {port}: {_connect_words(failure)}"
+        raise Fault(FaultKind.OURS if _is_ours(failure) else FaultKind.CONNECT, words) from failure
 
     async def connect_unix_socket(
         self, path: str, timeout: float | None = None, socket_options: Iterable[Any] | None = None
@@ -173,6 +188,17 @@ class GuardedBackend(httpcore2.AsyncNetworkBackend):
 
     async def sleep(self, seconds: float) -> None:
         await self._inner.sleep(seconds)
+
+
+def _is_ours(error: BaseException | None) -> bool:
+    """Whether it was our machine that could not: EAI_AGAIN is a resolver that does not answer."""
+    while error is not None:
+        if isinstance(error, socket.gaierror):
+            return error.errno in (socket.EAI_AGAIN, socket.EAI_MEMORY, socket.EAI_SYSTEM)
+        if isinstance(error, OSError) and error.errno in _OUR_ERRORS:
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _connect_words(error: BaseException | None) -> str:
@@ -202,7 +228,10 @@ class Wire:
         self.backend = GuardedBackend(guard)
         self.exchanges: list[Exchange] = []
         self.out_of_time = False
+        self.received = 0  # bytes of all answers, after decompression
+        self.late = 0.0  # seconds that the event loop was held up while the run lasted
         self._loop = asyncio.get_running_loop()
+        self._tick: asyncio.TimerHandle | None = None
         self._ends = self._loop.time() + deadline
         self._token = token
         self._token_origin = _origin(token_url) if token else None
@@ -214,10 +243,21 @@ class Wire:
         )
 
     async def __aenter__(self) -> Wire:
+        self._watch(self._loop.time())
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
+        if self._tick is not None:
+            self._tick.cancel()
         await self._pool.aclose()
+
+    def _watch(self, expected: float) -> None:
+        # The loop is shared with other runs: when one holds it up, the clocks of all others run on.
+        late = self._loop.time() - expected
+        if late > _TICK:
+            self.late += late
+        due = self._loop.time() + _TICK
+        self._tick = self._loop.call_at(due, self._watch, due)
 
     @property
     def remaining(self) -> float:
@@ -239,7 +279,7 @@ class Wire:
         self, method: str, url: str, headers: Headers, body: bytes, *, with_token: bool = True, whole: bool = True
     ) -> tuple[Exchange, BodyStream | None]:
         """Send, and read the body too, unless it is an event stream and the caller wants to read that itself."""
-        exchange = Exchange(method, url, list(headers), body)
+        exchange = Exchange(method, url, list(headers), body, late_before=self.late)
         self.exchanges.append(exchange)
         started = self._loop.time()
         budget = min(self.limits.step_seconds, self.remaining)
@@ -270,6 +310,8 @@ class Wire:
         if isinstance(error, (TimeoutError, httpcore2.TimeoutException)):
             if self.time_is_up():
                 return Fault(FaultKind.DEADLINE, "the time for the whole run was up")
+            if self.late - exchange.late_before > self.limits.step_seconds * _LATE_SHARE:
+                return Fault(FaultKind.OURS, "the machine that tests was too busy to wait for the answer")
             what = "no complete answer" if exchange.status else "no answer"
             return Fault(FaultKind.TIMEOUT, f"{what} within {self.limits.step_seconds:g} s")
         if isinstance(error, httpcore2.RemoteProtocolError):
@@ -372,6 +414,12 @@ class BodyStream:
                 for chunk in unpack(packed):
                     if len(exchange.body) + len(chunk) > limit:
                         raise Fault(FaultKind.SIZE, f"the answer is larger than {limit:,} bytes")
+                    self._wire.received += len(chunk)
+                    if self._wire.received > self._wire.limits.run_bytes:
+                        raise Fault(
+                            FaultKind.SIZE,
+                            f"all answers together are larger than {self._wire.limits.run_bytes:,} bytes",
+                        )
                     exchange.body += chunk
                     yield chunk
         except Exception as error:

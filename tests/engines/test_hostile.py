@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import errno
 import gzip
+import itertools
 import json
 import socket
 import ssl
 import time
 
+import httpcore2
 import pytest
 import trustme
 from starlette.responses import JSONResponse, Response, StreamingResponse
@@ -485,6 +488,11 @@ HOSTILE_OUTPUTS = {
     },
     "reference to itself": {"type": "object", "$ref": "#"},
     "pattern that never returns": {"type": "object", "properties": {"a": {"type": "string", "pattern": "^(a+)+$"}}},
+    "parts that multiply": {
+        "type": "object",
+        "properties": {"items": {"items": {"anyOf": [{"type": "string"}] * 600}}},
+    },
+    "number beyond arithmetic": {"type": "object", "properties": {"number": {"multipleOf": 0.0000001}}},
     "reference to elsewhere": {"type": "object", "properties": {"a": {"$ref": "http://127.0.0.1:9/schema.json"}}},
 }
 
@@ -492,7 +500,8 @@ HOSTILE_OUTPUTS = {
 @pytest.mark.parametrize("schema", HOSTILE_OUTPUTS.values(), ids=HOSTILE_OUTPUTS.keys())
 async def test_output_schema_that_would_cost_too_much_is_not_run(schema: dict) -> None:
     tools = [tool("trap", outputSchema=schema, annotations={"readOnlyHint": True})]
-    result = {"content": [], "structuredContent": {"a": "a" * 40 + "!"}}
+    content = {"a": "a" * 40 + "!", "items": [1] * 1900, "number": 10**4000}
+    result = {"content": [], "structuredContent": content}
     async with serving(scripted(tools_list={"tools": tools}, tools_call=result)) as url:
         started = time.perf_counter()
         report = await check(f"{url}/mcp", limits=Limits(step_seconds=5))
@@ -500,3 +509,71 @@ async def test_output_schema_that_would_cost_too_much_is_not_run(schema: dict) -
     assert time.perf_counter() - started < 5
     assert step(report, "mcp/calls", "call/trap").verdict == "silent"
     assert "not compared" in step(report, "mcp/calls", "call/trap").actual
+
+
+async def test_huge_agent_card_is_failed_unread() -> None:
+    """Reading one costs the SDK many seconds, in which no other run of the process gets on."""
+    card = {"name": "huge", "capabilities": {}, "skills": [{"id": "a"}] * 100_000}
+    body = json.dumps(card).encode()
+    async with raw(says(answer(body))) as url:
+        started = time.perf_counter()
+        report = await check(url, protocol="a2a", limits=Limits(step_seconds=5))
+
+    assert time.perf_counter() - started < 5
+    assert step(report, "a2a/card", "valid").verdict == "failed"
+    assert "more than 20,000 values" in step(report, "a2a/card", "valid").actual
+
+
+async def test_all_answers_of_a_run_together_are_bounded() -> None:
+    """They are kept until the run ends; many runs share a process."""
+    pages = itertools.count()
+
+    def page(message: dict) -> dict:
+        return {"tools": [tool(f"tool-{next(pages)}", description="x" * 100_000)], "nextCursor": str(next(pages))}
+
+    async with serving(scripted(tools_list=page)) as url:
+        report = await check(f"{url}/mcp", limits=Limits(step_seconds=5, run_bytes=1_000_000))
+
+    listing = step(report, "mcp/listings", "tools")
+    assert (listing.verdict, listing.actual) == ("silent", "Stopped after 3 pages with 3 tools")
+    async with serving(scripted(tools_list=page)) as url:
+        report = await check(f"{url}/mcp", limits=Limits(step_seconds=5, run_bytes=50_000))
+    assert "ll answers together are larger" in step(report, "mcp/listings", "tools").actual
+
+
+# What is the fault of the machine that tests
+
+
+@pytest.mark.parametrize("reason", [socket.EAI_AGAIN, socket.EAI_SYSTEM])
+async def test_resolver_that_does_not_answer_is_inconclusive(reason: int) -> None:
+    async def away(host: str, port: int) -> list[str]:
+        raise socket.gaierror(reason, "try again")
+
+    report = await BaselineEngine(resolve=away).run(target("http://agent.example/mcp"))
+
+    assert (report.overall(), report.counts()["failed"]) == (Overall.INCONCLUSIVE, 0)
+    assert "could not be looked up from here" in report.harness_error
+
+
+@pytest.mark.parametrize("reason", [errno.ENETUNREACH, errno.EMFILE, errno.EADDRNOTAVAIL])
+async def test_machine_that_cannot_open_a_connection_is_inconclusive(
+    monkeypatch: pytest.MonkeyPatch, reason: int
+) -> None:
+    async def connect(*_: object, **__: object) -> None:
+        raise httpcore2.ConnectError from OSError(reason, "ours")
+
+    monkeypatch.setattr(httpcore2.AnyIOBackend, "connect_tcp", connect)
+    for protocol in ("mcp", "a2a", ""):
+        report = await check("http://127.0.0.1:9/mcp", protocol=protocol)
+        assert (report.overall(), report.counts()["failed"]) == (Overall.INCONCLUSIVE, 0)
+        assert "no connection" in report.harness_error
+
+
+async def test_timeout_while_the_event_loop_was_held_up_is_inconclusive() -> None:
+    """Another run of the process may hold up all: that the time is over then is not this agent's fault."""
+    async with raw(hang) as url:
+        asyncio.get_running_loop().call_later(0.05, time.sleep, 0.6)
+        report = await check(url, limits=QUICK)
+
+    assert (report.overall(), report.counts()["failed"]) == (Overall.INCONCLUSIVE, 0)
+    assert "too busy" in report.harness_error
