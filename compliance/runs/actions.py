@@ -91,20 +91,19 @@ def request_owner_test(
             dry_run=dry_run,
             options={"scenarios": sorted(scenarios)} if scenarios else {},
         )
-        created = insert_requests([request])
-        if created:
-            nudge.execute_after_commit(request.id, organization.id)
-            return request, True
-        return (
-            ComplianceRequest.objects.active()
-            .select_related("suite_version__suite")
-            .get(
-                organization=organization,
-                agent_id=context.agent_id,
-                suite_version=suite.current_version,
-                dry_run=dry_run,
-            )
-        ), False
+        like_it = ComplianceRequest.objects.active().filter(
+            organization=organization,
+            agent_id=context.agent_id,
+            suite_version=suite.current_version,
+            dry_run=dry_run,
+        )
+        while not insert_requests([request]):
+            under_way = like_it.select_related("suite_version__suite").first()
+            if under_way is not None:
+                return under_way, False
+            # It ended in the moment between: then there is room for a new one.
+        nudge.execute_after_commit(request.id, organization.id)
+        return request, True
 
 
 def insert_requests(requests: Iterable[ComplianceRequest]) -> list[UUID]:

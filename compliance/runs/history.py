@@ -41,7 +41,7 @@ class Cursor:
             raw = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
             tested_at, run_id, newer = json.loads(raw)
             place = cls(datetime.fromisoformat(tested_at), UUID(run_id), bool(newer))
-        except (binascii.Error, ValueError, TypeError, AttributeError):
+        except (binascii.Error, ValueError, TypeError, AttributeError, RecursionError):
             return None
         return place if place.tested_at.tzinfo else None
 

@@ -17,6 +17,7 @@ from compliance.runs.history import Cursor, HistoryFilter, history_page, recent_
 from compliance.runs.models import AgentStatus, StepEvidence
 from compliance.runs.record import storable
 from compliance.tenancy.actions import delete_organization
+from compliance.tenancy.ids import uuid7
 from compliance.tenancy.scope import Actor, organization_scope, platform_scope, system_scope
 from tests.conftest import AGENT_URL, make_context, make_report, make_run
 
@@ -249,7 +250,9 @@ def test_history_merges_own_runs_and_heartbeats_and_nothing_else(
     assert recent == [mine[0], heartbeats[0], mine[1], heartbeats[1]][:4]
 
 
-@pytest.mark.parametrize("text", ["", "x", "bm9uc2Vuc2U", "W10", "é", "WyIyMDI2LTAxLTAxIiwgIngiLCAxXQ", "bnVsbA"])
+@pytest.mark.parametrize(
+    "text", ["", "x", "bm9uc2Vuc2U", "W10", "é", "WyIyMDI2LTAxLTAxIiwgIngiLCAxXQ", "bnVsbA", "W1tb" * 2000]
+)
 def test_a_damaged_cursor_is_no_cursor(text: str) -> None:
     assert Cursor.decode(text) is None
 
@@ -515,3 +518,20 @@ def test_a_scenario_key_keeps_its_slashes(organization: Organization, context: A
     with organization_scope(organization.id):
         stored = ComplianceRun.objects.get(pk=run.pk)
     assert stored.tracks_json[0]["scenarios"][0]["key"] == "protocol/basic"
+
+
+def test_an_observer_cannot_record_a_run_as_a_verified_owner(
+    organization: Organization, context: AgentContext, other_organization: Organization
+) -> None:
+    """Such a run would move the agent's public status; the code asks who it is, and the database asks again."""
+    make_context(other_organization, verified=True)
+    run = make_run(organization=organization, triggered_by="owner_test")
+    assert not run.moves_status
+    run.pk, run.by_verified_owner = uuid7(), True
+    with (
+        organization_scope(organization.id),
+        pytest.raises(DatabaseError, match="row-level security"),
+        transaction.atomic(),
+    ):
+        run.save(force_insert=True)
+    assert make_run(organization=other_organization, triggered_by="owner_test").moves_status

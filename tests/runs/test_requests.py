@@ -15,6 +15,7 @@ from django.utils import timezone
 from compliance.models import Agent, AgentContext, ComplianceRequest, ComplianceRun, Organization, User
 from compliance.monitors.actions import request_due_heartbeats
 from compliance.registry.actions import change_heartbeats, remove_context
+from compliance.runs import actions
 from compliance.runs.actions import (
     Lease,
     LeaseLost,
@@ -470,3 +471,21 @@ def test_a_run_that_cannot_be_recorded_does_not_stop_the_others(
     assert [run.agent_url for run in runs] == ["http://127.0.0.1:9/good"]
     assert "could not be recorded" in caplog.text
     assert stored(requests[0]).state == "leased"
+
+
+def test_a_request_that_ends_while_another_is_made_makes_room_for_it(
+    organization: Organization, context: AgentContext, alice: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The button is pressed at the moment in which the test under way ends: that is no 404."""
+    first, _ = request_owner_test(organization=organization, context_id=context.pk, by=alice)
+    insert = actions.insert_requests
+
+    def ending(requests: Any) -> list[Any]:
+        inserted = insert(requests)
+        first.cancel()
+        return inserted
+
+    monkeypatch.setattr(actions, "insert_requests", ending)
+    second, created = request_owner_test(organization=organization, context_id=context.pk, by=alice)
+    assert created
+    assert second.pk != first.pk
