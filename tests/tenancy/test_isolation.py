@@ -326,3 +326,14 @@ def test_the_app_role_has_no_staff_rights_until_it_takes_the_role(filled: Organi
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_has_role(current_user, 'assay_staff', 'USAGE')")
         assert cursor.fetchone() == (False,)
+
+
+def test_nobody_but_the_owner_may_hang_our_functions_on_a_table(db: None, superuser: psycopg.Connection[Any]) -> None:
+    """Trigger functions run as the owner; on a table of one's own they would write what one likes."""
+    open_to_all = superuser.execute(
+        "SELECT p.oid::regprocedure::text FROM pg_proc p WHERE p.pronamespace = 'public'::regnamespace"
+        " AND p.prorettype = 'trigger'::regtype"
+        " AND (has_function_privilege('assay_app', p.oid, 'EXECUTE')"
+        "      OR has_function_privilege('assay_staff', p.oid, 'EXECUTE'))"
+    ).fetchall()
+    assert open_to_all == []
