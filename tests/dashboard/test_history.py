@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from html import unescape
 from typing import Any
@@ -10,9 +11,12 @@ from typing import Any
 import pytest
 from django.urls import reverse
 
-from compliance.models import AgentContext, Organization, User
+from compliance.engines.report import Track
+from compliance.models import AgentContext, Organization, SuiteVersion, User
 from compliance.runs.history import PAGE_SIZE
-from tests.conftest import make_run
+from compliance.runs.record import record_run
+from compliance.tenancy.scope import Actor, organization_scope
+from tests.conftest import make_report, make_run
 
 pytestmark = pytest.mark.django_db
 
@@ -118,3 +122,36 @@ def test_a_part_is_answered_to_htmx(page: Any, organization: Organization) -> No
     part = page("", **{"HX-Request": "true", "HX-Target": "history"})
     assert "<html" not in part
     assert 'data-announce="1 run on this page"' in part
+
+
+def test_what_agents_and_people_are_called_is_text_everywhere(
+    page: Any, organization: Organization, context: AgentContext, alice: User
+) -> None:
+    """Tables write their own HTML, so each of their cells must escape for itself."""
+    report = replace(make_report(), harness_error="<script>headline</script>")
+    failing = replace(make_report("failed").tracks[0].scenarios[0].steps[0], title="<script>title</script>")
+    scenario = replace(make_report().tracks[0].scenarios[0], steps=(failing,))
+    tracks = (Track("protocol", "<script>track</script>", (scenario,)),)
+    for made in (report, replace(make_report(), tracks=tracks)):
+        with organization_scope(organization.id):
+            run = record_run(
+                report=made,
+                agent_url=context.agent_url,
+                suite_version=SuiteVersion.objects.get(suite__slug="baseline"),
+                triggered_by="observer_test",
+                by=Actor("user", "1", "<script>actor</script>"),
+                organization_id=organization.id,
+                lifecycle_stage="production",
+                requested_at=DAY,
+            )
+    addresses = [
+        "",
+        reverse("overview", args=[organization.slug]),
+        reverse("agent", args=[organization.slug, context.pk]),
+        reverse("run", args=[organization.slug, run.pk]),
+    ]
+    texts = [page(address) for address in addresses]
+    assert [text.count("<script>") for text in texts] == [0, 0, 0, 0]
+    assert "&lt;script&gt;actor" in texts[0]
+    assert "&lt;script&gt;headline" in texts[0]
+    assert "&lt;script&gt;title" in texts[1]

@@ -535,3 +535,21 @@ def test_an_observer_cannot_record_a_run_as_a_verified_owner(
     ):
         run.save(force_insert=True)
     assert make_run(organization=other_organization, triggered_by="owner_test").moves_status
+
+
+@pytest.mark.parametrize("newest_first", [True, False])
+def test_the_last_of_two_tests_of_one_instant_is_the_same_by_any_plan(
+    organization: Organization, context: AgentContext, newest_first: bool
+) -> None:  # R5
+    """An index happens to have the order of the tie-breaker; without the index the view has to ask for it."""
+    now = timezone.now()
+    keys = sorted((uuid7() for _ in range(6)), reverse=newest_first)
+    for key in keys:
+        make_run(organization=organization, tested_at=now, run_id=key)
+    with organization_scope(organization.id), connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT set_config(name, 'off', true) FROM pg_settings"
+            " WHERE name IN ('enable_indexscan', 'enable_indexonlyscan', 'enable_bitmapscan')"
+        )
+        found = AgentContextWithLatestTest.objects.of_organization(organization.id).get()
+    assert found.last_test_run_id == max(keys)

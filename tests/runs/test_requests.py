@@ -489,3 +489,14 @@ def test_a_request_that_ends_while_another_is_made_makes_room_for_it(
     second, created = request_owner_test(organization=organization, context_id=context.pk, by=alice)
     assert created
     assert second.pk != first.pk
+
+
+def test_workers_at_the_same_moment_share_the_heartbeats(committed_db: None) -> None:  # L4
+    """Without the lock each would lease them all, visit every agent, and lose all but one of the results."""
+    organization = create_organization(name="Alpha", by=make_user("alice@example.org", "Alice Owner"))
+    urls = [f"https://agent-{number}.example/mcp" for number in range(30)]
+    for url in urls:
+        make_context(organization, url)
+    request_due_heartbeats()
+    leased = at_once(lambda _: lease_heartbeats(at_most=30), count=6)
+    assert sorted(lease.agent_url for leases in leased for lease in leases) == sorted(urls)
