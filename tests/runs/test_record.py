@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import threading
+import time
 from datetime import timedelta
 from typing import Any
 
 import psycopg
 import pytest
-from django.db import DatabaseError, IntegrityError, connection, transaction
+from django.db import DatabaseError, IntegrityError, connection, connections, transaction
 from django.utils import timezone
 
 from compliance.engines.report import Evidence
@@ -16,10 +18,11 @@ from compliance.models import AgentContext, AgentContextWithLatestTest, Complian
 from compliance.runs.history import Cursor, HistoryFilter, history_page, recent_verdicts
 from compliance.runs.models import AgentStatus, StepEvidence
 from compliance.runs.record import storable
-from compliance.tenancy.actions import delete_organization
+from compliance.runs.status import rebuild_statuses
+from compliance.tenancy.actions import create_organization, delete_organization
 from compliance.tenancy.ids import uuid7
 from compliance.tenancy.scope import Actor, organization_scope, platform_scope, system_scope
-from tests.conftest import AGENT_URL, make_context, make_report, make_run
+from tests.conftest import AGENT_URL, make_context, make_report, make_run, make_user
 
 CHANGES = [
     "UPDATE agent_compliance_runs SET headline = 'better'",
@@ -553,3 +556,30 @@ def test_the_last_of_two_tests_of_one_instant_is_the_same_by_any_plan(
         )
         found = AgentContextWithLatestTest.objects.of_organization(organization.id).get()
     assert found.last_test_run_id == max(keys)
+
+
+def test_a_run_waits_for_one_that_is_not_committed_before_it_moves_the_status(
+    committed_db: None, superuser: psycopg.Connection[Any]
+) -> None:  # R9
+    """Both look at the runs; the one that looks while the other is still invisible must not have the last word."""
+    make_context(create_organization(name="Alpha", by=make_user("alice@example.org", "Alice Owner")))
+    now = timezone.now()
+
+    def record_older() -> None:
+        try:
+            make_run("failed", tested_at=now - timedelta(hours=1))
+        finally:
+            connections.close_all()
+
+    older = threading.Thread(target=record_older)
+    with platform_scope():
+        make_run("passed", tested_at=now)
+        older.start()
+        waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+        deadline = time.monotonic() + 10
+        while superuser.execute(waiting).fetchone() == (0,) and time.monotonic() < deadline:
+            time.sleep(0.01)
+    older.join(10)
+    with platform_scope():
+        assert AgentStatus.objects.get().status == "passing"
+    assert rebuild_statuses(mend=False, by=Actor.system("tests")) == []
