@@ -6,9 +6,8 @@ from datetime import UTC, date, datetime, time, timedelta
 
 import django_filters
 from django import forms
-from django.db.models import Count, Q, QuerySet
+from django.db.models import Q, QuerySet
 from django.http import QueryDict
-from django.utils import timezone
 
 from compliance.models import AgentContextWithLatestTest, Suite, TriggeredBy
 from compliance.runs.history import HistoryFilter
@@ -18,7 +17,7 @@ from dashboard.forms import StyledForm
 
 STALE_DAYS = 30
 
-# Value, words, and how many of the organization's agents it is about.
+# Values and words. The page shows beside each how many agents it is about (compliance.runs.status.Facets).
 FACETS = (
     ("failing", "Failing"),
     ("partial", "Partial"),
@@ -47,27 +46,6 @@ class AgentFilter(django_filters.FilterSet):
         if value == "stale":
             return agents.not_tested_for(STALE_DAYS)
         return agents.filter(last_test_status=value)
-
-    def counts(self, agents: LastTestQuerySet) -> dict[str, int]:
-        """How many agents each facet has among those searched for, and "" how many there are; one query.
-
-        The page's total comes from here too, which saves the paginator's own count.
-        """
-        sought = self.form.cleaned_data.get("q")
-        if sought:
-            agents = self.search(agents, "q", sought)
-        long_ago = timezone.now() - timedelta(days=STALE_DAYS)
-        status = {
-            value: Count("pk", filter=Q(last_test_status=value))
-            for value in (OverallStatus.FAILING, OverallStatus.PARTIAL, OverallStatus.PASSING)
-        }
-        found = agents.order_by().aggregate(
-            everything=Count("pk"),
-            never=Count("pk", filter=Q(last_test_run_id=None)),
-            stale=Count("pk", filter=Q(last_tested_at__lt=long_ago)),
-            **status,
-        )
-        return {"": found.pop("everything"), **found}
 
 
 # What the trigger field offers beside the single kinds.

@@ -11,7 +11,7 @@ def instant(moment: datetime | None, empty: str = "never", exact: bool = False) 
     """A <time> element. exact: the script shows the full date and time instead of "3 hours ago"."""
     if moment is None:
         return SafeString(empty)
-    utc = moment.astimezone(UTC).isoformat(timespec="seconds")
+    utc = (moment if moment.tzinfo is UTC else moment.astimezone(UTC)).isoformat()
     # Digits and signs of isoformat only: nothing to escape.
     return mark_safe(  # noqa: S308
         f'<time datetime="{utc[:19]}Z"{" data-exact" if exact else ""}>{utc[:10]} {utc[11:16]} UTC</time>'

@@ -116,28 +116,29 @@ def history_page(
     )
 
 
+# One row an agent: a row a verdict would be twelve hundred for a page of forty.
 _STRIPS = """
-    SELECT u.agent_url, r.overall_status
+    SELECT u.agent_url, r.verdicts
     FROM unnest(%s::text[]) AS u(agent_url)
     CROSS JOIN LATERAL (
-        SELECT overall_status, tested_at, id FROM agent_compliance_runs
-        WHERE triggered_org_id = %s AND agent_url = u.agent_url
-            AND triggered_org_id IS NOT NULL AND NOT dry_run AND overall_status <> 'inconclusive'
-        ORDER BY tested_at DESC, id DESC LIMIT %s
+        SELECT array_agg(newest.overall_status::text ORDER BY newest.tested_at, newest.id) AS verdicts
+        FROM (
+            SELECT overall_status, tested_at, id FROM agent_compliance_runs
+            WHERE triggered_org_id = %s AND agent_url = u.agent_url
+                AND triggered_org_id IS NOT NULL AND NOT dry_run AND overall_status <> 'inconclusive'
+            ORDER BY tested_at DESC, id DESC LIMIT %s
+        ) newest
     ) r
-    ORDER BY u.agent_url, r.tested_at, r.id
 """
 
 
 def recent_verdicts(*, organization_id: str, agent_urls: Sequence[str]) -> dict[str, list[str]]:
     """The statuses of the organization's own last tests of each agent, oldest first, at most STRIP_LENGTH each."""
-    strips: dict[str, list[str]] = {agent_url: [] for agent_url in agent_urls}
-    if agent_urls:
-        with connection.cursor() as cursor:
-            cursor.execute(_STRIPS, [list(agent_urls), organization_id, STRIP_LENGTH])
-            for agent_url, status in cursor.fetchall():
-                strips[agent_url].append(status)
-    return strips
+    if not agent_urls:
+        return {}
+    with connection.cursor() as cursor:
+        cursor.execute(_STRIPS, [list(agent_urls), organization_id, STRIP_LENGTH])
+        return {agent_url: verdicts or [] for agent_url, verdicts in cursor.fetchall()}
 
 
 def recent_heartbeat_verdicts(agent_url: str) -> list[str]:

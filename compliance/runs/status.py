@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -45,6 +46,52 @@ def rebuild_statuses(*, mend: bool, by: Actor) -> list[tuple[str, dict[str, Any]
         return [(url, json.loads(stored or "null"), json.loads(derived or "null")) for url, stored, derived in cursor]
 
 
+class _Rank(models.Func):
+    """How soon somebody should look. A template, because Case and When take longer to compile than the query to run."""
+
+    template = "CASE %(expressions)s WHEN 'failing' THEN 0 WHEN 'partial' THEN 1 WHEN 'passing' THEN 3 ELSE 2 END"
+    output_field = models.IntegerField()
+
+
+@dataclass(frozen=True, slots=True)
+class Facets:
+    """How many of an organization's agents are in which state of their last test."""
+
+    everything: int
+    failing: int
+    partial: int
+    passing: int
+    never: int
+    stale: int
+
+
+# Plain SQL: the page that asks is the busiest one, and six filtered counts take the ORM longer to compose than to run.
+_FACETS = """
+    SELECT count(*),
+        count(*) FILTER (WHERE last_test_status = 'failing'),
+        count(*) FILTER (WHERE last_test_status = 'partial'),
+        count(*) FILTER (WHERE last_test_status = 'passing'),
+        count(*) FILTER (WHERE last_test_run_id IS NULL),
+        count(*) FILTER (WHERE last_tested_at < %(long_ago)s)
+    FROM agent_context_with_latest_test
+    WHERE organization_id = %(organization_id)s
+        AND (%(sought)s = '' OR strpos(upper(name), upper(%(sought)s)) > 0
+             OR strpos(upper(agent_url), upper(%(sought)s)) > 0)
+"""
+
+
+def facets(*, organization_id: str, sought: str = "", stale_days: int) -> Facets:
+    """Count an organization's agents by the state of their last test; one query. Needs organization_scope.
+
+    sought: only agents with this in their name or URL, in any case.
+    stale_days: how many days without a test make an agent stale.
+    """
+    long_ago = timezone.now() - timedelta(days=stale_days)
+    with connection.cursor() as cursor:
+        cursor.execute(_FACETS, {"organization_id": organization_id, "sought": sought, "long_ago": long_ago})
+        return Facets(*cursor.fetchone())
+
+
 class LastTestQuerySet(models.QuerySet["AgentContextWithLatestTest"]):
     """Questions about an organization's last tests."""
 
@@ -80,13 +127,7 @@ class LastTestQuerySet(models.QuerySet["AgentContextWithLatestTest"]):
 
     def failing_first(self) -> LastTestQuerySet:
         """Failing, partial, never tested, passing; inside each the newest first."""
-        rank = models.Case(
-            models.When(last_test_status=OverallStatus.FAILING, then=0),
-            models.When(last_test_status=OverallStatus.PARTIAL, then=1),
-            models.When(last_test_status__isnull=True, then=2),
-            default=3,
-        )
-        return self.order_by(rank, F("last_tested_at").desc(nulls_last=True), "name", "id")
+        return self.order_by(_Rank(F("last_test_status")), F("last_tested_at").desc(nulls_last=True), "name", "id")
 
 
 class AgentContextWithLatestTest(models.Model):

@@ -8,18 +8,18 @@ from django.http.response import HttpResponseBase
 from django.template.response import TemplateResponse
 from django.urls import reverse
 
+from compliance.models import AgentContext
 from compliance.runs.history import Cursor, history_page
 from dashboard.access import OrganizationRequest, organization_view
 from dashboard.filters import HistoryForm, address
 from dashboard.tables import HistoryTable
-from dashboard.views.agents import get_agent
 
 
 @organization_view()
 def history(request: OrganizationRequest, agent: UUID) -> HttpResponseBase:
     """The page, or for htmx the part of it below the filters."""
     organization = request.organization
-    context = get_agent(organization, agent)
+    context = AgentContext.objects.get(organization=organization, pk=agent)
     form = HistoryForm(request.GET)
     page = history_page(
         organization_id=organization.id,

@@ -11,11 +11,14 @@ from typing import Any
 
 import pytest
 import redis
+from django.conf import settings
+from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
+from django.contrib.sessions.backends.db import SessionStore
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 from compliance.models import AgentContext, Organization, Role, User
 from compliance.tenancy.actions import create_organization
-from tests.conftest import PASSWORD, add_member, make_context, make_user
+from tests.conftest import add_member, make_context, make_user
 from tests.processes import ROOT, serving_demo_agents, web, worker
 
 FLAGS = [
@@ -81,6 +84,16 @@ def site(browser: Browser, committed_db: None, running: tuple[str, dict[str, str
     return Site(address, agents, organization, alice, bob, context)
 
 
+def signed_in(user: User) -> str:
+    """A session of the user, as signing in makes one; returns its key."""
+    session = SessionStore()
+    session[SESSION_KEY] = str(user.pk)
+    session[BACKEND_SESSION_KEY] = settings.AUTHENTICATION_BACKENDS[0]
+    session[HASH_SESSION_KEY] = user.get_session_auth_hash()
+    session.save()
+    return str(session.session_key)
+
+
 @pytest.fixture
 def visit(browser: Browser, site: Site) -> Iterator[Callable[..., Page]]:
     """Open a page signed in as a user, in a browser of its own. What the console complains of fails the test."""
@@ -89,19 +102,17 @@ def visit(browser: Browser, site: Site) -> Iterator[Callable[..., Page]]:
 
     def open_page(user: User | None = None, **options: Any) -> Page:
         context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})
+        context.set_default_timeout(15_000)
         contexts.append(context)
         page = context.new_page()
         page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
         page.on("pageerror", lambda error: complaints.append(str(error)))
         if user is not None:
-            page.goto(f"{site.address}/accounts/login/")
-            page.get_by_label("E-mail").fill(user.email)
-            page.get_by_label("Password", exact=True).fill(PASSWORD)
-            page.get_by_role("main").get_by_role("button", name="Sign in").click()
-            page.wait_for_url("**/o/**")
+            context.add_cookies([{"name": settings.SESSION_COOKIE_NAME, "value": signed_in(user), "url": site.address}])
         return page
 
     yield open_page
     for context in contexts:
         context.close()
-    assert complaints == []
+    # A form that is refused answers 422, which Chromium reports like a fault.
+    assert [text for text in complaints if "status of 422" not in text] == []

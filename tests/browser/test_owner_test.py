@@ -55,6 +55,7 @@ def test_two_people_who_press_the_button_at_once_make_one_request(site: Site, vi
 
 def test_an_agent_is_added_and_recognized(site: Site, visit: Callable[..., Page]) -> None:
     page = visit(site.alice)
+    page.goto(site.path())
     page.get_by_role("link", name="Add an agent").first.click()
     page.get_by_label("Address").fill("https://user:secret@agent.example/mcp")
     page.get_by_role("main").locator("button[type=submit]").click()

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import pytest
+from django.contrib.auth.hashers import PBKDF2PasswordHasher
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Site
-from tests.conftest import make_run
+from tests.conftest import PASSWORD, make_run
 
 
 @pytest.fixture
@@ -31,6 +33,18 @@ def paths(site: Site) -> list[str]:
     ]
 
 
+def test_signing_in_by_the_form_leads_to_the_organization(site: Site, visit: Callable[..., Page]) -> None:
+    site.alice.password = PBKDF2PasswordHasher().encode(PASSWORD, "salt")  # as the web server checks it
+    site.alice.save(update_fields=["password"])
+    page = visit()
+    page.goto(site.path())
+    page.get_by_label(re.compile("^E-?mail")).fill(site.alice.email)
+    page.get_by_label("Password", exact=True).fill(PASSWORD)
+    page.get_by_role("main").get_by_role("button", name="Sign in").click()
+    page.wait_for_url(site.path())
+    expect(page.get_by_role("main")).to_contain_text("City library")
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 390])
 def test_every_page_fits_and_breaks_no_policy(
@@ -47,7 +61,8 @@ def test_every_page_fits_and_breaks_no_policy(
         assert page.locator("h1").count() == 1, path
         unnamed = page.evaluate(
             "[...document.querySelectorAll('main button, main a, main input:not([type=hidden]), main select')]"
-            ".filter(e => !(e.innerText || e.value || e.ariaLabel || e.title || e.labels?.length)).map(e => e.outerHTML)"
+            ".filter(e => !(e.innerText || e.value || e.ariaLabel || e.title || e.labels?.length))"
+            ".map(e => e.outerHTML)"
         )
         assert unnamed == [], path
 
@@ -56,13 +71,14 @@ def test_the_keyboard_reaches_the_content_first(site: Site, visit: Callable[...,
     page = visit(site.alice)
     page.goto(site.path())
     page.keyboard.press("Tab")
-    expect(page.locator(":focus")).to_have_text("Skip to content")
+    expect(page.locator(":focus")).to_have_text("Skip to the content")
     page.keyboard.press("Enter")
     assert page.evaluate("document.activeElement.closest('main') !== null || location.hash !== ''")
 
 
 def test_a_chosen_theme_is_remembered(site: Site, visit: Callable[..., Page]) -> None:
     page = visit(site.alice, color_scheme="light")
+    page.goto(site.path())
     page.get_by_role("button", name="Dark").click()
     expect(page.locator("html")).to_have_attribute("data-bs-theme", "dark")
     page.reload()
@@ -73,11 +89,12 @@ def test_a_time_shows_its_exact_instant(site: Site, visit: Callable[..., Page], 
     page = visit(site.alice, timezone_id="America/New_York")
     page.goto(site.path())
     instant = page.locator("main time[datetime]").first
-    expect(instant).to_have_attribute("title", __import__("re").compile(r"\d{4}|\d{1,2}:\d{2}"))
+    expect(instant).to_have_attribute("title", re.compile(r"\d{4}|\d{1,2}:\d{2}"))
 
 
 def test_searching_narrows_the_list_and_says_how_many(site: Site, visit: Callable[..., Page]) -> None:
     page = visit(site.alice)
+    page.goto(site.path())
     page.get_by_role("searchbox").fill("no such agent")
     page.keyboard.press("Enter")
     expect(page.get_by_role("main")).not_to_contain_text("City library")
