@@ -10,10 +10,10 @@ NO_SERVERS = SECRET_KEY=lint DEBUG=false DATABASE_URL=postgresql://nobody:none@1
 	DATABASE_OWNER_URL=postgresql://nobody:none@127.0.0.1:9/none REDIS_URL=redis://127.0.0.1:9/0
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint bench venv
+.PHONY: help run test lint bench screenshot venv
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
 	@echo "  PORT=8001 and DATA_DIR=/somewhere move 'make run'; ARGS='-k name' goes to pytest."
 
 run: $(VENV)/.installed-run ## Start Assay with demo data on http://localhost:$(PORT)
@@ -33,6 +33,9 @@ lint: $(VENV)/.installed-dev ## Check style, types, import rules, migrations and
 
 bench: $(VENV)/.installed-dev ## Measure what must stay fast
 	$(PY) -m benchmarks $(ARGS)
+
+screenshot: $(VENV)/.installed-dev ## Take docs/screenshot.png anew
+	$(PY) scripts/screenshot
 
 venv: $(VENV)/.installed-dev ## Make .venv with everything for tests and lint
 

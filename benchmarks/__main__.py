@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -25,9 +26,13 @@ def main() -> None:
     parser.add_argument("--data-dir", type=Path, help="keep the loaded databases here for the next time")
     parser.add_argument("--write", type=Path, help="where the document goes (default docs/benchmarks.md, if complete)")
     options = parser.parse_args()
+    busy = os.getloadavg()  # before we add to it
     sizes = sorted(int(size) for size in (options.runs or (QUICK_RUNS if options.quick else RUNS)).split(","))
-    with services(options.data_dir, durable=True, shared_buffers=SHARED_BUFFERS) as running:
-        os.environ.update(environment(running))
+    with (
+        tempfile.TemporaryDirectory(prefix="assay-static-") as static,
+        services(options.data_dir, durable=True, shared_buffers=SHARED_BUFFERS) as running,
+    ):
+        os.environ.update(environment(running), STATIC_ROOT=static)
         import django
 
         django.setup()
@@ -44,7 +49,7 @@ def main() -> None:
             sections.append(section)
         path = options.write or (None if options.only or options.quick or options.runs else DOCUMENT)
         if path is not None:
-            path.write_text(document.as_markdown(sections, running.postgres))
+            path.write_text(document.as_markdown(sections, running.postgres, busy))
             print(f"Written to {path}")
 
 
@@ -89,11 +94,11 @@ def benchmarks(running: Services, sizes: list[int], *, quick: bool) -> dict[str,
     largest = sizes[-1]
     few = 5 if quick else 1
     return {
-        "view": with_runs(lambda: view.measure(postgres, sizes, rounds=1000 // few), *sizes),
-        "history": with_runs(lambda: history.measure(largest, rounds=300 // few), largest),
-        "record": with_runs(lambda: record.measure(postgres, rounds=1000 // few)),
-        "heartbeats": with_runs(lambda: heartbeats.measure(postgres, rounds=10 // few, agents=100 // few)),
-        "pages": with_runs(lambda: pages.measure(running, largest, rounds=300 // few), largest),
+        "view": with_runs(lambda: view.measure(postgres, sizes, rounds=500 // few), *sizes),
+        "history": with_runs(lambda: history.measure(largest, rounds=200 // few), largest),
+        "record": with_runs(lambda: record.measure(postgres, rounds=400 // few)),
+        "heartbeats": with_runs(lambda: heartbeats.measure(postgres, rounds=10 // few, agents=60 // few)),
+        "pages": with_runs(lambda: pages.measure(running, largest, rounds=200 // few), largest),
     }
 
 

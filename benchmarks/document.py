@@ -26,7 +26,7 @@ def as_text(section: Section, seconds: float) -> str:
     return "\n".join(lines)
 
 
-def as_markdown(sections: Iterable[Section], postgres: Postgres) -> str:
+def as_markdown(sections: Iterable[Section], postgres: Postgres, busy: tuple[float, float, float]) -> str:
     """The whole document."""
     sections = list(sections)
     judged = [figure for section in sections for figure in section.figures if figure.met is not None]
@@ -37,18 +37,26 @@ def as_markdown(sections: Iterable[Section], postgres: Postgres) -> str:
         "Written by `make bench`. Ratios are taken within one run, between cases that take turns; absolute times are "
         "this machine's, and only there to be compared with each other.",
         "",
-        *_machine(postgres),
+        *_machine(postgres, busy),
         "",
         f"Goals met: {len(judged) - len(missed)} of {len(judged)}."
         + (f" Missed: {'; '.join(figure.what for figure in missed)}." if missed else ""),
     ]
     for section in sections:
-        lines += ["", f"## {section.title}", "", section.how, "", "| what | measured | goal | |", "| --- | ---: | --- | --- |"]
+        lines += [
+            "",
+            f"## {section.title}",
+            "",
+            section.how,
+            "",
+            "| what | measured | goal | |",
+            "| --- | ---: | --- | --- |",
+        ]
         lines += [f"| {f.what} | {f.value} | {f.goal} | {f.verdict} |" for f in section.figures]
     return "\n".join(lines) + "\n"
 
 
-def _machine(postgres: Postgres) -> list[str]:
+def _machine(postgres: Postgres, busy: tuple[float, float, float]) -> list[str]:
     with psycopg.connect(postgres.superuser_url) as connection:
         server = connection.execute("SHOW server_version").fetchone()
         buffers = connection.execute("SHOW shared_buffers").fetchone()
@@ -58,6 +66,7 @@ def _machine(postgres: Postgres) -> list[str]:
         "| --- | --- |",
         f"| date | {datetime.now(UTC):%Y-%m-%d} |",
         f"| processor | {_processor()}, {psutil.cpu_count()} cores |",
+        f"| load before the run | {', '.join(f'{load:.2f}' for load in busy)} (1, 5 and 15 minutes) |",
         f"| memory | {psutil.virtual_memory().total / 2**30:.0f} GB |",
         f"| system | {platform.system()} {platform.release()}, Python {platform.python_version()} |",
         f"| PostgreSQL | {server[0] if server else ''}, shared_buffers {buffers[0] if buffers else ''}, durable |",

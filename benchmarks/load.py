@@ -31,7 +31,8 @@ INSERT INTO users (password, is_superuser, email, name, is_staff, is_active, dat
 VALUES ('!', false, '{USER_EMAIL}', 'Mia Member', false, true, now());
 
 INSERT INTO organizations (id, name, slug, created_at)
-SELECT 'org_bench_' || o, 'Organization ' || o, 'organization-' || o, now() FROM generate_series(0, {ORGANIZATIONS - 1}) o;
+SELECT 'org_bench_' || o, 'Organization ' || o, 'organization-' || o, now()
+FROM generate_series(0, {ORGANIZATIONS - 1}) o;
 
 INSERT INTO memberships (organization_id, user_id, role, created_at)
 SELECT '{ORGANIZATION}', id, 'member', now() FROM users;

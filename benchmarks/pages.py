@@ -1,1 +1,178 @@
-def measure(*a, **k): raise SystemExit("not yet")
+"""Pages through the real web server, for a signed-in member, with all runs in the table."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+
+from django.conf import settings
+from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
+from django.contrib.sessions.backends.db import SessionStore
+from django.core.management import call_command
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
+
+from benchmarks.databases import use_database
+from benchmarks.history import NO_SLOWER, cursor_of_page, deep_page
+from benchmarks.load import AGENTS, HEAVY_RUNS, HEAVY_URL, ORGANIZATION, USER_EMAIL, database_name
+from benchmarks.measure import Section, ratio, take_turns
+from compliance.embedded import Services
+from compliance.embedded.ports import LOOPBACK, free_port
+from compliance.models import AgentContext, Organization, User
+from compliance.tenancy.scope import organization_scope
+
+PROJECT = Path(__file__).resolve().parents[1]
+QUERIES, HTML_KB, JS_KB, CSS_KB, MILLISECONDS = 8, 60, 60, 40, 12
+WORKERS = 2
+_TRANSACTION = re.compile(r"(BEGIN|COMMIT|ROLLBACK|SAVEPOINT|RELEASE)\b", re.IGNORECASE)
+_ASSET = re.compile(r'<(?:script[^>]*\ssrc|link[^>]*\srel="stylesheet"[^>]*\shref|link[^>]*\shref)="([^"]+)"')
+
+
+def measure(running: Services, runs: int, *, rounds: int) -> Section:
+    use_database(database_name(runs))
+    call_command("collectstatic", interactive=False, verbosity=0)
+    with organization_scope(ORGANIZATION):
+        organization = Organization.objects.get(pk=ORGANIZATION)
+        agent = AgentContext.objects.get(organization=organization, agent_id=HEAVY_URL)
+        deep = deep_page(runs)
+        place = cursor_of_page(deep)
+    assert place is not None
+    cookie = _sign_in()
+    history = reverse("history", args=[organization.slug, agent.pk])
+    addresses = {
+        "overview": reverse("overview", args=[organization.slug]),
+        "agent page": reverse("agent", args=[organization.slug, agent.pk]),
+        "first history page": history,
+        f"history page {deep:,}": f"{history}?at={place.encode()}",
+        "trivial view, full middleware": "/bench/trivial/",
+        "/healthz": "/healthz",
+    }
+    section = Section(
+        f"Pages, {runs:,} runs in the table",
+        f"gunicorn with {WORKERS} workers and the project's own configuration, persistent database connections; a "
+        f"member of an organization with {AGENTS} agents, signed in by a session in the database. One request after "
+        f"the other over one kept connection, the addresses taking turns. The agent has "
+        f"{min(HEAVY_RUNS, runs // 10):,} runs. Queries are counted in the same views by the test client, without "
+        "BEGIN and COMMIT; a scope's settings count as one.",
+    )
+    counted = _count_queries(cookie, addresses)
+    with _web_server(running, runs) as port:
+        web = _Reader(port, cookie)
+        bodies = {name: web.get(address) for name, address in addresses.items()}
+        sizes = _first_load(web, bodies["overview"].decode())
+        cases: dict[str, Callable[[], object]] = {
+            name: (lambda address=address: web.get(address)) for name, address in addresses.items()
+        }
+        samples = take_turns(cases, rounds=rounds, warm_up=20)
+    section.at_most("overview: queries", counted["overview"], QUERIES)
+    section.at_most("overview: HTML", len(bodies["overview"]) / 1024, HTML_KB, " KB")
+    section.at_most("overview: JavaScript of a first load, compressed", sizes["js"] / 1024, JS_KB, " KB")
+    section.at_most("overview: CSS of a first load, compressed", sizes["css"] / 1024, CSS_KB, " KB")
+    for name in ("overview", "first history page", f"history page {deep:,}"):
+        section.at_most(f"{name}: median", samples[name].median * 1000, MILLISECONDS, " ms")
+    section.at_most(
+        f"history page {deep:,} over first",
+        ratio(samples[f"history page {deep:,}"], samples["first history page"]),
+        NO_SLOWER,
+    )
+    for name in addresses:
+        section.add(f"{name}: time", str(samples[name]))
+    for name in ("agent page", "first history page", f"history page {deep:,}"):
+        section.add(f"{name}: queries", str(counted[name]))
+    floor = samples["trivial view, full middleware"]
+    section.add("overview over trivial view", f"{ratio(samples['overview'], floor):.1f}")
+    return section
+
+
+def _sign_in() -> str:
+    user = User.objects.get(email=USER_EMAIL)
+    session = SessionStore()
+    session[SESSION_KEY] = str(user.pk)
+    session[BACKEND_SESSION_KEY] = settings.AUTHENTICATION_BACKENDS[0]
+    session[HASH_SESSION_KEY] = user.get_session_auth_hash()
+    session.create()
+    assert session.session_key is not None
+    return session.session_key
+
+
+def _count_queries(cookie: str, addresses: dict[str, str]) -> dict[str, int]:
+    client = Client(headers={"host": "localhost"})
+    client.cookies[settings.SESSION_COOKIE_NAME] = cookie
+    counted = {}
+    for name, address in addresses.items():
+        if address.startswith("/bench/"):
+            continue
+        client.get(address)  # the first call fills caches that live as long as the process
+        with CaptureQueriesContext(connection) as queries:
+            response = client.get(address)
+        assert response.status_code == 200, f"{address}: {response.status_code}"
+        counted[name] = sum(not _TRANSACTION.match(query["sql"]) for query in queries)
+    connection.close()
+    return counted
+
+
+@contextmanager
+def _web_server(running: Services, runs: int) -> Iterator[int]:
+    port = free_port()
+    environment = {
+        **os.environ,
+        "DATABASE_URL": running.postgres.url("assay_app", database_name(runs)),
+        "DJANGO_SETTINGS_MODULE": "benchmarks.served_settings",
+        "PORT": str(port),
+        "WEB_CONCURRENCY": str(WORKERS),
+    }
+    command = [sys.executable, "-m", "gunicorn", "compliance.wsgi:application", "-c", "compliance/gunicorn.conf.py"]
+    with subprocess.Popen(command, env=environment, cwd=PROJECT, stderr=subprocess.DEVNULL) as started:
+        try:
+            _await(port)
+            yield port
+        finally:
+            started.terminate()
+
+
+def _await(port: int) -> None:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        try:
+            web = HTTPConnection(LOOPBACK, port, timeout=5)
+            web.request("GET", "/healthz")
+            if web.getresponse().status == 200:
+                return
+        except (OSError, HTTPException):
+            time.sleep(0.1)
+    raise SystemExit("the web server does not answer")
+
+
+class _Reader:
+    """A browser with one kept connection."""
+
+    def __init__(self, port: int, cookie: str) -> None:
+        self.connection = HTTPConnection(LOOPBACK, port, timeout=60)
+        self.headers = {"Host": "localhost", "Cookie": f"{settings.SESSION_COOKIE_NAME}={cookie}"}
+
+    def get(self, address: str, **headers: str) -> bytes:
+        self.connection.request("GET", address, headers={**self.headers, **headers})
+        response = self.connection.getresponse()
+        body = response.read()
+        assert response.status == 200, f"{address}: {response.status}"
+        return body
+
+
+def _first_load(web: _Reader, html: str) -> dict[str, int]:
+    """Bytes on the wire of every script and style sheet that the page names."""
+    sizes = {"js": 0, "css": 0}
+    for address in sorted(set(_ASSET.findall(html))):
+        kind = address.rpartition(".")[2]
+        if address.startswith("/static/") and kind in sizes:
+            sizes[kind] += len(web.get(address, **{"Accept-Encoding": "gzip"}))
+    assert all(sizes.values()), "no scripts or style sheets were found"
+    return sizes

@@ -11,7 +11,7 @@ from compliance.registry.models import MAX_INTERVAL_HOURS, MIN_INTERVAL_HOURS
 
 
 class SignupForm(forms.Form):
-    name = forms.CharField(max_length=100, label="Your name")
+    name = forms.CharField(max_length=100, label="Your name", widget=forms.TextInput(attrs={"autocomplete": "name"}))
 
     def signup(self, request: object, user: object) -> None:
         user.name = self.cleaned_data["name"]  # type: ignore[attr-defined]

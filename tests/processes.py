@@ -16,6 +16,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import httpx
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -148,3 +150,34 @@ class HeldAgent:
         self.go_on.set()
         self.server.shutdown()
         self.server.server_close()
+
+
+@contextmanager
+def web(log: Path, static: Path, *, env: dict[str, str] | None = None) -> Iterator[str]:
+    """The real web server with collected static files; yields its address."""
+    port = free_port()
+    environment = {
+        **os.environ,
+        **(env or {}),
+        "PORT": str(port),
+        "SITE_URL": f"http://localhost:{port}",
+        "ALLOWED_HOSTS": "localhost,127.0.0.1",
+        "STATIC_ROOT": str(static),
+    }
+    subprocess.run(
+        [sys.executable, "manage.py", "collectstatic", "--noinput", "--verbosity=0"],
+        cwd=ROOT,
+        env=environment,
+        check=True,
+    )
+    server = Process(
+        *(sys.executable, "-m", "gunicorn", "compliance.wsgi:application", "-c", "compliance/gunicorn.conf.py"),
+        log=log,
+        env=environment,
+    )
+    try:
+        server.says("Booting worker")
+        wait_for(lambda: httpx.get(f"http://localhost:{port}/healthz").status_code == 200, what="the web server")
+        yield f"http://localhost:{port}"
+    finally:
+        server.stop()

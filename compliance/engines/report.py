@@ -92,6 +92,10 @@ class Notice:
     message: str
 
 
+def _all(count: int) -> str:
+    return "The only check" if count == 1 else f"All {count} checks"
+
+
 @dataclass(frozen=True, slots=True)
 class Report:
     engine: str
@@ -134,7 +138,7 @@ class Report:
         return Overall.PARTIAL if passed and not unreached else Overall.FAILING
 
     def headline(self) -> str:
-        """One sentence for lists: the first failure by name, or what passed, with counts."""
+        """One sentence for lists: the first failure by name, or what passed and what was left out (R6)."""
         counts = self.counts()
         if self.harness_error:
             return f"Inconclusive: the test itself broke ({self.harness_error})"[:300]
@@ -146,7 +150,12 @@ class Report:
         if not judged:
             return "Inconclusive: nothing could be judged"
         if not failures:
-            return f"All {judged} checks passed"
+            left_out = [
+                f", {counts[verdict]} {words}"
+                for verdict, words in ((Verdict.SKIPPED, "skipped"), (Verdict.NOT_TESTED, "not tested"))
+                if counts[verdict]
+            ]
+            return f"{_all(judged)} passed" + "".join(left_out)
         more = f" and {len(failures) - 1} more" if len(failures) > 1 else ""
         return f"{len(failures)} of {judged} checks failed: {failures[0]}{more}"[:300]
 

@@ -75,7 +75,8 @@ def request_owner_test(
             if not Membership.objects.filter(organization=organization, user=by).exists():
                 raise NotAllowed("Only members of the organization may test its agents.")
             by = by.as_actor()
-        context = AgentContext.objects.get(organization=organization, pk=context_id)
+        # Locked, so that the agent is not removed before the request that its removal would cancel is there.
+        context = AgentContext.objects.select_for_update(no_key=True).get(organization=organization, pk=context_id)
         suite = Suite.objects.with_current_version().filter(slug=suite_slug).first()
         if suite is None or suite.current_version is None:
             raise Refused(f"There is no suite “{suite_slug}”.")
@@ -129,7 +130,8 @@ def lease_request(request_id: UUID, organization_id: str | None) -> Lease | None
             .select_related("suite_version__suite", "agent")
             .first()
         )
-        return _lease(request) if request else None
+        leases = _lease([request]) if request else []
+        return leases[0] if leases else None
 
 
 def lease_heartbeats(at_most: int) -> list[Lease]:
@@ -141,7 +143,7 @@ def lease_heartbeats(at_most: int) -> list[Lease]:
             .select_for_update(skip_locked=True, of=("self",))
             .select_related("suite_version__suite", "agent")[:at_most]
         )
-        return [lease for lease in map(_lease, requests) if lease]
+        return _lease(requests)
 
 
 def _free(requests: Any) -> Any:
@@ -151,28 +153,38 @@ def _free(requests: Any) -> Any:
     )
 
 
-def _lease(request: ComplianceRequest) -> Lease | None:
-    if request.attempt >= settings.REQUEST_MAX_ATTEMPTS:
-        _end_lost(request)
-        return None
-    now = timezone.now()
-    request.state = RequestState.LEASED
-    request.attempt += 1
-    request.lease_token = uuid4()
-    request.lease_expires_at = now + timedelta(seconds=settings.LEASE_SECONDS)
-    request.started_at = now
-    request.progress = {}
-    request.save(update_fields=["state", "attempt", "lease_token", "lease_expires_at", "started_at", "progress"])
-    return Lease(
-        request_id=request.pk,
-        token=request.lease_token,
-        organization_id=request.organization_id,
-        agent_url=request.agent_id,
-        protocol=request.agent.protocol,
-        suite_slug=request.suite_version.suite.slug,
-        engine=request.suite_version.engine,
-        options={**request.suite_version.definition.get("options", {}), **request.options},
-    )
+def _lease(requests: Collection[ComplianceRequest]) -> list[Lease]:
+    """Lease these locked requests in one statement; those whose executors were lost too often end instead."""
+    leased = []
+    for request in requests:
+        if request.attempt >= settings.REQUEST_MAX_ATTEMPTS:
+            _end_lost(request)
+        else:
+            leased.append(request)
+    # One token for all: what it fences is the next lease of the same request.
+    token, now = uuid4(), timezone.now()
+    if leased:
+        ComplianceRequest.objects.filter(pk__in=[request.pk for request in leased]).update(
+            state=RequestState.LEASED,
+            attempt=F("attempt") + 1,
+            lease_token=token,
+            lease_expires_at=now + timedelta(seconds=settings.LEASE_SECONDS),
+            started_at=now,
+            progress={},
+        )
+    return [
+        Lease(
+            request_id=request.pk,
+            token=token,
+            organization_id=request.organization_id,
+            agent_url=request.agent_id,
+            protocol=request.agent.protocol,
+            suite_slug=request.suite_version.suite.slug,
+            engine=request.suite_version.engine,
+            options={**request.suite_version.definition.get("options", {}), **request.options},
+        )
+        for request in leased
+    ]
 
 
 def renew_leases(leases: Collection[Lease], progress: dict[UUID, dict[str, Any]]) -> set[UUID]:
@@ -217,6 +229,7 @@ def complete_request(lease: Lease, report: Report, *, tested_at: datetime | None
         request = (
             ComplianceRequest.objects.select_for_update(of=("self",))
             .select_related("suite_version", "agent")
+            .defer("suite_version__definition")  # many kilobytes, and only an engine reads it
             .filter(pk=lease.request_id, state=RequestState.LEASED, lease_token=lease.token)
             .first()
         )

@@ -19,7 +19,7 @@ from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.db import close_old_connections
+from django.db import DatabaseError, close_old_connections
 from django.utils import timezone
 
 from compliance.engines import Limits, Progress, Report, Target, get_engine
@@ -29,6 +29,7 @@ from compliance.runs.records import ComplianceRun
 logger = logging.getLogger(__name__)
 
 PROGRESS_SECONDS = 0.5  # how stale the shown progress may be
+REFILL = 4  # lease again when this part of the places is free: a query for each landing costs more than it brings
 
 
 @lru_cache(maxsize=1)
@@ -85,8 +86,9 @@ def run_leases(lease_more: Callable[[int], list[Lease]], *, concurrency: int) ->
     last_renewal = last_progress = time.monotonic()
     try:
         while True:
-            if not exhausted and len(flights) < concurrency:
-                leases = lease_more(concurrency - len(flights))
+            free = concurrency - len(flights)
+            if not exhausted and free >= max(concurrency // REFILL, 1):
+                leases = lease_more(free)
                 exhausted = not leases
                 for lease in leases:
                     flights[lease.request_id] = _take_off(lease, ended)
@@ -102,7 +104,8 @@ def run_leases(lease_more: Callable[[int], list[Lease]], *, concurrency: int) ->
                 if run is not None:
                     recorded.append(run)
             now = time.monotonic()
-            moved = any(flight.progress for flight in flights.values())
+            # Nobody waits before a screen for a heartbeat; its progress goes along with the renewals.
+            moved = any(flight.progress and flight.lease.organization_id for flight in flights.values())
             if now - last_renewal > settings.LEASE_SECONDS / 3 or (moved and now - last_progress > PROGRESS_SECONDS):
                 last_renewal = last_progress = now
                 _renew(flights)
@@ -142,7 +145,10 @@ def _land(flight: _Flight) -> ComplianceRun | None:
         return complete_request(lease, report, tested_at=flight.ended_at)
     except LeaseLost as lost:
         logger.warning("%s: %s", lease.agent_url, lost)
-        return None
+    except DatabaseError:
+        # The other runs in flight must not suffer: the lease runs out, and the request has another attempt.
+        logger.exception("%s: the run could not be recorded", lease.agent_url)
+    return None
 
 
 def _renew(flights: dict[UUID, _Flight]) -> None:

@@ -252,6 +252,9 @@ class StepEvidence(models.Model):
     class Meta:
         db_table = "step_evidence"
 
+    def __str__(self) -> str:
+        return f"step {self.step_index} of run {self.run_id}"
+
 
 class AgentRunTotal(models.Model):
     """How many conclusive, non-dry runs an organization caused on a URL. Kept by a trigger on the runs."""
@@ -263,3 +266,6 @@ class AgentRunTotal(models.Model):
 
     class Meta:
         db_table = "agent_run_totals"
+
+    def __str__(self) -> str:
+        return f"{self.total} of {self.organization_id} on {self.agent_url}"

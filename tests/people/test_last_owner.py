@@ -48,7 +48,7 @@ def two_owners(committed_db: None) -> Iterator[tuple[Organization, list[User]]]:
     first, second = make_user("one@example.org", "One"), make_user("two@example.org", "Two")
     organization = actions.create_organization(name="Twins", by=first)
     add_member(organization, second, Role.OWNER)
-    yield organization, [first, second]
+    return organization, [first, second]
 
 
 def at_once(*calls: Callable[[], Any]) -> list[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from datetime import timedelta
 from typing import Any
 
@@ -108,7 +109,8 @@ def test_a_column_comment_says_why_the_organization_has_no_foreign_key(
         "SELECT col_description('agent_compliance_runs'::regclass, attnum) FROM pg_attribute"
         " WHERE attrelid = 'agent_compliance_runs'::regclass AND attname = 'triggered_org_id'"
     ).fetchone()
-    assert row is not None and "outlives" in row[0]
+    assert row is not None
+    assert "outlives" in row[0]
 
 
 def last_test(organization: Organization) -> AgentContextWithLatestTest:
@@ -343,7 +345,7 @@ def derived_by_hand() -> tuple[Any, ...]:
     with system_scope(by=Actor.system("tests"), reason="compare"):
         runs = list(ComplianceRun.objects.filter(agent_url=AGENT_URL, moves_status=True).order_by("tested_at", "id"))
     since = runs[0].tested_at
-    for earlier, later in zip(runs, runs[1:], strict=False):
+    for earlier, later in itertools.pairwise(runs):
         if earlier.overall_status != later.overall_status:
             since = later.tested_at
     passed = [run.tested_at for run in runs if run.overall_status == "passing"]
@@ -499,6 +501,13 @@ def test_what_is_not_judged_neither_passes_nor_fails(verdict: str) -> None:  # R
     assert make_report("passed", verdict).overall() == "passing"
     assert make_report("failed", verdict).overall() == "failing"
     assert make_report(verdict).overall() == "inconclusive"
+
+
+def test_a_headline_does_not_pass_over_what_was_left_out() -> None:  # R6
+    assert make_report("passed", "passed").headline() == "All 2 checks passed"
+    assert (
+        make_report("passed", "skipped", "skipped", "not_applicable").headline() == "The only check passed, 2 skipped"
+    )
 
 
 def test_a_scenario_key_keeps_its_slashes(organization: Organization, context: AgentContext) -> None:  # R12

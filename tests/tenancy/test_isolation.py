@@ -222,7 +222,8 @@ def test_an_agent_is_unseen_by_those_who_did_not_register_it(
 def current_settings() -> list[str | None]:
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT current_setting(%s, true), current_setting(%s, true), current_setting(%s, true), current_user::text",
+            "SELECT current_setting(%s, true), current_setting(%s, true), current_setting(%s, true),"
+            " current_user::text",
             [scope.ORGANIZATION_SETTING, scope.USER_SETTING, scope.PLATFORM_SETTING],
         )
         return [value or None for value in cursor.fetchone()]
@@ -251,7 +252,8 @@ def test_nothing_of_a_scope_is_left_on_the_connection(committed_db: None, name: 
     except (LookupError, DatabaseError):
         pass
     nothing = [None, None, None, "assay_app"]
-    assert inside and inside[0] != nothing
+    assert inside
+    assert inside[0] != nothing
     assert current_settings() == nothing
 
 

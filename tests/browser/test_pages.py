@@ -1,0 +1,103 @@
+"""What holds for every page: no complaint from the content security policy, no sideways scrolling, keyboard use."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import pytest
+from django.contrib.auth.hashers import PBKDF2PasswordHasher
+from playwright.sync_api import Page, expect
+
+from tests.browser.conftest import Site
+from tests.conftest import PASSWORD, make_run
+
+
+@pytest.fixture
+def paths(site: Site) -> list[str]:
+    runs = [
+        make_run("passed", "failed", "skipped", organization=site.organization, agent_url=site.context.agent_url)
+        for _ in range(3)
+    ]
+    make_run("passed", agent_url=site.context.agent_url)
+    agent = f"agents/{site.context.pk}/"
+    return [
+        "",
+        "agents/add/",
+        agent,
+        f"{agent}history/",
+        f"{agent}settings/",
+        f"runs/{runs[0].pk}/",
+        "members/",
+        "settings/",
+    ]
+
+
+def test_signing_in_by_the_form_leads_to_the_organization(site: Site, visit: Callable[..., Page]) -> None:
+    site.alice.password = PBKDF2PasswordHasher().encode(PASSWORD, "salt")  # as the web server checks it
+    site.alice.save(update_fields=["password"])
+    page = visit()
+    page.goto(site.path())
+    page.get_by_label(re.compile("^E-?mail")).fill(site.alice.email)
+    page.get_by_label("Password", exact=True).fill(PASSWORD)
+    page.get_by_role("main").get_by_role("button", name="Sign in").click()
+    page.wait_for_url(site.path())
+    expect(page.get_by_role("main")).to_contain_text("City library")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 390])
+def test_every_page_fits_and_breaks_no_policy(
+    site: Site, visit: Callable[..., Page], paths: list[str], width: int, scheme: str
+) -> None:
+    page = visit(site.alice, viewport={"width": width, "height": 900}, color_scheme=scheme)
+    for path in paths:
+        response = page.goto(site.path(path))
+        assert response is not None
+        assert response.status == 200, path
+        assert "script-src 'self'" in response.headers["content-security-policy"], path
+        assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), path
+        assert page.locator("html").get_attribute("data-bs-theme") == scheme, path
+        assert page.locator("h1").count() == 1, path
+        unnamed = page.evaluate(
+            "[...document.querySelectorAll('main button, main a, main input:not([type=hidden]), main select')]"
+            ".filter(e => !(e.innerText || e.value || e.ariaLabel || e.title || e.labels?.length))"
+            ".map(e => e.outerHTML)"
+        )
+        assert unnamed == [], path
+
+
+def test_the_keyboard_reaches_the_content_first(site: Site, visit: Callable[..., Page]) -> None:
+    page = visit(site.alice)
+    page.goto(site.path())
+    page.keyboard.press("Tab")
+    expect(page.locator(":focus")).to_have_text("Skip to the content")
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.closest('main') !== null || location.hash !== ''")
+
+
+def test_a_chosen_theme_is_remembered(site: Site, visit: Callable[..., Page]) -> None:
+    page = visit(site.alice, color_scheme="light")
+    page.goto(site.path())
+    page.get_by_role("button", name="Dark").click()
+    expect(page.locator("html")).to_have_attribute("data-bs-theme", "dark")
+    page.reload()
+    expect(page.locator("html")).to_have_attribute("data-bs-theme", "dark")
+
+
+def test_a_time_shows_its_exact_instant(site: Site, visit: Callable[..., Page], paths: list[str]) -> None:
+    page = visit(site.alice, timezone_id="America/New_York")
+    page.goto(site.path())
+    instant = page.locator("main time[datetime]").first
+    expect(instant).to_have_attribute("title", re.compile(r"\d{4}|\d{1,2}:\d{2}"))
+
+
+def test_searching_narrows_the_list_and_says_how_many(site: Site, visit: Callable[..., Page]) -> None:
+    page = visit(site.alice)
+    page.goto(site.path())
+    page.get_by_role("searchbox").fill("no such agent")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("main")).not_to_contain_text("City library")
+    page.get_by_role("searchbox").fill("library")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("main").get_by_role("link", name="City library")).to_be_visible()

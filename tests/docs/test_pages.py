@@ -1,0 +1,87 @@
+"""What the pages refer to exists."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.docs.pages import PROJECT, anchors, code, pages, prose
+
+README = PROJECT / "README.md"
+
+
+def name_of(path: Path) -> str:
+    return str(path.relative_to(PROJECT))
+
+
+@pytest.mark.parametrize("page", pages(), ids=name_of)
+def test_every_relative_link_leads_somewhere(page: Path) -> None:
+    dead = []
+    for link in re.findall(r"\]\(([^)\s]+)\)", prose(page)):
+        if re.match(r"[a-z]+:", link):
+            continue
+        file, _, anchor = link.partition("#")
+        target = (page.parent / file).resolve() if file else page
+        if not target.exists() or (anchor and anchor not in anchors(target)):
+            dead.append(link)
+    assert dead == []
+
+
+@pytest.mark.parametrize("page", pages(), ids=name_of)
+def test_every_test_that_is_named_as_proof_exists(page: Path) -> None:
+    missing = []
+    for file, test in re.findall(r"(tests/[\w/]+\.py)(?:::(\w+))?", page.read_text()):
+        path = PROJECT / file
+        if not path.exists() or (test and not re.search(rf"def {test}\(", path.read_text())):
+            missing.append(f"{file}::{test}")
+    assert missing == []
+
+
+@pytest.mark.parametrize("page", pages(), ids=name_of)
+def test_every_file_of_ours_that_is_named_exists(page: Path) -> None:
+    named = re.findall(
+        r"`((?:compliance|dashboard|scripts|templates|tests|benchmarks|docs)/[\w./-]*\w)/?`", prose(page)
+    )
+    assert [path for path in named if not (PROJECT / path).exists()] == []
+
+
+@pytest.mark.parametrize("page", pages(), ids=name_of)
+def test_every_make_target_that_is_named_is_in_the_makefile(page: Path) -> None:
+    targets = set(re.findall(r"^([a-z]+):", (PROJECT / "Makefile").read_text(), flags=re.MULTILINE))
+    commands = re.findall(r"^(?:[A-Z_]+=\S+ )*make ([a-z]+)\b", code(page), flags=re.MULTILINE)
+    assert set(commands) - targets == set()
+
+
+@pytest.mark.parametrize("page", pages(), ids=name_of)
+def test_every_management_command_that_is_named_exists(page: Path) -> None:
+    from django.core.management import get_commands
+
+    assert set(re.findall(r"manage\.py ([a-z_]+)", code(page))) - set(get_commands()) == set()
+
+
+def test_the_readme_begins_with_the_picture_and_the_two_commands() -> None:
+    first_screen = "\n".join(README.read_text().splitlines()[:25])
+    assert "docs/screenshot.png" in first_screen
+    assert "make run" in first_screen
+    assert "make test" in first_screen
+
+
+def test_the_readme_tells_the_exit_codes_that_the_command_has() -> None:
+    from compliance.management.commands import owner_test
+
+    rows = dict(re.findall(r"^\| (\d) \| (.+) \|$", README.read_text(), flags=re.MULTILINE))
+    words = {
+        owner_test.PASSING: "passing",
+        owner_test.FAILING: "failing or partial",
+        owner_test.INCONCLUSIVE: "inconclusive",
+        owner_test.USAGE: "not allowed",
+    }
+    assert {int(number) for number in rows} == set(words)
+    for exit_code, word in words.items():
+        assert word in rows[str(exit_code)]
+
+
+def test_the_picture_is_small_enough_for_a_first_screen() -> None:
+    assert (PROJECT / "docs" / "screenshot.png").stat().st_size < 200_000

@@ -1,0 +1,315 @@
+"""Invitations from the form to the membership, through the browser's side and the mail."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.core import mail
+from django.core.mail.backends.base import BaseEmailBackend
+from django.utils import timezone
+
+from compliance.models import Invitation, Membership, Organization, Role, User
+from compliance.tenancy.actions import create_organization, delete_organization, invite, revoke_invitation
+from compliance.tenancy.invitations import link_token
+from compliance.tenancy.scope import organization_scope
+from tests.conftest import PASSWORD, make_user
+
+DANA = "dana@example.org"
+
+
+class MailServerIsAway(BaseEmailBackend):
+    def send_messages(self, email_messages: Any) -> int:
+        raise ConnectionRefusedError("no mail server here")
+
+
+@pytest.fixture
+def post(client: Any, django_capture_on_commit_callbacks: Callable[..., Any]) -> Callable[..., Any]:
+    """POST as a browser does, with what happens after the commit."""
+
+    def send(address: str, data: dict[str, str] | None = None) -> Any:
+        with django_capture_on_commit_callbacks(execute=True):
+            return client.post(address, data or {})
+
+    return send
+
+
+@contextmanager
+def within(organization: Organization) -> Iterator[None]:
+    with organization_scope(organization.id):
+        yield
+
+
+def link_in(message: Any) -> str:
+    found = re.search(r"http://testserver(/invitations/\S+)", message.body)
+    assert found, message.body
+    return found.group(1)
+
+
+def roles_in(organization: Organization) -> dict[str, str]:
+    with within(organization):
+        return dict(Membership.objects.values_list("user__email", "role"))
+
+
+@pytest.fixture
+def invitation(organization: Organization, alice: User) -> Invitation:
+    return invite(organization=organization, email=DANA, role=Role.ADMIN, by=alice)
+
+
+@pytest.fixture
+def link(invitation: Invitation) -> str:
+    return f"/invitations/{link_token(invitation)}/"
+
+
+def test_from_the_form_to_the_membership_of_somebody_new(
+    client: Any, post: Callable[..., Any], organization: Organization, alice: User
+) -> None:
+    client.force_login(alice)
+    response = post(f"/o/{organization.slug}/members/invite/", {"email": " Dana@Example.org ", "role": "admin"})
+    assert response.status_code == 302
+    [message] = mail.outbox
+    assert message.to == [DANA]
+    assert "Alice Owner" in message.subject
+    assert "Alpha" in message.subject
+    assert "admin" in message.body
+    link = link_in(message)
+    page = client.get(f"/o/{organization.slug}/members/").content.decode()
+    assert f"http://testserver{link}" in page, "the inviter can copy the link"
+    client.logout()
+
+    page = client.get(link)
+    assert page.status_code == 200
+    text = page.content.decode()
+    assert "Alice Owner" in text
+    assert "Alpha" in text
+    signup = re.search(r'href="(/accounts/signup/[^"]+)"', text).group(1).replace("&amp;", "&")  # type: ignore[union-attr]
+    form = client.get(signup).content.decode()
+    assert f'value="{DANA}"' in form
+    data = {"email": DANA, "name": "Dana", "password1": PASSWORD, "password2": PASSWORD, "next": link}
+    response = client.post("/accounts/signup/", data)
+    assert (response.status_code, response.url) == (302, link)
+    assert "Accept" in client.get(link).content.decode()
+    assert roles_in(organization).get(DANA) is None, "looking is not accepting"
+    response = client.post(link, follow=True)
+    assert response.redirect_chain[-1][0] == f"/o/{organization.slug}/"
+    assert "Welcome to Alpha." in response.content.decode()
+    assert roles_in(organization)[DANA] == "admin"
+
+
+def test_signing_up_with_a_confirmed_address_comes_back_to_the_invitation(
+    client: Any, settings: Any, link: str, organization: Organization
+) -> None:
+    settings.ACCOUNT_EMAIL_VERIFICATION = "mandatory"
+    client.get(link)
+    data = {"email": DANA, "name": "Dana", "password1": PASSWORD, "password2": PASSWORD, "next": link}
+    response = client.post("/accounts/signup/", data)
+    assert response.url == "/accounts/confirm-email/"
+    confirm = re.search(r"http://testserver(/accounts/confirm-email/\S+)", mail.outbox[-1].body)
+    assert confirm
+    assert client.get(confirm.group(1)).status_code == 200
+    response = client.post(confirm.group(1))
+    assert (response.status_code, response.url) == (302, link)
+    client.post(link)
+    assert roles_in(organization)[DANA] == "admin"
+
+
+def test_signing_in_comes_back_to_the_invitation(client: Any, link: str, organization: Organization) -> None:
+    make_user(DANA, "Dana")
+    page = client.get(link).content.decode()
+    login = re.search(r'href="(/accounts/login/[^"]+)"', page).group(1)  # type: ignore[union-attr]
+    assert client.get(login).status_code == 200
+    response = client.post("/accounts/login/", {"login": DANA, "password": PASSWORD})
+    assert (response.status_code, response.url) == (302, link), "also when the form forgets where from"
+    client.post(link)
+    assert roles_in(organization)[DANA] == "admin"
+    assert client.get("/accounts/login/").url == "/", "once accepted, it leads nowhere any more"
+
+
+def test_a_mail_server_that_is_away_leaves_the_invitation_and_says_so(
+    client: Any, committed_db: None, settings: Any
+) -> None:
+    alice = make_user("alice@example.org", "Alice Owner")
+    organization = create_organization(name="Alpha", by=alice)
+    client.force_login(alice)
+    address = f"/o/{organization.slug}/members/invite/"
+    response = client.post(address, {"email": "first@example.org", "role": "member"}, follow=True)
+    assert "on its way to first@example.org" in response.content.decode()
+    settings.EMAIL_BACKEND = f"{__name__}.MailServerIsAway"
+    page = client.post(address, {"email": DANA, "role": "member"}, follow=True).content.decode()
+    assert "dana@example.org is invited, but the e-mail could not be sent" in page
+    assert "Copy the link below" in page
+    assert "http://testserver/invitations/" in page
+
+
+def test_signing_up_survives_a_mail_server_that_is_away(client: Any, db: None, settings: Any) -> None:
+    settings.EMAIL_BACKEND = f"{__name__}.MailServerIsAway"
+    data = {"email": DANA, "name": "Dana", "password1": PASSWORD, "password2": PASSWORD}
+    response = client.post("/accounts/signup/", data, follow=True)
+    assert response.status_code == 200
+    assert "could not be sent" in response.content.decode()
+    assert User.objects.filter(email=DANA).exists()
+
+
+def test_no_mail_when_the_invitation_is_refused(
+    client: Any, post: Callable[..., Any], organization: Organization, alice: User
+) -> None:
+    client.force_login(alice)
+    address = f"/o/{organization.slug}/members/invite/"
+    assert post(address, {"email": "bob@example.org", "role": "member"}).status_code == 302
+    assert "is a member already" in client.get(f"/o/{organization.slug}/members/").content.decode()
+    assert post(address, {"email": "not an address", "role": "member"}).status_code == 422
+    assert post(address, {"email": DANA, "role": "emperor"}).status_code == 422
+    assert mail.outbox == []
+
+
+def test_a_line_break_in_a_name_adds_no_header(
+    client: Any, post: Callable[..., Any], organization: Organization, alice: User
+) -> None:
+    User.objects.filter(pk=alice.pk).update(name="Alice\nBcc: everybody@example.org")
+    client.force_login(alice)
+    post(f"/o/{organization.slug}/members/invite/", {"email": DANA, "role": "member"})
+    assert mail.outbox[0].recipients() == [DANA]
+    assert "\n" not in mail.outbox[0].subject
+
+
+def test_resending_replaces_the_link(
+    client: Any, post: Callable[..., Any], organization: Organization, alice: User, invitation: Invitation, link: str
+) -> None:
+    with within(organization):
+        Invitation.objects.update(expires_at=timezone.now() - timedelta(days=1))
+    client.force_login(alice)
+    post(f"/o/{organization.slug}/members/invitations/{invitation.pk}/resend/")
+    fresh = link_in(mail.outbox[0])
+    client.force_login(make_user(DANA, "Dana"))
+    assert "no longer open" in client.get(link).content.decode()
+    assert "Accept" in client.get(fresh).content.decode()
+    with within(organization):
+        assert Invitation.objects.get().role == Role.ADMIN
+
+
+def test_an_admin_does_not_renew_an_owners_invitation(
+    client: Any, organization: Organization, alice: User, bob: User
+) -> None:
+    offered = invite(organization=organization, email=DANA, role=Role.OWNER, by=alice)
+    with within(organization):
+        Membership.objects.filter(user=bob).update(role=Role.ADMIN)
+    client.force_login(bob)
+    assert client.post(f"/o/{organization.slug}/members/invitations/{offered.pk}/resend/").status_code == 403
+    with within(organization):
+        assert Invitation.objects.filter(pk=offered.pk).exists()
+
+
+class TestALinkThatDoesNotOpen:
+    """Each says what is wrong, lets nobody in, and shows no more than it must."""
+
+    @pytest.fixture
+    def dana(self, client: Any, db: None) -> User:
+        dana = make_user(DANA, "Dana")
+        client.force_login(dana)
+        return dana
+
+    def tried(self, client: Any, link: str, status: int) -> str:
+        client.post(link)
+        response = client.get(link)
+        assert response.status_code == status
+        text: str = response.content.decode()
+        return text
+
+    def test_withdrawn(
+        self, client: Any, dana: User, link: str, invitation: Invitation, organization: Organization, alice: User
+    ) -> None:
+        revoke_invitation(organization=organization, invitation_id=invitation.pk, by=alice)
+        text = self.tried(client, link, 410)
+        assert "no longer open" in text
+        assert "Alpha" not in text
+        assert DANA not in roles_in(organization)
+
+    def test_expired(self, client: Any, dana: User, link: str, organization: Organization) -> None:
+        with within(organization):
+            Invitation.objects.update(expires_at=timezone.now() - timedelta(seconds=1))
+        assert "has expired" in self.tried(client, link, 410)
+        assert DANA not in roles_in(organization)
+
+    def test_used(self, client: Any, dana: User, link: str, organization: Organization) -> None:
+        client.post(link)
+        with within(organization):
+            Membership.objects.filter(user=dana).delete()
+        assert "has been used" in self.tried(client, link, 410)
+        assert DANA not in roles_in(organization)
+
+    def test_of_a_deleted_organization(
+        self, client: Any, dana: User, link: str, organization: Organization, alice: User
+    ) -> None:
+        delete_organization(organization=organization, by=alice)
+        assert "no longer open" in self.tried(client, link, 410)
+
+    def test_damaged(self, client: Any, dana: User, link: str, organization: Organization) -> None:
+        for broken in (link[:-3] + "xx/", "/invitations/nonsense/", f"/invitations/{link_token_of_nothing()}/"):
+            response = client.get(broken)
+            assert response.status_code in (404, 410)
+            assert "Alpha" not in response.content.decode()
+        assert DANA not in roles_in(organization)
+
+    def test_for_another_address(self, client: Any, link: str, organization: Organization, charlie: User) -> None:
+        client.force_login(charlie)
+        text = self.tried(client, link, 200)
+        assert "You are signed in as charlie@example.com" in text
+        assert "charlie@example.com" not in roles_in(organization)
+        response = client.post("/accounts/logout/", {"next": link})
+        assert (response.status_code, response.url) == (302, link)
+        assert "Sign up" in client.get(link).content.decode()
+
+    def test_for_nobody_signed_in(self, client: Any, link: str, organization: Organization) -> None:
+        assert "Sign in" in self.tried(client, link, 200)
+        assert len(roles_in(organization)) == 2
+
+
+def link_token_of_nothing() -> str:
+    """Signed by us, and naming what is not there."""
+    return link_token(Invitation(organization_id="org_gone", email=DANA))
+
+
+def test_a_member_who_opens_the_link_again_is_told_so(
+    client: Any, link: str, organization: Organization, alice: User
+) -> None:
+    client.force_login(make_user(DANA, "Dana"))
+    client.post(link)
+    response = client.get(link, follow=True)
+    assert "You are a member of Alpha." in response.content.decode()
+
+
+def test_an_invitation_opens_its_own_organization_only(
+    client: Any, organization: Organization, other_organization: Organization, invitation: Invitation
+) -> None:
+    moved = Invitation(pk=invitation.pk, organization_id=other_organization.id)
+    client.force_login(make_user(DANA, "Dana"))
+    response = client.post(f"/invitations/{link_token(moved)}/")
+    assert response.status_code == 410
+    assert DANA not in roles_in(other_organization)
+
+
+def test_creating_renaming_and_deleting_an_organization(client: Any, alice: User) -> None:
+    client.force_login(alice)
+    assert client.post("/o/new/", {"name": "   "}).status_code == 200
+    assert client.post("/o/new/", {"name": "x" * 101}).status_code == 200
+    response = client.post("/o/new/", {"name": "New Things"}, follow=True)
+    assert response.redirect_chain[-1][0] == "/o/new-things/"
+    client.post("/o/new-things/settings/", {"name": "Newer Things"})
+    page = client.get("/o/new-things/settings/").content.decode()
+    assert "Newer Things" in page
+    wrong = client.post("/o/new-things/settings/delete/", {"name": "newer things"})
+    assert wrong.status_code == 200
+    assert "This is not the name" in wrong.content.decode()
+    assert client.post("/o/new-things/settings/delete/", {"name": "Newer Things"}).url == "/"
+    assert client.get("/o/new-things/").status_code == 404
+
+
+def test_names_that_look_alike_get_addresses_of_their_own(client: Any, alice: User, bob: User) -> None:
+    assert create_organization(name="New", by=alice).slug == "new-organization"
+    assert create_organization(name="Alpha Ltd", by=alice).slug == "alpha-ltd"
+    assert create_organization(name="Alpha, Ltd.", by=bob).slug == "alpha-ltd-2"
+    assert create_organization(name="組織", by=bob).slug
