@@ -178,6 +178,8 @@ CREATE POLICY projection ON agent_status TO assay_owner USING (true) WITH CHECK 
 CREATE POLICY projection ON agent_run_totals TO assay_owner USING (true) WITH CHECK (true);
 CREATE POLICY registrations ON agents TO assay_owner USING (true) WITH CHECK (true);
 CREATE POLICY sweeping ON compliance_requests FOR SELECT TO assay_owner USING (true);
+CREATE POLICY cancelling ON compliance_requests FOR UPDATE TO assay_owner
+    USING (organization_id IS NOT NULL) WITH CHECK (state = 'cancelled');
 """
 
 INSERT_ONLY = """
@@ -320,6 +322,9 @@ BEGIN
         UPDATE agents SET registrations = registrations + 1 WHERE agent_url = NEW.agent_url;
     ELSE
         UPDATE agents SET registrations = registrations - 1 WHERE agent_url = OLD.agent_url;
+        -- Without the context the organization's work can no longer see the agent: it would wait for ever.
+        UPDATE compliance_requests SET state = 'cancelled', finished_at = now(), lease_token = NULL, lease_expires_at = NULL
+        WHERE organization_id = OLD.organization_id AND agent_url = OLD.agent_url AND state IN ('queued', 'leased');
     END IF;
     RETURN NULL;
 END $$;

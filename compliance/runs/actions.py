@@ -75,7 +75,8 @@ def request_owner_test(
             if not Membership.objects.filter(organization=organization, user=by).exists():
                 raise NotAllowed("Only members of the organization may test its agents.")
             by = by.as_actor()
-        context = AgentContext.objects.get(organization=organization, pk=context_id)
+        # Locked, so that the agent is not removed before the request that its removal would cancel is there.
+        context = AgentContext.objects.select_for_update(no_key=True).get(organization=organization, pk=context_id)
         suite = Suite.objects.with_current_version().filter(slug=suite_slug).first()
         if suite is None or suite.current_version is None:
             raise Refused(f"There is no suite “{suite_slug}”.")

@@ -19,7 +19,7 @@ from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.db import close_old_connections
+from django.db import DatabaseError, close_old_connections
 from django.utils import timezone
 
 from compliance.engines import Limits, Progress, Report, Target, get_engine
@@ -145,7 +145,10 @@ def _land(flight: _Flight) -> ComplianceRun | None:
         return complete_request(lease, report, tested_at=flight.ended_at)
     except LeaseLost as lost:
         logger.warning("%s: %s", lease.agent_url, lost)
-        return None
+    except DatabaseError:
+        # The other runs in flight must not suffer: the lease runs out, and the request has another attempt.
+        logger.exception("%s: the run could not be recorded", lease.agent_url)
+    return None
 
 
 def _renew(flights: dict[UUID, _Flight]) -> None:

@@ -9,12 +9,12 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from django.db import connections
+from django.db import DatabaseError, connections
 from django.utils import timezone
 
 from compliance.models import Agent, AgentContext, ComplianceRequest, ComplianceRun, Organization, User
 from compliance.monitors.actions import request_due_heartbeats
-from compliance.registry.actions import change_heartbeats
+from compliance.registry.actions import change_heartbeats, remove_context
 from compliance.runs.actions import (
     Lease,
     LeaseLost,
@@ -411,3 +411,62 @@ def test_an_overdue_agent_is_listed(context: AgentContext) -> None:
 
 def test_a_lease_names_no_request_that_is_not_there(db: None) -> None:
     assert lease_request(uuid4(), "org_nobody") is None
+
+
+# An agent that is removed meanwhile
+
+
+def test_removing_an_agent_cancels_its_tests_and_a_late_result_is_discarded(
+    organization: Organization, context: AgentContext, alice: User, request_: ComplianceRequest
+) -> None:
+    lease = lease_of(request_)
+    remove_context(organization=organization, context_id=context.pk, by=alice)
+    after = stored(request_)
+    assert (after.state, after.lease_token) == ("cancelled", None)
+    with pytest.raises(LeaseLost):
+        complete_request(lease, make_report("passed"))
+    assert all_runs() == []
+
+
+def test_removing_an_agent_leaves_other_organizations_tests_alone(
+    organization: Organization,
+    context: AgentContext,
+    alice: User,
+    other_organization: Organization,
+    other_context: AgentContext,
+    charlie: User,
+) -> None:
+    theirs, _ = request_owner_test(organization=other_organization, context_id=other_context.pk, by=charlie)
+    remove_context(organization=organization, context_id=context.pk, by=alice)
+    assert stored(theirs).state == "queued"
+
+
+def test_a_run_that_cannot_be_recorded_does_not_stop_the_others(
+    committed: tuple[Organization, AgentContext, User],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from compliance.runs import execution
+
+    organization, _, alice = committed
+    contexts = [make_context(organization, f"http://127.0.0.1:9/{name}") for name in ("broken", "good")]
+    requests = [request_owner_test(organization=organization, context_id=c.pk, by=alice)[0] for c in contexts]
+    complete = execution.complete_request
+
+    def fail_once(lease: Lease, report: Any, **more: Any) -> Any:
+        if lease.agent_url.endswith("broken"):
+            raise DatabaseError("no room on the disk")
+        return complete(lease, report, **more)
+
+    monkeypatch.setattr(execution, "complete_request", fail_once)
+    waiting = [lease_of(request) for request in requests]
+
+    def all_at_once(at_most: int) -> list[Lease]:
+        taken = waiting[:at_most]
+        del waiting[:at_most]
+        return taken
+
+    runs = execution.run_leases(all_at_once, concurrency=4)
+    assert [run.agent_url for run in runs] == ["http://127.0.0.1:9/good"]
+    assert "could not be recorded" in caplog.text
+    assert stored(requests[0]).state == "leased"
