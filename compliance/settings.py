@@ -183,14 +183,17 @@ _SECURE = _site.scheme == "https"
 SECURE_SSL_REDIRECT = env.bool("SECURE_SSL_REDIRECT", default=_SECURE)
 SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$"]
 SECURE_HSTS_SECONDS = 31_536_000 if _SECURE else 0
-SECURE_HSTS_INCLUDE_SUBDOMAINS = _SECURE
-SECURE_HSTS_PRELOAD = _SECURE
+# Binds every host below this one too; turn it off where some of them have no TLS.
+SECURE_HSTS_INCLUDE_SUBDOMAINS = env.bool("SECURE_HSTS_INCLUDE_SUBDOMAINS", default=_SECURE)
+SECURE_HSTS_PRELOAD = SECURE_HSTS_INCLUDE_SUBDOMAINS
 SESSION_COOKIE_SECURE = _SECURE
 CSRF_COOKIE_SECURE = _SECURE
 SECURE_CONTENT_TYPE_NOSNIFF = True
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
 if env.bool("BEHIND_PROXY", default=False):
+    # Without it every visitor has the proxy's address, and one stranger's bad logins would block everybody.
+    ALLAUTH_TRUSTED_PROXY_COUNT = env.int("TRUSTED_PROXY_COUNT", default=1)
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 CONTENT_SECURITY_POLICY = {
     "DIRECTIVES": {
@@ -223,7 +226,10 @@ CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_BEAT_SCHEDULE = {
     "heartbeat-tick": {"task": "compliance.monitors.tasks.heartbeat_tick", "schedule": timedelta(seconds=20)},
     "sweep-requests": {"task": "compliance.runs.tasks.sweep", "schedule": timedelta(seconds=15)},
-    "evidence-partitions": {"task": "compliance.runs.tasks.keep_evidence_partitions", "schedule": timedelta(hours=6)},
+    "evidence-partitions": {
+        "task": "compliance.runs.tasks.keep_evidence_partitions",
+        "schedule": timedelta(minutes=30),
+    },
 }
 
 # Tests and heartbeats; every number has its unit in its name.
