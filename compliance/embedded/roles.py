@@ -33,7 +33,7 @@ BEGIN
     END IF;
 END
 $membership$;
-"""
+"""  # noqa: S608 - the names are the constants above
 
 _DATABASE = f"""\
 ALTER SCHEMA public OWNER TO {OWNER};
