@@ -91,6 +91,7 @@ TEMPLATES: list[dict[str, Any]] = [
 ]
 
 # The web and the workers connect as the app role; `manage.py migrate` as the owner (docs/operations.md, "Roles").
+_PREPARED = env.bool("DATABASE_PREPARED_STATEMENTS", default=True)
 _UNSET_DATABASE = "postgres://assay_app@localhost/assay"
 
 
@@ -102,7 +103,13 @@ def _database(variable: str, default: str) -> dict[str, Any]:
         **config,
         "CONN_MAX_AGE": env.int("DATABASE_CONN_MAX_AGE_SECONDS", default=600),
         "CONN_HEALTH_CHECKS": True,
-        "OPTIONS": {"connect_timeout": 10, "application_name": "assay", **config.get("OPTIONS", {})},
+        "OPTIONS": {
+            "connect_timeout": 10,
+            "application_name": "assay",
+            # Planning under row-level security costs more than running: a statement seen three times stays prepared.
+            **({"server_side_binding": True, "prepare_threshold": 3} if _PREPARED else {}),
+            **config.get("OPTIONS", {}),
+        },
     }
 
 
