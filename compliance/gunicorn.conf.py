@@ -1,6 +1,8 @@
 """Web server: loopback only unless BIND says otherwise; a proxy in front of it terminates TLS."""
 
+import gc
 import os
+from typing import Any
 
 bind = os.environ.get("BIND") or f"127.0.0.1:{os.environ.get('PORT') or 8000}"
 workers = int(os.environ.get("WEB_CONCURRENCY") or 2)
@@ -15,3 +17,10 @@ accesslog = None
 errorlog = "-"
 control_socket_disable = True  # nobody uses it, and two projects of one user would share its path
 worker_tmp_dir = "/dev/shm" if os.path.isdir("/dev/shm") else None  # noqa: S108 - a disk may stall its file
+
+
+def post_worker_init(worker: Any) -> None:
+    """What was loaded stays for good: the collector need not look at it again and again, once a request or more."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)

@@ -91,6 +91,7 @@ TEMPLATES: list[dict[str, Any]] = [
 ]
 
 # The web and the workers connect as the app role; `manage.py migrate` as the owner (docs/operations.md, "Roles").
+_PREPARED = env.bool("DATABASE_PREPARED_STATEMENTS", default=True)
 _UNSET_DATABASE = "postgres://assay_app@localhost/assay"
 
 
@@ -102,7 +103,13 @@ def _database(variable: str, default: str) -> dict[str, Any]:
         **config,
         "CONN_MAX_AGE": env.int("DATABASE_CONN_MAX_AGE_SECONDS", default=600),
         "CONN_HEALTH_CHECKS": True,
-        "OPTIONS": {"connect_timeout": 10, "application_name": "assay", **config.get("OPTIONS", {})},
+        "OPTIONS": {
+            "connect_timeout": 10,
+            "application_name": "assay",
+            # Planning under row-level security costs more than running: a statement seen three times stays prepared.
+            **({"server_side_binding": True, "prepare_threshold": 3} if _PREPARED else {}),
+            **config.get("OPTIONS", {}),
+        },
     }
 
 
@@ -183,14 +190,17 @@ _SECURE = _site.scheme == "https"
 SECURE_SSL_REDIRECT = env.bool("SECURE_SSL_REDIRECT", default=_SECURE)
 SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$"]
 SECURE_HSTS_SECONDS = 31_536_000 if _SECURE else 0
-SECURE_HSTS_INCLUDE_SUBDOMAINS = _SECURE
-SECURE_HSTS_PRELOAD = _SECURE
+# Binds every host below this one too; turn it off where some of them have no TLS.
+SECURE_HSTS_INCLUDE_SUBDOMAINS = env.bool("SECURE_HSTS_INCLUDE_SUBDOMAINS", default=_SECURE)
+SECURE_HSTS_PRELOAD = SECURE_HSTS_INCLUDE_SUBDOMAINS
 SESSION_COOKIE_SECURE = _SECURE
 CSRF_COOKIE_SECURE = _SECURE
 SECURE_CONTENT_TYPE_NOSNIFF = True
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
 if env.bool("BEHIND_PROXY", default=False):
+    # Without it every visitor has the proxy's address, and one stranger's bad logins would block everybody.
+    ALLAUTH_TRUSTED_PROXY_COUNT = env.int("TRUSTED_PROXY_COUNT", default=1)
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 CONTENT_SECURITY_POLICY = {
     "DIRECTIVES": {
@@ -223,7 +233,10 @@ CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_BEAT_SCHEDULE = {
     "heartbeat-tick": {"task": "compliance.monitors.tasks.heartbeat_tick", "schedule": timedelta(seconds=20)},
     "sweep-requests": {"task": "compliance.runs.tasks.sweep", "schedule": timedelta(seconds=15)},
-    "evidence-partitions": {"task": "compliance.runs.tasks.keep_evidence_partitions", "schedule": timedelta(hours=6)},
+    "evidence-partitions": {
+        "task": "compliance.runs.tasks.keep_evidence_partitions",
+        "schedule": timedelta(minutes=30),
+    },
 }
 
 # Tests and heartbeats; every number has its unit in its name.

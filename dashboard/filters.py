@@ -7,7 +7,9 @@ from datetime import UTC, date, datetime, time, timedelta
 import django_filters
 from django import forms
 from django.db.models import Q, QuerySet
-from django.http import QueryDict
+from django.http import HttpResponse, QueryDict
+from django.template.response import TemplateResponse
+from django_htmx.http import push_url
 
 from compliance.models import AgentContextWithLatestTest, Suite, TriggeredBy
 from compliance.runs.history import HistoryFilter
@@ -111,3 +113,8 @@ def address(base: str, query: QueryDict, **changes: object) -> str:
     for name in [name for name, value in changed.items() if not value]:
         del changed[name]
     return f"{base}?{changed.urlencode()}" if changed else base
+
+
+def as_part(response: TemplateResponse, base: str, query: QueryDict) -> HttpResponse:
+    """A part of a page, and the address for the browser's bar: the page's own, without the form's empty fields."""
+    return push_url(response, address(base, query))

@@ -53,9 +53,13 @@ class HealthMiddleware:
 def _database() -> bool:
     try:
         with connection.cursor() as cursor:
-            cursor.execute("SELECT 1")
+            cursor.execute("SELECT rolsuper OR rolbypassrls FROM pg_roles WHERE rolname = session_user")
+            passes_policies = cursor.fetchone()[0]
     except DatabaseError as error:
         logger.warning("The database does not answer: %s", type(error).__name__)
         connection.close()
         return False
-    return True
+    if passes_policies:
+        # Such a role sees every organization's rows whatever the policies say: better no service than that.
+        logger.critical("DATABASE_URL names a role that passes row-level security; it must be the app role")
+    return not passes_policies

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -49,6 +50,7 @@ class Plan:
         servers: list[Runnable] = [server for server in (self.postgres, self.redis) if server is not None]
         preparation = [
             self._step("migrate", "migrate", "--noinput", "--verbosity=0", environment=self.owner_environment),
+            self._step("suites", "publish_suites", "--verbosity=0"),
             self._step("static files", "collectstatic", "--noinput", "--verbosity=0"),
         ]
         demo: list[Runnable | Step] = []
@@ -82,10 +84,21 @@ class Plan:
         ]
 
     def ready_message(self) -> str:
+        env_file = self._write_env_file()
         return (
             f"\nAssay runs at {self.site_url}\n"
+            f"For manage.py in another terminal: set -a; . {env_file}; set +a\n"
             f"Ctrl-C stops everything. Data, sent mail and logs are in {self.data_dir} (mail/, log/)."
         )
+
+    def _write_env_file(self) -> Path:
+        """What a command in another terminal needs to reach this database. Private, because it holds passwords."""
+        wanted = ("DATABASE_URL", "REDIS_URL", "SECRET_KEY", "SITE_URL", "ALLOWED_HOSTS", "EMAIL_URL", "ASSAY_DEMO")
+        environment = self.environment()
+        path = self.data_dir / "env"
+        lines = [f"{name}={shlex.quote(environment[name])}\n" for name in wanted if name in environment]
+        write_private(path, "".join(lines))
+        return path
 
     def environment(self) -> dict[str, str]:
         environment = {

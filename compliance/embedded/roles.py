@@ -2,8 +2,6 @@
 
 OWNER, APP, STAFF = "assay_owner", "assay_app", "assay_staff"
 
-_NOT_POWERFUL = "NOSUPERUSER NOBYPASSRLS NOCREATEDB NOCREATEROLE NOREPLICATION"
-
 _ROLES = f"""\
 DO $roles$
 DECLARE
@@ -13,17 +11,29 @@ BEGIN
         IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = wanted) THEN
             EXECUTE format('CREATE ROLE %I', wanted);
         END IF;
+        -- New roles are neither; one that was made for something else may be, and would pass every policy.
+        IF EXISTS (SELECT FROM pg_roles WHERE rolname = wanted AND (rolsuper OR rolbypassrls)) THEN
+            RAISE EXCEPTION 'role % is a superuser or passes row-level security: take that away first', wanted;
+        END IF;
     END LOOP;
 END
 $roles$;
 -- Migrates. Row level security binds even the owner, because every table forces it.
-ALTER ROLE {OWNER} LOGIN INHERIT {_NOT_POWERFUL};
+ALTER ROLE {OWNER} LOGIN INHERIT;
 -- Web and workers. NOINHERIT: it has the rights of {STAFF} only after SET ROLE.
-ALTER ROLE {APP} LOGIN NOINHERIT {_NOT_POWERFUL};
+ALTER ROLE {APP} LOGIN NOINHERIT;
 -- Has policies of its own; nobody logs in as it.
-ALTER ROLE {STAFF} NOLOGIN INHERIT {_NOT_POWERFUL};
+ALTER ROLE {STAFF} NOLOGIN INHERIT;
 GRANT {STAFF} TO {APP};
-"""
+-- From PostgreSQL 16 on it is the membership that says so, and one of old may say otherwise.
+DO $membership$
+BEGIN
+    IF current_setting('server_version_num')::int >= 160000 THEN
+        EXECUTE 'GRANT {STAFF} TO {APP} WITH INHERIT FALSE, SET TRUE';
+    END IF;
+END
+$membership$;
+"""  # noqa: S608 - the names are the constants above
 
 _DATABASE = f"""\
 ALTER SCHEMA public OWNER TO {OWNER};

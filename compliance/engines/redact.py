@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any
 from urllib.parse import quote
 
@@ -21,9 +22,15 @@ _SECRET = re.compile(
 _NOT_SECRET = {"progresstoken", "nextpagetoken", "pagetoken", "maxtoken", "inputtoken", "outputtoken"}
 
 
-def is_secret_key(key: str) -> bool:
+@lru_cache(maxsize=4096)  # the same few names come again and again, hundreds of times a run
+def _names_secret(key: str) -> bool:
     plain = re.sub(r"[^a-z]", "", key.lower())
     return plain not in _NOT_SECRET and bool(_SECRET.search(plain))
+
+
+def is_secret_key(key: str) -> bool:
+    """Whether what stands under this name is to be hidden."""
+    return _names_secret(key) if len(key) <= 200 else _names_secret.__wrapped__(key)
 
 
 class Redactor:

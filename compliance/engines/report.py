@@ -157,7 +157,8 @@ class Report:
             ]
             return f"{_all(judged)} passed" + "".join(left_out)
         more = f" and {len(failures) - 1} more" if len(failures) > 1 else ""
-        return f"{len(failures)} of {judged} checks failed: {failures[0]}{more}"[:300]
+        failed = "The only check" if judged == 1 else f"{len(failures)} of {judged} checks"
+        return f"{failed} failed: {failures[0]}{more}"[:300]
 
     def tracks_json(self) -> list[dict[str, Any]]:
         """The tracks as stored with the run: everything but the evidence, which lives in its own table."""

@@ -142,7 +142,9 @@ def lease_heartbeats(at_most: int) -> list[Lease]:
             .select_for_update(skip_locked=True, of=("self",))
             .select_related("suite_version__suite", "agent")[:at_most]
         )
-        return _lease(requests)
+        leases = _lease(requests)
+    # A batch of nothing but lost causes is not the end of the queue.
+    return lease_heartbeats(at_most) if requests and not leases else leases
 
 
 def _free(requests: Any) -> Any:

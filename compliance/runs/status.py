@@ -115,9 +115,6 @@ class LastTestQuerySet(models.QuerySet["AgentContextWithLatestTest"]):
             named=True,
         )
 
-    def tested(self) -> LastTestQuerySet:
-        return self.filter(last_test_run_id__isnull=False)
-
     def never_tested(self) -> LastTestQuerySet:
         return self.filter(last_test_run_id__isnull=True)
 

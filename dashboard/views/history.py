@@ -11,7 +11,7 @@ from django.urls import reverse
 from compliance.models import AgentContext
 from compliance.runs.history import Cursor, history_page
 from dashboard.access import OrganizationRequest, organization_view
-from dashboard.filters import HistoryForm, address
+from dashboard.filters import HistoryForm, address, as_part
 from dashboard.tables import HistoryTable
 
 
@@ -42,5 +42,6 @@ def history(request: OrganizationRequest, agent: UUID) -> HttpResponseBase:
         "newest": address(request.path, request.GET, at="") if page.newer else "",
         "announcement": f"{count} run{'' if count == 1 else 's'} on this page",
     }
-    part = request.htmx and request.htmx.target == "history"
-    return TemplateResponse(request, "_history.html" if part else "history.html", content)
+    if request.htmx and request.htmx.target == "history":
+        return as_part(TemplateResponse(request, "_history.html", content), request.path, request.GET)
+    return TemplateResponse(request, "history.html", content)

@@ -13,7 +13,7 @@ from django.urls import reverse
 from compliance.models import AgentContextWithLatestTest
 from compliance.runs.status import facets
 from dashboard.access import OrganizationRequest, organization_view
-from dashboard.filters import FACETS, STALE_DAYS, AgentFilter, address
+from dashboard.filters import FACETS, STALE_DAYS, AgentFilter, address, as_part
 from dashboard.tables import AGENTS_PER_PAGE, AgentTable
 
 
@@ -67,5 +67,6 @@ def overview(request: OrganizationRequest) -> HttpResponseBase:
         "previous": at(page=page.number - 1),
         "next": at(page=page.number + 1),
     }
-    part = request.htmx and request.htmx.target == "agents"
-    return TemplateResponse(request, "_agents.html" if part else "overview.html", context)
+    if request.htmx and request.htmx.target == "agents":
+        return as_part(TemplateResponse(request, "_agents.html", context), base, request.GET)
+    return TemplateResponse(request, "overview.html", context)

@@ -32,7 +32,7 @@ FLAGS = [
 ]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # no longer: while it is there, no test of the process can run an event loop
 def browser() -> Iterator[Browser]:
     # Playwright keeps an event loop in this thread, which Django takes for asynchronous code; nothing here is.
     os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "1"
@@ -44,9 +44,9 @@ def browser() -> Iterator[Browser]:
     del os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # no longer: its worker would take other tests' work
 def running(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, dict[str, str]]]:
-    """The web's address and the demo agents' addresses; one set for all browser tests of a process."""
+    """The web's address and the demo agents' addresses; one set for a module's tests."""
     logs: Path = tmp_path_factory.mktemp("logs")
     client = redis.Redis.from_url(os.environ["REDIS_URL"])
     client.flushdb()

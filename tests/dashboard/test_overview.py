@@ -184,3 +184,19 @@ def test_a_strip_says_in_words_what_it_draws() -> None:
     assert 'aria-label="Last 30 tests: 28 passing, 1 partial, 1 failing; the newest failing"' in drawn
     assert drawn.count("<path") == 3
     assert len(drawn) < 700
+
+
+def test_headers_lead_to_their_order_and_back(mixed: None, page: Any, organization: Organization) -> None:
+    text = page("?q=example&page=1")
+    assert 'id="by-name" href="?q=example&amp;sort=name"' in text
+    text = page("?sort=name")
+    assert '<th scope="col" aria-sort="ascending"><a id="by-name" href="?sort=-name">' in text
+
+
+def test_the_address_bar_gets_the_page_without_empty_fields(
+    mixed: None, organization: Organization, alice: User, reader: Any
+) -> None:
+    base = reverse("overview", args=[organization.slug])
+    headers = {"HX-Request": "true", "HX-Target": "agents"}
+    response = reader(alice).get(f"{base}?q=&status=passing&page=", headers=headers)
+    assert response["HX-Push-Url"] == f"{base}?status=passing"

@@ -50,7 +50,7 @@ def test_every_file_of_ours_that_is_named_exists(page: Path) -> None:
 @pytest.mark.parametrize("page", pages(), ids=name_of)
 def test_every_make_target_that_is_named_is_in_the_makefile(page: Path) -> None:
     targets = set(re.findall(r"^([a-z]+):", (PROJECT / "Makefile").read_text(), flags=re.MULTILINE))
-    commands = re.findall(r"^(?:[A-Z_]+=\S+ )*make ([a-z]+)\b", code(page), flags=re.MULTILINE)
+    commands = re.findall(r"^ *(?:[A-Z_]+=\S+ )*make ([a-z]+)\b", code(page), flags=re.MULTILINE)
     assert set(commands) - targets == set()
 
 

@@ -39,7 +39,7 @@ def test_the_only_membership_is_that_app_may_become_staff(superuser):
 
 
 def test_the_sql_for_roles_mends_what_was_changed_and_names_no_password(superuser, servers):
-    superuser.execute("ALTER ROLE assay_app INHERIT CREATEDB")
+    superuser.execute("ALTER ROLE assay_app INHERIT")
     superuser.execute("GRANT assay_staff TO assay_app WITH INHERIT TRUE")
     superuser.execute(roles_sql())
     test_the_roles_have_exactly_these_attributes(superuser)
