@@ -12,7 +12,9 @@ from compliance.runs.history import STRIP_LENGTH
 _BARS = {"passing": ("p", 0), "partial": ("h", 6), "failing": ("f", 11)}
 _HEIGHT = 16
 # One bar at each place, drawn beforehand: an overview has a thousand and more of them.
-_DRAWN = {verdict: [f"M{place} {top}V{_HEIGHT}" for place in range(STRIP_LENGTH)] for verdict, (_, top) in _BARS.items()}
+_DRAWN = {
+    verdict: [f"M{place} {top}V{_HEIGHT}" for place in range(STRIP_LENGTH)] for verdict, (_, top) in _BARS.items()
+}
 
 
 def strip(verdicts: Sequence[str], wide: bool = False) -> SafeString:
