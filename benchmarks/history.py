@@ -45,7 +45,7 @@ def measure(runs: int, *, rounds: int) -> Section:
     deep = deep_page(runs)
     section = Section(
         f"History pages of an agent with {min(HEAVY_RUNS, runs // 10):,} runs, {runs:,} in the table",
-        f"history_page as the dashboard calls it: through the ORM, {PAGE_SIZE} rows, as the app role inside the "
+        f"history_page as the dashboard calls it: {PAGE_SIZE} rows, as the app role inside the "
         "organization's scope, which is opened outside the measurement. The pages take turns.",
     )
     with organization_scope(ORGANIZATION):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 from django.utils.safestring import SafeString, mark_safe
 
@@ -12,7 +13,9 @@ from compliance.runs.history import STRIP_LENGTH
 _BARS = {"passing": ("p", 0), "partial": ("h", 6), "failing": ("f", 11)}
 _HEIGHT = 16
 # One bar at each place, drawn beforehand: an overview has a thousand and more of them.
-_DRAWN = {verdict: [f"M{place} {top}V{_HEIGHT}" for place in range(STRIP_LENGTH)] for verdict, (_, top) in _BARS.items()}
+_DRAWN = {
+    verdict: [f"M{place} {top}V{_HEIGHT}" for place in range(STRIP_LENGTH)] for verdict, (_, top) in _BARS.items()
+}
 
 
 def strip(verdicts: Sequence[str], wide: bool = False) -> SafeString:
@@ -20,14 +23,20 @@ def strip(verdicts: Sequence[str], wide: bool = False) -> SafeString:
 
     One path for each kind of verdict, of move and line commands: forty strips stay a few kilobytes.
     """
+    return _strip(tuple(verdicts[-STRIP_LENGTH:]), wide)
+
+
+# An agent's strip stays as it is between its tests, and looks like others': most are drawn already.
+@lru_cache(maxsize=2048)  # about a kilobyte each
+def _strip(verdicts: tuple[str, ...], wide: bool) -> SafeString:
     if not verdicts:
         return SafeString("")
-    verdicts = verdicts[-STRIP_LENGTH:]
     start = STRIP_LENGTH - len(verdicts)
-    paths: dict[str, list[str]] = {}
-    for place, verdict in enumerate(verdicts, start):
-        paths.setdefault(verdict, []).append(_DRAWN[verdict][place])
-    drawn = "".join(f'<path class="s-{_BARS[verdict][0]}" d="{"".join(d)}"/>' for verdict, d in paths.items())
+    drawn = ""
+    for kind, (style, _) in _BARS.items():
+        bars = "".join([bar for bar, verdict in zip(_DRAWN[kind][start:], verdicts, strict=True) if verdict == kind])
+        if bars:
+            drawn += f'<path class="s-{style}" d="{bars}"/>'
     # Numbers and our own words only: nothing to escape.
     return mark_safe(  # noqa: S308
         f'<svg class="strip{" strip-wide" if wide else ""}" viewBox="-.5 0 {STRIP_LENGTH} {_HEIGHT}"'

@@ -15,7 +15,7 @@ from compliance.models import AgentContextWithLatestTest, Suite, TriggeredBy
 from compliance.runs.history import HistoryFilter
 from compliance.runs.models import BY_ORGANIZATION, BY_PLATFORM, OverallStatus
 from compliance.runs.status import LastTestQuerySet
-from dashboard.forms import StyledForm
+from dashboard.forms import PlainDate, PlainSelect, StyledForm
 
 STALE_DAYS = 30
 
@@ -69,11 +69,14 @@ class HistoryForm(StyledForm, forms.Form):
                 for kind in (TriggeredBy.OWNER_TEST, TriggeredBy.OBSERVER_TEST, TriggeredBy.HEARTBEAT)
             ),
         ],
+        widget=PlainSelect,
     )
-    verdict = forms.ChoiceField(label="Verdict", required=False, choices=[("", "Any"), *OverallStatus.choices])
-    suite = forms.ChoiceField(label="Suite", required=False)
-    since = forms.DateField(label="From", required=False, widget=forms.DateInput(attrs={"type": "date"}))
-    until = forms.DateField(label="To", required=False, widget=forms.DateInput(attrs={"type": "date"}))
+    verdict = forms.ChoiceField(
+        label="Verdict", required=False, choices=[("", "Any"), *OverallStatus.choices], widget=PlainSelect
+    )
+    suite = forms.ChoiceField(label="Suite", required=False, widget=PlainSelect)
+    since = forms.DateField(label="From", required=False, widget=PlainDate(attrs={"type": "date"}))
+    until = forms.DateField(label="To", required=False, widget=PlainDate(attrs={"type": "date"}))
 
     def __init__(self, data: QueryDict) -> None:
         super().__init__(data)

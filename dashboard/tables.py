@@ -17,8 +17,8 @@ from django.db.models import F, QuerySet
 from django.db.models.functions import Lower
 from django.utils.safestring import SafeString
 
-from compliance.models import ComplianceRun, SuiteVersion, TriggeredBy
-from compliance.runs.history import recent_verdicts
+from compliance.models import TriggeredBy
+from compliance.runs.history import HistoryRun, recent_verdicts
 from compliance.runs.records import ExecutorKind
 from dashboard.badges import badge
 from dashboard.charts import strip
@@ -137,21 +137,12 @@ class HistoryTable(LeanTable):
         orderable = False
         attrs = {"class": "table runs stack"}
 
-    def __init__(self, runs: Sequence[ComplianceRun], *, prefix: str) -> None:
+    def __init__(self, runs: Sequence[HistoryRun], *, prefix: str) -> None:
         """prefix: the organization's address, such as "/o/alpha/"."""
         super().__init__(runs)
         self.base = prefix
 
-    @cached_property
-    def suites(self) -> dict[int, str]:
-        # Pages name few versions: one look for all, where a join would be one for each row.
-        versions = {run.suite_version_id for run in self.records}
-        return {
-            version.pk: escape(f"{version.suite.title} {version.version}")
-            for version in SuiteVersion.objects.filter(pk__in=versions).select_related("suite").defer("definition")
-        }
-
-    def render_result(self, run: ComplianceRun) -> SafeString:
+    def render_result(self, run: HistoryRun) -> SafeString:
         marks = "".join(
             f' <span class="v v-plain">{words}</span>'
             for words, holds in (
@@ -164,18 +155,18 @@ class HistoryTable(LeanTable):
         link = f'<a class="sub" href="{self.base}runs/{run.pk}/">{escape(run.headline)}</a>'
         return SafeString(f"{badge(run.overall_status)}{marks}{link}")
 
-    def render_tested(self, run: ComplianceRun) -> SafeString:
+    def render_tested(self, run: HistoryRun) -> SafeString:
         return instant(run.tested_at)
 
-    def render_cause(self, run: ComplianceRun) -> SafeString:
+    def render_cause(self, run: HistoryRun) -> SafeString:
         by = run.actor_name if run.triggered_org_id else "Platform"
         return SafeString(f'{_KINDS[run.triggered_by]}<span class="sub">{escape(by)}</span>')
 
-    def render_suite(self, run: ComplianceRun) -> str:
-        return self.suites.get(run.suite_version_id, "")
+    def render_suite(self, run: HistoryRun) -> str:
+        return escape(f"{run.suite_title} {run.suite_version}")
 
-    def render_checks(self, run: ComplianceRun) -> str:
+    def render_checks(self, run: HistoryRun) -> str:
         return f"{run.passed_count} passed, {run.failed_count} failed"
 
-    def render_duration(self, run: ComplianceRun) -> str:
+    def render_duration(self, run: HistoryRun) -> str:
         return duration(run.duration_ms)
