@@ -108,10 +108,15 @@ def why_inconclusive(run: ComplianceRun) -> str:
     """What an inconclusive run means; empty for others (R7)."""
     if run.overall_status != OverallStatus.INCONCLUSIVE:
         return ""
+    codes = {notice["code"] for notice in run.notices}
+    if "refused" in codes:
+        return f"{run.harness_error}. That is a rule of this site and says nothing about the agent; a new test changes nothing."
     if run.harness_error:
         return f"The test itself broke, not the agent: {run.harness_error}."
     if run.truncated:
         return "Time or size ran out before every check had run. What had not run is marked “not tested”."
+    if "needs_credential" in codes:
+        return "The agent wants a credential and none was given. What was seen from outside is in order; the rest was not."
     return "No check could be judged, so there is nothing to call passing or failing."
 
 

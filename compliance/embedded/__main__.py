@@ -19,7 +19,7 @@ def run() -> None:
     plan = plan_from_environment()
     with DataLock(plan.data_dir, address=plan.site_url):
         plan.check()
-        Supervisor(plan.data_dir).run(plan.items(), on_ready=plan.ready_message())
+        Supervisor(plan.data_dir).run(plan.items(), on_ready=plan.ready_message)
 
 
 def serve(data_dir: Path, *, durable: bool, keep: bool) -> None:

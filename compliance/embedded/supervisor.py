@@ -7,7 +7,7 @@ import socket
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -55,7 +55,7 @@ class Supervisor:
 
     # The plan
 
-    def run(self, plan: Sequence[Runnable | Step], *, on_ready: str) -> None:
+    def run(self, plan: Sequence[Runnable | Step], *, on_ready: Callable[[], str]) -> None:
         """Returns after a stop that was asked for; raises EmbeddedError on a failure. Nothing is left either way."""
         with self._signals():
             try:
@@ -67,7 +67,7 @@ class Supervisor:
                         self._take(item)
                     else:
                         self._bring_up(item)
-                say(on_ready)
+                say(on_ready())
                 self._watch()
             except Stopped:
                 say("Stopping. (Ctrl-C again kills.)")

@@ -56,6 +56,7 @@ def judge_credential(run: Run, scenario: str, exchange: Exchange) -> bool:
         with run.step(scenario, "accepted") as step:
             step.skipped("No credential is stored for this agent")
         run.stop_reason = "Left out: the agent wants a credential, and none is stored for it"
+        run.locked = True
         run.notice("needs_credential", "The agent asks for credentials: only what works without them was checked")
     return not wanted
 

@@ -107,6 +107,8 @@ class Report:
     duration_ms: int
     truncated: bool = False  # time or size ran out before all steps ran: inconclusive (R7)
     harness_error: str = ""  # the verifier broke, in words without secrets; inconclusive (R7)
+    refused: bool = False  # our own rules forbid the address; harness_error says which
+    locked: bool = False  # the agent wants a credential that the run did not have
     notices: tuple[Notice, ...] = ()
     observations: dict[str, Any] = field(default_factory=dict)  # latency_ms, server name and version, counts of tools
 
@@ -125,14 +127,15 @@ class Report:
     def overall(self) -> Overall:
         """The run's status, from the steps alone: engines do not choose it.
 
-        A truncated or broken run, and one in which nothing could be judged, is inconclusive (R7).
+        A truncated or broken run, and one in which nothing could be judged, is inconclusive (R7). So is
+        one that found no fault at a locked door: what is behind it was not seen, and a green mark would say so.
         """
         counts = self.counts()
         passed, failed = counts[Verdict.PASSED], counts[Verdict.FAILED]
         if self.truncated or self.harness_error or passed + failed == 0:
             return Overall.INCONCLUSIVE
         if failed == 0:
-            return Overall.PASSING
+            return Overall.INCONCLUSIVE if self.locked else Overall.PASSING
         # Whoever cannot be reached fails, however good its certificate is.
         unreached = any(t.key == CONNECTIVITY and s.verdict is Verdict.FAILED for t, _, s in self.steps())
         return Overall.PARTIAL if passed and not unreached else Overall.FAILING
@@ -140,6 +143,8 @@ class Report:
     def headline(self) -> str:
         """One sentence for lists: the first failure by name, or what passed and what was left out (R6)."""
         counts = self.counts()
+        if self.refused:
+            return f"Not tested: {self.harness_error}"[:300]
         if self.harness_error:
             return f"Inconclusive: the test itself broke ({self.harness_error})"[:300]
         if self.truncated:
@@ -155,7 +160,8 @@ class Report:
                 for verdict, words in ((Verdict.SKIPPED, "skipped"), (Verdict.NOT_TESTED, "not tested"))
                 if counts[verdict]
             ]
-            return f"{_all(judged)} passed" + "".join(left_out)
+            passed = f"{_all(judged)} passed" + "".join(left_out)
+            return f"Inconclusive: the agent wants a credential. {passed}" if self.locked else passed
         more = f" and {len(failures) - 1} more" if len(failures) > 1 else ""
         failed = "The only check" if judged == 1 else f"{len(failures)} of {judged} checks"
         return f"{failed} failed: {failures[0]}{more}"[:300]

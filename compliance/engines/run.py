@@ -68,6 +68,8 @@ class Run:
         self.protocol_version = ""
         self.truncated = False
         self.harness_error = ""
+        self.refused = False
+        self.locked = False
         self.stop_reason = ""  # why what has not run is skipped
         self.notices: list[Notice] = []
         self.observations: dict[str, Any] = {}
@@ -221,6 +223,8 @@ class Run:
             duration_ms=int((time.perf_counter() - self._started) * 1000),
             truncated=self.truncated,
             harness_error=self.clean(self.harness_error)[:300],
+            refused=self.refused,
+            locked=self.locked,
             notices=tuple(self.notices),
             observations=self.observations,
         )

@@ -12,7 +12,7 @@
     const seconds = (instant - Date.now()) / 1000;
     const distance = Math.abs(seconds);
     if (distance >= 7 * 86400) return dated.format(instant);
-    if (distance < 45) return seconds > 5 ? "in a moment" : "just now";
+    if (distance < 45) return seconds > 5 ? "in a moment" : "a moment ago";
     for (const [unit, length] of STEPS) {
       if (distance >= length * 0.95) return relative.format(Math.round(seconds / length), unit);
     }

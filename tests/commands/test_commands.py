@@ -62,7 +62,7 @@ def test_owner_test_ends_with_the_verdict_as_its_exit_code(alpha: Organization, 
     assert (result["status"], result["failed"], result["triggered_by"]) == ("passing", 0, "observer_test")
     # The allow-list named the library alone: our own refusal is no verdict about the agent.
     assert refused.returncode == 2, refused.stdout
-    assert "refused" in refused.stdout
+    assert "Assay does not test this address" in refused.stdout
     with system_scope(by=Actor.system("tests"), reason="look"):
         assert set(ComplianceRun.objects.values_list("actor_name", flat=True)) == {"Alice Owner", "command line"}
 

@@ -355,11 +355,13 @@ def guarded(challenge: str | None = "Bearer", status: int = 401, metadata: Any =
     return app
 
 
-async def test_agent_that_wants_a_token_passes_what_can_be_judged_without_one() -> None:
+async def test_agent_that_wants_a_token_is_inconclusive_without_one() -> None:
     async with serving(guarded()) as url:
         report = await check(f"{url}/mcp")
 
-    assert report.overall() is Overall.PASSING
+    # A green mark would vouch for what nobody saw; a red one would blame it for asking.
+    assert report.overall() is Overall.INCONCLUSIVE
+    assert report.headline().startswith("Inconclusive: the agent wants a credential. All ")
     assert step(report, "mcp/auth", "unauthorized").verdict == "passed"
     assert step(report, "mcp/auth", "metadata").verdict == "not_applicable"
     assert step(report, "mcp/lifecycle", "initialize").verdict == "skipped"

@@ -202,4 +202,4 @@ def test_the_same_agent_gets_the_same_verdict_from_an_owner_test_and_a_heartbeat
         assert (own.overall_status, own.counts) == (heartbeat.overall_status, heartbeat.counts), name
         assert len(verdicts(own)) > 5, name
     statuses = {name: runs[demo_agents[name], "heartbeat"].overall_status for name in names}
-    assert statuses == {"library": "passing", "weather": "partial", "payroll": "passing", "translator": "passing"}
+    assert statuses == {"library": "passing", "weather": "partial", "payroll": "inconclusive", "translator": "passing"}
