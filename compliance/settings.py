@@ -129,7 +129,7 @@ CACHES = {
 }
 
 # Sessions live in the database: Redis may be emptied at any time without signing anybody out.
-SESSION_ENGINE = "django.contrib.sessions.backends.db"
+SESSION_ENGINE = "dashboard.sessions"
 SESSION_COOKIE_NAME = "assay_session"
 SESSION_COOKIE_HTTPONLY = True
 MESSAGE_STORAGE = "django.contrib.messages.storage.cookie.CookieStorage"

@@ -21,7 +21,8 @@ from django_htmx.middleware import HtmxDetails
 
 from compliance.models import Membership, Organization, Role, User
 from compliance.tenancy.errors import NotAllowed, Refused
-from compliance.tenancy.scope import organization_scope, user_scope
+from compliance.tenancy.memberships import memberships_of
+from compliance.tenancy.scope import organization_scope
 
 LAST_ORGANIZATION = "assay_organization"  # the cookie with the address part of the organization shown last
 _RANK = {Role.MEMBER: 0, Role.ADMIN: 1, Role.OWNER: 2}
@@ -36,12 +37,6 @@ class OrganizationRequest(HttpRequest):
     organization: Organization
     membership: Membership
     memberships: list[Membership]
-
-
-def memberships_of(user: User) -> list[Membership]:
-    """The user's memberships with their organizations, by name; one query."""
-    with user_scope(user.pk):
-        return list(Membership.objects.of_user(user))
 
 
 def organization_view(

@@ -81,10 +81,6 @@ class Organization(models.Model):
 
 
 class MembershipQuerySet(models.QuerySet["Membership"]):
-    def of_user(self, user: User) -> MembershipQuerySet:
-        """The user's memberships with their organizations, by name; needs user_scope."""
-        return self.filter(user=user).select_related("organization").order_by("organization__name", "organization_id")
-
     def of_organization(self, organization_id: str) -> MembershipQuerySet:
         """An organization's members with their users: owners first, then by name."""
         rank = models.Case(models.When(role=Role.OWNER, then=0), models.When(role=Role.ADMIN, then=1), default=2)

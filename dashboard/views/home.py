@@ -8,7 +8,8 @@ from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.views.decorators.cache import never_cache
 
-from dashboard.access import LAST_ORGANIZATION, memberships_of, to_login
+from compliance.tenancy.memberships import memberships_of
+from dashboard.access import LAST_ORGANIZATION, to_login
 
 
 @never_cache

@@ -17,7 +17,8 @@ from django.views.decorators.http import require_POST, require_safe
 from compliance.models import Invitation, Membership, Role, User
 from compliance.tenancy import actions
 from compliance.tenancy.errors import Refused
-from dashboard.access import OrganizationRequest, memberships_of, organization_view
+from compliance.tenancy.memberships import memberships_of
+from dashboard.access import OrganizationRequest, organization_view
 from dashboard.invitation_mail import address_of, send_invitation
 from dashboard.people_forms import DeletionForm, InvitationForm, OrganizationForm, roles_to_give
 

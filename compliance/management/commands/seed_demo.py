@@ -19,7 +19,8 @@ from compliance.runs import nudge
 from compliance.runs.actions import request_owner_test
 from compliance.suites.actions import publish_engine_suites
 from compliance.tenancy.actions import create_organization
-from compliance.tenancy.scope import Actor, organization_scope, system_scope, user_scope
+from compliance.tenancy.memberships import memberships_of
+from compliance.tenancy.scope import Actor, organization_scope, system_scope
 
 _SEEDING = Actor.system("demo seeding")
 _STAFF = ("staff@assay.example", "Sam Staff")
@@ -85,9 +86,8 @@ class Command(BaseCommand):
 
     def _organization(self, name: str, people: list[tuple[User, Role]]) -> Organization:
         owner = people[0][0]
-        with user_scope(owner.pk):
-            membership = Membership.objects.of_user(owner).filter(organization__name=name).first()
-            organization = membership.organization if membership else None
+        own = (membership.organization for membership in memberships_of(owner))
+        organization = next((organization for organization in own if organization.name == name), None)
         if organization is None:
             organization = create_organization(name=name, by=owner)
         with organization_scope(organization.id):
