@@ -116,7 +116,9 @@ def why_inconclusive(run: ComplianceRun) -> str:
     if run.truncated:
         return "Time or size ran out before every check had run. What had not run is marked “not tested”."
     if "needs_credential" in codes:
-        return "The agent wants a credential and none was given. What was seen from outside is in order; the rest was not."
+        return (
+            "The agent wants a credential and none was given. What was seen from outside is in order; the rest was not."
+        )
     return "No check could be judged, so there is nothing to call passing or failing."
 
 
@@ -139,10 +141,18 @@ def public_status(run: ComplianceRun) -> str:
     return f"Does not count for the agent's public status, because {reason}."
 
 
+_OBSERVED = (
+    *("server_name", "server_version", "agent_name", "agent_version", "tools", "resources", "prompts", "skills"),
+    *("requests", "latency_ms", "latency_max_ms"),
+)
+
+
 def observations(run: ComplianceRun) -> list[tuple[str, str]]:
     """What was seen beside the checks, as names and values."""
     shown = []
-    for key, value in run.observations.items():
+    # The database keeps no order of keys: who it is first, then what it has, then how quick it is.
+    known = {key: place for place, key in enumerate(_OBSERVED)}
+    for key, value in sorted(run.observations.items(), key=lambda item: (known.get(item[0], len(known)), item[0])):
         if value in (None, "", [], {}):
             continue
         text = ", ".join(map(str, value)) if isinstance(value, list) else value

@@ -166,7 +166,8 @@ class HistoryTable(LeanTable):
         return escape(f"{run.suite_title} {run.suite_version}")
 
     def render_checks(self, run: HistoryRun) -> str:
-        return f"{run.passed_count} passed, {run.failed_count} failed"
+        skipped = f", {run.skipped_count} skipped" if run.skipped_count else ""
+        return f"{run.passed_count} passed, {run.failed_count} failed{skipped}"
 
     def render_duration(self, run: HistoryRun) -> str:
         return duration(run.duration_ms)

@@ -39,6 +39,11 @@ _DATABASE = f"""\
 ALTER SCHEMA public OWNER TO {OWNER};
 REVOKE CREATE ON SCHEMA public FROM PUBLIC;
 GRANT USAGE ON SCHEMA public TO {APP}, {STAFF};
+DO $temporary$
+BEGIN
+    EXECUTE format('REVOKE TEMPORARY ON DATABASE %I FROM PUBLIC', current_database());
+END
+$temporary$;
 """
 
 

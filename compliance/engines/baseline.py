@@ -69,7 +69,9 @@ class BaselineEngine:
             except PolicyRefused as refused:
                 run.refused = True
                 run.harness_error = f"Assay does not test this address ({refused})"
-                run.notice("refused", "Private and reserved addresses are not tested unless Assay's operator allows them")
+                run.notice(
+                    "refused", "Private and reserved addresses are not tested unless Assay's operator allows them"
+                )
             except Unable as unable:
                 run.harness_error = str(unable)
             except Exception as error:  # noqa: BLE001

@@ -356,7 +356,15 @@ class Wire:
     ) -> httpcore2.Response:
         if url.scheme not in ("http", "https") or not url.host:
             raise Fault(FaultKind.MALFORMED, f"{url.scheme or 'no'} scheme: only http and https addresses are tested")
-        drop = {b"accept-encoding", b"user-agent", b"host", b"authorization", b"content-length", b"transfer-encoding", b"cookie"}
+        drop = {
+            b"accept-encoding",
+            b"user-agent",
+            b"host",
+            b"authorization",
+            b"content-length",
+            b"transfer-encoding",
+            b"cookie",
+        }
         # Whoever is called may know by whom.
         sent: Headers = [(b"Host", url.netloc), (b"User-Agent", b"Assay/1.0 (compliance test)")]
         sent += [(k, v) for k, v in headers if k.lower() not in drop]

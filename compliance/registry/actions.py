@@ -21,6 +21,7 @@ from compliance.registry.urls import normalize_agent_url
 from compliance.tenancy.actions import managing_membership
 from compliance.tenancy.errors import NotAllowed, Refused
 from compliance.tenancy.models import Organization, User
+from compliance.tenancy.names import plain_name
 from compliance.tenancy.scope import organization_scope, platform_scope
 
 
@@ -40,7 +41,7 @@ def register_agent(*, organization: Organization, url: str, name: str = "", by: 
     """
     agent_url = normalize_agent_url(url)
     parts = urlsplit(agent_url)
-    shown = name.strip() or (parts.netloc + parts.path.rstrip("/"))[:100]
+    shown = plain_name(name) or (parts.netloc + parts.path.rstrip("/"))[:100]
     with organization_scope(organization.id):
         managing_membership(organization.id, by)
         # The agent may exist for others, unseen from here: insert if absent, never look.
@@ -59,10 +60,11 @@ def rename_context(*, organization: Organization, context_id: UUID | str, name: 
     """Change the organization's name for an agent. Unknown ids raise AgentContext.DoesNotExist."""
     with organization_scope(organization.id):
         managing_membership(organization.id, by)
-        if not name.strip():
+        name = plain_name(name)
+        if not name:
             raise Refused("Give the agent a name.")
         context = AgentContext.objects.get(organization=organization, pk=context_id)
-        context.name = name.strip()[:100]
+        context.name = name[:100]
         context.save(update_fields=["name"])
         return context
 

@@ -67,8 +67,8 @@ def request_owner_test(
 
     Returns the request and whether it is new: the one under way is returned when there is one.
     An observer's test is an observer_test. scenarios: only these; such a run moves no status.
-    Raises NotAllowed for a person who is not a member, Refused for an unknown suite, and
-    AgentContext.DoesNotExist for an agent that the organization does not have.
+    Raises NotAllowed for a person who is not a member, Refused for an unknown suite or while a
+    test of other scenarios is under way, and AgentContext.DoesNotExist for an agent that the organization does not have.
     """
     with organization_scope(organization.id):
         if isinstance(by, User):
@@ -100,6 +100,8 @@ def request_owner_test(
         while not insert_requests([request]):
             under_way = like_it.select_related("suite_version__suite").first()
             if under_way is not None:
+                if under_way.options != request.options:
+                    raise Refused("A test of other scenarios of this agent is under way. Ask again when it has ended.")
                 return under_way, False
             # It ended in the moment between: then there is room for a new one.
         nudge.execute_after_commit(request.id, organization.id)

@@ -88,7 +88,7 @@ def run_leases(lease_more: Callable[[int], list[Lease]], *, concurrency: int) ->
         while True:
             free = concurrency - len(flights)
             if not exhausted and free >= max(concurrency // REFILL, 1):
-                leases = lease_more(free)
+                leases = _more(lease_more, free, flying=bool(flights))
                 exhausted = not leases
                 for lease in leases:
                     flights[lease.request_id] = _take_off(lease, ended)
@@ -112,6 +112,18 @@ def run_leases(lease_more: Callable[[int], list[Lease]], *, concurrency: int) ->
     finally:
         for flight in flights.values():
             flight.future.cancel()
+
+
+def _more(lease_more: Callable[[int], list[Lease]], free: int, *, flying: bool) -> list[Lease]:
+    try:
+        return lease_more(free)
+    except DatabaseError:
+        if not flying:
+            raise
+        # What is in flight goes on, and is recorded when the database is back.
+        logger.exception("no more work could be leased")
+        close_old_connections()
+        return []
 
 
 def _take_off(lease: Lease, ended: queue.SimpleQueue[UUID]) -> _Flight:
@@ -148,6 +160,7 @@ def _land(flight: _Flight) -> ComplianceRun | None:
     except DatabaseError:
         # The other runs in flight must not suffer: the lease runs out, and the request has another attempt.
         logger.exception("%s: the run could not be recorded", lease.agent_url)
+        close_old_connections()
     return None
 
 
@@ -157,7 +170,12 @@ def _renew(flights: dict[UUID, _Flight]) -> None:
     progress = {key: flight.progress for key, flight in flights.items() if flight.progress}
     for flight in flights.values():
         flight.progress = None
-    held = renew_leases(leases, progress)
+    try:
+        held = renew_leases(leases, progress)
+    except DatabaseError:
+        logger.exception("the leases could not be renewed")
+        close_old_connections()
+        return
     for key in flights.keys() - held:
         logger.warning("%s: the lease was lost, the run is stopped", flights[key].lease.agent_url)
         flights.pop(key).future.cancel()

@@ -91,6 +91,7 @@ class HistoryRun(NamedTuple):
     full_suite: bool
     passed_count: int
     failed_count: int
+    skipped_count: int
     duration_ms: int
     suite_title: str
     suite_version: str
@@ -107,7 +108,7 @@ class HistoryPage:
 # history_page with text of its own; whatever comes from outside is a parameter.
 _SCAN = """(
         SELECT id, tested_at, overall_status, headline, triggered_by, triggered_org_id, actor_name, executor_kind,
-            dry_run, full_suite, passed_count, failed_count, duration_ms, suite_version_id
+            dry_run, full_suite, passed_count, failed_count, skipped_count, duration_ms, suite_version_id
         FROM agent_compliance_runs WHERE {whose} AND agent_url = %s{narrowed} ORDER BY {order} LIMIT {length:d}
     )"""
 # Plain SQL: the ORM takes longer to compose the union of two querysets than the database to answer it.

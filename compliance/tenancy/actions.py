@@ -11,6 +11,7 @@ from django.utils.text import slugify
 from compliance.tenancy.errors import NotAllowed, Refused
 from compliance.tenancy.ids import new_organization_id
 from compliance.tenancy.models import Invitation, Membership, Organization, Role, User
+from compliance.tenancy.names import plain_name
 from compliance.tenancy.scope import organization_scope
 
 RESERVED_SLUGS = frozenset({"new", "admin", "staff", "api", "static", "accounts"})
@@ -22,7 +23,7 @@ def create_organization(*, name: str, by: User, slug: str = "") -> Organization:
     slug: the address part; derived from the name, with a number added, when it is empty.
     Raises Refused when the name is empty or the given slug is taken.
     """
-    name = name.strip()
+    name = plain_name(name)
     if not name:
         raise Refused("Give the organization a name.")
     wanted = slug or slugify(name)[:50] or "organization"
@@ -67,9 +68,9 @@ def rename_organization(*, organization: Organization, name: str, by: User) -> O
     with organization_scope(organization.id):
         lock_organization(organization.id)
         managing_membership(organization.id, by)
-        if not name.strip():
+        organization.name = plain_name(name)
+        if not organization.name:
             raise Refused("Give the organization a name.")
-        organization.name = name.strip()
         organization.save(update_fields=["name"])
     return organization
 

@@ -253,11 +253,11 @@ async def test_message_answered_with_something_else_fails(reply: Any, words: str
     assert words in step(report, "a2a/task", "message").actual
 
 
-async def test_agent_that_wants_a_token_passes_what_can_be_judged_without_one() -> None:
+async def test_agent_that_wants_a_token_is_inconclusive_without_one() -> None:
     async with serving(scripted(token=TOKEN)) as url:
         report = await check(url)
 
-    assert report.overall() is Overall.PASSING
+    assert report.overall() is Overall.INCONCLUSIVE
     assert step(report, "a2a/auth", "unauthorized").verdict == "passed"
     assert step(report, "a2a/errors", "unknown_task").verdict == "skipped"
 

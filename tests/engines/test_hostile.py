@@ -503,10 +503,9 @@ async def test_output_schema_that_would_cost_too_much_is_not_run(schema: dict) -
     content = {"a": "a" * 40 + "!", "items": [1] * 1900, "number": 10**4000}
     result = {"content": [], "structuredContent": content}
     async with serving(scripted(tools_list={"tools": tools}, tools_call=result)) as url:
-        started = time.perf_counter()
+        # Without a bound this takes minutes: the test's own timeout is what would fail.
         report = await check(f"{url}/mcp", limits=Limits(step_seconds=5))
 
-    assert time.perf_counter() - started < 5
     assert step(report, "mcp/calls", "call/trap").verdict == "silent"
     assert "not compared" in step(report, "mcp/calls", "call/trap").actual
 

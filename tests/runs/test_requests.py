@@ -253,6 +253,14 @@ def test_a_run_of_some_scenarios_is_marked_as_such(
     assert complete_request(lease, make_report("passed")).full_suite is False
 
 
+def test_a_full_test_is_not_answered_with_one_of_some_scenarios(
+    organization: Organization, context: AgentContext, alice: User
+) -> None:  # R10
+    request_owner_test(organization=organization, context_id=context.pk, by=alice, scenarios=["mcp/lifecycle"])
+    with pytest.raises(Refused, match="other scenarios"):
+        request_owner_test(organization=organization, context_id=context.pk, by=alice)
+
+
 def test_the_sweeper_repeats_a_lost_nudge(
     request_: ComplianceRequest, sent: list[Any], django_capture_on_commit_callbacks: Any
 ) -> None:
