@@ -20,7 +20,7 @@ run: $(VENV)/.installed-run ## Start Assay with demo data on http://localhost:$(
 	@PORT=$(PORT) DATA_DIR="$(DATA_DIR)" exec $(PY) -m compliance.embedded run
 
 test: $(VENV)/.installed-dev ## Run all tests, with a real browser
-	@CHROMIUM="$$(VENV="$(VENV)" scripts/browser)" || exit 1; export CHROMIUM; $(PY) -m pytest -n 2 $(ARGS)
+	@CHROMIUM="$$(VENV="$(VENV)" scripts/browser)" || exit 1; export CHROMIUM; $(PY) -m pytest -n 2 --dist loadfile $(ARGS)
 
 lint: $(VENV)/.installed-dev ## Check style, types, import rules, migrations and templates
 	$(VENV)/bin/ruff check .

@@ -110,7 +110,7 @@ def why_inconclusive(run: ComplianceRun) -> str:
         return ""
     codes = {notice["code"] for notice in run.notices}
     if "refused" in codes:
-        return f"{run.harness_error}. That is a rule of this site and says nothing about the agent; a new test changes nothing."
+        return f"{run.harness_error}. That is a rule of this site and says nothing about the agent."
     if run.harness_error:
         return f"The test itself broke, not the agent: {run.harness_error}."
     if run.truncated:

@@ -68,7 +68,8 @@ def request_owner_test(
     Returns the request and whether it is new: the one under way is returned when there is one.
     An observer's test is an observer_test. scenarios: only these; such a run moves no status.
     Raises NotAllowed for a person who is not a member, Refused for an unknown suite or while a
-    test of other scenarios is under way, and AgentContext.DoesNotExist for an agent that the organization does not have.
+    test of other scenarios is under way, and AgentContext.DoesNotExist for an agent that the
+    organization does not have.
     """
     with organization_scope(organization.id):
         if isinstance(by, User):

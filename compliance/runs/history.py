@@ -114,7 +114,8 @@ _SCAN = """(
 # Plain SQL: the ORM takes longer to compose the union of two querysets than the database to answer it.
 _PAGE = """
     SELECT r.id, r.tested_at, r.overall_status, r.headline, r.triggered_by, r.triggered_org_id, r.actor_name,
-        r.executor_kind, r.dry_run, r.full_suite, r.passed_count, r.failed_count, r.duration_ms, s.title, v.version
+        r.executor_kind, r.dry_run, r.full_suite, r.passed_count, r.failed_count, r.skipped_count, r.duration_ms,
+        s.title, v.version
     FROM (
         SELECT * FROM ({own} UNION ALL {platform}) both_scans ORDER BY {order} LIMIT {length:d}
     ) r

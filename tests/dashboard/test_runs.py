@@ -138,4 +138,4 @@ class TestEvidence:
 
 def test_observations_are_readable() -> None:
     run = ComplianceRun(observations={"latency_ms": 12, "tools": ["a", "b"], "nothing": None, "server": {"name": "x"}})
-    assert reports.observations(run) == [("Latency", "12 ms"), ("Tools", "a, b"), ("Server", "name: x")]
+    assert reports.observations(run) == [("Tools", "a, b"), ("Latency", "12 ms"), ("Server", "name: x")]

@@ -94,7 +94,8 @@ async def test_refusal_is_inconclusive_and_says_so(host: str) -> None:  # V7 R7
     report = await check(f"http://{host}:9/mcp", allow=())
 
     assert report.overall() is Overall.INCONCLUSIVE
-    assert report.refused and "address not allowed" in report.harness_error
+    assert report.refused
+    assert "address not allowed" in report.harness_error
 
 
 async def test_detection_is_refused_too() -> None:  # V7
