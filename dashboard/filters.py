@@ -6,12 +6,13 @@ from datetime import UTC, date, datetime, time, timedelta
 
 import django_filters
 from django import forms
+from django.db import connection
 from django.db.models import Q, QuerySet
 from django.http import HttpResponse, QueryDict
 from django.template.response import TemplateResponse
 from django_htmx.http import push_url
 
-from compliance.models import AgentContextWithLatestTest, Suite, TriggeredBy
+from compliance.models import AgentContextWithLatestTest, TriggeredBy
 from compliance.runs.history import HistoryFilter
 from compliance.runs.models import BY_ORGANIZATION, BY_PLATFORM, OverallStatus
 from compliance.runs.status import LastTestQuerySet
@@ -80,7 +81,9 @@ class HistoryForm(StyledForm, forms.Form):
 
     def __init__(self, data: QueryDict) -> None:
         super().__init__(data)
-        suites = Suite.objects.order_by("title", "pk").values_list("slug", "title")
+        with connection.cursor() as cursor:  # a list of few: the ORM would take several times as long to ask for it
+            cursor.execute("SELECT slug, title FROM suites ORDER BY title, id")
+            suites = cursor.fetchall()
         self.fields["suite"].choices = [("", "Any"), *suites]  # type: ignore[attr-defined]
         self.is_valid()
 

@@ -34,6 +34,13 @@ def _ordered(agents: QuerySet[Any], descending: bool, *keys: Any) -> tuple[Query
     return agents.order_by(*order, Lower("name"), "id"), True
 
 
+class Column(tables.Column):
+    """Holds only what is declared, so that one serves every table: django-tables2 would copy them for each."""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Column:
+        return self
+
+
 class LeanTable(tables.Table):
     """A table each of whose columns has its render_<column>(record), which returns safe HTML."""
 
@@ -60,12 +67,12 @@ class AgentTable(LeanTable):
 
     unlabelled = frozenset({"name", "summary", "trend"})
 
-    name = tables.Column(verbose_name="Agent")
-    status = tables.Column(verbose_name="Public status", accessor="agent__status")
-    tested = tables.Column(verbose_name="Last own test", accessor="last_tested_at")
-    summary = tables.Column(verbose_name="Result", accessor="last_test_summary", orderable=False)
-    trend = tables.Column(verbose_name="Last 30", accessor="agent_id", orderable=False)
-    total = tables.Column(verbose_name="Tests", accessor="total_tests_run")
+    name = Column(verbose_name="Agent")
+    status = Column(verbose_name="Public status", accessor="agent__status")
+    tested = Column(verbose_name="Last own test", accessor="last_tested_at")
+    summary = Column(verbose_name="Result", accessor="last_test_summary", orderable=False)
+    trend = Column(verbose_name="Last 30", accessor="agent_id", orderable=False)
+    total = Column(verbose_name="Tests", accessor="total_tests_run")
 
     class Meta:
         template_name = "tables/agents.html"
@@ -125,12 +132,12 @@ class HistoryTable(LeanTable):
 
     unlabelled = frozenset({"result"})
 
-    result = tables.Column(verbose_name="Result")
-    tested = tables.Column(verbose_name="When")
-    cause = tables.Column(verbose_name="Caused by")
-    suite = tables.Column(verbose_name="Suite")
-    checks = tables.Column(verbose_name="Checks")
-    duration = tables.Column(verbose_name="Took")
+    result = Column(verbose_name="Result")
+    tested = Column(verbose_name="When")
+    cause = Column(verbose_name="Caused by")
+    suite = Column(verbose_name="Suite")
+    checks = Column(verbose_name="Checks")
+    duration = Column(verbose_name="Took")
 
     class Meta:
         template_name = "tables/history.html"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Any
 
 from django.core.paginator import Paginator
@@ -11,7 +10,7 @@ from django.template.response import TemplateResponse
 from django.urls import reverse
 
 from compliance.models import AgentContextWithLatestTest
-from compliance.runs.status import facets
+from compliance.runs.status import facets, first_rows
 from dashboard.access import OrganizationRequest, organization_view
 from dashboard.filters import FACETS, STALE_DAYS, AgentFilter, address, as_part
 from dashboard.tables import AGENTS_PER_PAGE, AgentTable
@@ -21,19 +20,24 @@ from dashboard.tables import AGENTS_PER_PAGE, AgentTable
 def overview(request: OrganizationRequest) -> HttpResponseBase:
     """The page, or for htmx the part of it below the search field."""
     organization = request.organization
-    agents = AgentContextWithLatestTest.objects.of_organization(organization.id)
-    narrowed = AgentFilter(request.GET, queryset=agents)
-    # A damaged query string shows everything: an address is not a form that somebody fills in.
-    valid = narrowed.is_valid()
-    sought, status = (narrowed.form.cleaned_data.get(name) or "" for name in ("q", "status"))
+    sought = status = ""
+    rows: Any
+    if request.GET:
+        agents = AgentContextWithLatestTest.objects.of_organization(organization.id)
+        narrowed = AgentFilter(request.GET, queryset=agents)
+        # A damaged query string shows everything: an address is not a form that somebody fills in.
+        rows = (narrowed.qs if narrowed.is_valid() else agents).failing_first().as_rows()
+        sought, status = (narrowed.form.cleaned_data.get(name) or "" for name in ("q", "status"))
+    else:  # the page as it is opened: its first forty rows in their own order, without a form and a queryset
+        rows = first_rows(organization_id=organization.id, length=AGENTS_PER_PAGE)
     # One count of everything serves the facets and the pages' number.
-    counts = asdict(facets(organization_id=organization.id, sought=sought, stale_days=STALE_DAYS))
-    counts[""] = counts.pop("everything")
+    totals = facets(organization_id=organization.id, sought=sought, stale_days=STALE_DAYS)
+    counts = {"": totals.everything, **{value: getattr(totals, value) for value, _ in FACETS}}
     found = counts[status]
 
     base = reverse("overview", args=[organization.slug])
     table = AgentTable(
-        (narrowed.qs if valid else agents).failing_first().as_rows(),
+        rows,
         order_by=request.GET.get("sort") or None,
         organization_id=organization.id,
         prefix=base,

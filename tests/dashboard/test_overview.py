@@ -170,6 +170,10 @@ def test_pages_follow_each_other_without_losing_anybody(forty: None, page: Any) 
     assert len(found) == len(set(found)) == FORTY + 3
 
 
+def test_the_page_as_it_is_opened_is_the_first_of_the_list(forty: None, page: Any) -> None:
+    assert names(page()) == names(page("?page=1")) != sorted(names(page()))
+
+
 def test_what_people_type_is_text(organization: Organization, page: Any) -> None:
     make_context(organization, name="<script>alert(1)</script>")
     text = page("?q=%3Cscript%3E")
