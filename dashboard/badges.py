@@ -11,7 +11,7 @@ WORDS = {
     "partial": "Partial",
     "failing": "Failing",
     "inconclusive": "Inconclusive",
-    "never": "Never tested",
+    "never": "No result yet",
     # What one step says.
     "passed": "Passed",
     "failed": "Failed",

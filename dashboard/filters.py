@@ -24,7 +24,7 @@ STALE_DAYS = 30
 FACETS = (
     ("failing", "Failing"),
     ("partial", "Partial"),
-    ("never", "Never tested"),
+    ("never", "No result yet"),
     ("stale", f"Not tested for {STALE_DAYS} days"),
     ("passing", "Passing"),
 )

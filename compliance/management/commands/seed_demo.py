@@ -102,12 +102,15 @@ class Command(BaseCommand):
                 context = register_agent(organization=organization, url=urls[name], name=titles[name], by=owner)
             except AlreadyRegistered as existing:
                 context = existing.context
+                new = False
             else:
+                new = True
                 nudge.send(nudge.DETECT, context.agent_url)
             if verified and not context.is_verified_owner:
                 with system_scope(by=_SEEDING, reason="mark the demo's verified owners"):
                     AgentContext.objects.filter(pk=context.pk).update(relation=Relation.VERIFIED_OWNER)
-            request_owner_test(organization=organization, context_id=context.pk, by=owner)
+            if new:  # a restart is no reason to test in somebody's name
+                request_owner_test(organization=organization, context_id=context.pk, by=owner)
 
 
 def _write_private(path: Path, text: str) -> None:
