@@ -337,3 +337,36 @@ def test_nobody_but_the_owner_may_hang_our_functions_on_a_table(db: None, superu
         "      OR has_function_privilege('assay_staff', p.oid, 'EXECUTE'))"
     ).fetchall()
     assert open_to_all == []
+
+
+@pytest.mark.parametrize("role", ["assay_app", "assay_staff"])
+@pytest.mark.parametrize(
+    ("table", "rights"),
+    [
+        ("agent_compliance_runs", "UPDATE, DELETE, TRUNCATE"),
+        ("step_evidence", "UPDATE, DELETE, TRUNCATE"),
+        ("suite_versions", "UPDATE, DELETE, TRUNCATE"),
+        ("system_scope_uses", "UPDATE, DELETE, TRUNCATE"),
+        ("agent_status", "INSERT, UPDATE, DELETE, TRUNCATE"),
+        ("agent_run_totals", "INSERT, UPDATE, DELETE, TRUNCATE"),
+        ("agents", "DELETE, TRUNCATE"),
+    ],
+)
+def test_no_serving_role_has_the_right_that_a_trigger_would_refuse(
+    db: None, superuser: psycopg.Connection[Any], role: str, table: str, rights: str
+) -> None:  # R1: the triggers are one lock, the missing rights another; each is tested without the other
+    granted = superuser.execute("SELECT has_table_privilege(%s, %s, %s)", [role, table, rights]).fetchone()
+    assert granted == (False,)
+
+
+def test_a_context_keeps_its_agent_and_its_organization(
+    organization: Organization, other_organization: Organization, context: AgentContext
+) -> None:
+    make_context(organization, "https://another.example/mcp")
+    for change in ({"agent_id": "https://another.example/other"}, {"organization_id": other_organization.id}):
+        with (
+            system_scope(by=Actor.system("tests"), reason="try"),
+            pytest.raises(DatabaseError, match="keeps its agent"),
+            transaction.atomic(),
+        ):
+            AgentContext.objects.filter(pk=context.pk).update(**change)
