@@ -164,7 +164,7 @@ class Report:
             return f"Inconclusive: the agent wants a credential. {passed}" if self.locked else passed
         more = f" and {len(failures) - 1} more" if len(failures) > 1 else ""
         failed = "The only check" if judged == 1 else f"{len(failures)} of {judged} checks"
-        return f"{failed} failed: {failures[0]}{more}"[:300]
+        return f"{failed} failed: “{failures[0]}”{more}"[:300]
 
     def tracks_json(self) -> list[dict[str, Any]]:
         """The tracks as stored with the run: everything but the evidence, which lives in its own table."""

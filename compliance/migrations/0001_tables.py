@@ -380,7 +380,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name='compliancerun',
-            index=models.Index(models.F('triggered_org_id'), models.F('agent_url'), models.OrderBy(models.F('tested_at'), descending=True), models.OrderBy(models.F('id'), descending=True), condition=models.Q(('dry_run', False), ('triggered_org_id__isnull', False), models.Q(('overall_status', 'inconclusive'), _negated=True)), name='runs_last_test'),
+            index=models.Index(models.F('triggered_org_id'), models.F('agent_url'), models.OrderBy(models.F('tested_at'), descending=True), models.OrderBy(models.F('id'), descending=True), condition=models.Q(('dry_run', False), ('triggered_org_id__isnull', False), models.Q(('overall_status', 'inconclusive'), _negated=True)), include=('overall_status',), name='runs_last_test'),
         ),
         migrations.AddIndex(
             model_name='compliancerun',

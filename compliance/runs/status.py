@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
@@ -107,6 +108,20 @@ class AgentRow(NamedTuple):
     total_tests_run: int
     status: str | None
     since: datetime | None
+
+
+def facets_of(rows: Sequence[AgentRow], *, stale_days: int) -> Facets:
+    """What `facets` counts, from all of an organization's rows."""
+    long_ago = timezone.now() - timedelta(days=stale_days)
+    statuses = [row.last_test_status for row in rows]
+    return Facets(
+        everything=len(rows),
+        failing=statuses.count(OverallStatus.FAILING),
+        partial=statuses.count(OverallStatus.PARTIAL),
+        passing=statuses.count(OverallStatus.PASSING),
+        never=statuses.count(None),
+        stale=sum(row.last_tested_at is not None and row.last_tested_at < long_ago for row in rows),
+    )
 
 
 class LastTestQuerySet(models.QuerySet["AgentContextWithLatestTest"]):

@@ -10,7 +10,7 @@ from django.template.response import TemplateResponse
 from django.urls import reverse
 
 from compliance.models import AgentContextWithLatestTest
-from compliance.runs.status import facets, first_rows
+from compliance.runs.status import facets, facets_of, first_rows
 from dashboard.access import OrganizationRequest, organization_view
 from dashboard.filters import FACETS, STALE_DAYS, AgentFilter, address, as_part
 from dashboard.tables import AGENTS_PER_PAGE, AgentTable
@@ -28,10 +28,13 @@ def overview(request: OrganizationRequest) -> HttpResponseBase:
         # A damaged query string shows everything: an address is not a form that somebody fills in.
         rows = (narrowed.qs if narrowed.is_valid() else agents).failing_first().as_rows()
         sought, status = (narrowed.form.cleaned_data.get(name) or "" for name in ("q", "status"))
-    else:  # the page as it is opened: its first forty rows in their own order, without a form and a queryset
-        rows = first_rows(organization_id=organization.id, length=AGENTS_PER_PAGE)
-    # One count of everything serves the facets and the pages' number.
-    totals = facets(organization_id=organization.id, sought=sought, stale_days=STALE_DAYS)
+    else:  # the page as it is opened: its first rows in their own order, without a form and a queryset
+        rows = first_rows(organization_id=organization.id, length=AGENTS_PER_PAGE + 1)
+    # One count of everything serves the facets and the pages' number; agents that are all here need no query for it.
+    if not request.GET and len(rows) <= AGENTS_PER_PAGE:
+        totals = facets_of(rows, stale_days=STALE_DAYS)
+    else:
+        totals = facets(organization_id=organization.id, sought=sought, stale_days=STALE_DAYS)
     counts = {"": totals.everything, **{value: getattr(totals, value) for value, _ in FACETS}}
     found = counts[status]
 

@@ -69,7 +69,7 @@ def test_the_count_of_queries_does_not_grow_with_the_agents(
     make_context(organization, "https://one.example/mcp")
     page()
     with queries() as few:
-        page()
+        page("?q=agent&sort=-tested")
     for number in range(10):
         url = f"https://agent-{number}.example/mcp"
         make_context(organization, url, name=f"Agent {number}")

@@ -8,7 +8,7 @@ import pytest
 from django.utils import timezone
 
 from compliance.models import AgentContextWithLatestTest, Organization
-from compliance.runs.status import LastTestQuerySet, facets
+from compliance.runs.status import LastTestQuerySet, facets, facets_of, first_rows
 from compliance.tenancy.scope import organization_scope
 from tests.conftest import make_context, make_run
 
@@ -58,6 +58,7 @@ def test_agents_without_a_test_for_long_are_found(agents: Organization) -> None:
 def test_the_counts_say_the_same_as_the_lists(agents: Organization) -> None:  # I6
     with organization_scope(agents.id):
         counted = facets(organization_id=agents.id, stale_days=30)
+        page = first_rows(organization_id=agents.id, length=40)
         searched = facets(organization_id=agents.id, stale_days=30, sought="FAILING")
     assert (counted.everything, counted.failing, counted.partial, counted.passing, counted.never, counted.stale) == (
         6,
@@ -67,6 +68,7 @@ def test_the_counts_say_the_same_as_the_lists(agents: Organization) -> None:  # 
         2,
         1,
     )
+    assert facets_of(page, stale_days=30) == counted
     assert (searched.everything, searched.failing) == (2, 2)
 
 

@@ -144,7 +144,7 @@ def test_the_last_test_fields_say_what_the_run_says(organization: Organization, 
     row = last_test(organization)
     assert row.last_test_passed is False
     assert row.last_test_scenario == "Protocol"
-    assert row.last_test_summary == run.headline == "1 of 2 checks failed: Check 1"
+    assert row.last_test_summary == run.headline == "1 of 2 checks failed: “Check 1”"
     assert row.last_tested_at == run.tested_at
 
 
