@@ -126,7 +126,7 @@ class Migration(migrations.Migration):
                 ('protocol', models.CharField(blank=True, max_length=10)),
                 ('protocol_version', models.CharField(blank=True, max_length=60)),
                 ('dry_run', models.BooleanField(default=False)),
-                ('full_suite', models.BooleanField(default=True, help_text='False for a run of some scenarios only (R10).')),
+                ('full_suite', models.BooleanField(default=True, help_text='False for a run of some scenarios only: such a run moves no status.')),
                 ('by_verified_owner', models.BooleanField(default=False, help_text='As it was when the run was recorded.')),
                 ('lifecycle_stage', models.CharField(choices=[('development', 'Development'), ('testing', 'Testing'), ('production', 'Production'), ('retired', 'Retired')], max_length=12)),
                 ('requested_at', models.DateTimeField()),
