@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import time
@@ -91,6 +92,11 @@ def test_it_starts_everything_restarts_what_dies_and_stops_cleanly(begin, folder
     assert f"http://localhost:{process.port}" in output
     assert "log in as demo@example.com" in output
     assert get(process.port).split(",")[-1].startswith("127.0.0.1:")
+    # What other terminals read has the ports that the servers really got, and nobody else may read it.
+    environment = folder / "env"
+    assert re.search(r"DATABASE_URL=postgresql://assay_app:[^@]+@127\.0\.0\.1:\d+/assay", environment.read_text())
+    assert re.search(r"REDIS_URL=redis://[^@]+@127\.0\.0\.1:\d+/0", environment.read_text())
+    assert environment.stat().st_mode & 0o777 == 0o600
     # Only the migration may change tables.
     assert "as owner" in (folder / "log" / "migrate.log").read_text()
     assert "as app" in (folder / "log" / "suites.log").read_text()
