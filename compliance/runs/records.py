@@ -110,7 +110,9 @@ class ComplianceRun(models.Model):
     protocol = models.CharField(max_length=10, blank=True)
     protocol_version = models.CharField(max_length=60, blank=True)
     dry_run = models.BooleanField(default=False)
-    full_suite = models.BooleanField(default=True, help_text="False for a run of some scenarios only: such a run moves no status.")
+    full_suite = models.BooleanField(
+        default=True, help_text="False for a run of some scenarios only: such a run moves no status."
+    )
     by_verified_owner = models.BooleanField(default=False, help_text="As it was when the run was recorded.")
     lifecycle_stage = models.CharField(max_length=12, choices=LifecycleStage.choices)
 

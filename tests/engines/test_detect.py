@@ -71,4 +71,4 @@ async def test_run_against_what_speaks_no_protocol_is_failing() -> None:
         report = await get_engine("baseline").run(target(url, protocol=""))
 
     assert (report.protocol, report.overall()) == ("", Overall.FAILING)
-    assert report.headline().endswith("The agent speaks its protocol")
+    assert report.headline().endswith("“The agent speaks its protocol”")
