@@ -8,21 +8,26 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .contract import Detection, Engine, Limits, OnStep, Progress, Target
+from .contract import Credential, Detection, Engine, Health, Limits, OnStep, Progress, Target
 from .report import Evidence, Notice, Overall, Report, Scenario, Step, Track, Verdict
 from .suites import SUITES, SuiteSpec, get_suite
 
 if TYPE_CHECKING:
     from .detect import detect_protocol
-    from .registry import UnknownEngine, get_engine
+    from .registry import UnknownEngine, all_suites, engine_health, engine_names, get_engine
 
-_HEAVY = {"detect_protocol": "detect", "UnknownEngine": "registry", "get_engine": "registry"}
+_HEAVY = {
+    "detect_protocol": "detect",
+    **dict.fromkeys(("UnknownEngine", "all_suites", "engine_health", "engine_names", "get_engine"), "registry"),
+}
 
 __all__ = [
     "SUITES",
+    "Credential",
     "Detection",
     "Engine",
     "Evidence",
+    "Health",
     "Limits",
     "Notice",
     "OnStep",
@@ -36,7 +41,10 @@ __all__ = [
     "Track",
     "UnknownEngine",
     "Verdict",
+    "all_suites",
     "detect_protocol",
+    "engine_health",
+    "engine_names",
     "get_engine",
     "get_suite",
 ]

@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import platform
 import ssl
 import traceback
+from importlib.metadata import version
 
 from . import baseline_a2a, baseline_mcp
-from .contract import Detection, OnStep, Target
+from .contract import Detection, Health, OnStep, Target
 from .detect import detect_on
 from .egress import Guard, Resolve, system_resolve
 from .judge import judge_connection
 from .report import Report
 from .run import OutOfTime, PolicyRefused, Run, Unable
+from .suites import SUITES, SuiteSpec
 from .wire import Wire
 
 log = logging.getLogger(__name__)
@@ -32,10 +35,18 @@ _CONVERSATIONS = {"mcp": baseline_mcp.converse, "a2a": baseline_a2a.converse}
 class BaselineEngine:
     name = "baseline"
     version = "1.0"
+    memory_mb = 0
 
     def __init__(self, *, ssl_context: ssl.SSLContext | None = None, resolve: Resolve = system_resolve) -> None:
         self._ssl_context = ssl_context
         self._resolve = resolve
+        self._runtime = {"python": platform.python_version(), "mcp": version("mcp"), "a2a-sdk": version("a2a-sdk")}
+
+    def suites(self) -> tuple[SuiteSpec, ...]:
+        return SUITES
+
+    def health(self) -> Health:
+        return Health(True, runtime=self._runtime)
 
     def _wire(self, target: Target) -> Wire:
         return Wire(

@@ -5,12 +5,13 @@ Nothing here imports Django: the same code runs in a hosted worker and in a priv
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Protocol
 
 from .report import Report
+from .suites import SuiteSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,31 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class Credential:
+    """A secret as an engine uses it: one header, sent to the agent's own origin and nowhere else (V1).
+
+    Whatever kind is stored (bearer, basic, API key, OAuth), what the agent sees is a header.
+    """
+
+    header: str = field(repr=False)  # "Authorization", or the name that the agent wants its key under
+    value: str = field(repr=False)  # the header's whole value, "Bearer …" included
+    secrets: tuple[str, ...] = field(default=(), repr=False)  # what to hide wherever it turns up, besides the value
+    organization_id: str = ""  # whose it is
+    credential_id: str = ""  # which one, for the record
+    name: str = ""  # what its organization calls it
+
+    @classmethod
+    def bearer(cls, token: str) -> Credential:
+        return cls("Authorization", f"Bearer {token}", (token,))
+
+    @property
+    def bearer_token(self) -> str | None:
+        """The token alone, for software that wants it so; None for other kinds."""
+        is_bearer = self.header.lower() == "authorization" and self.value[:7].lower() == "bearer "
+        return self.value[7:] if is_bearer else None
+
+
+@dataclass(frozen=True, slots=True)
 class Target:
     """One agent, one suite, and the terms on which the one is run against the other."""
 
@@ -42,6 +68,14 @@ class Target:
     deadline: float = 60.0  # seconds for the whole run
     limits: Limits = Limits()
     allow: tuple[str, ...] = ()  # host, host:port, address or network exempt from the egress rules (V7)
+    suite_version: str = ""
+    credential: Credential | None = field(default=None, repr=False)
+    run_key: str = ""  # names this run in the log of its connections
+    all_evidence: bool = False  # keep the exchanges of steps that passed too
+
+    def __post_init__(self) -> None:
+        if self.token is not None and self.credential is None:
+            object.__setattr__(self, "credential", Credential.bearer(self.token))
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +97,22 @@ class Detection:
 OnStep = Callable[[Progress], None]
 
 
+@dataclass(frozen=True, slots=True)
+class Health:
+    """Whether an engine can run on this machine, and with what."""
+
+    available: bool
+    reason: str = ""  # what is missing and how to get it, in a sentence, when it is not available
+    runtime: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))  # name to version
+
+
 class Engine(Protocol):
     """Runs a suite against an agent.
 
     `run` does not raise for anything that an agent does: that is a failed step. What breaks in the
     harness itself is the report's `harness_error`, and a spent deadline makes it `truncated` (R7).
+    Another package brings an engine by an entry point in the group "assay.engines": a class, or a
+    function, that makes it when called with nothing. See docs/engines.md.
     """
 
     @property
@@ -75,5 +120,16 @@ class Engine(Protocol):
 
     @property
     def version(self) -> str: ...
+
+    @property
+    def memory_mb(self) -> int:
+        """What one run may take beside the worker, in MiB; 0 for engines that run inside it."""
+        ...
+
+    def suites(self) -> Sequence[SuiteSpec]:
+        """The suites that this engine carries; none when it is not available."""
+        ...
+
+    def health(self) -> Health: ...
 
     async def run(self, target: Target, *, on_step: OnStep | None = None) -> Report: ...

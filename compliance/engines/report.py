@@ -39,11 +39,15 @@ class Overall(StrEnum):
 class Evidence:
     """The exchange behind a step, already redacted and capped by the engine.
 
-    request, response: JSON-serialisable; text payloads over the cap end in a note of the cut.
+    request: {"method", "url", "headers", "body"}; response: {"status", "headers", "body", "ms"}, with
+    "redirected_to" or "fault" where there was one. JSON-serialisable; text payloads over the cap end in a
+    note of the cut. pointer: the failing place as a JSON pointer (RFC 6901) into
+    {"request": …, "response": …}, "" where the whole exchange is meant.
     """
 
     request: Any = None
     response: Any = None
+    pointer: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +60,11 @@ class Step:
     spec_url: str = ""  # the passage of the specification
     duration_ms: int = 0
     evidence: Evidence | None = None
+    requirement: str = ""  # the rule's own identifier in the specification or the official suite, if it has one
 
     def stored(self) -> dict[str, Any]:
         """The step as a run keeps it, without the evidence."""
-        return {
+        stored = {
             "key": self.key,
             "title": self.title,
             "verdict": self.verdict.value,
@@ -68,6 +73,9 @@ class Step:
             "spec_url": self.spec_url,
             "duration_ms": self.duration_ms,
         }
+        if self.requirement:
+            stored["requirement"] = self.requirement
+        return stored
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +109,7 @@ class Report:
     engine: str
     engine_version: str
     suite: str  # the suite's slug
-    protocol: str  # "mcp", "a2a" or "" when the agent's protocol could not be found
+    protocol: str  # "mcp", "a2a", "adcp" or "" when the agent's protocol could not be found
     protocol_version: str  # as negotiated; "" when it was not
     tracks: tuple[Track, ...]
     duration_ms: int
@@ -111,6 +119,10 @@ class Report:
     locked: bool = False  # the agent wants a credential that the run did not have
     notices: tuple[Notice, ...] = ()
     observations: dict[str, Any] = field(default_factory=dict)  # latency_ms, server name and version, counts of tools
+    suite_version: str = ""  # as the engine was told; what the run is recorded under comes from the request
+    spec_version: str = ""  # of the specification that the checks were written against
+    runtime: dict[str, str] = field(default_factory=dict)  # what ran, by name: python, node, the official package
+    full: bool = True  # all that the suite has for this agent; a part of it never moves a status (R10)
 
     def steps(self) -> Iterator[tuple[Track, Scenario, Step]]:
         """Every step with its track and scenario, in order."""

@@ -6,7 +6,7 @@ run and what a report says after it are the same words.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 _MCP = "https://modelcontextprotocol.io/specification/2025-11-25"
@@ -54,6 +54,8 @@ class SuiteSpec:
     protocols: tuple[str, ...]
     tracks: tuple[TrackSpec, ...]
     options: tuple[OptionSpec, ...] = ()
+    full: bool = True  # False: a part of another suite, whose runs never move a status (R10)
+    requires: dict[str, Any] = field(default_factory=dict)  # tools and capabilities that an agent must have, for people
 
     def for_protocol(self, protocol: str) -> tuple[TrackSpec, ...]:
         """The tracks that apply to agents of one protocol; with "" only what holds for all."""

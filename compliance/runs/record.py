@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -21,10 +22,20 @@ from compliance.tenancy.scope import Actor
 
 _INSERT_EVIDENCE = """
     INSERT INTO step_evidence
-        (run_id, step_index, recorded_at, agent_url, organization_id, credential_organization_id, request, response)
-    SELECT %s, e.step_index, %s, %s, %s, %s, e.request, e.response
-    FROM jsonb_to_recordset(%s::jsonb) AS e(step_index smallint, request jsonb, response jsonb)
+        (run_id, step_index, recorded_at, agent_url, organization_id, credential_organization_id, request, response,
+         pointer)
+    SELECT %s, e.step_index, %s, %s, %s, %s, e.request, e.response, e.pointer
+    FROM jsonb_to_recordset(%s::jsonb) AS e(step_index smallint, request jsonb, response jsonb, pointer text)
 """
+
+
+@dataclass(frozen=True, slots=True)
+class UsedCredential:
+    """Whose secret a run used, and which."""
+
+    organization_id: str
+    credential_id: UUID
+    name: str
 
 
 # No savepoint: inside a scope the scope's own transaction is the unit, and two round trips are saved.
@@ -44,7 +55,7 @@ def record_run(
     full_suite: bool = True,
     executor_kind: str = ExecutorKind.HOSTED,
     executor_name: str = "",
-    credential_organization_id: str | None = None,
+    credential: UsedCredential | None = None,
     request_id: UUID | None = None,
     run_id: UUID | None = None,
 ) -> ComplianceRun:
@@ -80,8 +91,12 @@ def record_run(
         engine_version=report.engine_version,
         protocol=report.protocol,
         protocol_version=storable(report.protocol_version)[:60],
+        spec_version=storable(report.spec_version)[:60],
+        runtime=storable(report.runtime),
+        credential_id=credential.credential_id if credential else None,
+        credential_name=credential.name[:100] if credential else "",
         dry_run=dry_run,
-        full_suite=full_suite,
+        full_suite=full_suite and report.full,
         by_verified_owner=by_verified_owner,
         lifecycle_stage=lifecycle_stage,
         requested_at=requested_at,
@@ -100,14 +115,19 @@ def record_run(
         **{f"{verdict}_count": count for verdict, count in counts.items()},
     )
     run.save(force_insert=True)
-    _save_evidence(run, report, credential_organization_id)
+    _save_evidence(run, report, credential.organization_id if credential else None)
     return run
 
 
 def _save_evidence(run: ComplianceRun, report: Report, credential_organization_id: str | None) -> None:
     # Raw, because one statement carries all steps, and because the app role may not always read back what it writes.
     rows = [
-        {"step_index": index, "request": step.evidence.request, "response": step.evidence.response}
+        {
+            "step_index": index,
+            "request": step.evidence.request,
+            "response": step.evidence.response,
+            "pointer": step.evidence.pointer,
+        }
         for index, (_, _, step) in enumerate(report.steps())
         if step.evidence is not None
     ]

@@ -8,7 +8,8 @@ from typing import Any
 
 from django.db import transaction
 
-from compliance.engines.suites import SUITES, SuiteSpec
+from compliance.engines import all_suites
+from compliance.engines.suites import SuiteSpec
 from compliance.suites.models import Suite, SuiteVersion
 from compliance.tenancy.errors import Refused
 from compliance.tenancy.scope import Actor, system_scope
@@ -47,7 +48,7 @@ def publish_engine_suites(*, by: Actor) -> list[SuiteVersion]:
             definition=_definition(suite),
             by=by,
         )
-        for suite in SUITES
+        for suite in all_suites()
     ]
 
 
@@ -57,4 +58,6 @@ def _definition(suite: SuiteSpec) -> dict[str, Any]:
         "protocols": list(suite.protocols),
         "tracks": json.loads(json.dumps([asdict(track) for track in suite.tracks])),
         "options": {option.key: option.default for option in suite.options},
+        **({} if suite.full else {"full": False}),
+        **({"requires": suite.requires} if suite.requires else {}),
     }

@@ -10,6 +10,8 @@ from django.urls import reverse
 
 from compliance.engines.report import Evidence, Report, Scenario, Step, Track, Verdict
 from compliance.models import AgentContext, ComplianceRun, Organization, User
+from compliance.runs.record import UsedCredential
+from compliance.tenancy.ids import uuid7
 from dashboard import reports
 from tests.conftest import make_context, make_report, make_run
 
@@ -131,7 +133,8 @@ class TestEvidence:
     ) -> None:
         make_context(other_organization, verified=True)
         run = make_run(
-            report=make_report("failed", evidence=SECRET_LOOKING), credential_organization_id=organization.id
+            report=make_report("failed", evidence=SECRET_LOOKING),
+            credential=UsedCredential(organization.id, uuid7(), "staging key"),
         )
         assert alices.get(reverse("evidence", args=[organization.slug, run.pk, 0])).status_code == 200
 

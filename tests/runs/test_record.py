@@ -17,7 +17,7 @@ from compliance.engines.report import Evidence
 from compliance.models import AgentContext, AgentContextWithLatestTest, ComplianceRun, Organization, User
 from compliance.runs.history import Cursor, HistoryFilter, history_page, recent_verdicts
 from compliance.runs.models import AgentStatus, StepEvidence
-from compliance.runs.record import storable
+from compliance.runs.record import UsedCredential, storable
 from compliance.runs.status import rebuild_statuses
 from compliance.tenancy.actions import create_organization, delete_organization
 from compliance.tenancy.ids import uuid7
@@ -433,7 +433,7 @@ def test_evidence_of_a_heartbeat_with_a_credential_is_for_the_one_who_gave_it(
     make_context(other_organization)
     run = make_run(
         report=make_report("failed", evidence=Evidence(response={"b": 2})),
-        credential_organization_id=other_organization.id,
+        credential=UsedCredential(other_organization.id, uuid7(), "staging key"),
     )
     for who, count in ((organization, 0), (other_organization, 1)):
         with organization_scope(who.id):
