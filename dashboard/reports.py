@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from compliance.models import ComplianceRun, TriggeredBy
+from compliance.runs.compare import Flakiness, StepId
 from compliance.runs.records import ExecutorKind, OverallStatus
 from dashboard.badges import WORDS
 
@@ -27,6 +28,8 @@ class StepShown:
     spec_url: str
     duration_ms: int
     has_evidence: bool
+    requirement: str
+    flaky: Flakiness | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +54,14 @@ class TrackShown:
         return any(scenario.fails for scenario in self.scenarios)
 
 
-def tracks_of(run: ComplianceRun, with_evidence: set[int]) -> list[TrackShown]:
+def tracks_of(
+    run: ComplianceRun, with_evidence: set[int], flaky: Mapping[StepId, Flakiness] | None = None
+) -> list[TrackShown]:
     """The run's tracks, those with failures first; inside them the same for scenarios and steps.
 
     with_evidence: the indexes of the steps whose evidence the reader may open.
     """
+    flaky = flaky or {}
     index = 0
     tracks = []
     for track in run.tracks_json:
@@ -63,7 +69,8 @@ def tracks_of(run: ComplianceRun, with_evidence: set[int]) -> list[TrackShown]:
         for scenario in track["scenarios"]:
             steps = []
             for step in scenario["steps"]:
-                steps.append(_shown(step, scenario["key"], index, index in with_evidence))
+                known_as_flaky = flaky.get(StepId(scenario["key"], step["key"]))
+                steps.append(_shown(step, scenario["key"], index, index in with_evidence, known_as_flaky))
                 index += 1
             steps.sort(key=lambda step: _ORDER.get(step.verdict, 2))
             counts = Counter(step.verdict for step in steps)
@@ -75,13 +82,13 @@ def tracks_of(run: ComplianceRun, with_evidence: set[int]) -> list[TrackShown]:
     return sorted(tracks, key=lambda track: not track.fails)
 
 
-def _shown(step: dict[str, Any], scenario_key: str, index: int, has_evidence: bool) -> StepShown:
-    # Keys are stable between versions, so that a link to a step means the same in the next run.
-    anchor = "-".join(f"{scenario_key}/{step['key']}".split())
+def _shown(
+    step: dict[str, Any], scenario_key: str, index: int, has_evidence: bool, flaky: Flakiness | None
+) -> StepShown:
     spec_url = step.get("spec_url", "")
     return StepShown(
         index=index,
-        anchor=anchor,
+        anchor=StepId(scenario_key, step["key"]).anchor,
         key=step["key"],
         title=step["title"],
         verdict=step["verdict"],
@@ -91,6 +98,8 @@ def _shown(step: dict[str, Any], scenario_key: str, index: int, has_evidence: bo
         spec_url=spec_url if spec_url.startswith(("https://", "http://")) else "",
         duration_ms=step.get("duration_ms", 0),
         has_evidence=has_evidence,
+        requirement=step.get("requirement", ""),
+        flaky=flaky,
     )
 
 
@@ -161,10 +170,3 @@ def observations(run: ComplianceRun) -> list[tuple[str, str]]:
         name, unit = (key[:-3], " ms") if key.endswith("_ms") else (key, "")
         shown.append((name.replace("_", " ").capitalize(), f"{text}{unit}"))
     return shown
-
-
-def as_text(payload: Any) -> str:
-    """A payload of the evidence as people read it."""
-    if payload is None:
-        return ""
-    return payload if isinstance(payload, str) else json.dumps(payload, indent=2, ensure_ascii=False)

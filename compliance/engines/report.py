@@ -14,6 +14,9 @@ from typing import Any
 
 CONNECTIVITY = "connectivity"  # the key of the track whose failures mean that the agent could not be reached
 
+# Observations that differ from run to run by their nature: they explain no change of verdict.
+MEASURED = frozenset({"latency_ms", "latency_max_ms", "requests", "certificate_days"})
+
 
 class Verdict(StrEnum):
     """What one step says. The five ways of not passing are five different things (R6)."""

@@ -207,3 +207,22 @@ def last_of_each_kind(*, organization_id: str, agent_url: str) -> dict[str, Comp
         "own": runs.own(organization_id).first(),
         "platform": runs.of_platform().filter(triggered_by=TriggeredBy.HEARTBEAT).first(),
     }
+
+
+_NEIGHBOURS = """
+    (SELECT id, false FROM agent_compliance_runs WHERE {whose} AND agent_url = %s AND (tested_at, id) < (%s, %s)
+     ORDER BY tested_at DESC, id DESC LIMIT 1)
+    UNION ALL
+    (SELECT id, true FROM agent_compliance_runs WHERE {whose} AND agent_url = %s AND (tested_at, id) > (%s, %s)
+     ORDER BY tested_at, id LIMIT 1)
+"""
+
+
+def neighbours_of(run: ComplianceRun) -> dict[str, UUID]:
+    """The keys of the runs "before" and "after" this one on its agent, of the same organization or the platform."""
+    own = run.triggered_org_id is not None
+    side = [run.triggered_org_id] * own + [run.agent_url, run.tested_at, run.pk]
+    whose = "triggered_org_id = %s" if own else "triggered_org_id IS NULL"
+    with connection.cursor() as cursor:
+        cursor.execute(_NEIGHBOURS.format(whose=whose), side * 2)
+        return {"after" if later else "before": run_id for run_id, later in cursor.fetchall()}

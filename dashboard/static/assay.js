@@ -93,6 +93,11 @@
     }
   });
 
+  // Copying needs this script; without it there is no button.
+  function showCopies(root) {
+    for (const element of root.querySelectorAll("[data-copy]")) element.hidden = false;
+  }
+
   // A link to a step opens the boxes that it lies in.
   function openTarget() {
     const target = location.hash.length > 1 && document.getElementById(decodeURIComponent(location.hash.slice(1)));
@@ -103,6 +108,7 @@
 
   document.addEventListener("htmx:afterSettle", (event) => {
     showTimes(document);
+    showCopies(document);
     problem("");
     const box = event.detail.elt;
     const said = box.matches("[data-announce]") ? box : box.querySelector("[data-announce]");
@@ -114,7 +120,7 @@
   }
 
   document.addEventListener("DOMContentLoaded", () => {
-    for (const element of document.querySelectorAll("[data-copy]")) element.hidden = false;
+    showCopies(document);
     showTimes(document);
     openTarget();
     setInterval(() => showTimes(document), 20000);

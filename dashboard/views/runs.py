@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import Any
 from uuid import UUID
 
+from django.conf import settings
 from django.db.models import Q
 from django.http import Http404
 from django.http.response import HttpResponseBase
 from django.template.response import TemplateResponse
 
 from compliance.models import AgentContext, ComplianceRun, Organization, StepEvidence
-from compliance.runs.records import NEWEST_FIRST
-from dashboard import reports
+from compliance.runs.compare import Kind, background_of, compare_runs
+from compliance.runs.history import Cursor, history_page, neighbours_of
+from dashboard import comparisons, reports
 from dashboard.access import OrganizationRequest, organization_view
 from dashboard.badges import tally
+from dashboard.exchanges import exchange_of, expires_at, has_expired
 
 
 def get_run(organization: Organization, run: UUID) -> tuple[ComplianceRun, AgentContext | None]:
@@ -48,20 +52,22 @@ def run(request: OrganizationRequest, run: UUID) -> HttpResponseBase:
     found, context = get_run(organization, run)
     own = found.triggered_org_id is not None
     with_evidence = set(readable_evidence(found, organization, context).values_list("step_index", flat=True))
-    siblings = ComplianceRun.objects.narrow().for_agent(found.agent_url)
-    siblings = siblings.own(organization.id) if own else siblings.of_platform()
+    background = background_of(found)
     page = {
         "run": found,
         "context": context,
         "own": own,
-        "tracks": reports.tracks_of(found, with_evidence),
+        "tracks": reports.tracks_of(found, with_evidence, background.flaky),
         "tally": tally(found.counts),
         "why_inconclusive": reports.why_inconclusive(found),
         "public_status": reports.public_status(found),
         "observations": reports.observations(found),
         "evidence_hidden": not with_evidence and not own and not (context and context.is_verified_owner),
-        "previous": siblings.before(found.tested_at, found.pk).order_by(*NEWEST_FIRST).first(),
-        "next": siblings.after(found.tested_at, found.pk).order_by("tested_at", "id").first(),
+        "evidence_expires": expires_at(found),
+        "evidence_gone": has_expired(found),
+        "evidence_months": settings.EVIDENCE_RETENTION_MONTHS,
+        "background": background,
+        "neighbours": neighbours_of(found),
     }
     return TemplateResponse(request, "run.html", page)
 
@@ -71,13 +77,50 @@ def evidence(request: OrganizationRequest, run: UUID, step: int) -> HttpResponse
     """What was sent and what came back in one step: a part of the run's page, or a page of its own."""
     found, context = get_run(request.organization, run)
     kept = readable_evidence(found, request.organization, context).filter(step_index=step).first()
-    if kept is None:
+    shown = reports.step_at(found, step)
+    if shown is None or (kept is None and not has_expired(found)):
         raise Http404
     page = {
         "run": found,
         "context": context,
-        "step": reports.step_at(found, step),
-        "request_text": reports.as_text(kept.request),
-        "response_text": reports.as_text(kept.response),
+        "step": shown,
+        "expired": kept is None,
+        "expires": expires_at(found),
+        "evidence_months": settings.EVIDENCE_RETENTION_MONTHS,
+        **({} if kept is None else exchange_of(kept)),
     }
-    return TemplateResponse(request, "_evidence.html" if request.htmx else "evidence.html", page)
+    template = "_evidence.html" if request.htmx else "evidence.html"
+    return TemplateResponse(request, template, page, status=HTTPStatus.GONE if kept is None else HTTPStatus.OK)
+
+
+@organization_view()
+def compare_pick(request: OrganizationRequest, run: UUID) -> HttpResponseBase:
+    """The runs of the same agent, to choose one to compare with."""
+    found, context = get_run(request.organization, run)
+    page = history_page(
+        organization_id=request.organization.id,
+        agent_url=found.agent_url,
+        cursor=Cursor.decode(request.GET.get("at", "")),
+    )
+    return TemplateResponse(request, "compare_pick.html", {"run": found, "context": context, "page": page})
+
+
+@organization_view()
+def compare(request: OrganizationRequest, run: UUID, other: UUID) -> HttpResponseBase:
+    """Two runs side by side; `other` is the one that `run` is compared with."""
+    after, context = get_run(request.organization, run)
+    before, before_context = get_run(request.organization, other)
+    comparison = compare_runs(before, after)
+    older = (before.tested_at, before.pk) <= (after.tested_at, after.pk)
+    page = {
+        "sides": [(before, "Earlier"), (after, "Later")] if older else [(before, "Compared with"), (after, "This run")],
+        "before": before,
+        "after": after,
+        "context": context,
+        "before_context": before_context,
+        "comparison": comparison,
+        "groups": comparisons.groups_of(comparison),
+        "unchanged": comparison.of(Kind.SAME),
+        "verdict": comparisons.verdict_on(comparison),
+    }
+    return TemplateResponse(request, "compare.html", page)

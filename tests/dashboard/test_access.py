@@ -40,7 +40,13 @@ def addresses(
     wanted, _ = request_owner_test(organization=organization, context_id=context.pk, by=alice)
 
     def of(slug: str) -> dict[str, str]:
-        values: dict[str, Any] = {"agent": context.pk, "wanted": wanted.pk, "run": own_run.pk, "step": 0}
+        values: dict[str, Any] = {
+            "agent": context.pk,
+            "wanted": wanted.pk,
+            "run": own_run.pk,
+            "other": own_run.pk,
+            "step": 0,
+        }
         return {
             pattern.name: reverse(
                 pattern.name, kwargs={"org": slug, **{key: values[key] for key in pattern.pattern.converters}}
@@ -84,7 +90,7 @@ def test_another_organizations_objects_do_not_exist_under_ones_own_slug(
 ) -> None:  # I5
     client = reader(charlie)
     wanted, _ = request_owner_test(organization=organization, context_id=context.pk, by=alice)
-    values = {"agent": context.pk, "wanted": wanted.pk, "run": own_run.pk, "step": 0}
+    values = {"agent": context.pk, "wanted": wanted.pk, "run": own_run.pk, "other": own_run.pk, "step": 0}
     for pattern in urls.of_organization:
         keys = [key for key in pattern.pattern.converters if key != "org"]
         if pattern.name not in routes() or not keys:
