@@ -221,7 +221,7 @@ _NEIGHBOURS = """
 def neighbours_of(run: ComplianceRun) -> dict[str, UUID]:
     """The keys of the runs "before" and "after" this one on its agent, of the same organization or the platform."""
     own = run.triggered_org_id is not None
-    side = [run.triggered_org_id] * own + [run.agent_url, run.tested_at, run.pk]
+    side: list[Any] = [run.triggered_org_id] * own + [run.agent_url, run.tested_at, run.pk]
     whose = "triggered_org_id = %s" if own else "triggered_org_id IS NULL"
     with connection.cursor() as cursor:
         cursor.execute(_NEIGHBOURS.format(whose=whose), side * 2)
