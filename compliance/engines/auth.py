@@ -6,9 +6,9 @@ import re
 
 import httpx2
 
+from .exchange import Exchange
 from .rpc import parse
 from .run import Run
-from .wire import Exchange
 
 
 async def judge_metadata(run: Run, challenge: Exchange) -> None:

@@ -21,13 +21,13 @@ from google.protobuf.json_format import ParseError
 from pydantic import ValidationError
 
 from .detect import OLD_CARD_PATH, find_card
+from .exchange import Exchange, FaultKind
 from .judge import judge_challenge, judge_connection, judge_credential
 from .rpc import error_of, message_of, pointer
 from .run import Run
 from .schemas import TooLarge, size
 from .suites import StepSpec
 from .transports import A2ATransport
-from .wire import Exchange, FaultKind
 
 _SPEC = "https://a2a-protocol.org/latest/specification/"
 _MAX_INTERFACES = 5

@@ -14,13 +14,13 @@ from mcp_types.version import KNOWN_PROTOCOL_VERSIONS, LATEST_HANDSHAKE_VERSION,
 from pydantic import TypeAdapter, ValidationError
 
 from .auth import judge_metadata
+from .exchange import Exchange
 from .judge import judge_challenge, judge_connection, judge_credential
 from .rpc import error_of, message_of, method_of, pointer
 from .run import Judgement, Run
 from .schemas import Budget, TooLarge, Unjudgeable, mismatch, problem_in
 from .suites import StepSpec
 from .transports import McpTransport
-from .wire import Exchange
 
 CLIENT_INFO = types.Implementation(name="assay", title="Assay compliance check", version="1.0")
 _RAW: TypeAdapter[Any] = TypeAdapter(dict[str, Any])  # as it came: the SDK's models drop what they do not know

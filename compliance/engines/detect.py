@@ -10,8 +10,9 @@ from mcp_types.version import LATEST_HANDSHAKE_VERSION
 
 from .contract import Detection, Target
 from .egress import Guard, Resolve, system_resolve
+from .exchange import Exchange, Headers
 from .rpc import error_of, message_of, parse
-from .wire import Exchange, Headers, Wire
+from .wire import Wire
 
 _UNSUPPORTED_VERSION = -32022
 _ACCEPT: Headers = [(b"Content-Type", b"application/json"), (b"Accept", b"application/json, text/event-stream")]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from .exchange import Exchange, FaultKind
 from .run import Judgement, PolicyRefused, Run
-from .wire import Exchange, FaultKind
 
 _REACH = "connectivity/reach"
 

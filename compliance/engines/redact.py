@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Any
 from urllib.parse import quote
 
-from .wire import Exchange, Headers
+from .exchange import Exchange, Headers
 
 HIDDEN = "[redacted]"
 _MAX_DEPTH = 40

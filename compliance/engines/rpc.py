@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from .wire import Exchange
+from .exchange import Exchange
 
 
 def message_of(exchange: Exchange) -> tuple[dict[str, Any] | None, str]:

@@ -9,10 +9,11 @@ from statistics import median
 from typing import Any
 
 from .contract import OnStep, Progress, Target
+from .exchange import Exchange, FaultKind
 from .redact import Redactor
 from .report import Evidence, Notice, Report, Scenario, Step, Track, Verdict
 from .suites import ScenarioSpec, StepSpec, TrackSpec, get_suite
-from .wire import Exchange, FaultKind, Wire
+from .wire import Wire
 
 _ACTUAL_LENGTH = 1000
 

@@ -12,7 +12,8 @@ from typing import Any
 import httpx
 import httpx2
 
-from .wire import BodyStream, Headers, Wire
+from .exchange import Headers
+from .wire import BodyStream, Wire
 
 _FAULT_STATUS = 599  # where there was no complete answer
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from compliance.engines.exchange import Exchange
 from compliance.engines.redact import HIDDEN, Redactor, is_secret_key
-from compliance.engines.wire import Exchange
 
 TOKEN = 'tok"en/+é'
 

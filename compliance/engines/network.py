@@ -1,0 +1,147 @@
+"""The connections of a run: opened only to addresses that the egress guard has checked."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import functools
+import socket
+import ssl
+from collections.abc import Iterable
+from typing import Any
+
+import certifi
+import httpcore2
+
+from .egress import AddressRefused, Guard
+from .exchange import Fault, FaultKind
+
+# Reasons that lie with the machine that tests: no network, no resolver, nothing left to open a connection with.
+_OUR_ERRORS = {
+    errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM,
+    errno.EADDRNOTAVAIL, errno.ENETDOWN, errno.ENETUNREACH, errno.EACCES, errno.EPERM,
+}  # fmt: skip
+
+
+@functools.cache
+def default_ssl_context() -> ssl.SSLContext:
+    """Built once for the process: reading the certificate authorities costs more than a whole run."""
+    context = ssl.create_default_context()
+    context.load_verify_locations(certifi.where())
+    return context
+
+
+class _Stream(httpcore2.AsyncNetworkStream):
+    """Keeps the reason of a failed TLS handshake, which the pool's exceptions lose."""
+
+    def __init__(self, inner: httpcore2.AsyncNetworkStream, backend: GuardedBackend) -> None:
+        self._inner = inner
+        self._backend = backend
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        return await self._inner.read(max_bytes, timeout)
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        await self._inner.write(buffer, timeout)
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+    async def start_tls(
+        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
+    ) -> httpcore2.AsyncNetworkStream:
+        self._backend.handshaking = True
+        try:
+            stream = await self._inner.start_tls(ssl_context, server_hostname, timeout)
+        except httpcore2.ConnectError as error:
+            raise Fault(FaultKind.TLS, _tls_words(error)) from error
+        except asyncio.CancelledError:
+            await self._inner.aclose()  # the pool does not know this connection yet, and would leak it
+            raise
+        self._backend.handshaking = False
+        tls = stream.get_extra_info("ssl_object")
+        if tls is not None:
+            self._backend.tls_version = tls.version() or ""
+            self._backend.certificate = tls.getpeercert() or {}
+        return stream
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._inner.get_extra_info(info)
+
+
+def _tls_words(error: BaseException) -> str:
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, ssl.SSLError):
+        cause = cause.__cause__ or cause.__context__
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return f"the certificate is not valid: {cause.verify_message}"
+    if isinstance(cause, ssl.SSLError):
+        return f"no TLS session: {(cause.reason or 'handshake failed').replace('_', ' ').lower()}"
+    return "no TLS session: the connection was closed during the handshake"
+
+
+class GuardedBackend(httpcore2.AsyncNetworkBackend):
+    """Opens every connection of a run, and only to addresses that the guard has checked."""
+
+    def __init__(self, guard: Guard) -> None:
+        self._guard = guard
+        self._inner = httpcore2.AnyIOBackend()
+        self.handshaking = False
+        self.tls_version = ""
+        self.certificate: dict[str, Any] = {}
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[Any] | None = None,
+    ) -> httpcore2.AsyncNetworkStream:
+        try:
+            addresses = await self._guard.check(host, port)
+        except AddressRefused as error:
+            raise Fault(FaultKind.REFUSED, str(error)) from error
+        except OSError as error:
+            if _is_ours(error):
+                raise Fault(FaultKind.OURS, f"the name {host} could not be looked up from here") from error
+            raise Fault(FaultKind.CONNECT, f"the name {host} could not be resolved") from error
+        failure: Exception | None = None
+        for address in addresses[:4]:
+            try:
+                stream = await self._inner.connect_tcp(address, port, timeout, local_address, socket_options)
+            except httpcore2.ConnectError as error:
+                failure = error
+            else:
+                return _Stream(stream, self)
+        words = f"no connection to {host} port {port}: {_connect_words(failure)}"
+        raise Fault(FaultKind.OURS if _is_ours(failure) else FaultKind.CONNECT, words) from failure
+
+    async def connect_unix_socket(
+        self, path: str, timeout: float | None = None, socket_options: Iterable[Any] | None = None
+    ) -> httpcore2.AsyncNetworkStream:
+        raise Fault(FaultKind.REFUSED, "address not allowed: a socket in the file system")
+
+    async def sleep(self, seconds: float) -> None:
+        await self._inner.sleep(seconds)
+
+
+def _is_ours(error: BaseException | None) -> bool:
+    """Whether it was our machine that could not: EAI_AGAIN is a resolver that does not answer."""
+    while error is not None:
+        if isinstance(error, socket.gaierror):
+            return error.errno in (socket.EAI_AGAIN, socket.EAI_MEMORY, socket.EAI_SYSTEM)
+        if isinstance(error, OSError) and error.errno in _OUR_ERRORS:
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _connect_words(error: BaseException | None) -> str:
+    while error is not None:
+        if isinstance(error, ConnectionRefusedError):
+            return "nothing listens there"
+        if isinstance(error, OSError) and error.strerror:
+            return error.strerror.lower()
+        error = error.__cause__ or error.__context__
+    return "the attempt failed"
