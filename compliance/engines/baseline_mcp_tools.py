@@ -1,0 +1,153 @@
+"""The baseline's checks of the tools that an MCP server lists: their schemas, and what calls answer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import mcp_types as types
+
+from .run import Judgement, Run
+from .schemas import Budget, TooLarge, Unjudgeable, mismatch, problem_in
+from .suites import StepSpec
+
+Ask = Callable[[types.Request[Any, Any]], Awaitable[tuple[dict[str, Any] | None, str]]]
+
+_SPEC = "https://modelcontextprotocol.io/specification/2025-11-25/server/tools"
+
+
+class ToolChecks:
+    def __init__(self, run: Run, tools: list[dict[str, Any]], *, declared: bool, ask: Ask) -> None:
+        self.run = run
+        self.tools = tools
+        self.declared = declared  # whether the server says that it has tools
+        self.ask = ask
+        self.valid_outputs: set[str] = set()
+
+    async def judge_schemas(self) -> None:
+        run, limits = self.run, self.run.target.limits
+        with run.step("mcp/schemas", "names") as step:
+            names = [tool.get("name") for tool in self.tools]
+            twice = sorted({str(name)[:100] for name in names if names.count(name) > 1}) if len(names) < 2000 else []
+            if not self.declared:
+                step.not_applicable("The server does not declare tools")
+            elif twice or len(set(map(str, names))) < len(names):
+                step.failed(f"More than once: {', '.join(twice[:10])}" if twice else "Some names occur more than once")
+            else:
+                step.passed(f"{len(names)} different names")
+        budget = Budget(limits.schema_nodes)
+        run.expected_steps += min(len(self.tools), limits.items)
+        keys: set[str] = set()
+        for tool in self.tools[: limits.items]:
+            name = str(tool.get("name", ""))[:128]
+            key = f"tool/{name}"
+            while key in keys:
+                key += "+"
+            keys.add(key)
+            spec = StepSpec(
+                key,
+                f"The schemas of tool {name} are valid",
+                "Both schemas are valid JSON Schema (2020-12 unless it names another), the input an object",
+                f"{_SPEC}#tool",
+            )
+            with run.step("mcp/schemas", spec) as step:
+                await self._judge_tool(step, tool, name, budget)
+        if len(self.tools) > limits.items:
+            spec = StepSpec(
+                "more", "The other tools' schemas are valid", "The same as for the tools above", f"{_SPEC}#tool"
+            )
+            with run.step("mcp/schemas", spec) as step:
+                step.skipped(
+                    f"{len(self.tools) - limits.items:,} more tools: only the first {limits.items} are checked"
+                )
+
+    async def _judge_tool(self, step: Judgement, tool: dict[str, Any], name: str, budget: Budget) -> None:
+        problems = []
+        for part in ("inputSchema", "outputSchema"):
+            schema = tool.get(part)
+            if schema is None and part == "outputSchema":
+                continue
+            if not isinstance(schema, dict):
+                problems.append(f"/{part} is missing" if schema is None else f"/{part} is not an object")
+                continue
+            try:
+                problem = await problem_in(schema, budget)
+            except TooLarge:
+                step.skipped(f"/{part} is too large to check, or there are too many schemas")
+                self.run.notice("schema_size", f"The schemas of tool {name} were too large to check")
+                return
+            if problem:
+                problems.append(f"/{part}{problem}" if problem.startswith("/") else f"/{part}: {problem}")
+            elif part == "inputSchema" and schema.get("type") != "object":
+                problems.append('/inputSchema/type is not "object"')
+            elif part == "outputSchema":
+                self.valid_outputs.add(name)
+        if problems:
+            step.failed("; ".join(problems))
+        else:
+            step.passed("Valid")
+
+    def _callable(self) -> list[dict[str, Any]]:
+        """Tools that may be called: they only read, by their own word, and need to be told nothing."""
+        side_effects = bool(self.run.option("allow_side_effects"))
+        if not side_effects and not self.run.option("call_read_only_tools"):
+            return []
+        chosen = []
+        for tool in self.tools:
+            schema, hints = tool.get("inputSchema"), tool.get("annotations")
+            reads = isinstance(hints, dict) and hints.get("readOnlyHint") is True
+            if isinstance(schema, dict) and not schema.get("required") and (reads or side_effects):
+                chosen.append(tool)
+        return chosen[: self.run.target.limits.tool_calls]
+
+    async def judge_calls(self) -> None:
+        for tool in self._callable():
+            name = str(tool.get("name", ""))
+            spec = StepSpec(
+                f"call/{name[:128]}",
+                f"Tool {name[:128]} answers as it declares",
+                "A result that is not an error, and structured content that matches the output schema",
+                f"{_SPEC}#structured-content",
+            )
+            if self.run.done("mcp/calls", spec.key):
+                continue
+            self.run.expected_steps += 1
+            with self.run.step("mcp/calls", spec) as step:
+                result, problem = await self.ask(call_tool(name))
+                if result is None or problem:
+                    step.failed(problem)
+                elif result.get("isError"):
+                    step.failed(f"The tool answered with an error: {_text_of(result)}")
+                else:
+                    await self._judge_output(step, tool, result)
+
+    async def _judge_output(self, step: Judgement, tool: dict[str, Any], result: dict[str, Any]) -> None:
+        schema, content = tool.get("outputSchema"), result.get("structuredContent")
+        if schema is None:
+            step.passed("Answered; the tool declares no output schema")
+        elif tool.get("name") not in self.valid_outputs:
+            step.silent("Answered; the output schema cannot be used")
+        elif content is None:
+            step.failed("The tool declares an output schema and answered without structured content")
+        else:
+            try:
+                # In a thread, so that the other runs of this process are not held up.
+                problem = await asyncio.to_thread(mismatch, content, schema, self.run.target.limits.schema_nodes)
+            except Unjudgeable as reason:
+                step.silent(f"Answered; not compared with the output schema: {reason}")
+                return
+            if problem:
+                step.failed(f"The structured content does not match the output schema at {problem}")
+            else:
+                step.passed("The structured content matches the output schema")
+
+
+def call_tool(name: str) -> types.CallToolRequest:
+    return types.CallToolRequest(params=types.CallToolRequestParams(name=name, arguments={}))
+
+
+def _text_of(result: dict[str, Any]) -> str:
+    content = result.get("content")
+    texts = [str(c.get("text", "")) for c in content if isinstance(c, dict)] if isinstance(content, list) else []
+    return " ".join(texts)[:300]
