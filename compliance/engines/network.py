@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import functools
 import socket
@@ -32,17 +33,26 @@ def default_ssl_context() -> ssl.SSLContext:
 
 
 class _Stream(httpcore2.AsyncNetworkStream):
-    """Keeps the reason of a failed TLS handshake, which the pool's exceptions lose."""
+    """Keeps the reason of a failed TLS handshake, which the pool's exceptions lose.
+
+    What is written waits for the first read: head and body of a request go out together, in one system call.
+    """
 
     def __init__(self, inner: httpcore2.AsyncNetworkStream, backend: GuardedBackend) -> None:
         self._inner = inner
         self._backend = backend
+        self._unsent = bytearray()
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        if self._unsent:
+            sent, self._unsent = bytes(self._unsent), bytearray()
+            # Who closes early may have answered before: the pool looks for that too when a write fails.
+            with contextlib.suppress(httpcore2.WriteError):
+                await self._inner.write(sent, timeout)
         return await self._inner.read(max_bytes, timeout)
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        await self._inner.write(buffer, timeout)
+        self._unsent += buffer
 
     async def aclose(self) -> None:
         await self._inner.aclose()
@@ -63,7 +73,7 @@ class _Stream(httpcore2.AsyncNetworkStream):
         if tls is not None:
             self._backend.tls_version = tls.version() or ""
             self._backend.certificate = tls.getpeercert() or {}
-        return stream
+        return _Stream(stream, self._backend)
 
     def get_extra_info(self, info: str) -> Any:
         return self._inner.get_extra_info(info)
