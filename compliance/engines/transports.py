@@ -6,8 +6,7 @@ on the exchange. So no agent can break an SDK's task group.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from typing import Any
+import asyncio
 
 import httpx
 import httpx2
@@ -19,15 +18,16 @@ _FAULT_STATUS = 599  # where there was no complete answer
 
 
 class _McpBody(httpx2.AsyncByteStream):
-    def __init__(self, stream: BodyStream) -> None:
+    def __init__(self, stream: BodyStream, closing: asyncio.Lock) -> None:
         self._stream = stream
+        self._closing = closing
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        async for chunk in self._stream:
-            yield chunk
+    def __aiter__(self) -> BodyStream:
+        return self._stream
 
     async def aclose(self) -> None:
-        await self._stream.aclose()
+        async with self._closing:
+            await self._stream.aclose()
 
 
 _UNPACKED = {b"content-encoding", b"content-length", b"transfer-encoding"}
@@ -42,6 +42,7 @@ class McpTransport(httpx2.AsyncBaseTransport):
 
     def __init__(self, wire: Wire) -> None:
         self._wire = wire
+        self._closing = asyncio.Lock()
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         body = await request.aread()
@@ -51,13 +52,17 @@ class McpTransport(httpx2.AsyncBaseTransport):
         if request.method == "POST" and b'"notifications/cancelled"' in body[:200]:
             # The SDK says this when a wait timed out, and waits for the answer of an agent that just hung.
             return httpx2.Response(202)
+        async with self._closing:
+            pass  # The SDK asks on as soon as it has an answer; in a moment that answer's connection is free again.
         exchange, stream = await self._wire.open(
             request.method, str(request.url), list(request.headers.raw), body, whole=False
         )
         if exchange.fault is not None:
             return httpx2.Response(_FAULT_STATUS)
-        content: dict[str, Any] = {"stream": _McpBody(stream)} if stream else {"content": bytes(exchange.body)}
-        return httpx2.Response(exchange.status, headers=_plain(exchange.headers), **content)
+        headers = _plain(exchange.headers)
+        if stream is None:
+            return httpx2.Response(exchange.status, headers=headers, content=bytes(exchange.body))
+        return httpx2.Response(exchange.status, headers=headers, stream=_McpBody(stream, self._closing))
 
 
 class A2ATransport(httpx.AsyncBaseTransport):

@@ -10,7 +10,7 @@ import asyncio
 import datetime as dt
 import ssl
 import zlib
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 
 import httpcore2
 import httpx2
@@ -24,6 +24,9 @@ _HOP_HEADERS = {b"authorization", b"cookie", b"proxy-authorization"}
 _REDIRECTS = {301, 302, 303, 307, 308}
 
 _TICK = 0.25  # seconds between two looks at how late the event loop is
+_IDLE_SECONDS = 2.0  # servers close after five or more: no request should be sent into that very moment
+_TAIL_SECONDS = 0.05  # how long, and over how many bytes, the end of a body is waited for that nobody reads further
+_TAIL_BYTES = 4096
 _LATE_SHARE = 0.2  # of an exchange's time: with more of it lost by us, a timeout is not the agent's
 
 
@@ -55,6 +58,7 @@ class Wire:
             ssl_context=ssl_context or default_ssl_context(),
             max_connections=10,
             max_keepalive_connections=4,
+            keepalive_expiry=_IDLE_SECONDS,
             network_backend=self.backend,
         )
 
@@ -214,7 +218,11 @@ def _origin(url: httpx2.URL | str) -> tuple[str, str, int | None]:
 
 
 class BodyStream:
-    """A response body within its limits. A fault ends it early and stays on the exchange."""
+    """A response body within its limits. A fault ends it early and stays on the exchange.
+
+    An object rather than a generator: readers stop before the end, and what they leave of a generator has to
+    be collected by the loop, at the cost of a task each.
+    """
 
     def __init__(
         self, wire: Wire, exchange: Exchange, response: httpcore2.Response, started: float, ends: float
@@ -224,40 +232,77 @@ class BodyStream:
         self._response = response
         self._started = started
         self._ends = ends
+        self._packed: AsyncGenerator[bytes] = response.aiter_stream()
+        self._unpack: Callable[[bytes], Iterator[bytes]] | None = None
+        self._unpacked: Iterator[bytes] = iter(())
+        self._closed = False
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        exchange, limit = self._exchange, self._wire.limits.response_bytes
+    def __aiter__(self) -> BodyStream:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if self._closed:
+            raise StopAsyncIteration
+        chunk = None
         try:
-            unpack = _unpacker(exchange.header("content-encoding"))
-            source = self._response.aiter_stream()
-            while True:
-                # Around each read rather than the loop: a generator must not hold a timeout while it is suspended.
-                async with asyncio.timeout_at(self._ends):
-                    packed = await anext(source, None)
-                if packed is None:
-                    break
-                for chunk in unpack(packed):
-                    if len(exchange.body) + len(chunk) > limit:
-                        raise Fault(FaultKind.SIZE, f"the answer is larger than {limit:,} bytes")
-                    self._wire.received += len(chunk)
-                    if self._wire.received > self._wire.limits.run_bytes:
-                        raise Fault(
-                            FaultKind.SIZE,
-                            f"all answers together are larger than {self._wire.limits.run_bytes:,} bytes",
-                        )
-                    exchange.body += chunk
-                    yield chunk
+            chunk = await self._next()
         except Exception as error:
-            fault = self._wire.fault_of(error, exchange)
+            fault = self._wire.fault_of(error, self._exchange)
             if fault is None:
                 raise
-            exchange.fault = fault
+            self._exchange.fault = fault
         finally:
-            await self.aclose()
+            if chunk is None:
+                self._end()
+                await self._release()
+        if chunk is None:
+            raise StopAsyncIteration
+        return chunk
+
+    async def _next(self) -> bytes | None:
+        exchange, wire = self._exchange, self._wire
+        if self._unpack is None:
+            self._unpack = _unpacker(exchange.header("content-encoding"))
+        while (chunk := next(self._unpacked, None)) is None:
+            async with asyncio.timeout_at(self._ends):
+                packed = await anext(self._packed, None)
+            if packed is None:
+                return None
+            self._unpacked = self._unpack(packed)
+        if len(exchange.body) + len(chunk) > wire.limits.response_bytes:
+            raise Fault(FaultKind.SIZE, f"the answer is larger than {wire.limits.response_bytes:,} bytes")
+        wire.received += len(chunk)
+        if wire.received > wire.limits.run_bytes:
+            raise Fault(FaultKind.SIZE, f"all answers together are larger than {wire.limits.run_bytes:,} bytes")
+        exchange.body += chunk
+        return chunk
 
     async def aclose(self) -> None:
+        """Close, but read on to an end that is near: only then can the connection carry the next request."""
+        if self._closed:
+            return
+        self._end()
+        left, ends = _TAIL_BYTES, min(asyncio.get_running_loop().time() + _TAIL_SECONDS, self._ends)
+        try:
+            async with asyncio.timeout_at(ends):
+                while left > 0 and (packed := await anext(self._packed, None)) is not None:
+                    # Nobody looks at it, so it cannot break a rule; it counts all the same.
+                    self._wire.received += len(packed)
+                    left -= len(packed)
+        except Exception:  # noqa: BLE001, S110 -- the reader has what it wanted: what comes after is not judged
+            pass
+        finally:
+            await self._release()
+
+    def _end(self) -> None:
+        self._closed = True
         self._exchange.seconds = asyncio.get_running_loop().time() - self._started
-        await self._response.aclose()
+
+    async def _release(self) -> None:
+        try:
+            await self._packed.aclose()
+        finally:
+            await self._response.aclose()
 
 
 def _unpacker(encoding: str) -> Callable[[bytes], Iterator[bytes]]:

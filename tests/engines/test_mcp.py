@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import time
 from typing import Any
 
 import pytest
@@ -10,7 +12,7 @@ from mcp.server import MCPServer
 from mcp.server.lowlevel import Server
 from mcp.server.transport_security import TransportSecuritySettings
 from mcp_types import ToolAnnotations
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from compliance.engines import Overall, Progress, get_engine
 
@@ -406,6 +408,47 @@ async def test_metadata_that_names_nothing_fails(metadata: Any) -> None:
         report = await check(f"{url}/mcp")
 
     assert step(report, "mcp/auth", "metadata").verdict == "failed"
+
+
+# Connections
+
+
+def _counting(app: Any, seen: set[tuple[str, int]]) -> Any:
+    async def counted(scope, receive, send):
+        if scope["type"] == "http":
+            seen.add(scope["client"])
+        await app(scope, receive, send)
+
+    return counted
+
+
+async def test_run_over_event_streams_needs_one_connection() -> None:
+    connections: set[tuple[str, int]] = set()
+    async with serving(_counting(sdk_server().streamable_http_app(), connections)) as url:
+        report = await check(f"{url}/mcp")
+
+    assert report.overall() is Overall.PASSING
+    assert len(connections) == 1
+
+
+@pytest.mark.parametrize("more", [b": still here\n\n", b"x" * 65536])
+async def test_stream_that_goes_on_after_the_answer_changes_no_verdict_and_holds_nothing_up(more: bytes) -> None:
+    def pong(message):
+        async def goes_on():
+            yield f"data: {json.dumps({'jsonrpc': '2.0', 'id': message['id'], 'result': {}})}\n\n".encode()
+            while True:
+                yield more
+                await asyncio.sleep(0.01)
+
+        return StreamingResponse(goes_on(), media_type="text/event-stream")
+
+    async with serving(scripted(ping=pong)) as url:
+        started = time.perf_counter()
+        report = await check(f"{url}/mcp")
+
+    assert step(report, "mcp/lifecycle", "ping").verdict == "passed"
+    assert report.overall() is Overall.PASSING
+    assert time.perf_counter() - started < 3
 
 
 # Evidence
