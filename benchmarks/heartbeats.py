@@ -52,7 +52,7 @@ def measure(postgres: Postgres, *, rounds: int, agents: int) -> Section:
     section = Section(
         f"Heartbeats from one worker process, {concurrency} in flight",
         f"{agents} addresses of the demo's “{AGENT}” server, which runs in one process of its own. Assay: the requests "
-        "are rows; leased, run by the baseline engine, recorded with all evidence, finished, the schedule moved on; "
+        "are rows; leased, run by the baseline engine, recorded, finished, the schedule moved on; "
         f"on a durable database. Bare: the same exchanges of the protocol through the SDK, {concurrency} at a time, "
         "without checks or records; it leaves out the stream for what a server says unasked, as the engine does. "
         f"{rounds} rounds, each one after the other; the ratio is the median of the rounds' ratios.",

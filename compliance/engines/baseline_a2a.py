@@ -125,6 +125,7 @@ class _Conversation:
             skills = document.get("skills")
             run.observe("skills", len(skills) if isinstance(skills, list) else 0)
             if problem:
+                run.keep_evidence("a2a/card", "found")
                 step.failed(problem)
             else:
                 count = run.observations["skills"]

@@ -15,6 +15,7 @@ from .suites import StepSpec
 Ask = Callable[[types.Request[Any, Any]], Awaitable[tuple[dict[str, Any] | None, str]]]
 
 _SPEC = "https://modelcontextprotocol.io/specification/2025-11-25/server/tools"
+_LISTING = ("mcp/listings", "tools")  # the step in which the tools came
 
 
 class ToolChecks:
@@ -33,6 +34,7 @@ class ToolChecks:
             if not self.declared:
                 step.not_applicable("The server does not declare tools")
             elif twice or len(set(map(str, names))) < len(names):
+                run.keep_evidence(*_LISTING)
                 step.failed(f"More than once: {', '.join(twice[:10])}" if twice else "Some names occur more than once")
             else:
                 step.passed(f"{len(names)} different names")
@@ -84,6 +86,7 @@ class ToolChecks:
             elif part == "outputSchema":
                 self.valid_outputs.add(name)
         if problems:
+            self.run.keep_evidence(*_LISTING)
             step.failed("; ".join(problems))
         else:
             step.passed("Valid")

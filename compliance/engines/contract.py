@@ -63,6 +63,7 @@ class Target:
     url: str
     suite: str = "baseline"  # the suite's slug
     protocol: str = ""  # "mcp" or "a2a"; "" asks the agent first
+    # The suite's own; and evidence="all" keeps the exchanges of steps that passed too.
     options: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     token: str | None = field(default=None, repr=False)  # bearer; in no message, log or evidence (V1)
     deadline: float = 60.0  # seconds for the whole run

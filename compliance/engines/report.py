@@ -62,7 +62,7 @@ class Step:
     actual: str = ""  # what came, in words
     spec_url: str = ""  # the passage of the specification
     duration_ms: int = 0
-    evidence: Evidence | None = None
+    evidence: Evidence | None = None  # as a rule only when the step did not pass
     requirement: str = ""  # the rule's own identifier in the specification or the official suite, if it has one
 
     def stored(self) -> dict[str, Any]:

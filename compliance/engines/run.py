@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -75,6 +76,9 @@ class Run:
         self.notices: list[Notice] = []
         self.observations: dict[str, Any] = {}
         self.redactor = Redactor([target.token], target.limits.evidence_bytes)
+        # Of a step that passed, nobody asks what was sent: making and keeping that costs more than the step.
+        self._all_evidence = target.options.get("evidence") == "all"
+        self._passed: dict[tuple[str, str], Exchange] = {}
         self._plan: dict[str, ScenarioSpec] = {}
         self._tracks: tuple[TrackSpec, ...] = get_suite(target.suite).for_protocol(protocol)
         self._steps: dict[str, dict[str, Step]] = {}
@@ -128,9 +132,22 @@ class Run:
         if exchange is not None:
             if judgement.exchange is not None:
                 duration_ms = int(exchange.seconds * 1000)
-            evidence = Evidence(self.redactor.request(exchange), self.redactor.response(exchange))
+            if judgement.verdict is not Verdict.PASSED or self._all_evidence:
+                evidence = self._evidence_of(exchange)
+            else:
+                self._passed[scenario, spec.key] = exchange
         self._put(scenario, spec, judgement.verdict, judgement.actual, duration_ms, evidence)
         self._done += scenario in self._chosen
+
+    def keep_evidence(self, scenario: str, key: str) -> None:
+        """Keep what was answered in a step that passed, because a later one finds fault with it."""
+        exchange = self._passed.pop((scenario, key), None)
+        if exchange is not None:
+            step = self._steps[scenario][key]
+            self._steps[scenario][key] = dataclasses.replace(step, evidence=self._evidence_of(exchange))
+
+    def _evidence_of(self, exchange: Exchange) -> Evidence:
+        return Evidence(self.redactor.request(exchange), self.redactor.response(exchange))
 
     def _put(
         self,

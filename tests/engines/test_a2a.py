@@ -193,6 +193,7 @@ async def test_incomplete_card_fails_and_names_the_place(card: dict[str, Any], p
 
     assert step(report, "a2a/card", "valid").verdict == "failed"
     assert place in step(report, "a2a/card", "valid").actual
+    assert step(report, "a2a/card", "found").evidence is not None
     assert report.harness_error == ""
 
 
@@ -264,7 +265,7 @@ async def test_agent_that_wants_a_token_is_inconclusive_without_one() -> None:
 
 async def test_token_opens_the_agent_and_is_in_no_evidence() -> None:  # V1
     async with serving(scripted(token=TOKEN)) as url:
-        report = await check(url, token=TOKEN)
+        report = await check(url, token=TOKEN, options={"evidence": "all"})
 
     assert report.overall() is Overall.PASSING
     assert step(report, "a2a/auth", "accepted").verdict == "passed"

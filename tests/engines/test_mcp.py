@@ -454,9 +454,34 @@ async def test_stream_that_goes_on_after_the_answer_changes_no_verdict_and_holds
 # Evidence
 
 
-async def test_every_exchange_is_kept_as_json_evidence() -> None:
-    async with serving(sdk_server().streamable_http_app()) as url:
+async def test_evidence_is_kept_of_steps_that_did_not_pass_alone() -> None:
+    async with serving(scripted(ping=lambda message: Response(status_code=500))) as url:
         report = await check(f"{url}/mcp")
+
+    ping = step(report, "mcp/lifecycle", "ping")
+    assert ping.verdict == "failed"
+    assert ping.evidence is not None
+    assert ping.evidence.request["body"]["method"] == "ping"
+    assert ping.evidence.response["status"] == 500
+    assert step(report, "mcp/listings", "tools").verdict == "passed"
+    assert [each.key for _, _, each in report.steps() if each.verdict == "passed" and each.evidence] == []
+
+
+async def test_evidence_of_a_listing_is_kept_when_its_schemas_are_at_fault() -> None:
+    bad = tool("bad", inputSchema={"type": "object", "properties": {"a": {"type": "text"}}})
+    async with serving(scripted(tools_list={"tools": [bad]})) as url:
+        report = await check(f"{url}/mcp")
+
+    listing = step(report, "mcp/listings", "tools")
+    assert step(report, "mcp/schemas", "tool/bad").verdict == "failed"
+    assert listing.verdict == "passed"
+    assert listing.evidence is not None
+    assert listing.evidence.response["body"]["result"]["tools"] == [bad]
+
+
+async def test_every_exchange_is_kept_as_json_evidence_when_that_is_asked_for() -> None:
+    async with serving(sdk_server().streamable_http_app()) as url:
+        report = await check(f"{url}/mcp", options={"evidence": "all"})
 
     ping = step(report, "mcp/lifecycle", "ping").evidence
     assert ping is not None
@@ -485,7 +510,7 @@ async def test_token_is_nowhere_in_the_report_even_when_the_agent_echoes_it() ->
     )
     told: list[Progress] = []
     async with serving(app) as url:
-        at = target(f"{url}/mcp", token=TOKEN)
+        at = target(f"{url}/mcp", token=TOKEN, options={"evidence": "all"})
         report = await get_engine("baseline").run(at, on_step=told.append)
 
     everything = repr(report) + repr(told) + repr(at)
