@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -135,8 +134,7 @@ class ToolChecks:
             step.failed("The tool declares an output schema and answered without structured content")
         else:
             try:
-                # In a thread, so that the other runs of this process are not held up.
-                problem = await asyncio.to_thread(mismatch, content, schema, self.run.target.limits.schema_nodes)
+                problem = await mismatch(content, schema, self.run.target.limits.schema_nodes)
             except Unjudgeable as reason:
                 step.silent(f"Answered; not compared with the output schema: {reason}")
                 return

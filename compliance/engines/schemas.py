@@ -7,10 +7,13 @@ regular expression that never returns. Nothing is ever fetched for a reference.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import functools
 import hashlib
 import json
 from collections import OrderedDict
 from collections.abc import Iterator
+from contextvars import ContextVar
 from typing import Any
 from urllib.parse import unquote
 
@@ -23,6 +26,7 @@ from jsonschema.protocols import Validator
 from .rpc import pointer
 
 _COMPARISON_BUDGET = 20_000  # keywords applied to a value; about a second
+_SMALL_BUDGET = 200  # about ten milliseconds, enough for nearly all
 _MAX_DEPTH = 60
 _REMEMBERED = 4096
 _NO_FETCHING: referencing.Registry = referencing.Registry()
@@ -145,7 +149,7 @@ def _resolves(schema: Any, reference: str) -> bool:
     return True
 
 
-def mismatch(instance: Any, schema: Any, limit: int) -> str:
+async def mismatch(instance: Any, schema: Any, limit: int) -> str:
     """Where and how a value does not match a valid schema; "" when it does. May raise Unjudgeable."""
     try:
         size(schema, min(limit, 2000))
@@ -154,10 +158,21 @@ def mismatch(instance: Any, schema: Any, limit: int) -> str:
         raise Unjudgeable("the value or its schema is too large to compare") from None
     if _has_pattern(schema):
         raise Unjudgeable("the schema uses regular expressions, which are not run")
+    with contextlib.suppress(_Spent):
+        return _compare(instance, schema, _SMALL_BUDGET)
+    try:
+        # In a thread, so that the other runs of this process are not held up.
+        return await asyncio.to_thread(_compare, instance, schema, _COMPARISON_BUDGET)
+    except _Spent:
+        raise Unjudgeable("comparing the value with the schema takes too long") from None
+
+
+def _compare(instance: Any, schema: Any, budget: int) -> str:
     bounded = _bounded(_dialect(schema) or jsonschema.Draft202012Validator)
+    token = _allowance.set(_Allowance(budget))
     try:
         error = best_match(bounded(schema, registry=_NO_FETCHING).iter_errors(instance))
-    except Unjudgeable:
+    except (Unjudgeable, _Spent):
         raise
     except RecursionError:
         raise Unjudgeable("the schema refers to itself without end") from None
@@ -166,36 +181,52 @@ def mismatch(instance: Any, schema: Any, limit: int) -> str:
     except Exception as error:  # noqa: BLE001
         # Both are the agent's: were this a fault of the harness, an agent could keep a verdict away at will.
         raise Unjudgeable(f"the comparison ended with {type(error).__name__}") from None
+    finally:
+        _allowance.reset(token)
     if error is None:
         return ""
     return f"{pointer(error.absolute_path) or '(root)'}: {error.message[:200]}"
 
 
+class _Spent(Exception):
+    """The allowance of one comparison is used up."""
+
+
+class _Allowance:
+    """How much one comparison may still do, and how deep in it is."""
+
+    def __init__(self, left: int) -> None:
+        self.left = left
+        self.depth = 0
+
+    def spend(self, cost: int) -> None:
+        self.left -= cost
+        if self.left < 0:
+            raise _Spent
+
+
+_allowance: ContextVar[_Allowance] = ContextVar("allowance")
+
+
+@functools.cache  # one for each of the few dialects: making such a class costs more than most comparisons
 def _bounded(dialect: type[Validator]) -> Any:
     """The dialect, able to do so much and no more: parts that are small each multiply with each other."""
-    left, depth = _COMPARISON_BUDGET, 0
-
-    def spend(cost: int) -> None:
-        nonlocal left
-        left -= cost
-        if left < 0:
-            raise Unjudgeable("comparing the value with the schema takes too long")
 
     def counted(name: str, keyword: Any) -> Any:
         def check(validator: Any, value: Any, instance: Any, schema: Any) -> Iterator[Any]:
-            nonlocal depth
+            allowance = _allowance.get()
             cost = 1 + _length(value) // 10 + _length(instance) // 10
-            spend(cost + _length(instance) ** 2 // 20 if name == "uniqueItems" else cost)
-            depth += 1
+            allowance.spend(cost + _length(instance) ** 2 // 20 if name == "uniqueItems" else cost)
+            allowance.depth += 1
             try:
                 # Before Python's own limit, which compiled code below does not survive.
-                if depth > _MAX_DEPTH:
+                if allowance.depth > _MAX_DEPTH:
                     raise Unjudgeable("the schema is too deep, or refers to itself without end")
                 for error in keyword(validator, value, instance, schema) or ():
-                    spend(1 + len(error.message) // 200)  # a message quotes the whole value
+                    allowance.spend(1 + len(error.message) // 200)  # a message quotes the whole value
                     yield error
             finally:
-                depth -= 1
+                allowance.depth -= 1
 
         return check
 
