@@ -30,6 +30,7 @@ from compliance.runs.records import ComplianceRun
 logger = logging.getLogger(__name__)
 
 PROGRESS_SECONDS = 0.5  # how stale the shown progress may be
+ASK_AGAIN_SECONDS = 0.5  # how long an empty queue is left alone while runs are in flight
 REFILL = 4  # lease again when this part of the places is free: a query for each landing costs more than it brings
 
 
@@ -87,14 +88,15 @@ def run_leases(lease_more: Callable[[int], list[Lease]], *, concurrency: int) ->
     flights: dict[UUID, _Flight] = {}
     ended: queue.SimpleQueue[UUID] = queue.SimpleQueue()
     recorded: list[ComplianceRun] = []
-    exhausted = False
+    ask_at = 0.0
     last_renewal = last_progress = time.monotonic()
     try:
         while True:
             free = concurrency - len(flights)
-            if not exhausted and free >= max(concurrency // REFILL, 1):
+            if not flights or (free >= max(concurrency // REFILL, 1) and time.monotonic() >= ask_at):
                 leases = _more(lease_more, free, flying=bool(flights))
-                exhausted = not leases
+                if not leases:
+                    ask_at = time.monotonic() + ASK_AGAIN_SECONDS
                 for lease in leases:
                     flights[lease.request_id] = _take_off(lease, ended)
             if not flights:
@@ -105,7 +107,6 @@ def run_leases(lease_more: Callable[[int], list[Lease]], *, concurrency: int) ->
                 landed = None
             if landed is not None:
                 run = _land(landed)
-                exhausted = False
                 if run is not None:
                     recorded.append(run)
             now = time.monotonic()
