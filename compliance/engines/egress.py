@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import logging
 import socket
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
+from dataclasses import dataclass
+from typing import Any
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-Resolve = Callable[[str, int], Awaitable[list[str]]]
+Resolve = Callable[[str, int], Coroutine[Any, Any, list[str]]]
 
 # Written out rather than taken from `is_global`, whose answer differs between Python versions.
 _REFUSED_V4: tuple[tuple[str, str], ...] = (
@@ -47,6 +50,29 @@ _V6 = tuple((ipaddress.IPv6Network(network), reason) for network, reason in _REF
 _GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 _ISATAP = (0x00005EFE, 0x02005EFE)
+
+
+EGRESS_LOG = logging.getLogger("assay.egress")
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """One connection of a run, or the attempt at one. Never a path, a header or what was said."""
+
+    host: str  # "" when the client did not get as far as saying one
+    port: int
+    address: str  # where it went; "" when it went nowhere
+    bytes_up: int
+    bytes_down: int
+    seconds: float
+    outcome: str  # "ok", "refused", "unreachable", "limit", "broken", "stopped", "malformed" or "unauthorized"
+
+    def log(self, run_key: str) -> None:
+        EGRESS_LOG.info(
+            "run=%s host=%s port=%d address=%s up=%d down=%d seconds=%.3f outcome=%s",
+            *(run_key or "-", self.host or "-", self.port, self.address or "-"),
+            *(self.bytes_up, self.bytes_down, self.seconds, self.outcome),
+        )
 
 
 class AddressRefused(Exception):
@@ -101,6 +127,7 @@ class Guard:
         self._networks: list[Network] = []
         self._hosts: set[str] = set()
         self._checked: dict[tuple[str, int], list[str]] = {}
+        self._answers: dict[str, asyncio.Future[list[str]]] = {}
         for entry in allow:
             self._add(entry.strip().lower())
 
@@ -127,10 +154,7 @@ class Guard:
             # A zone index would choose a network interface of ours.
             addresses = [str(literal)]
         else:
-            try:
-                addresses = await self._resolve(name, port)
-            except UnicodeError as error:
-                raise OSError(f"{name!r} is not a host name") from error
+            addresses = await self._look_up(name, port)
         if not addresses:
             raise OSError(f"{name} has no address")
         if not self._exempt_host(name, port):
@@ -138,6 +162,22 @@ class Guard:
                 self._check_address(name, text)
         self._checked[name, port] = addresses
         return addresses
+
+    async def _look_up(self, name: str, port: int) -> list[str]:
+        """The name's addresses. All who ask in a run get one answer, also those who ask at the same time."""
+        answer = self._answers.get(name)
+        if answer is None:
+            answer = self._answers[name] = asyncio.ensure_future(self._resolve(name, port))
+            answer.add_done_callback(lambda done: self._forget_failure(name, done))
+        try:
+            # Who stops waiting does not take the answer from the others.
+            return await asyncio.shield(answer)
+        except UnicodeError as error:
+            raise OSError(f"{name!r} is not a host name") from error
+
+    def _forget_failure(self, name: str, answer: asyncio.Future[list[str]]) -> None:
+        if answer.cancelled() or answer.exception() is not None:
+            del self._answers[name]  # that was no answer: the next one may ask again
 
     def _check_address(self, name: str, text: str) -> None:
         address = _parse_address(text)

@@ -123,7 +123,8 @@ class _Watched:
                 start_new_session=True,
             )
 
-    async def read_stdout(self, reader: asyncio.StreamReader) -> None:
+    async def read_stdout(self, reader: asyncio.StreamReader | None) -> None:
+        assert reader is not None
         line_start = 0
         while chunk := await reader.read(_CHUNK):
             room = self.limits.output_bytes - len(self.stdout)
@@ -140,7 +141,8 @@ class _Watched:
         if self.on_line is not None and line_start < len(self.stdout):
             self.on_line(bytes(self.stdout[line_start:]))
 
-    async def read_stderr(self, reader: asyncio.StreamReader) -> None:
+    async def read_stderr(self, reader: asyncio.StreamReader | None) -> None:
+        assert reader is not None
         while chunk := await reader.read(_CHUNK):
             self.stderr = (self.stderr + chunk)[-_STDERR_BYTES:]
 

@@ -24,7 +24,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
-import psutil
+import psutil  # type: ignore[import-untyped]
 
 MARKER = "ASSAY_PROCESS_MARKER"  # in the environment of all that a run starts, with a value of its own
 
@@ -111,7 +111,7 @@ class Warden:
                 file.write("500")
 
     def start(self, argv: list[str]) -> None:
-        child = subprocess.Popen(argv, start_new_session=True, preexec_fn=self._in_child)  # noqa: PLW1509, S603
+        child = subprocess.Popen(argv, start_new_session=True, preexec_fn=self._in_child)  # noqa: S603
         self.pid, child.returncode = child.pid, 0  # reaped below, with all that lost its parent
         # Our own copies would keep the pipes open after everybody who writes to them has gone.
         null = os.open(os.devnull, os.O_RDWR)
