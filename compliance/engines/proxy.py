@@ -16,6 +16,7 @@ import time
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import h11
@@ -27,6 +28,7 @@ log = logging.getLogger(__name__)
 
 _CHUNK = 64 * 1024  # bytes
 _ADDRESSES = 4  # of one name that are tried
+_PRELOAD = Path(__file__).with_name("node") / "egress.cjs"
 _LINGER_SECONDS = 1.0
 _USER = "run"
 
@@ -311,9 +313,14 @@ class EgressProxy:
         return f"http://{_USER}:{self.password}@127.0.0.1:{self.port}"
 
     def environment(self) -> dict[str, str]:
-        """What makes Node and Python programs send everything through this proxy, loopback included."""
+        """What makes Node and Python programs send everything through this proxy, loopback included.
+
+        Node's own flags belong among the program's arguments: NODE_OPTIONS is taken.
+        """
         proxies = dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"), self.url)
-        return {**proxies, "NO_PROXY": "", "no_proxy": "", "NODE_USE_ENV_PROXY": "1"}
+        preload = str(_PRELOAD).replace("\\", "\\\\").replace('"', '\\"')
+        node = {"NODE_USE_ENV_PROXY": "1", "NODE_OPTIONS": f'--require "{preload}"'}
+        return {**proxies, "NO_PROXY": "", "no_proxy": "", **node}
 
     def admit(self) -> None:
         """Count one more connection. Raises Refusal when the run has had its share."""
