@@ -155,12 +155,14 @@ class _Watched:
         writer.close()
 
     async def status(self) -> dict[str, Any]:
-        """What the warden says at its end; empty when it ended without a word."""
+        """What the warden says at its end. Raises WardenLost."""
         loop, said = asyncio.get_running_loop(), bytearray()
         with contextlib.suppress(ConnectionResetError):
             while part := await loop.sock_recv(self.control, 4096):
                 said += part
-        found: dict[str, Any] = json.loads(said) if said.endswith(b"\n") else {}
+        if not said.endswith(b"\n"):
+            raise WardenLost("the process that watches the engine was killed")
+        found: dict[str, Any] = json.loads(said)
         return found
 
 
@@ -185,7 +187,7 @@ async def run_process(
     started = time.monotonic()
     with watched.control:
         process = await watched.start(argv, environment(folder, argv[0], env), folder, fed=bool(stdin))
-        tasks = [
+        tasks: list[asyncio.Future[Any]] = [
             asyncio.ensure_future(watched.status()),
             asyncio.ensure_future(watched.read_stdout(process.stdout)),
             asyncio.ensure_future(watched.read_stderr(process.stderr)),
@@ -199,8 +201,6 @@ async def run_process(
         finally:
             watched.stop()
             await asyncio.shield(asyncio.ensure_future(_ended(process, watched, tasks)))
-    if not said:
-        raise WardenLost("the process that watches the engine was killed")
     if "error" in said:
         raise OSError(said["errno"], said["error"])
     if not said["gone"]:
@@ -221,10 +221,11 @@ async def _ended(process: asyncio.subprocess.Process, watched: _Watched, tasks: 
     for task in tasks:
         task.cancel()
     await asyncio.wait(tasks)
+    lost = any(isinstance(task.exception(), WardenLost) for task in tasks if not task.cancelled())
     # What still comes has to be read away: asyncio sees the end of a process only after that of its pipes.
     rest = [asyncio.ensure_future(_read_away(reader)) for reader in (process.stdout, process.stderr) if reader]
     with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(process.wait(), _GRACE_SECONDS)
+        await asyncio.wait_for(process.wait(), 0 if lost else _GRACE_SECONDS)
     if process.returncode != 0:
         if process.returncode is None:
             process.kill()

@@ -176,7 +176,6 @@ class Warden:
             self.start(argv)
         except (OSError, subprocess.SubprocessError) as error:
             return {"errno": getattr(error, "errno", None), "error": f"cannot run {argv[0]}: {error}"}
-        stopped = "broken"
         try:
             stopped = self.watch()
         finally:
