@@ -11,6 +11,7 @@ import base64
 import contextlib
 import hmac
 import logging
+import os
 import secrets
 import time
 from collections.abc import AsyncIterator, Coroutine
@@ -56,7 +57,7 @@ class _Upstream:
         self.route = route
         self.address = ""
         self.up = self.down = 0
-        self.outcome = "ok"
+        self.outcome = "stopped"  # until something better or worse is known
         self._started = time.monotonic()
         self.reader: asyncio.StreamReader
         self.writer: asyncio.StreamWriter | None = None
@@ -81,8 +82,7 @@ class _Upstream:
                     self.reader, self.writer = await asyncio.open_connection(self.address, port)
                     return
             except OSError as error:
-                timed_out = isinstance(error, TimeoutError) and error.errno is None
-                words = "it took too long" if timed_out else (error.strerror or "the attempt failed").lower()
+                words = os.strerror(error.errno).lower() if error.errno else "it took too long"
         self.outcome = "unreachable"
         raise Refusal(502, f"no connection to {host} port {port}: {words}", "destination_unavailable")
 
@@ -173,7 +173,7 @@ class _Client:
         except Refusal as refusal:
             return await self._refuse(refusal)
         except _Stopped as stopped:
-            upstream.outcome = str(stopped)
+            upstream.outcome = upstream.outcome if upstream.outcome == "ok" else str(stopped)
             return await self._refuse(Refusal(502, "the connection to the agent broke", "connection_terminated"))
         except Malformed as error:
             upstream.outcome = "malformed"
@@ -181,9 +181,6 @@ class _Client:
         except h11.RemoteProtocolError:
             upstream.outcome = "broken"
             return await self._refuse(Refusal(502, "the agent's answer is not valid HTTP", "http_protocol_error"))
-        except BaseException:
-            upstream.outcome = "stopped"
-            raise
         finally:
             upstream.close()
         return not route.tunnel and self.http.our_state is h11.DONE and self.http.their_state is h11.DONE
@@ -212,6 +209,7 @@ class _Client:
         await self._send(h11.Response(status_code=200, headers=[], reason=b"Connection established"))
         await upstream.write(self.http.trailing_data[0])
         await _together(asyncio.FIRST_EXCEPTION, self._pump_up(upstream), self._pump_down(upstream))
+        upstream.outcome = "ok"
 
     async def _pump_up(self, upstream: _Upstream) -> None:
         while data := await self.reader.read(_CHUNK):
@@ -257,6 +255,7 @@ class _Client:
                 await self._send(h11.Data(data=bytes(event.data)))
             elif isinstance(event, h11.EndOfMessage):
                 await self._send(h11.EndOfMessage())
+                upstream.outcome = "ok"
                 return
             else:
                 raise _Stopped("broken")
