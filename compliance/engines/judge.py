@@ -43,7 +43,7 @@ def judge_connection(run: Run, exchange: Exchange, reachable: Judgement) -> bool
 def judge_credential(run: Run, scenario: str, exchange: Exchange) -> bool:
     """Judge the answer to the run's own credential, or to having none. False when the agent wants another."""
     wanted = exchange.status in (401, 403)
-    if run.target.token is not None:
+    if run.target.credential is not None:
         with run.step(scenario, "accepted") as step:
             step.exchange = exchange
             if wanted:

@@ -18,7 +18,7 @@ from .suites import SuiteSpec
 log = logging.getLogger(__name__)
 
 GROUP = "assay.engines"
-_OWN = {"baseline": "baseline:BaselineEngine"}
+_OWN = {"baseline": "baseline:BaselineEngine", "mcp-conformance": "mcp_conformance:ConformanceEngine"}
 
 
 class UnknownEngine(LookupError):

@@ -13,7 +13,7 @@ from .contract import OnStep, Progress, Target
 from .exchange import Exchange, FaultKind
 from .redact import Redactor
 from .report import Evidence, Notice, Report, Scenario, Step, Track, Verdict
-from .suites import ScenarioSpec, StepSpec, TrackSpec, get_suite
+from .suites import ScenarioSpec, StepSpec, SuiteSpec, TrackSpec, get_suite
 from .wire import Wire
 
 _ACTUAL_LENGTH = 1000
@@ -63,8 +63,11 @@ class PolicyRefused(Exception):
 
 
 class Run:
-    def __init__(self, target: Target, wire: Wire, protocol: str, on_step: OnStep | None) -> None:
+    def __init__(
+        self, target: Target, wire: Wire, protocol: str, on_step: OnStep | None, suite: SuiteSpec | None = None
+    ) -> None:
         self.target = target
+        self._suite = suite or get_suite(target.suite)
         self.wire = wire
         self.protocol = protocol
         self.protocol_version = ""
@@ -75,12 +78,14 @@ class Run:
         self.stop_reason = ""  # why what has not run is skipped
         self.notices: list[Notice] = []
         self.observations: dict[str, Any] = {}
-        self.redactor = Redactor([target.token], target.limits.evidence_bytes)
+        held = target.credential
+        secrets = (held.value, *held.secrets) if held else ()
+        self.redactor = Redactor(secrets, target.limits.evidence_bytes)
         # Of a step that passed, nobody asks what was sent: making and keeping that costs more than the step.
         self._all_evidence = target.options.get("evidence") == "all"
         self._passed: dict[tuple[str, str], Exchange] = {}
         self._plan: dict[str, ScenarioSpec] = {}
-        self._tracks: tuple[TrackSpec, ...] = get_suite(target.suite).for_protocol(protocol)
+        self._tracks: tuple[TrackSpec, ...] = self._suite.for_protocol(protocol)
         self._steps: dict[str, dict[str, Step]] = {}
         for track in self._tracks:
             for scenario in track.scenarios:
@@ -99,7 +104,7 @@ class Run:
     def option(self, key: str) -> Any:
         if key in self.target.options:
             return self.target.options[key]
-        return next(option.default for option in get_suite(self.target.suite).options if option.key == key)
+        return next(option.default for option in self._suite.options if option.key == key)
 
     def spec(self, scenario: str, key: str) -> StepSpec:
         return next(step for step in self._plan[scenario].steps if step.key == key)

@@ -15,7 +15,7 @@ from collections.abc import AsyncGenerator, Callable, Iterator
 import httpcore2
 import httpx2
 
-from .contract import Limits
+from .contract import Credential, Limits
 from .egress import Guard
 from .exchange import Exchange, Fault, FaultKind, Headers
 from .network import GuardedBackend, default_ssl_context
@@ -41,6 +41,7 @@ class Wire:
         deadline: float,
         token: str | None = None,
         token_url: str = "",
+        credential: Credential | None = None,
         ssl_context: ssl.SSLContext | None = None,
     ) -> None:
         self.limits = limits
@@ -52,8 +53,8 @@ class Wire:
         self._loop = asyncio.get_running_loop()
         self._tick: asyncio.TimerHandle | None = None
         self._ends = self._loop.time() + deadline
-        self._token = token
-        self._token_origin = _origin(token_url) if token else None
+        self._credential = credential or (Credential.bearer(token) if token else None)
+        self._credential_origin = _origin(token_url) if self._credential else None
         self._pool = httpcore2.AsyncConnectionPool(
             ssl_context=ssl_context or default_ssl_context(),
             max_connections=10,
@@ -192,8 +193,8 @@ class Wire:
         sent.append((b"Accept-Encoding", b"identity"))
         if body or method == "POST":
             sent.append((b"Content-Length", str(len(body)).encode()))
-        if with_token and self._token and _origin(url) == self._token_origin:
-            sent.append((b"Authorization", b"Bearer " + self._token.encode("utf-8")))
+        if with_token and self._credential and _origin(url) == self._credential_origin:
+            sent.append((self._credential.header.encode("ascii"), self._credential.value.encode("utf-8")))
         return await self._pool.handle_async_request(
             httpcore2.Request(
                 method=method,
