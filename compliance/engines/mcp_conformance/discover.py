@@ -15,6 +15,7 @@ import httpx2
 import mcp_types as types
 from mcp import ClientSession, MCPError
 from mcp.client.streamable_http import streamable_http_client
+from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS, LATEST_HANDSHAKE_VERSION
 from pydantic import TypeAdapter, ValidationError
 
 from ..judge import judge_connection, judge_credential
@@ -25,6 +26,8 @@ from ..transports import McpTransport
 _CLIENT = types.Implementation(name="assay", title="Assay compliance check", version="1.0")
 _RAW: TypeAdapter[Any] = TypeAdapter(dict[str, Any])
 _UNSUPPORTED_VERSION = -32022
+# A server may list less, or more, to clients that can do less: this is what the official runner says of itself.
+_CAPABILITIES = types.ClientCapabilities(sampling=types.SamplingCapability(), elicitation=types.ElicitationCapability())
 _LISTED = 100  # names of tools that a report keeps
 
 
@@ -122,7 +125,7 @@ class _Opening:
         run, opened = self.run, False
         with run.step("connectivity/reach", "reachable") as step:
             try:
-                await self.session.initialize()
+                await self._open()
                 opened = True
             except (MCPError, ValidationError, RuntimeError):
                 pass  # what it was is on the wire, and for the runner to judge
@@ -144,6 +147,16 @@ class _Opening:
             self.found.unsupported = "The server speaks only protocol versions that the official runner does not"
         self._introduce(message.get("result"))
         return opened
+
+    async def _open(self) -> None:
+        asked = types.InitializeRequestParams(
+            protocol_version=LATEST_HANDSHAKE_VERSION, capabilities=_CAPABILITIES, client_info=_CLIENT
+        )
+        answered = await self.session.send_request(types.InitializeRequest(params=asked), types.InitializeResult)
+        if answered.protocol_version not in HANDSHAKE_PROTOCOL_VERSIONS:
+            raise RuntimeError("a protocol version that has no handshake, or that nobody published")
+        self.session.adopt(answered)
+        await self.session.send_notification(types.InitializedNotification())
 
     def _introduce(self, result: Any) -> None:
         if not isinstance(result, dict):

@@ -12,6 +12,7 @@ import { pathToFileURL } from 'node:url'
 const REDIRECTS = [301, 302, 303, 307, 308]
 const MAX_EXCHANGES = 40 // of one scenario
 const MAX_CHECKS = 500 // of one scenario
+const DRAIN_MS = 1000 // for answers that the runner left unread
 const MAX_TEXT = 2000 // characters of one string in a check
 const MAX_ITEMS = 100 // of one list or object in a check
 const SCENARIO_SHARE = 8 // payloads' worth of evidence that one scenario may carry
@@ -25,6 +26,7 @@ const say = (event) => process.stdout.write(JSON.stringify(event) + '\n')
 for (const name of ['log', 'error', 'warn', 'info', 'debug']) console[name] = () => {}
 
 let exchanges = []
+let unread = []
 let evidenceLeft = 0
 let received = 0
 const origin = new URL(order.url).origin
@@ -49,6 +51,15 @@ function keep(entry, chunk) {
   if (entry.size > order.response_bytes) return `the answer is larger than ${order.response_bytes} bytes`
   if (received > order.run_bytes) return `all answers together are larger than ${order.run_bytes} bytes`
   return ''
+}
+
+// The runner judges some answers by their status alone; what they say is evidence all the same.
+async function drain() {
+  const left = unread.filter((answer) => !answer.bodyUsed).map((answer) => answer.arrayBuffer().catch(() => {}))
+  let timer
+  const enough = new Promise((resolve) => (timer = setTimeout(resolve, DRAIN_MS)))
+  await Promise.race([Promise.all(left), enough])
+  clearTimeout(timer)
 }
 
 function finished() {
@@ -77,6 +88,7 @@ async function send(url, init) {
     const headers = withCredential(url, init?.headers)
     const answer = await plainFetch(url, { ...init, method, body, headers, redirect: 'manual' })
     const place = answer.headers.get('location')
+    if (init?.redirect === 'manual') return answer // who asks so, as the SDK does, decides for itself
     if (!REDIRECTS.includes(answer.status) || !place) return answer
     await answer.body?.cancel()
     if (hops >= order.redirects) throw new TypeError('fetch failed: too many redirects')
@@ -118,6 +130,7 @@ globalThis.fetch = async (input, init) => {
   )
   const copy = new Response(watched, { status: answer.status, statusText: answer.statusText, headers: answer.headers })
   Object.defineProperty(copy, 'url', { value: answer.url })
+  if (!(answer.headers.get('content-type') ?? '').includes('text/event-stream')) unread.push(copy)
   return copy
 }
 
@@ -153,6 +166,7 @@ function small(value, depth = 0) {
 
 async function run(name, index) {
   exchanges = []
+  unread = []
   evidenceLeft = SCENARIO_SHARE * order.payload_bytes
   const folder = join(order.folder, String(index))
   const started = Date.now()
@@ -162,6 +176,7 @@ async function run(name, index) {
     import(`${pathToFileURL(order.runner).href}?scenario=${index}`).catch(reject)
   })
   const ms = Date.now() - started
+  await drain()
   let checks
   try {
     const [results] = await readdir(folder)

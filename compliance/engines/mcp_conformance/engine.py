@@ -10,6 +10,7 @@ import time
 import traceback
 from dataclasses import replace
 from importlib.metadata import version
+from pathlib import Path
 
 import httpx2
 
@@ -21,7 +22,7 @@ from ..run import OutOfTime, PolicyRefused, Run, Unable
 from ..suites import SuiteSpec
 from ..wire import Wire
 from .discover import Found, discover
-from .runner import MEMORY_MB, PACKAGE, Told, run_scenarios
+from .runner import DRIVER, MEMORY_MB, PACKAGE, Told, run_scenarios
 from .scenarios import BY_SUITE, OPENING, SPEC_VERSION, SUITES, Official
 from .verdicts import Scribe
 
@@ -34,11 +35,19 @@ _LOCAL = ("localhost", "127.0.0.1", "::1", "[::1]")  # the names that the offici
 
 class ConformanceEngine:
     name = "mcp-conformance"
-    memory_mb = MEMORY_MB
 
-    def __init__(self, *, ssl_context: ssl.SSLContext | None = None, resolve: Resolve = system_resolve) -> None:
+    def __init__(
+        self,
+        *,
+        ssl_context: ssl.SSLContext | None = None,
+        resolve: Resolve = system_resolve,
+        memory_mb: int = MEMORY_MB,
+        driver: Path = DRIVER,
+    ) -> None:
+        self.memory_mb = memory_mb
         self._ssl_context = ssl_context
         self._resolve = resolve
+        self._driver = driver
 
     @property
     def version(self) -> str:
@@ -60,7 +69,7 @@ class ConformanceEngine:
     async def run(self, target: Target, *, on_step: OnStep | None = None) -> Report:
         health, started = self.health(), time.perf_counter()
         suite = next((suite for suite in SUITES if suite.slug == target.suite), None)
-        work = _Work(target, on_step)
+        work = _Work(target, on_step, self.memory_mb, self._driver)
         if not health.available:
             work.harness_error = health.reason
         elif suite is None:
@@ -90,8 +99,10 @@ class ConformanceEngine:
 class _Work:
     """One run, from the first request to the report."""
 
-    def __init__(self, target: Target, on_step: OnStep | None) -> None:
+    def __init__(self, target: Target, on_step: OnStep | None, memory_mb: int, driver: Path) -> None:
         self.target = target
+        self.memory_mb = memory_mb
+        self.driver = driver
         self.on_step = on_step
         self.suite: SuiteSpec | None = None
         self.scenarios: list[Official] = []
@@ -119,7 +130,13 @@ class _Work:
                             self.on_step(Progress(titles.get(scenario, scenario), done, len(chosen)))
 
                     self.told = await run_scenarios(
-                        self.target, chosen, guard=guard, seconds=wire.remaining, on_start=on_start
+                        self.target,
+                        chosen,
+                        guard=guard,
+                        seconds=wire.remaining,
+                        on_start=on_start,
+                        memory_mb=self.memory_mb,
+                        driver=self.driver,
                     )
         except (OutOfTime, TimeoutError):
             self.truncated = True

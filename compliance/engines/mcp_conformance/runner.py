@@ -19,7 +19,8 @@ from ..proxy import ProxyLimits, egress_proxy
 
 PACKAGE = "@modelcontextprotocol/conformance"
 MEMORY_MB = 512
-_DRIVER = Path(__file__).with_name("driver.mjs")
+DRIVER = Path(__file__).with_name("driver.mjs")
+_MARGIN = 30.0  # seconds
 _STATUSES = {"SUCCESS", "FAILURE", "WARNING", "INFO", "SKIPPED"}
 
 
@@ -73,7 +74,8 @@ async def run_scenarios(
     guard: Guard,
     seconds: float,
     on_start: Callable[[str, int], None],
-    memory_mb: int = MEMORY_MB,
+    memory_mb: int,
+    driver: Path,
 ) -> Told:
     """Run the named scenarios in one process. on_start: the scenario at hand, and how many are done.
 
@@ -97,11 +99,12 @@ async def run_scenarios(
         except (ValueError, KeyError, TypeError, _Broken) as error:
             told.harness_error = f"The official runner's output could not be read ({type(error).__name__})"
 
-    argv = [str(node()), f"--max-old-space-size={memory_mb // 2}", str(_DRIVER)]
+    argv = [str(node()), f"--max-old-space-size={memory_mb // 2}", str(driver)]
     limits = ProcessLimits(seconds=max(seconds, 0.1), memory_mb=memory_mb)
     with scratch_folder() as folder:
         order = _order(target, scenarios, folder)
-        network = ProxyLimits(seconds=limits.seconds)
+        # The process ends first: a proxy that left before it would look like an agent that does not answer.
+        network = ProxyLimits(seconds=limits.seconds + _MARGIN)
         async with egress_proxy(guard, run_key=target.run_key, limits=network) as proxy:
             try:
                 finished = await run_process(
