@@ -132,6 +132,30 @@ async def test_something_else_than_an_mcp_server_fails_by_not_speaking_it() -> N
     assert verdicts(report, "connectivity/reach")["speaks"] is Verdict.FAILED
 
 
+async def test_without_a_session_what_may_be_declared_is_skipped_and_not_said_to_be_missing() -> None:  # R6
+    def refuse(message: dict[str, Any]) -> Response:
+        error = {"code": -32603, "message": "not today"}
+        return JSONResponse({"jsonrpc": "2.0", "id": message["id"], "error": error})
+
+    async with serving(scripted(initialize=refuse)) as base:
+        report = await conform(f"{base}/mcp")
+
+    assert verdicts(report, "server-initialize") == {"server-initialize": Verdict.FAILED}
+    assert verdicts(report, "tools-list") == {"tools-list": Verdict.SKIPPED}
+
+
+async def test_a_server_of_versions_that_the_official_runner_does_not_speak_is_not_blamed() -> None:  # R6
+    def newer(message: dict[str, Any]) -> Response:
+        error = {"code": -32022, "message": "Unsupported protocol version", "data": {"supported": ["2026-07-28"]}}
+        return JSONResponse({"jsonrpc": "2.0", "id": message["id"], "error": error})
+
+    async with serving(scripted(initialize=newer)) as base:
+        report = await conform(f"{base}/mcp")
+
+    assert report.counts()["not_applicable"] == sum(report.counts().values())
+    assert report.overall() is Overall.INCONCLUSIVE
+
+
 @pytest.mark.parametrize("held", [None, Credential.bearer("wrong")])
 async def test_a_guarded_agent_is_locked_without_a_credential_and_fails_with_a_wrong_one(held) -> None:
     async def refuse(message: dict[str, Any]) -> Response:

@@ -36,6 +36,7 @@ class Found:
     """A server as it introduced itself. What could not be listed is None: not the same as an empty list."""
 
     ready: bool = False  # it answered an initialize with JSON-RPC: the official runner can judge the rest
+    opened: bool = False  # a session was opened: what it declares is known
     unsupported: str = ""  # why the official runner has nothing to say about this server
     capabilities: dict[str, Any] = field(default_factory=dict)
     tools: list[str] | None = None
@@ -103,8 +104,8 @@ class _Opening:
 
     async def hold(self) -> None:
         run, found = self.run, self.found
-        opened = await self._initialize()
-        if not found.ready or not opened:
+        found.opened = await self._initialize() and found.ready
+        if not found.opened:
             return
         found.tools = await self._names("tools", types.ListToolsRequest, "name")
         found.prompts = await self._names("prompts", types.ListPromptsRequest, "name")

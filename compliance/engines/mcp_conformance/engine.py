@@ -122,7 +122,7 @@ class _Work:
         try:
             async with asyncio.timeout(max(wire.remaining, 0) + _GRACE):
                 self.found = await discover(run)
-                if self.found.ready and (chosen := [s.key for s in self.scenarios if not self._does_not_apply(s)]):
+                if self.found.ready and (chosen := [s.key for s in self.scenarios if not self._left_out(s)[1]]):
                     titles = {s.key: s.title for s in self.scenarios}
 
                     def on_start(scenario: str, done: int) -> None:
@@ -154,18 +154,20 @@ class _Work:
             log.error("The conformance engine broke: %s at %s:%s", type(error).__name__, frame.filename, frame.lineno)
             self.harness_error = f"{type(error).__name__} in the conformance engine"
 
-    def _does_not_apply(self, official: Official) -> str:
-        """Why a scenario says nothing about this agent, or "" when it applies."""
+    def _left_out(self, official: Official) -> tuple[Verdict, str]:
+        """Why a scenario is not run against this agent, and the verdict that this is; with "" it is run."""
         if self.found.unsupported:
-            return self.found.unsupported
+            return Verdict.NOT_APPLICABLE, self.found.unsupported
         host = httpx2.URL(self.target.url).host
         if official.local_only and host not in _LOCAL:
-            return "DNS rebinding is a danger to servers on a user's own machine, and this one is elsewhere"
+            reason = "DNS rebinding is a danger to servers on a user's own machine, and this one is elsewhere"
+            return Verdict.NOT_APPLICABLE, reason
         # Of a server with the fixtures everything is asked, as the official runner does.
-        declared = self.suite is not None and self.suite.full
-        if declared and official.capability and not self.found.declares(official.capability):
-            return f"The server does not declare {official.capability}"
-        return ""
+        if self.suite is None or not self.suite.full or self.found.declares(official.capability):
+            return Verdict.NOT_APPLICABLE, ""
+        if not self.found.opened:
+            return Verdict.SKIPPED, "Left out: no session was opened, so what the server declares is not known"
+        return Verdict.NOT_APPLICABLE, f"The server does not declare {official.capability}"
 
     def report(self) -> Report:
         run = self.opening
@@ -214,4 +216,4 @@ class _Work:
         if not self.found.ready:
             reason = self.opening.stop_reason or "Left out: something earlier has to work first"
             return scribe.unrun(official, Verdict.SKIPPED, reason)
-        return scribe.unrun(official, Verdict.NOT_APPLICABLE, self._does_not_apply(official))
+        return scribe.unrun(official, *self._left_out(official))

@@ -94,9 +94,11 @@ async def run_scenarios(
             elif event["event"] == "broken":
                 where = f" in {event['scenario']}" if event["scenario"] else ""
                 told.harness_error = f"The official runner broke{where}: {str(event['reason'])[:150]}"
-            else:
+            elif event["event"] == "end":
                 ended = True
-        except (ValueError, KeyError, TypeError, _Broken) as error:
+            else:
+                raise _Broken("an event of no known kind")
+        except (ValueError, KeyError, TypeError, AttributeError, _Broken) as error:
             told.harness_error = f"The official runner's output could not be read ({type(error).__name__})"
 
     argv = [str(node()), f"--max-old-space-size={memory_mb // 2}", str(driver)]
