@@ -6,9 +6,10 @@ sees zero rows of every tenant table; a scope ends with its block, whatever happ
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TypeVar
 
 from django.db import connection, transaction
 
@@ -16,6 +17,7 @@ ORGANIZATION_SETTING = "app.organization_id"
 USER_SETTING = "app.user_id"
 PLATFORM_SETTING = "app.platform"
 STAFF_ROLE = "assay_staff"
+_Answer = TypeVar("_Answer")
 
 
 class ScopeError(RuntimeError):
@@ -75,12 +77,19 @@ def _apply(scope: _Scope) -> None:
 
 
 @contextmanager
-def _scoped(scope: _Scope) -> Iterator[None]:
+def _scoped(scope: _Scope, first: Callable[[], _Answer] | None = None) -> Iterator[_Answer | None]:
+    """first: a question that travels together with the start of the transaction and the settings; yields its answer."""
     outer = _current()
     try:
         with transaction.atomic():
-            _apply(scope)
-            yield
+            if first is None:
+                _apply(scope)
+                yield None
+            else:
+                with connection.connection.pipeline():
+                    _apply(scope)
+                    answer = first()
+                yield answer
     finally:
         if not connection.in_atomic_block:
             connection.assay_scope = _NO_SCOPE  # type: ignore[attr-defined]
@@ -113,6 +122,24 @@ def user_scope(user_id: int) -> Iterator[None]:
     """See one user's own memberships and their organizations, to choose among them."""
     with _scoped(_Scope(user_id=str(user_id))):
         yield
+
+
+@contextmanager
+def member_scope(user_id: int, *, ask: Callable[[], _Answer], choose: Callable[[_Answer], str]) -> Iterator[_Answer]:
+    """See one user's memberships, then the rows of the organization that is chosen from them; in one transaction.
+
+    ask: reads the memberships, and fetches what it reads; its answer is yielded.
+    choose: the organization's key out of the answer; what it raises ends the scope.
+    Every page begins so, and two transactions would cost it four more trips to the database.
+    """
+    if _current() != _NO_SCOPE:
+        raise ScopeError("a scope is open")
+    with _scoped(_Scope(user_id=str(user_id)), first=ask) as answer:
+        organization_id = choose(answer)  # type: ignore[arg-type]
+        if not organization_id:
+            raise ScopeError("member_scope needs an organization's key")
+        _apply(_Scope(organization_id=organization_id))  # and the user's rows are out of sight again
+        yield answer  # type: ignore[misc]
 
 
 @contextmanager
