@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, time, timedelta
+from urllib.parse import urlencode
 
 import django_filters
 from django import forms
@@ -113,12 +114,10 @@ def _midnight(day: date | None, days_later: int = 0) -> datetime | None:
 
 def address(base: str, query: QueryDict, **changes: object) -> str:
     """A page's address with some of its parameters changed; empty ones are left out."""
-    changed = query.copy()
-    for name, value in changes.items():
-        changed[name] = str(value)
-    for name in [name for name, value in changed.items() if not value]:
-        del changed[name]
-    return f"{base}?{changed.urlencode()}" if changed else base
+    values = dict(query.lists())
+    values.update((name, [str(value)]) for name, value in changes.items())
+    told = {name: value for name, value in values.items() if value and value[-1]}
+    return f"{base}?{urlencode(told, doseq=True)}" if told else base
 
 
 def as_part(response: TemplateResponse, base: str, query: QueryDict) -> HttpResponse:

@@ -7,7 +7,7 @@ calls the renderers directly.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from html import escape  # Django's own does the same by way of lazy strings, at four times the price
 from typing import Any
@@ -15,6 +15,7 @@ from typing import Any
 import django_tables2 as tables
 from django.db.models import F, QuerySet
 from django.db.models.functions import Lower
+from django.http import QueryDict
 from django.utils.safestring import SafeString
 
 from compliance.models import TriggeredBy
@@ -22,6 +23,7 @@ from compliance.runs.history import HistoryRun, recent_verdicts
 from compliance.runs.records import ExecutorKind
 from dashboard.badges import badge
 from dashboard.charts import strip
+from dashboard.filters import address
 from dashboard.times import duration, instant
 
 AGENTS_PER_PAGE = 40
@@ -49,17 +51,30 @@ class LeanTable(tables.Table):
         """The records of the page."""
         return list(self.paginated_rows.data)
 
-    def html_rows(self) -> Iterator[SafeString]:
+    def html_head(self) -> SafeString:
+        """The cells of the head, with links that sort where the column can."""
+        return SafeString("".join([self._head_cell(column) for column in self.columns]))
+
+    def _head_cell(self, column: Any) -> str:
+        words = escape(column.header)
+        if not column.orderable:
+            return f'<th scope="col">{words}</th>'
+        order = column.order_by_alias
+        sorted_now = f' aria-sort="{"descending" if order.is_descending else "ascending"}"' if column.is_ordered else ""
+        href = escape(address("", self.query, sort=order.next, page=""))
+        return f'<th scope="col"{sorted_now}><a id="by-{column.name}" href="{href}">{words}</a></th>'
+
+    def html_rows(self) -> SafeString:
         """The page's rows. The header's words go along for narrow screens, where rows become blocks."""
         cells = []
         for column in self.columns:
             label = "" if column.name in self.unlabelled else f' data-label="{escape(column.header)}"'
             cells.append((f"<td{label}>", getattr(self, f"render_{column.name}")))
-        for record in self.records:
-            row = "</td>".join([td + render(record) for td, render in cells])
-            yield SafeString(f"<tr>{row}</td></tr>")
+        rows = ["</td>".join([td + render(record) for td, render in cells]) for record in self.records]
+        return SafeString("".join([f"<tr>{row}</td></tr>\n" for row in rows]))
 
     unlabelled: frozenset[str] = frozenset()
+    query: QueryDict = QueryDict()  # the page's, which the links of the head change
 
 
 class AgentTable(LeanTable):
@@ -75,13 +90,12 @@ class AgentTable(LeanTable):
     total = Column(verbose_name="Tests", accessor="total_tests_run")
 
     class Meta:
-        template_name = "tables/agents.html"
         order_by_field = "sort"
-        attrs = {"class": "table agents stack"}
 
-    def __init__(self, *args: Any, organization_id: str, prefix: str, **kwargs: Any) -> None:
+    def __init__(self, rows: Any, *, organization_id: str, prefix: str, query: QueryDict) -> None:
         """organization_id: whose runs the strips show. prefix: the organization's address, such as "/o/alpha/"."""
-        super().__init__(*args, **kwargs)
+        super().__init__(rows, order_by=query.get("sort") or None)
+        self.query = query
         self.organization_id = organization_id
         self.base = prefix
 
@@ -140,9 +154,7 @@ class HistoryTable(LeanTable):
     duration = Column(verbose_name="Took")
 
     class Meta:
-        template_name = "tables/history.html"
         orderable = False
-        attrs = {"class": "table runs stack"}
 
     def __init__(self, runs: Sequence[HistoryRun], *, prefix: str) -> None:
         """prefix: the organization's address, such as "/o/alpha/"."""

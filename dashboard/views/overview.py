@@ -39,12 +39,7 @@ def overview(request: OrganizationRequest) -> HttpResponseBase:
     found = counts[status]
 
     base = reverse("overview", args=[organization.slug])
-    table = AgentTable(
-        rows,
-        order_by=request.GET.get("sort") or None,
-        organization_id=organization.id,
-        prefix=base,
-    )
+    table = AgentTable(rows, organization_id=organization.id, prefix=base, query=request.GET)
     paginator = Paginator(table.rows, AGENTS_PER_PAGE)
     paginator.count = found
     page = paginator.get_page(request.GET.get("page"))
