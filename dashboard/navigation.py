@@ -29,9 +29,11 @@ class Reader(NamedTuple):
 
 def topbar(context: Context) -> SafeString:
     """The bar for the reader of a page; the template's context has the request."""
-    request = context.get("request")
+    request: Any = context.get("request")
     user = getattr(request, "user", None)
-    reader, choices, here = None, (), ""
+    reader: Reader | None = None
+    choices: tuple[Choice, ...] = ()
+    here = ""
     if user is not None and user.is_authenticated:
         reader = Reader(user.get_short_name(), user.email, user.is_staff)
         if organization := getattr(request, "organization", None):

@@ -20,9 +20,9 @@ class SessionStore(DatabaseSessionStore):
 
     def _read_first(self) -> Any:
         """The row. As a request's first statement it is also its health check, which saves Django's SELECT 1."""
-        if connection.connection is None or connection.health_check_done or connection.in_atomic_block:
+        if connection.connection is None or connection.health_check_done or connection.in_atomic_block:  # type: ignore[attr-defined]
             return self._read()
-        connection.health_check_done = True
+        connection.health_check_done = True  # type: ignore[attr-defined]
         try:
             return self._read()
         except (InterfaceError, OperationalError):

@@ -19,7 +19,7 @@ from compliance.tenancy.scope import Actor
 class UserManager(BaseUserManager["User"]):
     def get(self, *args: Any, **kwargs: Any) -> User:
         """One user. By key, as authentication asks on every page, in plain SQL: the ORM takes longer to compose it."""
-        if args or kwargs.keys() != {"pk"} or self._db or self._hints:
+        if args or kwargs.keys() != {"pk"} or self._db:
             return super().get(*args, **kwargs)
         names, sql = _user_by_key()
         with connection.cursor() as cursor:
