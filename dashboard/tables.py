@@ -80,15 +80,15 @@ def agents_head(query: QueryDict) -> SafeString:
     return SafeString("".join(cells))
 
 
-def agents_rows(rows: Iterable[tuple[AgentRow, Sequence[str]]], *, base: str) -> SafeString:
-    """The body's rows. rows: each agent with its recent verdicts. base: the organization's address, as "/o/alpha/"."""
-    return SafeString("".join([_agent_row(row, tuple(verdicts), base) for row, verdicts in rows]))
+def agents_rows(rows: Iterable[AgentRow], *, base: str) -> SafeString:
+    """The body's rows. base: the organization's address, such as "/o/alpha/"."""
+    return SafeString("".join([_agent_row(row, base) for row in rows]))
 
 
 # The words of the head go along for narrow screens, where rows become blocks.
 # An agent's row stays as it is between its tests, so most are written already. A function of its arguments alone.
 @lru_cache(maxsize=4096)  # about a kilobyte each
-def _agent_row(row: AgentRow, verdicts: tuple[str, ...], base: str) -> str:
+def _agent_row(row: AgentRow, base: str) -> str:
     if row.status is None:
         status = '<span class="quiet">None yet</span>'
     else:
@@ -104,7 +104,7 @@ def _agent_row(row: AgentRow, verdicts: tuple[str, ...], base: str) -> str:
         f'<td data-label="Public status">{status}</td>'
         f'<td data-label="Last own test">{tested}</td>'
         f"<td>{escape(row.last_test_summary or '')}</td>"
-        f"<td>{strip(verdicts)}</td>"
+        f"<td>{strip(row.verdicts.split()[::-1])}</td>"
         f'<td data-label="Tests">{row.total_tests_run:,}</td></tr>\n'
     )
 

@@ -77,19 +77,12 @@ def _apply(scope: _Scope) -> None:
 
 
 @contextmanager
-def _scoped(scope: _Scope, first: Callable[[], _Answer] | None = None) -> Iterator[_Answer | None]:
-    """first: a question that travels together with the start of the transaction and the settings; yields its answer."""
+def _scoped(scope: _Scope) -> Iterator[None]:
     outer = _current()
     try:
         with transaction.atomic():
-            if first is None:
-                _apply(scope)
-                yield None
-            else:
-                with connection.connection.pipeline():
-                    _apply(scope)
-                    answer = first()
-                yield answer
+            _apply(scope)
+            yield
     finally:
         if not connection.in_atomic_block:
             connection.assay_scope = _NO_SCOPE  # type: ignore[attr-defined]
@@ -128,18 +121,19 @@ def user_scope(user_id: int) -> Iterator[None]:
 def member_scope(user_id: int, *, ask: Callable[[], _Answer], choose: Callable[[_Answer], str]) -> Iterator[_Answer]:
     """See one user's memberships, then the rows of the organization that is chosen from them; in one transaction.
 
-    ask: reads the memberships, and fetches what it reads; its answer is yielded.
+    ask: reads the memberships; its answer is yielded.
     choose: the organization's key out of the answer; what it raises ends the scope.
-    Every page begins so, and two transactions would cost it four more trips to the database.
+    Every page begins so; a transaction for each would cost it two more trips to the database.
     """
     if _current() != _NO_SCOPE:
         raise ScopeError("a scope is open")
-    with _scoped(_Scope(user_id=str(user_id)), first=ask) as answer:
-        organization_id = choose(answer)  # type: ignore[arg-type]
+    with _scoped(_Scope(user_id=str(user_id))):
+        answer = ask()
+        organization_id = choose(answer)
         if not organization_id:
             raise ScopeError("member_scope needs an organization's key")
         _apply(_Scope(organization_id=organization_id))  # and the user's rows are out of sight again
-        yield answer  # type: ignore[misc]
+        yield answer
 
 
 @contextmanager

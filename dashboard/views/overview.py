@@ -10,7 +10,6 @@ from django.template.response import TemplateResponse
 from django.urls import reverse
 
 from compliance.models import AgentContextWithLatestTest
-from compliance.runs.history import recent_verdicts
 from compliance.runs.status import facets, facets_of, first_rows
 from dashboard.access import OrganizationRequest, organization_view
 from dashboard.filters import FACETS, STALE_DAYS, AgentFilter, address, as_part
@@ -44,15 +43,13 @@ def overview(request: OrganizationRequest) -> HttpResponseBase:
     paginator = Paginator(rows, AGENTS_PER_PAGE)
     paginator.count = found
     page = paginator.get_page(request.GET.get("page"))
-    shown = list(page.object_list)
-    verdicts = recent_verdicts(organization_id=organization.id, agent_urls=[row.agent_id for row in shown])
 
     def at(**changes: object) -> str:
         return address(base, request.GET, **changes)
 
     context: dict[str, Any] = {
         "head": agents_head(request.GET),
-        "rows": agents_rows([(row, verdicts[row.agent_id]) for row in shown], base=base),
+        "rows": agents_rows(page.object_list, base=base),
         "page": page,
         "total": found,
         "nothing": not counts[""] and not sought,
