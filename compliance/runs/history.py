@@ -129,13 +129,19 @@ class HistoryPage:
 _SCAN = """(
         SELECT id, tested_at, overall_status, headline, triggered_by, triggered_org_id, actor_name, executor_kind,
             dry_run, full_suite, passed_count, failed_count, skipped_count, duration_ms, suite_version_id
-        FROM agent_compliance_runs WHERE {whose} AND agent_url = %s{narrowed} ORDER BY {order} LIMIT {length:d}
+        FROM agent_compliance_runs WHERE {whose} AND agent_url = %s{beyond} ORDER BY {order} LIMIT {length:d}
+    )"""
+# The same for a filter that picks single runs out: it stops when it has found enough, or has looked at so many.
+_PICKING = """(
+        SELECT found.*, count(*) OVER () AS found_here FROM (
+            SELECT * FROM {scan} looked_at WHERE {picked} ORDER BY {order} LIMIT {length:d}
+        ) found
     )"""
 # Plain SQL: the ORM takes longer to compose the union of two querysets than the database to answer it.
 _PAGE = """
     SELECT r.id, r.tested_at, r.overall_status, r.headline, r.triggered_by, r.triggered_org_id, r.actor_name,
         r.executor_kind, r.dry_run, r.full_suite, r.passed_count, r.failed_count, r.skipped_count, r.duration_ms,
-        s.title, v.version
+        s.title, v.version{counted}
     FROM (
         SELECT * FROM ({scans}) all_scans ORDER BY {order} LIMIT {length:d}
     ) r
@@ -143,17 +149,24 @@ _PAGE = """
     JOIN suites s ON s.id = v.suite_id
     ORDER BY {order}
 """
-# How many runs of each scan are looked through for those that match. A filter that nothing matches would read an
+# How many runs of each scan are looked at for those that match. A filter that nothing matches would read an
 # agent's whole history; the next page goes on where this one stopped.
-LOOK_AT = 5_000
-# The place where looking stops: the nearest at which one of the scans has passed that many. Index alone.
+LOOK_AT = 10_000
+# The last place that was looked at: where the first of the scans stopped.
 _EDGE = """
     SELECT tested_at, id FROM ({scans}) edges ORDER BY {order} LIMIT 1
 """
 _EDGE_OF_SCAN = """(
         SELECT tested_at, id FROM agent_compliance_runs WHERE {whose} AND agent_url = %s{beyond}
-        ORDER BY {order} OFFSET {look_at:d} LIMIT 1
+        ORDER BY {order} OFFSET {last:d} LIMIT 1
     )"""
+
+
+class _Scan(NamedTuple):
+    own: bool
+    whose: str
+    keys: list[Any]
+    picks: bool
 
 
 def history_page(
@@ -171,46 +184,61 @@ def history_page(
     """
     narrowed_to = narrowed_to or HistoryFilter()
     upwards = cursor is not None and cursor.newer
-    # The lengths are text, not parameters: a prepared plan for any length at all would expect thousands of rows.
-    shape = {
-        "order": "tested_at, id" if upwards else "tested_at DESC, id DESC",
-        "length": size + 1,
-        "look_at": LOOK_AT,
-    }
-    scans: list[tuple[str, list[Any]]] = []
-    picks = False
-    for kinds, whose, keys in (
-        (BY_ORGANIZATION, "triggered_org_id = %s", [organization_id, agent_url]),
-        (BY_PLATFORM, "triggered_org_id IS NULL", [agent_url]),
-    ):
-        if narrowed_to.of(kinds):
-            scans.append((whose, keys))
-            picks = picks or narrowed_to.picks_from(kinds)
+    order = "tested_at, id" if upwards else "tested_at DESC, id DESC"
+    scans = []
+    if narrowed_to.of(BY_ORGANIZATION):
+        picks = narrowed_to.picks_from(BY_ORGANIZATION)
+        scans.append(_Scan(True, "triggered_org_id = %s", [organization_id, agent_url], picks))
+    if narrowed_to.of(BY_PLATFORM):
+        scans.append(_Scan(False, "triggered_org_id IS NULL", [agent_url], narrowed_to.picks_from(BY_PLATFORM)))
+    if not scans:
+        return HistoryPage([], None, None)
+
     days = list(narrowed_to.days())
     beyond = "".join(f" AND {condition}" for condition, _ in days)
-    place: list[Any] = [day for _, day in days]
+    place = [day for _, day in days]
     if cursor is not None:
         beyond += f" AND (tested_at, id) {'>' if upwards else '<'} (%s, %s)"
         place += [cursor.tested_at, cursor.run_id]
 
-    def ask(question: str, scan: str, piece: str, parameters: list[Any]) -> list[tuple[Any, ...]]:
-        union = " UNION ALL ".join(
-            scan.format(whose=whose, narrowed=piece, beyond=piece, **shape) for whose, _ in scans
+    # The lengths are text, not parameters: a prepared plan for any length at all would expect thousands of rows.
+    picking = any(scan.picks for scan in scans)
+    conditions = list(narrowed_to.conditions())
+    texts, parameters = [], []
+    for scan in scans:
+        text = _SCAN.format(whose=scan.whose, beyond=beyond, order=order, length=LOOK_AT if picking else size + 1)
+        parameters += [*scan.keys, *place]
+        if picking:
+            picked = " AND ".join(condition for condition, _ in conditions)
+            text = _PICKING.format(scan=text, picked=picked, order=order, length=size + 1)
+            parameters += [value for _, value in conditions]
+        texts.append(text)
+    with connection.cursor() as statement:
+        statement.execute(
+            _PAGE.format(
+                scans=" UNION ALL ".join(texts),
+                order=order,
+                length=size + 1,
+                counted=", r.found_here" if picking else "",
+            ),
+            parameters,
         )
-        with connection.cursor() as statement:
-            statement.execute(question.format(scans=union, **shape), [v for _, own in scans for v in own + parameters])
-            return statement.fetchall()
-
+        rows = statement.fetchall()
     edge: tuple[Any, ...] | None = None
-    if picks:
-        edge = next(iter(ask(_EDGE, _EDGE_OF_SCAN, beyond, place)), None)
-    pieces = list(narrowed_to.conditions())
-    narrowed = "".join(f" AND {condition}" for condition, _ in pieces) + beyond
-    parameters = [*(parameter for _, parameter in pieces), *place]
-    if edge is not None:
-        narrowed += f" AND (tested_at, id) {'<=' if upwards else '>='} (%s, %s)"
-        parameters += edge
-    runs = [HistoryRun(*row) for row in ask(_PAGE, _SCAN, narrowed, parameters)] if scans else []
+    if picking:
+        runs = [HistoryRun(*row[:-1]) for row in rows]
+        found = {run.triggered_org_id is not None: row[-1] for run, row in zip(runs, rows, strict=True)}
+        # A scan that found a page of its own left out nothing. Another one may have stopped, and where it did the
+        # page ends: what the other found beyond is not all that there is.
+        short = [scan for scan in scans if found.get(scan.own, 0) <= size]
+        edge = _edge(short, beyond, place, order) if short else None
+        if edge is not None:
+            runs = [
+                run for run in runs if ((run.tested_at, run.pk) <= edge if upwards else (run.tested_at, run.pk) >= edge)
+            ]
+    else:
+        runs = [HistoryRun(*row) for row in rows]
+
     more = len(runs) > size
     runs = runs[:size]
     if upwards:
@@ -230,6 +258,18 @@ def history_page(
         newer=first if (more if upwards else cursor is not None) else None,
         older=last if (upwards or more) else None,
     )
+
+
+def _edge(scans: Sequence[_Scan], beyond: str, place: list[Any], order: str) -> tuple[Any, ...] | None:
+    """Where the first of the scans stopped looking; None when all came to their ends."""
+    union = " UNION ALL ".join(
+        _EDGE_OF_SCAN.format(whose=scan.whose, beyond=beyond, order=order, last=LOOK_AT - 1) for scan in scans
+    )
+    with connection.cursor() as statement:
+        statement.execute(
+            _EDGE.format(scans=union, order=order), [value for scan in scans for value in (*scan.keys, *place)]
+        )
+        return statement.fetchone()
 
 
 # One row an agent: a row a verdict would be twelve hundred for a page of forty.
