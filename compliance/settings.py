@@ -50,7 +50,6 @@ INSTALLED_APPS = [
     "allauth",
     "allauth.account",
     "allauth.mfa",
-    "django_tables2",
     "django_filters",
     "django_htmx",
     "csp",
@@ -267,4 +266,3 @@ LOGGING = {
         "django.server": {"level": "WARNING"},
     },
 }
-DJANGO_TABLES2_TEMPLATE = "tables/table.html"

@@ -21,7 +21,7 @@ from django_htmx.middleware import HtmxDetails
 
 from compliance.models import Membership, Organization, Role, User
 from compliance.tenancy.errors import NotAllowed, Refused
-from compliance.tenancy.memberships import memberships_of
+from compliance.tenancy.memberships import membership_scope
 from compliance.tenancy.scope import organization_scope
 
 LAST_ORGANIZATION = "assay_organization"  # the cookie with the address part of the organization shown last
@@ -55,12 +55,7 @@ def organization_view(
             if not request.user.is_authenticated:
                 return to_login(request)
             request = cast(OrganizationRequest, request)
-            request.memberships = memberships_of(request.user)
-            membership = next((m for m in request.memberships if m.organization.slug == org), None)
-            if membership is None:
-                raise Http404
-            request.membership, request.organization = membership, membership.organization
-            response = _in_scope(request, view, minimum_role, args, kwargs)
+            response = _in_scope(request, org, view, minimum_role, args, kwargs)
             if request.COOKIES.get(LAST_ORGANIZATION) != org:
                 response.set_cookie(
                     LAST_ORGANIZATION, org, httponly=True, secure=settings.SESSION_COOKIE_SECURE, samesite="Lax"
@@ -76,11 +71,23 @@ def organization_view(
 
 
 def _in_scope(
-    request: OrganizationRequest, view: Callable[..., HttpResponseBase], minimum_role: str, args: Any, kwargs: Any
+    request: OrganizationRequest,
+    org: str,
+    view: Callable[..., HttpResponseBase],
+    minimum_role: str,
+    args: Any,
+    kwargs: Any,
 ) -> HttpResponseBase:
+    def choose(memberships: list[Membership]) -> Membership:
+        membership = next((m for m in memberships if m.organization.slug == org), None)
+        if membership is None:
+            raise Http404
+        request.memberships, request.membership, request.organization = memberships, membership, membership.organization
+        return membership
+
     try:
         # The scope is left by the exception before anything is answered: what was half done is rolled back.
-        with organization_scope(request.organization.id):
+        with membership_scope(request.user, choose):
             if _RANK[Role(request.membership.role)] < _RANK[Role(minimum_role)]:
                 raise NotAllowed(f"Only {_WHO_MAY[Role(minimum_role)]} of the organization may do this.")
             return _rendered(view(request, *args, **kwargs))

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
+from functools import lru_cache
+from urllib.parse import urlencode
 
 import django_filters
 from django import forms
 from django.db import connection
 from django.db.models import Q, QuerySet
 from django.http import HttpResponse, QueryDict
+from django.template.loader import get_template
 from django.template.response import TemplateResponse
+from django.utils.safestring import SafeString
 from django_htmx.http import push_url
 
 from compliance.models import AgentContextWithLatestTest, TriggeredBy
@@ -79,11 +85,8 @@ class HistoryForm(StyledForm, forms.Form):
     since = forms.DateField(label="From", required=False, widget=PlainDate(attrs={"type": "date"}))
     until = forms.DateField(label="To", required=False, widget=PlainDate(attrs={"type": "date"}))
 
-    def __init__(self, data: QueryDict) -> None:
+    def __init__(self, data: QueryDict, suites: Iterable[tuple[str, str]]) -> None:
         super().__init__(data)
-        with connection.cursor() as cursor:  # a list of few: the ORM would take several times as long to ask for it
-            cursor.execute("SELECT slug, title FROM suites ORDER BY title, id")
-            suites = cursor.fetchall()
         self.fields["suite"].choices = [("", "Any"), *suites]  # type: ignore[attr-defined]
         self.is_valid()
 
@@ -104,6 +107,35 @@ class HistoryForm(StyledForm, forms.Form):
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Narrowing:
+    """What a history's address asks for, and the fields that show it."""
+
+    narrowed_to: HistoryFilter
+    narrows: bool
+    fields: SafeString
+
+    @classmethod
+    def of(cls, query: QueryDict) -> Narrowing:
+        with connection.cursor() as cursor:  # a list of few: the ORM would take several times as long to ask for it
+            cursor.execute("SELECT slug, title FROM suites ORDER BY title, id")
+            suites = tuple(cursor.fetchall())
+        if not any(query.get(name) for name in HistoryForm.base_fields):
+            return _everything(suites)
+        form = HistoryForm(query, suites)
+        return cls(form.as_filter(), form.narrows, _as_fields(form))
+
+
+# A form is copied field by field and rendered piece by piece; the untouched one is the same for everybody.
+@lru_cache(maxsize=4)
+def _everything(suites: tuple[tuple[str, str], ...]) -> Narrowing:
+    return Narrowing(HistoryFilter(), False, _as_fields(HistoryForm(QueryDict(), suites)))
+
+
+def _as_fields(form: HistoryForm) -> SafeString:
+    return SafeString(get_template("_filters.html").render({"form": form}))
+
+
 def _midnight(day: date | None, days_later: int = 0) -> datetime | None:
     try:
         return datetime.combine(day, time.min, UTC) + timedelta(days=days_later) if day else None
@@ -113,12 +145,10 @@ def _midnight(day: date | None, days_later: int = 0) -> datetime | None:
 
 def address(base: str, query: QueryDict, **changes: object) -> str:
     """A page's address with some of its parameters changed; empty ones are left out."""
-    changed = query.copy()
-    for name, value in changes.items():
-        changed[name] = str(value)
-    for name in [name for name, value in changed.items() if not value]:
-        del changed[name]
-    return f"{base}?{changed.urlencode()}" if changed else base
+    values = dict(query.lists())
+    values.update((name, [str(value)]) for name, value in changes.items())
+    told = {name: value for name, value in values.items() if value and value[-1]}
+    return f"{base}?{urlencode(told, doseq=True)}" if told else base
 
 
 def as_part(response: TemplateResponse, base: str, query: QueryDict) -> HttpResponse:

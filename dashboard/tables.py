@@ -1,180 +1,141 @@
-"""Tables: columns, their order, and their cells.
+"""Tables: columns, their order, and their rows.
 
-Pages show forty rows of six cells. django-tables2 declares the columns, headers and orders here; its rows
-look up and inspect each cell's renderer anew, which costs more than all the page's queries, so html_rows
-calls the renderers directly.
+Pages show forty or fifty rows of six cells. Each row is written by one function, as text with everything
+foreign escaped: what renders a row cell by cell and template by template costs more than all the page's queries.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from functools import cached_property
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from html import escape  # Django's own does the same by way of lazy strings, at four times the price
-from typing import Any
+from typing import Any, NamedTuple
 
-import django_tables2 as tables
 from django.db.models import F, QuerySet
 from django.db.models.functions import Lower
+from django.http import QueryDict
 from django.utils.safestring import SafeString
 
 from compliance.models import TriggeredBy
-from compliance.runs.history import HistoryRun, recent_verdicts
+from compliance.runs.history import HistoryRun
 from compliance.runs.records import ExecutorKind
+from compliance.runs.status import AgentRow
 from dashboard.badges import badge
 from dashboard.charts import strip
+from dashboard.filters import address
 from dashboard.times import duration, instant
 
 AGENTS_PER_PAGE = 40
 _KINDS = {str(kind): escape(kind.label) for kind in TriggeredBy}
 
 
-def _ordered(agents: QuerySet[Any], descending: bool, *keys: Any) -> tuple[QuerySet[Any], bool]:
-    """By the keys, those without a value last, and always by name and id in the end (R5)."""
-    order = [key.desc(nulls_last=True) if descending else key.asc(nulls_last=True) for key in keys]
-    return agents.order_by(*order, Lower("name"), "id"), True
+class Column(NamedTuple):
+    name: str
+    words: str
+    sorts_by: tuple[Any, ...] = ()  # expressions of the queryset; none: the column does not sort
 
 
-class Column(tables.Column):
-    """Holds only what is declared, so that one serves every table: django-tables2 would copy them for each."""
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Column:
-        return self
-
-
-class LeanTable(tables.Table):
-    """A table each of whose columns has its render_<column>(record), which returns safe HTML."""
-
-    @cached_property
-    def records(self) -> list[Any]:
-        """The records of the page."""
-        return list(self.paginated_rows.data)
-
-    def html_rows(self) -> Iterator[SafeString]:
-        """The page's rows. The header's words go along for narrow screens, where rows become blocks."""
-        cells = []
-        for column in self.columns:
-            label = "" if column.name in self.unlabelled else f' data-label="{escape(column.header)}"'
-            cells.append((f"<td{label}>", getattr(self, f"render_{column.name}")))
-        for record in self.records:
-            row = "</td>".join([td + render(record) for td, render in cells])
-            yield SafeString(f"<tr>{row}</td></tr>")
-
-    unlabelled: frozenset[str] = frozenset()
+AGENT_COLUMNS = (
+    Column("name", "Agent", (Lower("name"),)),
+    Column("status", "Public status", (F("status"), F("since"))),
+    Column("tested", "Last own test", (F("last_tested_at"),)),
+    Column("summary", "Result"),
+    Column("trend", "Last 30"),
+    Column("total", "Tests", (F("total_tests_run"),)),
+)
 
 
-class AgentTable(LeanTable):
-    """An organization's agents with their last tests: the rows of LastTestQuerySet.as_rows."""
+def sort_agents(agents: QuerySet[Any], sort: str) -> QuerySet[Any]:
+    """In the order that an address asks for, such as "-tested"; those without a value last, ties by name and id (R5).
 
-    unlabelled = frozenset({"name", "summary", "trend"})
-
-    name = Column(verbose_name="Agent")
-    status = Column(verbose_name="Public status", accessor="agent__status")
-    tested = Column(verbose_name="Last own test", accessor="last_tested_at")
-    summary = Column(verbose_name="Result", accessor="last_test_summary", orderable=False)
-    trend = Column(verbose_name="Last 30", accessor="agent_id", orderable=False)
-    total = Column(verbose_name="Tests", accessor="total_tests_run")
-
-    class Meta:
-        template_name = "tables/agents.html"
-        order_by_field = "sort"
-        attrs = {"class": "table agents stack"}
-
-    def __init__(self, *args: Any, organization_id: str, prefix: str, **kwargs: Any) -> None:
-        """organization_id: whose runs the strips show. prefix: the organization's address, such as "/o/alpha/"."""
-        super().__init__(*args, **kwargs)
-        self.organization_id = organization_id
-        self.base = prefix
-
-    @cached_property
-    def strips(self) -> dict[str, list[str]]:
-        urls = [record.agent_id for record in self.records]
-        return recent_verdicts(organization_id=self.organization_id, agent_urls=urls)
-
-    def render_name(self, record: Any) -> SafeString:
-        name, url = escape(record.name), escape(record.agent_id)
-        return SafeString(f'<a href="{self.base}agents/{record.id}/">{name}</a><span class="sub">{url}</span>')
-
-    def render_status(self, record: Any) -> SafeString:
-        if record.status is None:
-            return SafeString('<span class="quiet">None yet</span>')
-        return SafeString(f'{badge(record.status)}<span class="sub">since {instant(record.since)}</span>')
-
-    def render_tested(self, record: Any) -> SafeString:
-        if record.last_test_run_id is None:
-            return badge(None)
-        link = f'<a href="{self.base}runs/{record.last_test_run_id}/">{instant(record.last_tested_at)}</a>'
-        return SafeString(f'{badge(record.last_test_status)}<span class="sub">{link}</span>')
-
-    def render_summary(self, record: Any) -> str:
-        return escape(record.last_test_summary) if record.last_test_summary else ""
-
-    def render_trend(self, record: Any) -> SafeString:
-        return strip(self.strips[record.agent_id])
-
-    def render_total(self, record: Any) -> str:
-        return f"{record.total_tests_run:,}"
-
-    def order_name(self, agents: QuerySet[Any], descending: bool) -> tuple[QuerySet[Any], bool]:
-        return _ordered(agents, descending, Lower("name"))
-
-    def order_status(self, agents: QuerySet[Any], descending: bool) -> tuple[QuerySet[Any], bool]:
-        return _ordered(agents, descending, F("status"), F("since"))
-
-    def order_tested(self, agents: QuerySet[Any], descending: bool) -> tuple[QuerySet[Any], bool]:
-        return _ordered(agents, descending, F("last_tested_at"))
-
-    def order_total(self, agents: QuerySet[Any], descending: bool) -> tuple[QuerySet[Any], bool]:
-        return _ordered(agents, descending, F("total_tests_run"))
+    agents: what LastTestQuerySet.as_rows gives. An order that there is not leaves them as they are.
+    """
+    for column in AGENT_COLUMNS:
+        if column.sorts_by and column.name == sort.removeprefix("-"):
+            order = [
+                key.desc(nulls_last=True) if sort.startswith("-") else key.asc(nulls_last=True)
+                for key in column.sorts_by
+            ]
+            return agents.order_by(*order, Lower("name"), "id")
+    return agents
 
 
-class HistoryTable(LeanTable):
+def agents_head(query: QueryDict) -> SafeString:
+    """The head's cells for a page with these parameters: links that sort, and the other way round the second time."""
+    sort = query.get("sort", "")
+    cells = []
+    for column in AGENT_COLUMNS:
+        sorted_now, then = "", column.name
+        if sort == column.name:
+            sorted_now, then = ' aria-sort="ascending"', f"-{column.name}"
+        elif sort == f"-{column.name}":
+            sorted_now = ' aria-sort="descending"'
+        if column.sorts_by:
+            href = escape(address("", query, sort=then, page=""))
+            cells.append(
+                f'<th scope="col"{sorted_now}><a id="by-{column.name}" href="{href}">{escape(column.words)}</a></th>'
+            )
+        else:
+            cells.append(f'<th scope="col">{escape(column.words)}</th>')
+    return SafeString("".join(cells))
+
+
+def agents_rows(rows: Iterable[AgentRow], *, base: str) -> SafeString:
+    """The body's rows. base: the organization's address, such as "/o/alpha/"."""
+    return SafeString("".join([_agent_row(row, base) for row in rows]))
+
+
+# The words of the head go along for narrow screens, where rows become blocks.
+# An agent's row stays as it is between its tests, so most are written already. A function of its arguments alone.
+@lru_cache(maxsize=4096)  # about a kilobyte each
+def _agent_row(row: AgentRow, base: str) -> str:
+    if row.status is None:
+        status = '<span class="quiet">None yet</span>'
+    else:
+        status = f'{badge(row.status)}<span class="sub">since {instant(row.since)}</span>'
+    if row.last_test_run_id is None:
+        tested = str(badge(None))
+    else:
+        link = f'<a href="{base}runs/{row.last_test_run_id}/">{instant(row.last_tested_at)}</a>'
+        tested = f'{badge(row.last_test_status)}<span class="sub">{link}</span>'
+    return (
+        f'<tr><td><a href="{base}agents/{row.id}/">{escape(row.name)}</a>'
+        f'<span class="sub">{escape(row.agent_id)}</span></td>'
+        f'<td data-label="Public status">{status}</td>'
+        f'<td data-label="Last own test">{tested}</td>'
+        f"<td>{escape(row.last_test_summary or '')}</td>"
+        f"<td>{strip(row.verdicts.split()[::-1])}</td>"
+        f'<td data-label="Tests">{row.total_tests_run:,}</td></tr>\n'
+    )
+
+
+class HistoryTable:
     """Runs of one agent, newest first. Their order is the keyset's: no column sorts."""
-
-    unlabelled = frozenset({"result"})
-
-    result = Column(verbose_name="Result")
-    tested = Column(verbose_name="When")
-    cause = Column(verbose_name="Caused by")
-    suite = Column(verbose_name="Suite")
-    checks = Column(verbose_name="Checks")
-    duration = Column(verbose_name="Took")
-
-    class Meta:
-        template_name = "tables/history.html"
-        orderable = False
-        attrs = {"class": "table runs stack"}
 
     def __init__(self, runs: Sequence[HistoryRun], *, prefix: str) -> None:
         """prefix: the organization's address, such as "/o/alpha/"."""
-        super().__init__(runs)
+        self.runs = runs
         self.base = prefix
 
-    def render_result(self, run: HistoryRun) -> SafeString:
-        marks = "".join(
-            f' <span class="v v-plain">{words}</span>'
-            for words, holds in (
-                ("Dry run", run.dry_run),
-                ("Part of the suite", not run.full_suite),
-                ("Private runner", run.executor_kind == ExecutorKind.PRIVATE),
-            )
-            if holds
-        )
-        link = f'<a class="sub" href="{self.base}runs/{run.pk}/">{escape(run.headline)}</a>'
-        return SafeString(f"{badge(run.overall_status)}{marks}{link}")
+    def rows(self) -> SafeString:
+        return SafeString("".join([self._row(run) for run in self.runs]))
 
-    def render_tested(self, run: HistoryRun) -> SafeString:
-        return instant(run.tested_at)
-
-    def render_cause(self, run: HistoryRun) -> SafeString:
+    def _row(self, run: HistoryRun) -> str:
+        marks = ""
+        if run.dry_run:
+            marks += ' <span class="v v-plain">Dry run</span>'
+        if not run.full_suite:
+            marks += ' <span class="v v-plain">Part of the suite</span>'
+        if run.executor_kind == ExecutorKind.PRIVATE:
+            marks += ' <span class="v v-plain">Private runner</span>'
         by = run.actor_name if run.triggered_org_id else "Platform"
-        return SafeString(f'{_KINDS[run.triggered_by]}<span class="sub">{escape(by)}</span>')
-
-    def render_suite(self, run: HistoryRun) -> str:
-        return escape(f"{run.suite_title} {run.suite_version}")
-
-    def render_checks(self, run: HistoryRun) -> str:
         skipped = f", {run.skipped_count} skipped" if run.skipped_count else ""
-        return f"{run.passed_count} passed, {run.failed_count} failed{skipped}"
-
-    def render_duration(self, run: HistoryRun) -> str:
-        return duration(run.duration_ms)
+        return (
+            f"<tr><td>{badge(run.overall_status)}{marks}"
+            f'<a class="sub" href="{self.base}runs/{run.pk}/">{escape(run.headline)}</a></td>'
+            f'<td data-label="When">{instant(run.tested_at)}</td>'
+            f'<td data-label="Caused by">{_KINDS[run.triggered_by]}<span class="sub">{escape(by)}</span></td>'
+            f'<td data-label="Suite">{escape(run.suite_title)} {escape(run.suite_version)}</td>'
+            f'<td data-label="Checks">{run.passed_count} passed, {run.failed_count} failed{skipped}</td>'
+            f'<td data-label="Took">{duration(run.duration_ms)}</td></tr>\n'
+        )

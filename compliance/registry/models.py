@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from functools import cache
+from uuid import UUID
 
 from django.conf import settings
 from django.core.validators import MaxValueValidator, MinValueValidator
-from django.db import models
+from django.db import connection, models
 from django.db.models.functions import Length
 from django.utils import timezone
 
@@ -127,6 +129,21 @@ class Relation(models.TextChoices):
     VERIFIED_OWNER = "verified_owner", "Verified owner"
 
 
+class AgentContextQuerySet(models.QuerySet["AgentContext"]):
+    def of(self, organization_id: str, context_id: UUID) -> AgentContext:
+        """One of an organization's contexts, in plain SQL: the ORM takes several times as long to compose the question.
+
+        Raises AgentContext.DoesNotExist.
+        """
+        names, sql = _context_by_key()
+        with connection.cursor() as cursor:
+            cursor.execute(sql, [organization_id, context_id])
+            row = cursor.fetchone()
+        if row is None:
+            raise AgentContext.DoesNotExist("The organization has no such agent.")
+        return AgentContext.from_db(connection.alias, names, row)
+
+
 class AgentContext(models.Model):
     """One organization's relation to an agent."""
 
@@ -139,6 +156,8 @@ class AgentContext(models.Model):
     # Only staff may set verified_owner: a trigger refuses the app role (migration 0002).
     relation = models.CharField(max_length=14, choices=Relation.choices, default=Relation.OBSERVER)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    objects = AgentContextQuerySet.as_manager()
 
     class Meta:
         db_table = "agent_contexts"
@@ -157,3 +176,11 @@ class AgentContext(models.Model):
     @property
     def is_verified_owner(self) -> bool:
         return self.relation == Relation.VERIFIED_OWNER
+
+
+@cache
+def _context_by_key() -> tuple[list[str], str]:
+    fields = AgentContext._meta.concrete_fields
+    columns = ", ".join(str(field.column) for field in fields)
+    sql = f"SELECT {columns} FROM agent_contexts WHERE organization_id = %s AND id = %s"  # noqa: S608 - our own names
+    return [field.attname for field in fields], sql

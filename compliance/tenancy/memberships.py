@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
 from django.db import connection
 
 from compliance.tenancy.models import Membership, Organization, User
-from compliance.tenancy.scope import user_scope
+from compliance.tenancy.scope import member_scope, user_scope
 
 _FIELDS = [field.attname for field in Membership._meta.concrete_fields]
 _ITS_FIELDS = [field.attname for field in Organization._meta.concrete_fields]
@@ -19,7 +22,24 @@ _MEMBERSHIPS = f"""
 
 def memberships_of(user: User) -> list[Membership]:
     """The user's memberships with their organizations, by name; one query."""
-    with user_scope(user.pk), connection.cursor() as cursor:
+    with user_scope(user.pk):
+        return _read(user)
+
+
+@contextmanager
+def membership_scope(user: User, choose: Callable[[list[Membership]], Membership]) -> Iterator[list[Membership]]:
+    """The scope of one of the user's organizations, in the transaction that read the memberships; yields those.
+
+    choose: picks the membership, or raises.
+    """
+    with member_scope(
+        user.pk, ask=lambda: _read(user), choose=lambda memberships: choose(memberships).organization_id
+    ) as memberships:
+        yield memberships
+
+
+def _read(user: User) -> list[Membership]:
+    with connection.cursor() as cursor:
         cursor.execute(_MEMBERSHIPS, [user.pk])
         rows = cursor.fetchall()
     found = []

@@ -6,9 +6,10 @@ sees zero rows of every tenant table; a scope ends with its block, whatever happ
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TypeVar
 
 from django.db import connection, transaction
 
@@ -16,6 +17,7 @@ ORGANIZATION_SETTING = "app.organization_id"
 USER_SETTING = "app.user_id"
 PLATFORM_SETTING = "app.platform"
 STAFF_ROLE = "assay_staff"
+_Answer = TypeVar("_Answer")
 
 
 class ScopeError(RuntimeError):
@@ -113,6 +115,25 @@ def user_scope(user_id: int) -> Iterator[None]:
     """See one user's own memberships and their organizations, to choose among them."""
     with _scoped(_Scope(user_id=str(user_id))):
         yield
+
+
+@contextmanager
+def member_scope(user_id: int, *, ask: Callable[[], _Answer], choose: Callable[[_Answer], str]) -> Iterator[_Answer]:
+    """See one user's memberships, then the rows of the organization that is chosen from them; in one transaction.
+
+    ask: reads the memberships; its answer is yielded.
+    choose: the organization's key out of the answer; what it raises ends the scope.
+    Every page begins so; a transaction for each would cost it two more trips to the database.
+    """
+    if _current() != _NO_SCOPE:
+        raise ScopeError("a scope is open")
+    with _scoped(_Scope(user_id=str(user_id))):
+        answer = ask()
+        organization_id = choose(answer)
+        if not organization_id:
+            raise ScopeError("member_scope needs an organization's key")
+        _apply(_Scope(organization_id=organization_id))  # and the user's rows are out of sight again
+        yield answer
 
 
 @contextmanager

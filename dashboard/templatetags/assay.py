@@ -5,9 +5,12 @@ from __future__ import annotations
 from django import template
 
 from dashboard.badges import badge
+from dashboard.navigation import once, topbar
 from dashboard.times import duration, instant
 
 register = template.Library()
 register.simple_tag(instant)
 register.simple_tag(badge)
+register.simple_tag(once)
+register.simple_tag(topbar, takes_context=True)
 register.filter(duration)

@@ -11,7 +11,7 @@ from django.urls import reverse
 from compliance.models import AgentContext
 from compliance.runs.history import Cursor, history_page
 from dashboard.access import OrganizationRequest, organization_view
-from dashboard.filters import HistoryForm, address, as_part
+from dashboard.filters import Narrowing, address, as_part
 from dashboard.tables import HistoryTable
 
 
@@ -19,13 +19,14 @@ from dashboard.tables import HistoryTable
 def history(request: OrganizationRequest, agent: UUID) -> HttpResponseBase:
     """The page, or for htmx the part of it below the filters."""
     organization = request.organization
-    context = AgentContext.objects.get(organization=organization, pk=agent)
-    form = HistoryForm(request.GET)
+    context = AgentContext.objects.of(organization.id, agent)
+    narrowing = Narrowing.of(request.GET)
+    cursor = Cursor.decode(request.GET.get("at", ""))
     page = history_page(
         organization_id=organization.id,
         agent_url=context.agent_id,
-        narrowed_to=form.as_filter(),
-        cursor=Cursor.decode(request.GET.get("at", "")),
+        narrowed_to=narrowing.narrowed_to,
+        cursor=cursor,
     )
 
     def at(cursor: Cursor | None) -> str:
@@ -34,12 +35,13 @@ def history(request: OrganizationRequest, agent: UUID) -> HttpResponseBase:
     count = len(page.runs)
     content = {
         "context": context,
-        "form": form,
-        "narrowed": form.narrows,
+        "narrowing": narrowing,
         "table": HistoryTable(page.runs, prefix=reverse("overview", args=[organization.slug])) if page.runs else None,
+        "looked_to": page.looked_to,
+        "upwards": cursor is not None and cursor.newer,
         "newer": at(page.newer),
         "older": at(page.older),
-        "newest": address(request.path, request.GET, at="") if page.newer else "",
+        "newest": address(request.path, request.GET, at="") if page.newer or (cursor and not page.runs) else "",
         "announcement": f"{count} run{'' if count == 1 else 's'} on this page",
     }
     if request.htmx and request.htmx.target == "history":

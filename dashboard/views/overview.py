@@ -13,7 +13,7 @@ from compliance.models import AgentContextWithLatestTest
 from compliance.runs.status import facets, facets_of, first_rows
 from dashboard.access import OrganizationRequest, organization_view
 from dashboard.filters import FACETS, STALE_DAYS, AgentFilter, address, as_part
-from dashboard.tables import AGENTS_PER_PAGE, AgentTable
+from dashboard.tables import AGENTS_PER_PAGE, agents_head, agents_rows, sort_agents
 
 
 @organization_view()
@@ -27,6 +27,7 @@ def overview(request: OrganizationRequest) -> HttpResponseBase:
         narrowed = AgentFilter(request.GET, queryset=agents)
         # A damaged query string shows everything: an address is not a form that somebody fills in.
         rows = (narrowed.qs if narrowed.is_valid() else agents).failing_first().as_rows()
+        rows = sort_agents(rows, request.GET.get("sort", ""))
         sought, status = (narrowed.form.cleaned_data.get(name) or "" for name in ("q", "status"))
     else:  # the page as it is opened: its first rows in their own order, without a form and a queryset
         rows = first_rows(organization_id=organization.id, length=AGENTS_PER_PAGE + 1)
@@ -39,22 +40,17 @@ def overview(request: OrganizationRequest) -> HttpResponseBase:
     found = counts[status]
 
     base = reverse("overview", args=[organization.slug])
-    table = AgentTable(
-        rows,
-        order_by=request.GET.get("sort") or None,
-        organization_id=organization.id,
-        prefix=base,
-    )
-    paginator = Paginator(table.rows, AGENTS_PER_PAGE)
+    paginator = Paginator(rows, AGENTS_PER_PAGE)
     paginator.count = found
     page = paginator.get_page(request.GET.get("page"))
-    table.paginator, table.page = paginator, page
 
     def at(**changes: object) -> str:
         return address(base, request.GET, **changes)
 
     context: dict[str, Any] = {
-        "table": table,
+        "head": agents_head(request.GET),
+        "rows": agents_rows(page.object_list, base=base),
+        "page": page,
         "total": found,
         "nothing": not counts[""] and not sought,
         "q": sought,

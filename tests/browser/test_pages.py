@@ -10,7 +10,7 @@ from django.contrib.auth.hashers import PBKDF2PasswordHasher
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Site
-from tests.conftest import PASSWORD, make_run
+from tests.conftest import PASSWORD, make_context, make_run
 
 
 @pytest.fixture
@@ -101,3 +101,28 @@ def test_searching_narrows_the_list_and_says_how_many(site: Site, visit: Callabl
     page.get_by_role("searchbox").fill("library")
     page.keyboard.press("Enter")
     expect(page.get_by_role("main").get_by_role("link", name="City library")).to_be_visible()
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_menus_open_without_javascript(site: Site, visit: Callable[..., Page], width: int) -> None:
+    page = visit(site.alice, java_script_enabled=False, viewport={"width": width, "height": 900})
+    page.goto(site.path())
+    for menu, entry in (("Organization: Alpha", "New organization…"), ("Signed in as Alice Owner", "Sign out")):
+        expect(page.get_by_text(entry)).to_be_hidden()
+        page.get_by_role("button", name=menu).focus()
+        expect(page.get_by_text(entry)).to_be_visible()
+    page.get_by_role("button", name="Organization: Alpha").focus()
+    page.get_by_role("link", name="New organization…").click()
+    page.wait_for_url("**/o/new/")
+
+
+@pytest.mark.parametrize("scripts", [True, False])
+def test_a_narrow_list_can_be_sorted(site: Site, visit: Callable[..., Page], scripts: bool) -> None:
+    make_context(site.organization, "https://aardvark.example/mcp", name="Aardvark")
+    page = visit(site.alice, java_script_enabled=scripts, viewport={"width": 390, "height": 900})
+    page.goto(site.path())
+    names = page.locator(".agents td:first-child > a")
+    page.locator("#by-name").click()
+    expect(names).to_have_text(["Aardvark", "City library"])
+    page.locator("#by-name").click()
+    expect(names).to_have_text(["City library", "Aardvark"])

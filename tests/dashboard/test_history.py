@@ -91,6 +91,24 @@ def test_narrowing(page: Any, organization: Organization, query: str, expected: 
     assert set(runs(page(query))) == {str(made[name].pk) for name in expected}
 
 
+def test_a_page_that_stops_looking_says_so_and_leads_on(
+    page: Any, organization: Organization, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("compliance.runs.history.LOOK_AT", 3)
+    oldest = make_run("failed", organization=organization, tested_at=DAY)
+    for number in range(1, 5):
+        make_run(organization=organization, tested_at=DAY + timedelta(minutes=number))
+    text = page("?verdict=failing")
+    assert not runs(text)
+    assert "No run matches so far" in text
+    assert "Look further back" in text
+    assert "verdict=failing" in str(link(text, "older"))
+    text = page(link(text, "older"))
+    assert runs(text) == [str(oldest.pk)]
+    assert link(text, "older") is None
+    assert link(text, "newest") is not None
+
+
 def test_filters_stay_when_turning_the_page(page: Any, organization: Organization) -> None:
     for number in range(PAGE_SIZE + 5):
         make_run(organization=organization, tested_at=DAY + timedelta(minutes=number))

@@ -18,6 +18,7 @@ from compliance.models import AgentContext, AgentContextWithLatestTest, Complian
 from compliance.runs.history import Cursor, HistoryFilter, history_page, recent_verdicts
 from compliance.runs.models import AgentStatus, StepEvidence
 from compliance.runs.record import UsedCredential, storable
+from compliance.runs.records import BY_ORGANIZATION, BY_PLATFORM
 from compliance.runs.status import rebuild_statuses
 from compliance.tenancy.actions import create_organization, delete_organization
 from compliance.tenancy.ids import uuid7
@@ -583,3 +584,68 @@ def test_a_run_waits_for_one_that_is_not_committed_before_it_moves_the_status(
     with platform_scope():
         assert AgentStatus.objects.get().status == "passing"
     assert rebuild_statuses(mend=False, by=Actor.system("tests")) == []
+
+
+def down(organization: Organization, narrowed_to: HistoryFilter) -> tuple[list[Any], int]:
+    """The runs of all pages downwards, and how many pages ended before a full one was found."""
+    seen, cut, cursor = [], 0, None
+    while True:
+        page = history_page(
+            organization_id=organization.id, agent_url=AGENT_URL, cursor=cursor, size=2, narrowed_to=narrowed_to
+        )
+        seen += [run.pk for run in page.runs]
+        cut += page.looked_to is not None
+        if page.older is None:
+            return seen, cut
+        cursor = page.older
+
+
+@pytest.mark.parametrize(
+    "narrowed_to",
+    [
+        HistoryFilter(statuses=["failing"]),
+        HistoryFilter(triggers=["monitor"]),
+        HistoryFilter(triggers=["heartbeat"], statuses=["failing"]),
+        HistoryFilter(triggers=["observer_test", "heartbeat"], statuses=["failing"]),
+        HistoryFilter(suite="no-such-suite"),
+    ],
+)
+def test_a_filter_that_matches_little_looks_on_page_by_page_and_misses_nothing(
+    organization: Organization, context: AgentContext, narrowed_to: HistoryFilter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("compliance.runs.history.LOOK_AT", 3)
+    now = timezone.now()
+    made = [
+        make_run(
+            "failed" if number % 7 == 0 else "passed",
+            organization=organization if number % 3 else None,
+            tested_at=now - timedelta(minutes=number // 2),  # pairs of one instant
+        )
+        for number in range(30)
+    ]
+    wanted = [
+        run
+        for run in made
+        if (not narrowed_to.triggers or run.triggered_by in narrowed_to.triggers)
+        and (not narrowed_to.statuses or run.overall_status in narrowed_to.statuses)
+        and not narrowed_to.suite
+    ]
+    wanted.sort(key=lambda run: (run.tested_at, run.pk), reverse=True)
+    with organization_scope(organization.id):
+        seen, cut = down(organization, narrowed_to)
+    assert seen == [run.pk for run in wanted]
+    assert cut > 1
+
+
+def test_the_whole_history_and_whole_kinds_are_never_cut(
+    organization: Organization, context: AgentContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("compliance.runs.history.LOOK_AT", 3)
+    for minute in range(6):
+        make_run(organization=organization, tested_at=timezone.now() - timedelta(minutes=minute))
+        make_run(tested_at=timezone.now() - timedelta(minutes=minute))
+    with organization_scope(organization.id):
+        for triggers, count in (((), 12), (BY_ORGANIZATION, 6), (BY_PLATFORM, 6)):
+            seen, cut = down(organization, HistoryFilter(triggers=triggers))
+            assert (len(seen), cut) == (count, 0)
+            assert walk(organization, size=2, narrowed_to=HistoryFilter(triggers=triggers)) == seen

@@ -1,0 +1,73 @@
+"""The bar at the top of every page: a pure function of who reads, where they belong and where they are."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from django.template.context import Context
+from django.template.loader import get_template
+from django.utils.safestring import SafeString
+
+# Stands for the form's token, which is another one each time. Names are escaped: none can look like it.
+_TOKEN = SafeString("<!--token-->")
+
+
+class Choice(NamedTuple):
+    """An organization to go to."""
+
+    slug: str
+    name: str
+    current: bool
+
+
+class Reader(NamedTuple):
+    name: str
+    email: str
+    is_staff: bool
+
+
+def topbar(context: Context) -> SafeString:
+    """The bar for the reader of a page; the template's context has the request."""
+    request: Any = context.get("request")
+    user = getattr(request, "user", None)
+    reader: Reader | None = None
+    choices: tuple[Choice, ...] = ()
+    here = ""
+    if user is not None and user.is_authenticated:
+        reader = Reader(user.get_short_name(), user.email, user.is_staff)
+        if organization := getattr(request, "organization", None):
+            choices = tuple(
+                Choice(m.organization.slug, m.organization.name, m.organization_id == organization.id)
+                for m in request.memberships
+            )
+            here = _section(request)
+    return SafeString(_bar(reader, choices, here).replace(_TOKEN, _token(context)))
+
+
+def _section(request: Any) -> str:
+    match = request.resolver_match
+    name = match.url_name if match else ""
+    if name in ("overview", "members", "organization_settings"):
+        return name
+    return "agents" if "/agents/" in request.path or "/runs/" in request.path else ""
+
+
+def _token(context: Context) -> str:
+    token = context.get("csrf_token")
+    # Letters and digits only: nothing to escape.
+    return f'<input type="hidden" name="csrfmiddlewaretoken" value="{token}">' if token else ""
+
+
+# Put together from twelve addresses and thirty pieces, and the same on each page that somebody opens.
+@lru_cache(maxsize=512)  # about three kilobytes each
+def _bar(reader: Reader | None, choices: tuple[Choice, ...], here: str) -> str:
+    current = next((choice for choice in choices if choice.current), None)
+    values = {"reader": reader, "choices": choices, "current": current, "here": here, "token": _TOKEN}
+    return get_template("_nav.html").render(values)
+
+
+@lru_cache
+def once(name: str) -> SafeString:
+    """A template that depends on nothing, rendered once a process."""
+    return SafeString(get_template(name).render())
