@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
+import psycopg
 import pytest
 from django.db import DatabaseError, connections
 from django.utils import timezone
@@ -30,6 +31,7 @@ from compliance.tenancy.actions import create_organization
 from compliance.tenancy.errors import NotAllowed, Refused
 from compliance.tenancy.scope import Actor, organization_scope, platform_scope, system_scope
 from tests.conftest import AGENT_URL, make_context, make_report, make_user
+from tests.racing import Meanwhile
 
 
 @pytest.fixture(autouse=True)
@@ -448,6 +450,33 @@ def test_removing_an_agent_leaves_other_organizations_tests_alone(
     theirs, _ = request_owner_test(organization=other_organization, context_id=other_context.pk, by=charlie)
     remove_context(organization=organization, context_id=context.pk, by=alice)
     assert stored(theirs).state == "queued"
+
+
+def test_a_test_asked_for_while_the_agent_is_removed_does_not_wait_for_ever(
+    committed: tuple[Organization, AgentContext, User], superuser: psycopg.Connection[Any]
+) -> None:
+    """The removal cancels the requests that it sees: those asked for before must be visible to it."""
+    organization, context, alice = committed
+    with organization_scope(organization.id):
+        request, _ = request_owner_test(organization=organization, context_id=context.pk, by=alice)
+        removing = Meanwhile(lambda: remove_context(organization=organization, context_id=context.pk, by=alice))
+        assert removing.waits(superuser), "it should wait until the request is there"
+    assert removing.outcome() is None
+    assert stored(request).state == "cancelled"
+
+
+def test_no_test_of_an_agent_is_asked_for_while_it_is_removed(
+    committed: tuple[Organization, AgentContext, User], superuser: psycopg.Connection[Any]
+) -> None:
+    """A request made beside the removal, unseen by it, would never be cancelled and never be run."""
+    organization, context, alice = committed
+    with organization_scope(organization.id):
+        remove_context(organization=organization, context_id=context.pk, by=alice)
+        asking = Meanwhile(lambda: request_owner_test(organization=organization, context_id=context.pk, by=alice))
+        assert asking.waits(superuser), "it should wait for the end of the removal"
+    assert isinstance(asking.outcome(), AgentContext.DoesNotExist), asking.outcome()
+    with organization_scope(organization.id):
+        assert not ComplianceRequest.objects.exists()
 
 
 def test_a_run_that_cannot_be_recorded_does_not_stop_the_others(
