@@ -60,15 +60,6 @@ def test_staff_cannot_change_the_record(organization: Organization, context: Age
         cursor.execute(change)
 
 
-@pytest.mark.parametrize("change", CHANGES)
-def test_even_a_role_with_every_right_is_stopped_by_the_trigger(
-    db: None, superuser: psycopg.Connection[Any], change: str
-) -> None:  # R1
-    """Grants may be given by mistake; the trigger is the second lock."""
-    with pytest.raises(psycopg.errors.InsufficientPrivilege, match="insert-only"):
-        superuser.execute(change)
-
-
 @pytest.mark.parametrize(
     ("triggered_by", "with_organization"),
     [
