@@ -162,6 +162,18 @@ def test_workers_at_the_same_moment_get_one_lease(committed: tuple[Organization,
     assert [result for result in results if result is None] == [None] * 5
 
 
+def test_a_request_that_another_worker_is_taking_is_not_waited_for(
+    committed: tuple[Organization, AgentContext, User], superuser: psycopg.Connection[Any]
+) -> None:  # L4
+    organization, context, alice = committed
+    request, _ = request_owner_test(organization=organization, context_id=context.pk, by=alice)
+    with organization_scope(organization.id):
+        assert isinstance(lease_request(request.pk, organization.id), Lease)
+        other = Meanwhile(lambda: lease_request(request.pk, organization.id))
+        assert not other.waits(superuser)
+    assert other.outcome() is None
+
+
 def test_completing_records_one_run_that_carries_the_requests_provenance(request_: ComplianceRequest) -> None:
     run = complete_request(lease_of(request_), make_report("passed"))
     after = stored(request_)
