@@ -250,6 +250,11 @@ HEARTBEAT_CONCURRENCY = env.int("ASSAY_HEARTBEAT_CONCURRENCY", default=32)
 HEARTBEAT_OVERDUE_AFTER_MINUTES = env.int("ASSAY_HEARTBEAT_OVERDUE_AFTER_MINUTES", default=15)
 EVIDENCE_RETENTION_MONTHS = env.int("ASSAY_EVIDENCE_RETENTION_MONTHS", default=13)
 INVITATION_VALID_DAYS = env.int("ASSAY_INVITATION_VALID_DAYS", default=7)
+# The database's functions refuse less, on each run of the job: better said at once, by the name of the variable.
+if REQUEST_NUDGE_AFTER_SECONDS < 1:
+    raise ImproperlyConfigured("ASSAY_REQUEST_NUDGE_AFTER_SECONDS must be 1 or more")
+if not 3 <= EVIDENCE_RETENTION_MONTHS <= 1200:
+    raise ImproperlyConfigured("ASSAY_EVIDENCE_RETENTION_MONTHS must be 3 to 1200")
 
 LOG_LEVEL = env.str("LOG_LEVEL", default="INFO")
 LOGGING = {

@@ -17,7 +17,7 @@ from compliance.registry.models import (
     HeartbeatSlot,
     Protocol,
 )
-from compliance.registry.urls import normalize_agent_url
+from compliance.registry.urls import normalize_agent_url, refuse_credentials
 from compliance.tenancy.actions import managing_membership
 from compliance.tenancy.errors import NotAllowed, Refused
 from compliance.tenancy.models import Organization, User
@@ -40,6 +40,7 @@ def register_agent(*, organization: Organization, url: str, name: str = "", by: 
     Raises InvalidAgentURL, NotAllowed, or AlreadyRegistered with the context that exists.
     """
     agent_url = normalize_agent_url(url)
+    refuse_credentials(agent_url)
     parts = urlsplit(agent_url)
     shown = plain_name(name) or (parts.netloc + parts.path.rstrip("/"))[:100]
     with organization_scope(organization.id):

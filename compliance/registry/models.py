@@ -53,7 +53,7 @@ class AgentQuerySet(models.QuerySet["Agent"]):
 class Agent(models.Model):
     """An endpoint under test. Belongs to nobody; seen by the organizations that registered it."""
 
-    agent_url = models.TextField(primary_key=True)
+    agent_url = models.TextField("address", primary_key=True)
     protocol = models.CharField(max_length=10, choices=Protocol.choices, default=Protocol.UNKNOWN, blank=True)
     protocol_note = models.CharField(max_length=300, blank=True, help_text="What the agent said when it was asked.")
     lifecycle_stage = models.CharField(max_length=12, choices=LifecycleStage.choices, default=LifecycleStage.PRODUCTION)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from urllib.parse import quote, unquote, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, unquote, urlsplit, urlunsplit
 
 import idna
 
@@ -55,6 +55,23 @@ def normalize_agent_url(text: str) -> str:
             f"The address has {len(url):,} characters when encoded; at most {MAX_LENGTH:,} are possible."
         )
     return url
+
+
+def refuse_credentials(agent_url: str) -> None:
+    """Raise InvalidAgentURL when a parameter of the normalized address is named like a credential.
+
+    Not part of the spelling: an address that is known already is still found by it.
+    """
+    # Imported here, because it brings an HTTP client along, and pages that register nothing need none.
+    from compliance.engines.redact import is_secret_key
+
+    for name, _ in parse_qsl(urlsplit(agent_url).query, keep_blank_values=True):
+        # The two that are hidden in addresses only: elsewhere they are names like any other.
+        if is_secret_key(name) or name.lower() in ("key", "sig"):
+            raise InvalidAgentURL(
+                f"Remove the parameter “{name[:40]}” from the address: it looks like a credential, and an address is"
+                " shown to other people and kept in every run. Credentials are not kept in addresses."
+            )
 
 
 def _normalize_host(host: str) -> str:

@@ -87,9 +87,10 @@ class ComplianceRun(models.Model):
     """One finished execution."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
-    agent_url = models.TextField()
+    agent_url = models.TextField("agent")
     triggered_by = models.CharField(max_length=16, choices=TriggeredBy.choices)
     triggered_org_id = models.CharField(
+        "organization",
         max_length=68,
         null=True,
         blank=True,
@@ -166,6 +167,7 @@ class ComplianceRun(models.Model):
 
     class Meta:
         db_table = "agent_compliance_runs"
+        verbose_name = "run"
         constraints = [
             models.CheckConstraint(
                 condition=Q(triggered_by__in=[*BY_ORGANIZATION], triggered_org_id__isnull=False)

@@ -61,6 +61,7 @@ class ComplianceRequest(models.Model):
 
     class Meta:
         db_table = "compliance_requests"
+        verbose_name = "request"
         constraints = [
             models.CheckConstraint(
                 condition=Q(triggered_by__in=[*BY_ORGANIZATION], organization__isnull=False)

@@ -123,6 +123,7 @@ class Membership(models.Model):
 
     class Meta:
         db_table = "memberships"
+        verbose_name = "member"
         constraints = [
             models.UniqueConstraint(fields=["organization", "user"], name="one_membership_per_user"),
             models.CheckConstraint(condition=models.Q(role__in=Role.values), name="membership_role_known"),
@@ -195,6 +196,8 @@ class SystemScopeUse(models.Model):
 
     class Meta:
         db_table = "system_scope_uses"
+        verbose_name = "look across organizations"
+        verbose_name_plural = "looks across organizations"
         ordering = ["-at", "-id"]
 
     def __str__(self) -> str:

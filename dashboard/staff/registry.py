@@ -134,7 +134,7 @@ class AgentAdmin(StaffAdmin):
 class AgentContextAdmin(StaffAdmin):
     """The relation changes by the two actions below, and in no other way."""
 
-    list_display = ["name", "organization", "agent_id", "relation", "created_at"]
+    list_display = ["name", "organization", "address", "relation", "created_at"]
     list_filter = ["relation"]
     list_select_related = ["organization"]
     search_fields = ["agent_id", "organization_id"]
@@ -160,6 +160,10 @@ class AgentContextAdmin(StaffAdmin):
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
+
+    @admin.display(description="agent", ordering="agent_id")
+    def address(self, context: AgentContext) -> str:
+        return context.agent_url
 
     def has_verify_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("compliance.change_agentcontext")

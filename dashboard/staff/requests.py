@@ -20,7 +20,7 @@ class RequestAdmin(HistoryAdmin):
     instant = "created_at"
     list_display = [
         "created_at",
-        "agent_id",
+        "address",
         "state",
         "attempt",
         "lease_expires_at",
@@ -51,6 +51,10 @@ class RequestAdmin(HistoryAdmin):
             return queryset.filter(pk=UUID(term)), False
         except ValueError:
             return queryset.filter(agent_id=term), False
+
+    @admin.display(description="agent")
+    def address(self, request: ComplianceRequest) -> str:
+        return request.agent_id
 
     def has_cancel_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("compliance.change_compliancerequest")

@@ -163,6 +163,20 @@ def test_the_deployment_check_is_clean_in_production() -> None:
     assert "no issues" in done.stdout
 
 
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("ASSAY_REQUEST_NUDGE_AFTER_SECONDS", "0"),
+        ("ASSAY_EVIDENCE_RETENTION_MONTHS", "2"),
+        ("ASSAY_EVIDENCE_RETENTION_MONTHS", "1201"),
+    ],
+)
+def test_settings_that_the_database_would_refuse_are_refused_at_the_start(variable: str, value: str) -> None:
+    done = manage("check", **{variable: value})
+    assert done.returncode == 1
+    assert f"{variable} must be" in done.stderr
+
+
 def test_the_web_program_refuses_to_serve_without_a_secret() -> None:
     done = subprocess.run(
         [sys.executable, "-c", "import compliance.wsgi"],

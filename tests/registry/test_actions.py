@@ -44,9 +44,10 @@ def test_members_and_strangers_may_not_register(organization: Organization, bob:
         assert not Agent.objects.exists()
 
 
-def test_a_bad_address_leaves_nothing_behind(organization: Organization, alice: User) -> None:
+@pytest.mark.parametrize("url", ["https://user:pass@agent.example/", "https://agent.example/mcp?api_key=abc"])
+def test_a_bad_address_leaves_nothing_behind(organization: Organization, alice: User, url: str) -> None:
     with pytest.raises(InvalidAgentURL):
-        register_agent(organization=organization, url="https://user:pass@agent.example/", by=alice)
+        register_agent(organization=organization, url=url, by=alice)
     with platform_scope():
         assert not Agent.objects.exists()
 

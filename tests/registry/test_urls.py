@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from compliance.registry.urls import MAX_LENGTH, InvalidAgentURL, normalize_agent_url
+from compliance.registry.urls import MAX_LENGTH, InvalidAgentURL, normalize_agent_url, refuse_credentials
 
 
 @pytest.mark.parametrize(
@@ -97,3 +97,62 @@ def test_any_text_is_normalized_for_good_or_refused(text: str) -> None:
     assert normalize_agent_url(normal) == normal
     assert normal.isascii()
     assert len(normal) <= MAX_LENGTH
+
+
+@pytest.mark.parametrize(
+    ("query", "named"),
+    [
+        ("key=abc", "key"),
+        ("KEY=abc", "KEY"),
+        ("sig=abc", "sig"),
+        ("token=abc", "token"),
+        ("access_token=abc", "access_token"),
+        ("api-key=abc", "api-key"),
+        ("apiKey=abc", "apiKey"),
+        ("X-Api-Key=abc", "X-Api-Key"),
+        ("password=abc", "password"),
+        ("client_secret=abc", "client_secret"),
+        ("auth=abc", "auth"),
+        ("jwt=abc", "jwt"),
+        ("session_id=abc", "session_id"),
+        ("credentials=abc", "credentials"),
+        ("lang=en&token=abc", "token"),
+        ("lang=en&&token=abc&x=1", "token"),
+        ("%74oken=abc", "token"),
+        ("api%5Fkey=abc", "api_key"),
+        ("to%6Ben=a%26b", "token"),
+        ("token=", "token"),
+        ("token", "token"),
+        ("token=a=b", "token"),
+        ("a[token]=abc", "a[token]"),
+        ("my+token=abc", "my token"),
+    ],
+)
+def test_a_credential_in_an_address_is_refused_by_its_name(query: str, named: str) -> None:  # V1
+    with pytest.raises(InvalidAgentURL, match="Credentials are not kept in addresses") as refusal:
+        refuse_credentials(normalize_agent_url(f"https://agent.example/mcp?{query}"))
+    assert f"“{named}”" in str(refusal.value)
+    assert "abc" not in str(refusal.value)
+
+
+def test_a_long_name_does_not_make_a_long_refusal() -> None:
+    with pytest.raises(InvalidAgentURL) as refusal:
+        refuse_credentials("https://agent.example/?" + "a" * 1900 + "token=1")
+    assert len(str(refusal.value)) < 300
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [
+        "mcp",
+        "mcp?",
+        "mcp?lang=en&v=2",
+        "mcp?keyboard=us",
+        "mcp?max_tokens=9",
+        "mcp?page_token=2",
+        "token/mcp",
+        "mcp?q=token",
+    ],
+)
+def test_an_address_without_a_credential_is_not_refused(rest: str) -> None:
+    refuse_credentials(normalize_agent_url(f"https://agent.example/{rest}"))

@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
+import psycopg
 import pytest
 from django.db import DatabaseError, connections
 from django.utils import timezone
@@ -30,6 +31,7 @@ from compliance.tenancy.actions import create_organization
 from compliance.tenancy.errors import NotAllowed, Refused
 from compliance.tenancy.scope import Actor, organization_scope, platform_scope, system_scope
 from tests.conftest import AGENT_URL, make_context, make_report, make_user
+from tests.racing import Meanwhile
 
 
 @pytest.fixture(autouse=True)
@@ -158,6 +160,18 @@ def test_workers_at_the_same_moment_get_one_lease(committed: tuple[Organization,
     results = at_once(lambda _: lease_request(request.pk, organization.id), 6)
     assert [isinstance(result, Lease) for result in results].count(True) == 1
     assert [result for result in results if result is None] == [None] * 5
+
+
+def test_a_request_that_another_worker_is_taking_is_not_waited_for(
+    committed: tuple[Organization, AgentContext, User], superuser: psycopg.Connection[Any]
+) -> None:  # L4
+    organization, context, alice = committed
+    request, _ = request_owner_test(organization=organization, context_id=context.pk, by=alice)
+    with organization_scope(organization.id):
+        assert isinstance(lease_request(request.pk, organization.id), Lease)
+        other = Meanwhile(lambda: lease_request(request.pk, organization.id))
+        assert not other.waits(superuser)
+    assert other.outcome() is None
 
 
 def test_completing_records_one_run_that_carries_the_requests_provenance(request_: ComplianceRequest) -> None:
@@ -448,6 +462,33 @@ def test_removing_an_agent_leaves_other_organizations_tests_alone(
     theirs, _ = request_owner_test(organization=other_organization, context_id=other_context.pk, by=charlie)
     remove_context(organization=organization, context_id=context.pk, by=alice)
     assert stored(theirs).state == "queued"
+
+
+def test_a_test_asked_for_while_the_agent_is_removed_does_not_wait_for_ever(
+    committed: tuple[Organization, AgentContext, User], superuser: psycopg.Connection[Any]
+) -> None:
+    """The removal cancels the requests that it sees: those asked for before must be visible to it."""
+    organization, context, alice = committed
+    with organization_scope(organization.id):
+        request, _ = request_owner_test(organization=organization, context_id=context.pk, by=alice)
+        removing = Meanwhile(lambda: remove_context(organization=organization, context_id=context.pk, by=alice))
+        assert removing.waits(superuser), "it should wait until the request is there"
+    assert removing.outcome() is None
+    assert stored(request).state == "cancelled"
+
+
+def test_no_test_of_an_agent_is_asked_for_while_it_is_removed(
+    committed: tuple[Organization, AgentContext, User], superuser: psycopg.Connection[Any]
+) -> None:
+    """A request made beside the removal, unseen by it, would never be cancelled and never be run."""
+    organization, context, alice = committed
+    with organization_scope(organization.id):
+        remove_context(organization=organization, context_id=context.pk, by=alice)
+        asking = Meanwhile(lambda: request_owner_test(organization=organization, context_id=context.pk, by=alice))
+        assert asking.waits(superuser), "it should wait for the end of the removal"
+    assert isinstance(asking.outcome(), AgentContext.DoesNotExist), asking.outcome()
+    with organization_scope(organization.id):
+        assert not ComplianceRequest.objects.exists()
 
 
 def test_a_run_that_cannot_be_recorded_does_not_stop_the_others(

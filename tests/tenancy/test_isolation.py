@@ -124,24 +124,6 @@ def test_every_table_is_global_by_decision_or_forces_row_level_security(
     assert unprotected == []
 
 
-def test_the_app_role_has_no_right_on_any_partition(db: None, superuser: psycopg.Connection[Any]) -> None:
-    partitions = superuser.execute(
-        "SELECT c.relname, has_table_privilege('assay_app', c.oid, 'SELECT, INSERT, UPDATE, DELETE'),"
-        " has_table_privilege('assay_staff', c.oid, 'SELECT, INSERT, UPDATE, DELETE')"
-        " FROM pg_class c WHERE c.relispartition AND c.relkind = 'r'"
-    ).fetchall()
-    assert len(partitions) >= 3
-    assert [row for row in partitions if row[1] or row[2]] == []
-
-
-def test_the_global_tables_without_rights_have_none(db: None, superuser: psycopg.Connection[Any]) -> None:
-    for table in ("system_scope_uses", "organization_tombstones"):
-        row = superuser.execute(
-            "SELECT has_table_privilege('assay_app', %s, 'SELECT, INSERT, UPDATE, DELETE')", [table]
-        ).fetchone()
-        assert row == (False,), table
-
-
 def test_the_settings_that_policies_read_are_the_ones_the_code_sets(
     db: None, superuser: psycopg.Connection[Any]
 ) -> None:  # I3
@@ -160,40 +142,6 @@ def test_no_role_of_ours_passes_row_level_security(superuser: psycopg.Connection
 def test_the_app_role_owns_no_table(db: None, superuser: psycopg.Connection[Any]) -> None:
     owned = superuser.execute("SELECT relname FROM pg_class WHERE relowner = 'assay_app'::regrole").fetchall()
     assert owned == []
-
-
-def test_inserting_into_another_organization_is_refused(
-    organization: Organization, other_organization: Organization, context: AgentContext
-) -> None:  # I2
-    with organization_scope(organization.id), pytest.raises(DatabaseError), transaction.atomic():
-        AgentContext.objects.create(organization_id=other_organization.id, agent_id=context.agent_id, name="planted")
-    with organization_scope(organization.id), pytest.raises(DatabaseError), transaction.atomic():
-        Membership.objects.create(organization_id=other_organization.id, user_id=1, role="owner")
-
-
-def test_moving_a_row_into_another_organization_is_refused(
-    organization: Organization, other_organization: Organization, context: AgentContext
-) -> None:  # I2
-    with organization_scope(organization.id), pytest.raises(DatabaseError), transaction.atomic():
-        AgentContext.objects.filter(pk=context.pk).update(organization_id=other_organization.id)
-
-
-def test_recording_a_run_of_another_organization_is_refused(
-    organization: Organization, other_organization: Organization, context: AgentContext
-) -> None:  # I2
-    run = make_run(organization=organization)
-    with organization_scope(organization.id), pytest.raises(DatabaseError), transaction.atomic():
-        run.pk, run.triggered_org_id = None, other_organization.id
-        run.save(force_insert=True)
-
-
-def test_an_organization_cannot_record_a_run_of_the_platform(
-    organization: Organization, context: AgentContext
-) -> None:  # I2
-    run = make_run(organization=organization)
-    with organization_scope(organization.id), pytest.raises(DatabaseError), transaction.atomic():
-        run.pk, run.triggered_org_id, run.triggered_by = None, None, "heartbeat"
-        run.save(force_insert=True)
 
 
 def test_the_app_role_cannot_mark_a_verified_owner(organization: Organization, context: AgentContext) -> None:
@@ -337,26 +285,6 @@ def test_nobody_but_the_owner_may_hang_our_functions_on_a_table(db: None, superu
         "      OR has_function_privilege('assay_staff', p.oid, 'EXECUTE'))"
     ).fetchall()
     assert open_to_all == []
-
-
-@pytest.mark.parametrize("role", ["assay_app", "assay_staff"])
-@pytest.mark.parametrize(
-    ("table", "rights"),
-    [
-        ("agent_compliance_runs", "UPDATE, DELETE, TRUNCATE"),
-        ("step_evidence", "UPDATE, DELETE, TRUNCATE"),
-        ("suite_versions", "UPDATE, DELETE, TRUNCATE"),
-        ("system_scope_uses", "UPDATE, DELETE, TRUNCATE"),
-        ("agent_status", "INSERT, UPDATE, DELETE, TRUNCATE"),
-        ("agent_run_totals", "INSERT, UPDATE, DELETE, TRUNCATE"),
-        ("agents", "DELETE, TRUNCATE"),
-    ],
-)
-def test_no_serving_role_has_the_right_that_a_trigger_would_refuse(
-    db: None, superuser: psycopg.Connection[Any], role: str, table: str, rights: str
-) -> None:  # R1: the triggers are one lock, the missing rights another; each is tested without the other
-    granted = superuser.execute("SELECT has_table_privilege(%s, %s, %s)", [role, table, rights]).fetchone()
-    assert granted == (False,)
 
 
 def test_a_context_keeps_its_agent_and_its_organization(

@@ -1,0 +1,319 @@
+"""What the tables refuse, whoever writes: each unique key, check, reference and insert-only trigger.
+
+The rows are tried as a superuser, whom neither rights nor policies stop. Each test asks the
+catalogue whether it has left one out.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import psycopg
+import pytest
+
+from compliance.runs.actions import complete_request, lease_request, request_owner_test
+from compliance.tenancy.ids import uuid7
+from compliance.tenancy.scope import Actor
+from tests.conftest import AGENT_URL, make_report
+from tests.tenancy.test_policies import World, make_world
+
+# Django's tables and allauth's are theirs to test.
+THEIRS = ("auth_", "django_", "account_", "mfa_", "users_")
+INSERT_ONLY = ["agent_compliance_runs", "step_evidence", "suite_versions", "system_scope_uses"]
+
+# A unique key that is not just a row's own key, and what to change in a copy of a row so that this key alone is double.
+UNIQUE: dict[str, tuple[str, dict[str, Any]]] = {
+    "agent_compliance_runs_request_id_key": ("agent_compliance_runs", {"id": "new"}),
+    "agent_run_totals_pkey": ("agent_run_totals", {}),
+    "agent_status_pkey": ("agent_status", {}),
+    "agents_pkey": ("agents", {}),
+    "one_active_request_of_platform": ("compliance_requests", {"id": "new"}),
+    "one_active_request_per_organization": ("compliance_requests", {"id": "new"}),
+    "one_context_per_agent": ("agent_contexts", {"id": "new"}),
+    "one_membership_per_user": ("memberships", {"id": -1}),
+    "one_open_invitation_per_email": ("invitations", {"id": "new", "email": "DANA@example.ORG"}),
+    "one_suite_version": ("suite_versions", {"id": -1}),
+    "organization_tombstones_pkey": ("organization_tombstones", {}),
+    "organizations_slug_key": ("organizations", {"id": "org_new"}),
+    "step_evidence_pkey": ("step_evidence", {}),
+    "suites_slug_key": ("suites", {"id": -1}),
+    "users_email_key": ("users", {"id": -1}),
+}
+# Which row to copy, where any will not do.
+OF_ROW = {
+    "agent_compliance_runs_request_id_key": "request_id IS NOT NULL",
+    "one_active_request_of_platform": "organization_id IS NULL",
+    "one_active_request_per_organization": "organization_id IS NOT NULL AND state = 'queued'",
+}
+# A check, and what it refuses. One without a change here is counted as left out.
+_RUN, _REQUEST = "agent_compliance_runs", "compliance_requests"
+CHECKS: dict[str, tuple[str, list[dict[str, Any]]]] = {
+    **{
+        f"{_RUN}_{column}_check": (_RUN, [{column: -1}])
+        for column in (
+            "duration_ms",
+            "passed_count",
+            "failed_count",
+            "skipped_count",
+            "silent_count",
+            "not_applicable_count",
+            "not_tested_count",
+        )
+    },
+    "run_organization_iff_it_caused_it": (
+        _RUN,
+        [
+            *({"triggered_by": by, "triggered_org_id": None} for by in ("owner_test", "observer_test", "monitor")),
+            *({"triggered_by": by, "triggered_org_id": "org_a"} for by in ("heartbeat", "manual", "webhook")),
+            {"triggered_by": "rumour", "triggered_org_id": "org_a"},
+            {"triggered_by": "rumour", "triggered_org_id": None},
+        ],
+    ),
+    "run_organization_shape": (
+        _RUN,
+        [
+            {"triggered_by": "owner_test", "triggered_org_id": key}
+            for key in ("", "org_", "alpha", "org_a b", "Robert'); DROP")
+        ],
+    ),
+    "run_status_known": (_RUN, [{"overall_status": "fine"}, {"overall_status": ""}]),
+    "run_executor_known": (_RUN, [{"triggered_org_id": "org_a", "executor_kind": "cloud"}]),
+    "run_private_executor_has_organization": (
+        _RUN,
+        [{"triggered_by": "heartbeat", "triggered_org_id": None, "executor_kind": "private"}],
+    ),
+    "run_cut_short_is_inconclusive": (
+        _RUN,
+        [
+            {**cut, "overall_status": status}
+            for cut in ({"truncated": True}, {"harness_error": "it broke"})
+            for status in ("passing", "partial", "failing")
+        ],
+    ),
+    "context_relation_known": ("agent_contexts", [{"relation": "friend"}]),
+    "agent_run_totals_total_check": ("agent_run_totals", [{"total": -1}]),
+    "agent_interval_range": (
+        "agents",
+        [{"heartbeat_interval_hours": 5}, {"heartbeat_interval_hours": 169}, {"heartbeat_interval_hours": 0}],
+    ),
+    "agents_heartbeat_interval_hours_check": ("agents", [{"heartbeat_interval_hours": -1}]),
+    "agents_registrations_check": ("agents", [{"registrations": -1}]),
+    "agent_lifecycle_stage_known": ("agents", [{"lifecycle_stage": "ended"}]),
+    "agent_protocol_known": ("agents", [{"protocol": "gopher"}]),
+    "agent_url_shape": (
+        "agents",
+        [
+            {"agent_url": url}
+            for url in (
+                "",
+                "ftp://a.example/",
+                "https://a.example",
+                "https://user@a.example/",
+                "https:///x",
+                "https://a b.example/",
+                "https://a.example/" + "a" * 2048,
+            )
+        ],
+    ),
+    "compliance_requests_attempt_check": (_REQUEST, [{"attempt": -1}]),
+    "request_lease_iff_leased": (
+        _REQUEST,
+        [
+            {"state": "leased", "lease_token": None, "lease_expires_at": None},
+            {"state": "leased", "lease_token": "new", "lease_expires_at": None},
+            {"state": "leased", "lease_token": None, "lease_expires_at": "2026-01-01"},
+            {"state": "queued", "lease_token": "new", "lease_expires_at": "2026-01-01"},
+            {"state": "queued", "lease_token": "new", "lease_expires_at": None},
+            {"state": "cancelled", "lease_token": None, "lease_expires_at": "2026-01-01"},
+        ],
+    ),
+    "request_organization_iff_it_caused_it": (
+        _REQUEST,
+        [
+            *({"triggered_by": by, "organization_id": None} for by in ("owner_test", "observer_test", "monitor")),
+            *({"triggered_by": by, "organization_id": "org_a"} for by in ("heartbeat", "manual", "webhook")),
+        ],
+    ),
+    "request_run_iff_finished": (
+        _REQUEST,
+        [{"state": "finished", "run_id": None}, {"state": "cancelled", "run_id": "new"}],
+    ),
+    "request_state_known": (_REQUEST, [{"state": "asleep"}]),
+    "invitation_role_known": ("invitations", [{"role": "guest"}]),
+    "membership_role_known": ("memberships", [{"role": "guest"}]),
+    "organization_id_shape": ("organizations", [{"id": key} for key in ("", "org_", "alpha", "org_a b")]),
+    "step_evidence_step_index_check": ("step_evidence", [{"step_index": -1}]),
+}
+
+
+@pytest.fixture
+def world(committed_db: None, monkeypatch: pytest.MonkeyPatch) -> World:
+    monkeypatch.setattr("compliance.celery.app.send_task", lambda name, args: None)
+    return make_world()
+
+
+def copied(superuser: psycopg.Connection[Any], table: str, changes: dict[str, Any], where: str = "true") -> str:
+    """The name of the constraint that refuses a changed copy of a row; '' when it is taken."""
+    found = superuser.execute(f"SELECT to_jsonb(t) FROM {table} t WHERE {where} LIMIT 1").fetchone()
+    assert found is not None, f"the test needs a row of {table}"
+    columns = superuser.execute(
+        "SELECT string_agg(column_name, ', ') FROM information_schema.columns"
+        " WHERE table_name = %s AND is_generated = 'NEVER'",
+        [table],
+    ).fetchone()
+    assert columns is not None
+    row = {**found[0], **{name: str(uuid7()) if value == "new" else value for name, value in changes.items()}}
+    with superuser.transaction(force_rollback=True):
+        try:
+            superuser.execute(
+                f"INSERT INTO {table} ({columns[0]}) SELECT {columns[0]} FROM jsonb_populate_record(NULL::{table}, %s)",
+                [json.dumps(row)],
+            )
+            superuser.execute("SET CONSTRAINTS ALL IMMEDIATE")
+        except psycopg.errors.IntegrityError as refusal:
+            return str(refusal.diag.constraint_name)
+    return ""
+
+
+def ours(superuser: psycopg.Connection[Any], query: str) -> list[tuple[Any, ...]]:
+    """The rows of a query of the catalogue whose first column is one of our tables."""
+    return [row for row in superuser.execute(query) if not row[0].startswith(THEIRS)]
+
+
+def test_each_unique_key_refuses_a_second_row(world: World, superuser: psycopg.Connection[Any]) -> None:  # L1, L5
+    request, _ = request_owner_test(
+        organization=world.omega, context_id=_context_of(superuser, world.omega.id), by=Actor.system("tests")
+    )
+    lease = lease_request(request.pk, world.omega.id)
+    assert lease is not None
+    complete_request(lease, make_report("passed"))
+    with superuser.transaction():
+        superuser.execute("INSERT INTO organization_tombstones VALUES ('org_gone')")
+    refused_by = {
+        name: copied(superuser, table, changes, OF_ROW.get(name, "true")).replace(
+            _partition(superuser), "step_evidence"
+        )
+        for name, (table, changes) in UNIQUE.items()
+    }
+    assert refused_by == {name: name for name in UNIQUE}
+    # A key of one made-up column needs no proof: nothing depends on its being refused.
+    there = ours(
+        superuser,
+        "SELECT c.relname, i.relname FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid"
+        " JOIN pg_class c ON c.oid = x.indrelid JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = x.indkey[0]"
+        " WHERE x.indisunique AND c.relnamespace = 'public'::regnamespace AND NOT c.relispartition"
+        " AND NOT (x.indisprimary AND x.indnatts = 1 AND a.attname = 'id' AND c.relname <> 'organization_tombstones')",
+    )
+    assert {row[1] for row in there} == set(UNIQUE)
+
+
+def _context_of(superuser: psycopg.Connection[Any], organization_id: str) -> Any:
+    row = superuser.execute(
+        "SELECT id FROM agent_contexts WHERE organization_id = %s AND agent_url <> %s", [organization_id, AGENT_URL]
+    ).fetchone()
+    assert row is not None
+    return row[0]
+
+
+def _partition(superuser: psycopg.Connection[Any]) -> str:
+    """The partition of this month, whose name the refusals of step_evidence bear."""
+    row = superuser.execute("SELECT tableoid::regclass::text FROM step_evidence LIMIT 1").fetchone()
+    assert row is not None
+    return str(row[0])
+
+
+def test_each_check_refuses_what_it_is_for(world: World, superuser: psycopg.Connection[Any]) -> None:  # R2, R7
+    refused_by = [
+        (name, change, copied(superuser, table, change, "overall_status = 'passing'" if table == _RUN else "true"))
+        for name, (table, changes) in CHECKS.items()
+        for change in changes
+    ]
+    # PositiveSmallIntegerField brings a check of its own, which the narrower one makes superfluous.
+    narrower = {"agents_heartbeat_interval_hours_check": "agent_interval_range"}
+    assert [(name, change, by) for name, change, by in refused_by if by != narrower.get(name, name)] == []
+    there = ours(
+        superuser,
+        "SELECT c.relname, k.conname FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid"
+        " WHERE k.contype = 'c' AND c.relnamespace = 'public'::regnamespace AND NOT c.relispartition",
+    )
+    assert {row[1] for row in there} == set(CHECKS)
+
+
+def test_each_reference_refuses_what_is_not_there(world: World, superuser: psycopg.Connection[Any]) -> None:
+    there = ours(
+        superuser,
+        "SELECT c.relname, k.conname, a.attname, a.atttypid::regtype::text FROM pg_constraint k"
+        " JOIN pg_class c ON c.oid = k.conrelid JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.conkey[1]"
+        " WHERE k.contype = 'f' AND c.relnamespace = 'public'::regnamespace AND NOT c.relispartition",
+    )
+    expected = {
+        (table, column)
+        for table, columns in {
+            "agent_compliance_runs": ["suite_version_id"],
+            "agent_contexts": ["agent_url", "organization_id"],
+            "agent_status": ["agent_url"],
+            "compliance_requests": ["agent_url", "organization_id", "suite_version_id"],
+            "invitations": ["invited_by_id", "organization_id"],
+            "memberships": ["organization_id", "user_id"],
+            "suite_versions": ["suite_id"],
+            "suites": ["current_version_id"],
+        }.items()
+        for column in columns
+    }
+    assert {(row[0], row[2]) for row in there} == expected
+    changes = {
+        "agent_url": "https://nobody.example/mcp",
+        "organization_id": "org_nobody",
+        "suites": {"id": -1, "slug": "new"},
+        "suite_versions": {"id": -1},
+        "memberships": {"id": -1},
+        "agent_status": {},
+    }
+    for table, name, column, kind in there:
+        own_key: Any = changes.get(table, {"id": "new"})
+        value = -2 if kind == "bigint" else changes[column]
+        where = "organization_id IS NOT NULL" if table == "compliance_requests" else "true"
+        more = {"state": "cancelled"} if table == "compliance_requests" else {}
+        more |= {"email": "new@example.org"} if table == "invitations" else {}
+        assert copied(superuser, table, {**own_key, **more, column: value}, where) == name
+
+
+@pytest.mark.parametrize("change", ["UPDATE {} SET {} = {}", "DELETE FROM {}", "TRUNCATE {} CASCADE"])
+@pytest.mark.parametrize("table", INSERT_ONLY)
+def test_nobody_changes_what_is_only_added_to(
+    world: World, superuser: psycopg.Connection[Any], table: str, change: str
+) -> None:  # R1, A4, V3
+    """Rights may be given by mistake: the trigger stops who has them all."""
+    column = superuser.execute(
+        "SELECT attname FROM pg_attribute WHERE attrelid = %s::regclass AND attnum = 1", [table]
+    ).fetchone()
+    assert column is not None
+    with (
+        superuser.transaction(force_rollback=True),
+        pytest.raises(psycopg.errors.InsufficientPrivilege, match=f"{table} is insert-only"),
+    ):
+        superuser.execute(change.format(table, column[0], column[0]))
+
+
+def test_each_table_that_may_only_be_added_to_is_tried_above(db: None, superuser: psycopg.Connection[Any]) -> None:
+    # No role that serves may change them, and one at least may add to them: that is what "insert-only" says.
+    rows = ours(
+        superuser,
+        "SELECT c.relname FROM pg_class c WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p')"
+        " AND NOT c.relispartition AND has_table_privilege('assay_staff', c.oid, 'INSERT')"
+        " AND NOT has_table_privilege('assay_app', c.oid, 'UPDATE, DELETE')"
+        " AND NOT has_table_privilege('assay_staff', c.oid, 'UPDATE, DELETE')",
+    )
+    assert sorted(row[0] for row in rows) == INSERT_ONLY
+
+
+@pytest.mark.parametrize("change", ["UPDATE {} SET response = NULL", "DELETE FROM {}"])
+def test_evidence_is_not_changed_by_way_of_its_partition_either(
+    world: World, superuser: psycopg.Connection[Any], change: str
+) -> None:
+    with (
+        superuser.transaction(force_rollback=True),
+        pytest.raises(psycopg.errors.InsufficientPrivilege, match="is insert-only"),
+    ):
+        superuser.execute(change.format(_partition(superuser)))
