@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Any
 
+import hypothesis
 import psycopg
 import pytest
 from django.conf import settings
@@ -37,6 +38,12 @@ from compliance.suites.actions import publish_engine_suites
 from compliance.tenancy.actions import create_organization
 from compliance.tenancy.scope import Actor, organization_scope, platform_scope, system_scope
 from tests.services_plugin import DATABASE
+
+# A busy machine is no failure: how long a property takes to try is not what it says.
+hypothesis.settings.register_profile(
+    "assay", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow], print_blob=True
+)
+hypothesis.settings.load_profile("assay")
 
 SUPERUSER_URL = os.environ["DATABASE_SUPERUSER_URL"]
 AGENT_URL = "https://agent.example/mcp"

@@ -21,8 +21,9 @@ from tests.conftest import make_report, make_run
 
 PAYLOAD = {"status": 200, "body": {"tools": [{"name": "a"}, {"name": "b", "a/b": {"x~y": 1}}]}}
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(),
-    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    st.none() | st.booleans() | st.integers() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=15,
 )
 
 
