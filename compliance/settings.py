@@ -245,6 +245,12 @@ STEP_TIMEOUT_SECONDS = env.int("ASSAY_STEP_TIMEOUT_SECONDS", default=10)
 LEASE_SECONDS = env.int("ASSAY_LEASE_SECONDS", default=45)
 REQUEST_MAX_ATTEMPTS = env.int("ASSAY_REQUEST_MAX_ATTEMPTS", default=3)
 REQUEST_NUDGE_AFTER_SECONDS = env.int("ASSAY_REQUEST_NUDGE_AFTER_SECONDS", default=15)
+# What the programs of engines may take together beside one worker process; 0: a quarter of the machine.
+WORKER_ENGINE_MEMORY_MB = env.int("ASSAY_WORKER_ENGINE_MEMORY_MB", default=0)
+if WORKER_ENGINE_MEMORY_MB < 0:
+    raise ImproperlyConfigured(
+        "ASSAY_WORKER_ENGINE_MEMORY_MB must be a number of MiB, or 0 for a quarter of the machine"
+    )
 HEARTBEAT_DEFAULT_INTERVAL_HOURS = 12
 HEARTBEAT_CONCURRENCY = env.int("ASSAY_HEARTBEAT_CONCURRENCY", default=32)
 HEARTBEAT_OVERDUE_AFTER_MINUTES = env.int("ASSAY_HEARTBEAT_OVERDUE_AFTER_MINUTES", default=15)

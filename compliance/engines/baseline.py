@@ -50,7 +50,7 @@ class BaselineEngine:
 
     def _wire(self, target: Target) -> Wire:
         return Wire(
-            guard=Guard(target.allow, self._resolve),
+            guard=Guard(target.allow, self._resolve, run_key=target.run_key),
             limits=target.limits,
             deadline=target.deadline,
             token=target.token,

@@ -35,7 +35,7 @@ OLD_CARD_PATH = "/.well-known/agent.json"
 
 async def detect_protocol(target: Target, *, resolve: Resolve = system_resolve) -> Detection:
     """Ask an agent what it is. Takes at most the target's deadline, and never raises for what the agent does."""
-    guard = Guard(target.allow, resolve)
+    guard = Guard(target.allow, resolve, run_key=target.run_key)
     async with Wire(
         guard=guard, limits=target.limits, deadline=target.deadline, token=target.token, token_url=target.url
     ) as wire:

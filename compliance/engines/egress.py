@@ -122,7 +122,8 @@ def _parse_address(text: str) -> Address | None:
 class Guard:
     """The addresses that one run may use. Remembers each answer of the resolver for the run."""
 
-    def __init__(self, allow: Iterable[str] = (), resolve: Resolve = system_resolve) -> None:
+    def __init__(self, allow: Iterable[str] = (), resolve: Resolve = system_resolve, *, run_key: str = "") -> None:
+        self.run_key = run_key  # names the run in the log of its connections
         self._resolve = resolve
         self._networks: list[Network] = []
         self._hosts: set[str] = set()

@@ -8,13 +8,14 @@ import errno
 import functools
 import socket
 import ssl
+import time
 from collections.abc import Iterable
 from typing import Any
 
 import certifi
 import httpcore2
 
-from .egress import AddressRefused, Guard
+from .egress import AddressRefused, Connection, Guard
 from .exchange import Fault, FaultKind
 
 # Reasons that lie with the machine that tests: no network, no resolver, nothing left to open a connection with.
@@ -32,15 +33,36 @@ def default_ssl_context() -> ssl.SSLContext:
     return context
 
 
+class _Attempt:
+    """One connection for the log, or the attempt at one. Its bytes are those inside TLS."""
+
+    def __init__(self, run_key: str, host: str, port: int) -> None:
+        self.run_key = run_key
+        self.host = host
+        self.port = port
+        self.address = ""
+        self.up = self.down = 0
+        self._started = time.monotonic()
+        self._logged = False
+
+    def ended(self, outcome: str) -> None:
+        if self._logged:
+            return
+        self._logged = True
+        seconds = time.monotonic() - self._started
+        Connection(self.host, self.port, self.address, self.up, self.down, seconds, outcome).log(self.run_key)
+
+
 class _Stream(httpcore2.AsyncNetworkStream):
     """Keeps the reason of a failed TLS handshake, which the pool's exceptions lose.
 
     What is written waits for the first read: head and body of a request go out together, in one system call.
     """
 
-    def __init__(self, inner: httpcore2.AsyncNetworkStream, backend: GuardedBackend) -> None:
+    def __init__(self, inner: httpcore2.AsyncNetworkStream, backend: GuardedBackend, attempt: _Attempt) -> None:
         self._inner = inner
         self._backend = backend
+        self._attempt = attempt
         self._unsent = bytearray()
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
@@ -49,12 +71,16 @@ class _Stream(httpcore2.AsyncNetworkStream):
             # Who closes early may have answered before: the pool looks for that too when a write fails.
             with contextlib.suppress(httpcore2.WriteError):
                 await self._inner.write(sent, timeout)
-        return await self._inner.read(max_bytes, timeout)
+                self._attempt.up += len(sent)
+        data = await self._inner.read(max_bytes, timeout)
+        self._attempt.down += len(data)
+        return data
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
         self._unsent += buffer
 
     async def aclose(self) -> None:
+        self._attempt.ended("ok")
         await self._inner.aclose()
 
     async def start_tls(
@@ -64,8 +90,10 @@ class _Stream(httpcore2.AsyncNetworkStream):
         try:
             stream = await self._inner.start_tls(ssl_context, server_hostname, timeout)
         except httpcore2.ConnectError as error:
+            self._attempt.ended("broken")
             raise Fault(FaultKind.TLS, _tls_words(error)) from error
         except asyncio.CancelledError:
+            self._attempt.ended("stopped")
             await self._inner.aclose()  # the pool does not know this connection yet, and would leak it
             raise
         self._backend.handshaking = False
@@ -73,7 +101,7 @@ class _Stream(httpcore2.AsyncNetworkStream):
         if tls is not None:
             self._backend.tls_version = tls.version() or ""
             self._backend.certificate = tls.getpeercert() or {}
-        return _Stream(stream, self._backend)
+        return _Stream(stream, self._backend, self._attempt)
 
     def get_extra_info(self, info: str) -> Any:
         return self._inner.get_extra_info(info)
@@ -108,22 +136,29 @@ class GuardedBackend(httpcore2.AsyncNetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore2.AsyncNetworkStream:
+        attempt = _Attempt(self._guard.run_key, host, port)
         try:
             addresses = await self._guard.check(host, port)
         except AddressRefused as error:
+            attempt.ended("refused")
             raise Fault(FaultKind.REFUSED, str(error)) from error
         except OSError as error:
+            attempt.ended("unreachable")
             if _is_ours(error):
                 raise Fault(FaultKind.OURS, f"the name {host} could not be looked up from here") from error
             raise Fault(FaultKind.CONNECT, f"the name {host} could not be resolved") from error
         failure: Exception | None = None
-        for address in addresses[:4]:
+        for attempt.address in addresses[:4]:
             try:
-                stream = await self._inner.connect_tcp(address, port, timeout, local_address, socket_options)
+                stream = await self._inner.connect_tcp(attempt.address, port, timeout, local_address, socket_options)
             except httpcore2.ConnectError as error:
                 failure = error
+            except BaseException:
+                attempt.ended("stopped")
+                raise
             else:
-                return _Stream(stream, self)
+                return _Stream(stream, self, attempt)
+        attempt.ended("unreachable")
         words = f"no connection to {host} port {port}: {_connect_words(failure)}"
         raise Fault(FaultKind.OURS if _is_ours(failure) else FaultKind.CONNECT, words) from failure
 

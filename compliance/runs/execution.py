@@ -24,6 +24,7 @@ from django.db import DatabaseError, close_old_connections
 from django.utils import timezone
 
 from compliance.engines import Limits, Progress, Report, Target, get_engine
+from compliance.engines.room import Room, default_room_mb
 from compliance.runs.actions import Lease, LeaseLost, complete_request, renew_leases
 from compliance.runs.records import ComplianceRun
 
@@ -45,6 +46,12 @@ def _loop() -> asyncio.AbstractEventLoop:
     return loop
 
 
+@lru_cache(maxsize=1)
+def _room() -> Room:
+    """The memory that all engines of this worker process share."""
+    return Room(settings.WORKER_ENGINE_MEMORY_MB or default_room_mb())
+
+
 @dataclass(slots=True)
 class _Flight:
     lease: Lease
@@ -63,6 +70,7 @@ def target_of(lease: Lease) -> Target:
         deadline=float(settings.TEST_DEADLINE_SECONDS),
         limits=Limits(step_seconds=float(settings.STEP_TIMEOUT_SECONDS)),
         allow=settings.EGRESS_ALLOW,
+        run_key=str(lease.request_id),
     )
 
 
@@ -134,7 +142,8 @@ def _more(lease_more: Callable[[int], list[Lease]], free: int, *, flying: bool) 
 
 def _take_off(lease: Lease, ended: queue.SimpleQueue[UUID]) -> _Flight:
     # Until the engine reports a step of its own, somebody who watches should see that the work has begun.
-    flight = _Flight(lease, Future(), progress=asdict(Progress("Reaching the agent", 0, 1)))
+    begun = asdict(Progress("Reaching the agent", 0, 1))
+    flight = _Flight(lease, Future(), progress=begun)
 
     def on_step(progress: Progress) -> None:
         flight.progress = asdict(progress)
@@ -143,7 +152,16 @@ def _take_off(lease: Lease, ended: queue.SimpleQueue[UUID]) -> _Flight:
 
     async def run() -> Report:
         try:
-            return await get_engine(lease.engine).run(target_of(lease), on_step=watched)
+            engine = get_engine(lease.engine)
+            place = _room().reserve(engine.memory_mb)
+            try:
+                if not place.held:
+                    flight.progress = asdict(Progress("Waiting for room on the worker", 0, 1))
+                    await place.wait()  # before the run's own clock starts; the lease is renewed meanwhile
+                    flight.progress = begun
+                return await engine.run(target_of(lease), on_step=watched)
+            finally:
+                place.release()
         finally:
             flight.ended_at = timezone.now()
 

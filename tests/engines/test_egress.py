@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
+
 import pytest
 from starlette.applications import Starlette
 from starlette.responses import RedirectResponse
@@ -252,3 +255,62 @@ async def test_other_schemes_and_malformed_addresses_are_not_tried(url: str) -> 
 
     assert report.overall() is Overall.FAILING
     assert step(report, "connectivity/reach", "reachable").verdict == "failed"
+
+
+async def test_each_connection_of_a_run_is_logged_without_what_was_said(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, logger="assay.egress"):
+        async with serving(scripted()) as url:
+            await check(f"{url}/mcp?key=secret", run_key="run-1", token="secret-token")
+            await check("http://169.254.169.254/secret", run_key="run-2", allow=())
+            await check(url.replace("http://", "https://"), run_key="run-3")
+
+    lines = [record.getMessage() for record in caplog.records if record.name == "assay.egress"]
+    port = url.rpartition(":")[2]
+    assert any(line.startswith(f"run=run-1 host=127.0.0.1 port={port} address=127.0.0.1 up=") for line in lines)
+    assert not any("up=0 " in line or "down=0 " in line for line in lines if "run=run-1" in line)
+    assert {line.rpartition("outcome=")[2] for line in lines if "run=run-1" in line} == {"ok"}
+    assert any("run=run-2 host=169.254.169.254 port=80 address=- up=0 down=0" in line for line in lines)
+    assert {line.rpartition("outcome=")[2] for line in lines if "run=run-2" in line} == {"refused"}
+    assert {line.rpartition("outcome=")[2] for line in lines if "run=run-3" in line} == {"broken"}
+    assert not any("secret" in line for line in lines)
+
+
+async def test_name_is_looked_up_once_for_all_who_ask_at_the_same_time() -> None:  # V7
+    name = ChangingName("127.0.0.1", "127.0.0.2")
+    guard = Guard(["127.0.0.0/8"], resolve=name)
+    answers = await asyncio.gather(*(guard.check("agent.example", port) for port in (80, 80, 443, 8080)))
+
+    assert answers == [["127.0.0.1"]] * 4
+    assert name.asked == 1
+
+
+async def test_name_without_an_answer_is_asked_for_again() -> None:
+    answers = [OSError("the resolver is away"), ["8.8.8.8"]]
+
+    async def resolve(host: str, port: int) -> list[str]:
+        answer = answers.pop(0)
+        if isinstance(answer, OSError):
+            raise answer
+        return answer
+
+    guard = Guard(resolve=resolve)
+    with pytest.raises(OSError, match="away"):
+        await guard.check("agent.example", 443)
+    assert await guard.check("agent.example", 443) == ["8.8.8.8"]
+
+
+async def test_one_who_stops_waiting_leaves_the_answer_to_the_others() -> None:
+    go_on = asyncio.Event()
+
+    async def resolve(host: str, port: int) -> list[str]:
+        await go_on.wait()
+        return ["8.8.8.8"]
+
+    guard = Guard(resolve=resolve)
+    first, second = (asyncio.ensure_future(guard.check("agent.example", 443)) for _ in range(2))
+    await asyncio.sleep(0)
+    first.cancel()
+    go_on.set()
+
+    assert await second == ["8.8.8.8"]
+    assert first.cancelled()
