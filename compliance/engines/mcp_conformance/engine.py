@@ -176,7 +176,8 @@ class _Work:
         run.harness_error = self.harness_error or self.told.harness_error
         run.truncated = self.truncated or self.told.truncated
         opening = run.report("", "")
-        scribe = Scribe(self.found, run.redactor, all_evidence=self.target.all_evidence)
+        everything = self.target.all_evidence or self.target.options.get("evidence") == "all"
+        scribe = Scribe(self.found, run.redactor, all_evidence=everything)
         written = {official.key: self._scenario(official, scribe) for official in self.scenarios}
         tracks = [
             Track(track.key, track.title, tuple(written[s.key] for s in track.scenarios if s.key in written))
