@@ -206,3 +206,16 @@ def test_nobody_makes_themselves_more_powerful(client: Any, staff_user: User, al
     TOTP.activate(alice, generate_totp_secret())
     press(client, "/staff/compliance/user/", "forget_second_factors", staff_user.pk, alice.pk)
     assert list(Authenticator.objects.values_list("user__email", flat=True)) == ["sam@assay.example"]
+
+
+def test_forgetting_second_factors_asks_and_is_logged(staff: Any, alice: User, bob: User) -> None:
+    TOTP.activate(alice, generate_totp_secret())
+    TOTP.activate(bob, generate_totp_secret())
+    asked = press(staff, "/staff/compliance/user/", "forget_second_factors", alice.pk, confirmed=False)
+    assert "Forget these people&#x27;s second factors?" in asked.content.decode()
+    assert Authenticator.objects.count() == 2
+    assert not LogEntry.objects.exists()
+    press(staff, "/staff/compliance/user/", "forget_second_factors", alice.pk)
+    assert list(Authenticator.objects.values_list("user__email", flat=True)) == ["bob@example.org"]
+    entry = LogEntry.objects.get()
+    assert (entry.object_id, entry.change_message) == (str(alice.pk), "Second factors forgotten.")

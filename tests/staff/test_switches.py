@@ -110,3 +110,22 @@ def test_nobody_switches_themselves(staff: Any, staff_user: User) -> None:
 def test_who_may_change_people_makes_nobody_staff(client: Any, staff_user: User, alice: User) -> None:
     ordinary = as_ordinary_staff(client, staff_user, "change_user")
     assert fields_of(ordinary, User, alice.pk) == {"name", "is_active"}
+
+
+def actions_of(client: Any, model: Any) -> set[str]:
+    page = client.get(reverse(f"admin:compliance_{model._meta.model_name}_changelist"))
+    form = page.context["action_form"]
+    return {name for name, _ in form.fields["action"].choices if name} if form else set()
+
+
+def test_actions_on_chosen_rows_are_these_and_need_the_right_to_change(
+    client: Any, staff: Any, staff_user: User, keys: Any
+) -> None:
+    assert {model: names for model in DECIDED if (names := actions_of(staff, model))} == {
+        User: {"forget_second_factors"},
+        Agent: {"pause", "resume"},
+        AgentContext: {"mark_verified_owner", "unmark_verified_owner"},
+        ComplianceRequest: {"cancel"},
+    }
+    ordinary = as_ordinary_staff(client, staff_user)
+    assert {model: names for model in DECIDED if (names := actions_of(ordinary, model))} == {}
