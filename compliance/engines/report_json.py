@@ -86,7 +86,7 @@ def _scenario(scenario: Any) -> Any:
 def _step(step: Any) -> Any:
     if not isinstance(step, Step):
         return step
-    stored = {
+    stored: dict[str, Any] = {
         "key": step.key,
         "title": step.title,
         "verdict": step.verdict.value if isinstance(step.verdict, Verdict) else step.verdict,

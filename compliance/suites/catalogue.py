@@ -94,13 +94,19 @@ def _facts_in(definition: dict[str, Any]) -> Facts:
         protocols=tuple(definition.get("protocols", ())),
         requires=tuple((_plain(kind), _listed(needed)) for kind, needed in definition.get("requires", {}).items()),
         options=tuple(
-            Option(key, *words.get(key, (_plain(key), "")), default)
+            _option(key, words.get(key), default)
             for key, default in definition.get("options", {}).items()
             if key != "scenarios"  # chosen among the suite's own, where they are listed
         ),
         full=definition.get("full", True) is not False,
         scenario_count=sum(len(track["scenarios"]) for track in definition.get("tracks", ())),
     )
+
+
+def _option(key: str, words: list[str] | None, default: Any) -> Option:
+    # Versions that were published before options had words show their keys.
+    title, description = words or (_plain(key), "")
+    return Option(key, title, description, default)
 
 
 def _plain(key: str) -> str:
