@@ -14,14 +14,15 @@ _OPTION = "option_"
 
 
 class SuiteSelect(forms.Select):
-    """A select in which what cannot be run now can be read and not chosen."""
+    """A select that says what cannot be run now; where choosing is asking, it cannot be chosen."""
 
-    problems: dict[str, str] = {}
+    unavailable: frozenset[str] = frozenset()
+    asks = False
 
     def create_option(self, name: str, value: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
         option = super().create_option(name, value, *args, **kwargs)
-        if str(value) in self.problems:
-            option["attrs"]["disabled"] = True
+        if str(value) in self.unavailable:
+            option["attrs"]["disabled"] = self.asks
             option["label"] = f"{option['label']} – not available"
         return option
 
@@ -36,24 +37,22 @@ def default_among(suites: list[OfferedSuite]) -> OfferedSuite | None:
     return next((suite for suite in suites if suite.slug == DEFAULT), suites[0] if suites else None)
 
 
-def suite_field(suites: list[OfferedSuite], *, required: bool = False) -> forms.ChoiceField:
-    """The suites by engine, as a field."""
-    engines: dict[str, list[tuple[str, str]]] = {}
-    for suite in suites:
-        engines.setdefault(suite.engine, []).append((suite.slug, f"{suite.title} {suite.version}"))
-    field = forms.ChoiceField(label="Suite", required=required, widget=SuiteSelect)
-    field.widget.problems = {suite.slug: suite.problem for suite in suites if suite.problem}
-    field.choices = list(engines.items())
-    return field
-
-
 class SuiteForm(StyledForm, forms.Form):
-    """Which suite. On the agent's page that is all; the page of options shows the rest of the one chosen."""
+    """Which suite, by engine. asks: the form's button asks for the test, and does not show the suite first."""
 
-    def __init__(self, *args: Any, suites: list[OfferedSuite], **kwargs: Any) -> None:
+    suite = forms.ChoiceField(label="Suite", required=False, widget=SuiteSelect)
+
+    def __init__(self, *args: Any, suites: list[OfferedSuite], asks: bool = False, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.fields["suite"] = suite_field(suites)
-        self.fields["suite"].widget.attrs["class"] = "form-select"
+        engines: dict[str, list[tuple[str, str]]] = {}
+        for suite in suites:
+            engines.setdefault(suite.engine, []).append((suite.slug, f"{suite.title} {suite.version}"))
+        field = self.fields["suite"]
+        assert isinstance(field, forms.ChoiceField)
+        assert isinstance(field.widget, SuiteSelect)
+        field.choices = list(engines.items())
+        field.widget.unavailable = frozenset(suite.slug for suite in suites if suite.problem)
+        field.widget.asks = asks
 
 
 class TestForm(StyledForm, forms.Form):

@@ -101,7 +101,7 @@ def agent(request: OrganizationRequest, agent: UUID) -> HttpResponseBase:
         "heartbeat_strip": strip(recent_heartbeat_verdicts(url), wide=True),
         "table": HistoryTable(newest.runs, prefix=base) if newest.runs else None,
         "more": newest.older is not None,
-        "choice": SuiteForm(suites=suites, initial={"suite": default.slug if default else ""}),
+        "choice": SuiteForm(suites=suites, asks=True, initial={"suite": default.slug if default else ""}),
         "suites": suites,
         "default_suite": default,
     }

@@ -15,7 +15,7 @@ from django.views.decorators.http import require_safe
 
 from compliance.engines.report_json import SCHEMA_FILE
 from compliance.models import Suite, SuiteVersion
-from compliance.suites.catalogue import facts_of, offered_suites
+from compliance.suites.catalogue import OfferedSuite, facts_of, offered_suites
 from compliance.suites.health import read_availability
 from compliance.tenancy.memberships import memberships_of
 from dashboard.access import LAST_ORGANIZATION, to_login
@@ -41,9 +41,22 @@ def reader_view(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResp
 @require_safe
 @reader_view
 def suites(request: HttpRequest) -> HttpResponseBase:
-    """The suites that can be asked for, by engine; below them those that are published no longer."""
-    gone = Suite.objects.filter(current_version__isnull=True).order_by("title", "slug")
-    return TemplateResponse(request, "suites.html", {"suites": offered_suites(), "gone": gone})
+    """The suites that can be asked for, by engine; below them those that are published no longer. ?q= searches."""
+    wanted = request.GET.get("q", "").strip()
+    offered = offered_suites()
+    page = {
+        "suites": [suite for suite in offered if _is_about(suite, wanted.lower().split())],
+        "wanted": wanted,
+        "any": bool(offered),
+        "gone": Suite.objects.filter(current_version__isnull=True).order_by("title", "slug"),
+    }
+    return TemplateResponse(request, "suites.html", page)
+
+
+def _is_about(suite: OfferedSuite, words: list[str]) -> bool:
+    needed = [f"{kind} {what}" for kind, what in suite.facts.requires]
+    text = " ".join([suite.slug, suite.title, suite.description, suite.engine, *suite.facts.protocols, *needed]).lower()
+    return all(word in text for word in words)
 
 
 @require_safe

@@ -118,6 +118,13 @@ class TestList:
         assert "no longer offered" in alices.get(address).content.decode()
         assert "Rule of old" in alices.get(address).content.decode()
 
+    def test_finds_by_words(self, alices: Client) -> None:
+        publish("media-buy", requires={"tools": ["get_products"]})
+        page = alices.get("/suites/", {"q": "STORYBOARDS get_prod"}).content.decode()
+        assert "/suites/media-buy/" in page
+        assert "/suites/baseline/" not in page
+        assert "No suite is about “&lt;b&gt;”" in alices.get("/suites/", {"q": "<b>"}).content.decode()
+
     def test_says_when_there_is_none(self, alices: Client) -> None:
         with system_scope(by=BY, reason="withdraw"):
             Suite.objects.update(current_version=None)
@@ -235,7 +242,9 @@ class TestChoosing:
         address = asking_address(organization, context)
         page = alices.get(address, {"suite": "media-buy"}).content.decode()
         assert "Node is not installed." in page
-        assert re.search(r'value="media-buy"[^>]*disabled', page)
+        assert re.search(r"Media-Buy 6.1 – not available", page)
+        agents = alices.get(reverse("agent", args=[organization.slug, context.pk])).content.decode()
+        assert re.search(r'value="media-buy"[^>]*disabled', agents)
         assert '<button class="btn btn-primary"' not in page
         response = alices.post(address, {"suite": "media-buy"}, follow=True)
         assert "Media-Buy cannot be run now. Node is not installed." in response.content.decode()
