@@ -37,14 +37,16 @@ UNLOADABLE = ("no-module", "no-class", "breaks-when-made", "exits-when-made", "m
 def arranged(committed_db: None, superuser: psycopg.Connection[Any]) -> Iterator[tuple[Organization, User]]:
     broker = redis.Redis.from_url(os.environ["REDIS_URL"])
     broker.flushdb()
+    kept = list(Suite.objects.values_list("slug", flat=True))
     alice = make_user("alice@example.org", "Alice Owner")
     yield create_organization(name="Alpha", by=alice), alice
     # Suites outlive a test that commits; those of here must not be offered in others.
-    for table, column in (("agent_compliance_runs", "engine"), ("suite_versions", "engine")):
-        superuser.execute("SET session_replication_role = replica")
-        superuser.execute(f"DELETE FROM {table} WHERE {column} <> 'baseline'")
-    superuser.execute("DELETE FROM compliance_requests")
-    superuser.execute("DELETE FROM suites WHERE slug <> 'baseline'")
+    superuser.execute("SET session_replication_role = replica")
+    superuser.execute("TRUNCATE agent_compliance_runs, compliance_requests")
+    superuser.execute(
+        "DELETE FROM suite_versions v USING suites s WHERE v.suite_id = s.id AND s.slug <> ALL (%s)", [kept]
+    )
+    superuser.execute("DELETE FROM suites WHERE slug <> ALL (%s)", [kept])
     superuser.execute("SET session_replication_role = origin")
     broker.flushdb()
     broker.close()

@@ -1,8 +1,9 @@
 from compliance.engines import Evidence, Health, Report, Scenario, Step, SuiteSpec, Track, Verdict
 from compliance.engines.egress import Guard
+from compliance.engines.exchange import FaultKind
 from compliance.engines.redact import Redactor
 from compliance.engines.suites import ScenarioSpec, StepSpec, TrackSpec
-from compliance.engines.wire import FaultKind, Wire
+from compliance.engines.wire import Wire
 
 RULE = StepSpec("404", "What is not there is answered with 404", "Status 404", "https://www.rfc-editor.org/rfc/rfc9110")
 TRACKS = (TrackSpec("http", "HTTP", (ScenarioSpec("http/absent", "Absent resources", (RULE,)),)),)
