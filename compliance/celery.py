@@ -8,4 +8,4 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "compliance.settings")
 
 app = Celery("assay")
 app.config_from_object("django.conf:settings", namespace="CELERY")
-app.autodiscover_tasks(["compliance.runs", "compliance.monitors"])
+app.autodiscover_tasks(["compliance.runs", "compliance.monitors", "compliance.suites"])

@@ -11,6 +11,7 @@ from compliance.runs.models import (
     StepEvidence,
     TriggeredBy,
 )
+from compliance.suites.health import EngineHealth
 from compliance.suites.models import Suite, SuiteVersion
 from compliance.tenancy.models import Invitation, Membership, Organization, Role, SystemScopeUse, User
 
@@ -22,6 +23,7 @@ __all__ = [
     "AgentStatus",
     "ComplianceRequest",
     "ComplianceRun",
+    "EngineHealth",
     "Invitation",
     "LifecycleStage",
     "Membership",

@@ -242,6 +242,9 @@ CELERY_BEAT_SCHEDULE = {
 EGRESS_ALLOW = tuple(env.list("ASSAY_EGRESS_ALLOW", default=[]))
 TEST_DEADLINE_SECONDS = env.int("ASSAY_TEST_DEADLINE_SECONDS", default=120)
 STEP_TIMEOUT_SECONDS = env.int("ASSAY_STEP_TIMEOUT_SECONDS", default=10)
+ENGINE_GRACE_SECONDS = 10  # past the deadline, for closing what is open; then the run is cut off
+ENGINE_HEALTH_EVERY_SECONDS = 60  # how often a worker says which engines it has
+ENGINE_HEALTH_VALID_SECONDS = 180  # after this what it said no longer counts
 LEASE_SECONDS = env.int("ASSAY_LEASE_SECONDS", default=45)
 REQUEST_MAX_ATTEMPTS = env.int("ASSAY_REQUEST_MAX_ATTEMPTS", default=3)
 REQUEST_NUDGE_AFTER_SECONDS = env.int("ASSAY_REQUEST_NUDGE_AFTER_SECONDS", default=15)

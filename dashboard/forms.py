@@ -8,7 +8,7 @@ from typing import Any
 from django import forms
 from django.utils.safestring import SafeString
 
-from compliance.models import Agent, Suite
+from compliance.models import Agent
 from compliance.registry.models import MAX_INTERVAL_HOURS, MIN_INTERVAL_HOURS
 
 
@@ -82,23 +82,6 @@ class AgentForm(StyledForm, forms.Form):
 
 class RenameForm(StyledForm, forms.Form):
     name = forms.CharField(label="Name", max_length=100)
-
-
-class TestForm(StyledForm, forms.Form):
-    suite = forms.ChoiceField(label="Suite", required=False)
-    dry_run = forms.BooleanField(
-        label="Dry run",
-        required=False,
-        help_text="Kept in the history, but changes neither your last test nor any status.",
-    )
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        suites = Suite.objects.with_current_version()
-        self.fields["suite"].choices = [  # type: ignore[attr-defined]
-            (suite.slug, f"{suite.title} {suite.current_version.version}") for suite in suites if suite.current_version
-        ]
-        self.fields["suite"].initial = "baseline"
 
 
 class HeartbeatForm(StyledForm, forms.ModelForm):

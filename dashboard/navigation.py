@@ -48,7 +48,7 @@ def topbar(context: Context) -> SafeString:
 def _section(request: Any) -> str:
     match = request.resolver_match
     name = match.url_name if match else ""
-    if name in ("overview", "members", "organization_settings"):
+    if name in ("overview", "members", "organization_settings", "suites", "suite_version"):
         return name
     return "agents" if "/agents/" in request.path or "/runs/" in request.path else ""
 

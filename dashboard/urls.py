@@ -4,14 +4,26 @@ from __future__ import annotations
 
 from django.urls import include, path
 
-from dashboard.views import agent_settings, agents, history, home, invitations, overview, people, requests, runs
+from dashboard.views import (
+    agent_settings,
+    agents,
+    history,
+    home,
+    invitations,
+    overview,
+    people,
+    requests,
+    runs,
+    suites,
+    testing,
+)
 
 of_organization = [
     path("", overview.overview, name="overview"),
     path("agents/add/", agents.agent_add, name="agent_add"),
     path("agents/<uuid:agent>/", agents.agent, name="agent"),
     path("agents/<uuid:agent>/protocol/", agents.agent_protocol, name="agent_protocol"),
-    path("agents/<uuid:agent>/test/", agents.agent_test, name="agent_test"),
+    path("agents/<uuid:agent>/test/", testing.agent_test, name="agent_test"),
     path("agents/<uuid:agent>/history/", history.history, name="history"),
     path("agents/<uuid:agent>/settings/", agent_settings.agent_settings, name="agent_settings"),
     path("agents/<uuid:agent>/remove/", agent_settings.agent_remove, name="agent_remove"),
@@ -33,6 +45,10 @@ of_organization = [
 urlpatterns = [
     path("", home.home, name="home"),
     path("o/new/", people.organization_create, name="organization_create"),
+    path("suites/", suites.suites, name="suites"),
+    path("suites/<slug:slug>/", suites.suite, name="suite"),
+    path("suites/<slug:slug>/<str:version>/", suites.suite_version, name="suite_version"),
+    path("schemas/report-1.json", suites.report_schema, name="report_schema"),
     path("invitations/<str:token>/", invitations.invitation_accept, name="invitation_accept"),
     path("o/<slug:org>/", include(of_organization)),
 ]

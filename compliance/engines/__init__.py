@@ -14,11 +14,14 @@ from .suites import SUITES, SuiteSpec, get_suite
 
 if TYPE_CHECKING:
     from .detect import detect_protocol
-    from .registry import UnknownEngine, all_suites, engine_health, engine_names, get_engine
+    from .registry import UnknownEngine, all_suites, engine_health, engine_names, get_engine, is_own, suites_of
 
 _HEAVY = {
     "detect_protocol": "detect",
-    **dict.fromkeys(("UnknownEngine", "all_suites", "engine_health", "engine_names", "get_engine"), "registry"),
+    **dict.fromkeys(
+        ("UnknownEngine", "all_suites", "engine_health", "engine_names", "get_engine", "is_own", "suites_of"),
+        "registry",
+    ),
 }
 
 __all__ = [
@@ -47,6 +50,8 @@ __all__ = [
     "engine_names",
     "get_engine",
     "get_suite",
+    "is_own",
+    "suites_of",
 ]
 
 

@@ -7,6 +7,7 @@ takes its own engine away and nothing else.
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable
 from functools import cache
 from importlib import import_module
@@ -19,6 +20,8 @@ log = logging.getLogger(__name__)
 
 GROUP = "assay.engines"
 _OWN = {"baseline": "baseline:BaselineEngine", "mcp-conformance": "mcp_conformance:ConformanceEngine"}
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,59}")
+_HOW_NAMED = "a name is of lower-case letters, digits, dots, hyphens and underscores, at most 60"
 
 
 class UnknownEngine(LookupError):
@@ -30,6 +33,9 @@ def _from_others() -> dict[str, EntryPoint]:
     for entry in entry_points(group=GROUP):
         if entry.name in _OWN or entry.name in found:
             log.error("The engine %r of %s is left out: the name is taken", entry.name, entry.value)
+            continue
+        if not _NAME.fullmatch(entry.name):
+            log.error("The engine %r of %s is left out: %s", entry.name, entry.value, _HOW_NAMED)
             continue
         found[entry.name] = entry
     return found
@@ -53,20 +59,60 @@ def get_engine(name: str) -> Engine:
         raise UnknownEngine(f"There is no engine called {name!r}")
     try:
         make: Callable[[], Engine] = entry.load()
-        return make()
-    except Exception as error:
+        engine = make()
+        return _whole(engine, name)
+    except (Exception, SystemExit) as error:
         log.exception("The engine %r of %s cannot be loaded", name, entry.value)
-        raise UnknownEngine(f"The engine {name!r} cannot be loaded: {type(error).__name__}") from error
+        raise UnknownEngine(f"The engine {name!r} cannot be loaded ({type(error).__name__}: {error})"[:300]) from error
+
+
+def _whole(engine: Engine, name: str) -> Engine:
+    """The engine, when it has what the contract asks for. Raises TypeError."""
+    if engine.name != name or not isinstance(engine.version, str) or not isinstance(engine.memory_mb, int):
+        raise TypeError("its name, version or memory_mb is not what the contract asks for")
+    if not all(callable(getattr(engine, method, None)) for method in ("suites", "health", "run")):
+        raise TypeError("it lacks suites, health or run")
+    return engine
 
 
 def engine_health(name: str) -> Health:
     """Whether the engine can run on this machine; never raises."""
     try:
-        return get_engine(name).health()
+        health = get_engine(name).health()
     except UnknownEngine as unknown:
         return Health(False, str(unknown))
+    except Exception as error:  # noqa: BLE001
+        # Whoever wrote it: an engine that cannot say how it is takes itself away, and nothing else.
+        log.error("The engine %r cannot say whether it is available: %s", name, type(error).__name__)
+        return Health(False, f"The engine {name!r} cannot say whether it is available: {type(error).__name__}")
+    if isinstance(health, Health):
+        return health
+    return Health(False, f"The engine {name!r} does not say whether it is available")
+
+
+def suites_of(name: str) -> list[SuiteSpec]:
+    """The suites that the engine carries, in its own name; none when it is not available. Never raises.
+
+    What is no suite, or says that another engine runs it, is left out.
+    """
+    if not engine_health(name).available:
+        return []
+    try:
+        listed = list(get_engine(name).suites())
+    except Exception as error:  # noqa: BLE001
+        log.error("The engine %r cannot list its suites: %s", name, type(error).__name__)
+        return []
+    kept = [suite for suite in listed if isinstance(suite, SuiteSpec) and suite.engine == name]
+    if len(kept) < len(listed):
+        log.error("The engine %r lists %s suites that are not its own", name, len(listed) - len(kept))
+    return kept
 
 
 def all_suites() -> list[SuiteSpec]:
-    """Every suite of every engine that is available here."""
-    return [suite for name in engine_names() if engine_health(name).available for suite in get_engine(name).suites()]
+    """Every suite of every engine that is available here, those of our own engines first."""
+    return [suite for name in engine_names() for suite in suites_of(name)]
+
+
+def is_own(name: str) -> bool:
+    """Whether the engine is part of this program, and not of another package."""
+    return name in _OWN

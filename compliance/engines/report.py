@@ -181,6 +181,19 @@ class Report:
         failed = "The only check" if judged == 1 else f"{len(failures)} of {judged} checks"
         return f"{failed} failed: “{failures[0]}”{more}"[:300]
 
+    def to_json(self) -> dict[str, Any]:
+        """The report as JSON values, which schema/report-1.json describes; evidence included."""
+        from . import report_json  # which knows this module
+
+        return report_json.to_json(self)
+
+    @staticmethod
+    def from_json(data: Any) -> Report:
+        """The report that this JSON is. Raises report_json.BadReport for what the schema refuses."""
+        from . import report_json
+
+        return report_json.from_json(data)
+
     def tracks_json(self) -> list[dict[str, Any]]:
         """The tracks as stored with the run: everything but the evidence, which lives in its own table."""
         # Written out: dataclasses.asdict would copy all the evidence, only to throw it away.

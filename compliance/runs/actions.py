@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Iterator
+import logging
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -17,16 +18,19 @@ from django.db.models.functions import Greatest
 from django.utils import timezone
 
 from compliance.engines.report import Overall, Report
+from compliance.engines.report_json import BadReport, accepted
 from compliance.registry.models import Agent, AgentContext, HeartbeatSlot, Protocol
 from compliance.runs import nudge
+from compliance.runs.choices import chosen, suite_to_run
 from compliance.runs.record import record_run, storable
 from compliance.runs.records import ComplianceRun, TriggeredBy
 from compliance.runs.requests import ACTIVE, ComplianceRequest, RequestState
-from compliance.suites.models import Suite
 from compliance.tenancy.errors import NotAllowed, Refused
 from compliance.tenancy.ids import uuid7
 from compliance.tenancy.models import Membership, Organization, User
 from compliance.tenancy.scope import Actor, organization_scope, platform_scope
+
+logger = logging.getLogger(__name__)
 
 
 class LeaseLost(Exception):
@@ -45,6 +49,8 @@ class Lease:
     suite_slug: str
     engine: str
     options: dict[str, Any]
+    suite_version: str = ""
+    full_suite: bool = True  # False for a part of another suite, and for some scenarios only (R10)
 
 
 @contextmanager
@@ -61,15 +67,18 @@ def request_owner_test(
     by: User | Actor,
     suite_slug: str = "baseline",
     scenarios: Collection[str] = (),
+    options: Mapping[str, Any] | None = None,
+    all_evidence: bool = False,
     dry_run: bool = False,
 ) -> tuple[ComplianceRequest, bool]:
     """Ask for a test of an agent, and nudge a worker once that is committed.
 
     Returns the request and whether it is new: the one under way is returned when there is one.
-    An observer's test is an observer_test. scenarios: only these; such a run moves no status.
-    Raises NotAllowed for a person who is not a member, Refused for an unknown suite or while a
-    test of other scenarios is under way, and AgentContext.DoesNotExist for an agent that the
-    organization does not have.
+    An observer's test is an observer_test. scenarios: only these; such a run moves no status. options: the
+    suite's own, by key; all_evidence: keep the exchanges of steps that passed too.
+    Raises NotAllowed for a person who is not a member, Refused for a suite that is not there or that no worker
+    can run, for options that it does not have, and while a test with other options is under way, and
+    AgentContext.DoesNotExist for an agent that the organization does not have.
     """
     with organization_scope(organization.id):
         if isinstance(by, User):
@@ -78,9 +87,7 @@ def request_owner_test(
             by = by.as_actor()
         # Locked, so that the agent is not removed before the request that its removal would cancel is there.
         context = AgentContext.objects.select_for_update(no_key=True).get(organization=organization, pk=context_id)
-        suite = Suite.objects.with_current_version().filter(slug=suite_slug).first()
-        if suite is None or suite.current_version is None:
-            raise Refused(f"There is no suite “{suite_slug}”.")
+        version = suite_to_run(suite_slug)
         request = ComplianceRequest(
             organization=organization,
             agent_id=context.agent_id,
@@ -88,21 +95,23 @@ def request_owner_test(
             actor_kind=by.kind,
             actor_id=by.id,
             actor_name=by.name,
-            suite_version=suite.current_version,
+            suite_version=version,
             dry_run=dry_run,
-            options={"scenarios": sorted(scenarios)} if scenarios else {},
+            options=chosen(version.definition, scenarios=scenarios, options=options, all_evidence=all_evidence),
         )
         like_it = ComplianceRequest.objects.active().filter(
             organization=organization,
             agent_id=context.agent_id,
-            suite_version=suite.current_version,
+            suite_version=version,
             dry_run=dry_run,
         )
         while not insert_requests([request]):
             under_way = like_it.select_related("suite_version__suite").first()
             if under_way is not None:
                 if under_way.options != request.options:
-                    raise Refused("A test of other scenarios of this agent is under way. Ask again when it has ended.")
+                    raise Refused(
+                        "A test of other scenarios, or with other options, is under way. Ask again when it has ended."
+                    )
                 return under_way, False
             # It ended in the moment between: then there is room for a new one.
         nudge.execute_after_commit(request.id, organization.id)
@@ -186,9 +195,15 @@ def _lease(requests: Collection[ComplianceRequest]) -> list[Lease]:
             suite_slug=request.suite_version.suite.slug,
             engine=request.suite_version.engine,
             options={**request.suite_version.definition.get("options", {}), **request.options},
+            suite_version=request.suite_version.version,
+            full_suite=_is_full(request),
         )
         for request in leased
     ]
+
+
+def _is_full(request: ComplianceRequest) -> bool:
+    return bool(request.suite_version.definition.get("full", True)) and not request.options.get("scenarios")
 
 
 def renew_leases(leases: Collection[Lease], progress: dict[UUID, dict[str, Any]]) -> set[UUID]:
@@ -226,9 +241,15 @@ def _json(value: dict[str, Any] | None) -> str | None:
 def complete_request(lease: Lease, report: Report, *, tested_at: datetime | None = None) -> ComplianceRun:
     """Record the run and end the request, in one transaction.
 
+    A report that is not valid becomes an inconclusive run that names the first bad place (L16).
     Raises LeaseLost when the lease is no longer the one that holds the request: the result is
     discarded, and nothing is written.
     """
+    try:
+        report = accepted(report, engine=lease.engine, suite=lease.suite_slug)
+    except BadReport as bad:
+        logger.error("the engine %s returned a bad report about %s: %s", lease.engine, lease.agent_url, bad)
+        report = broken_report(lease, f"the report of the engine {lease.engine} is not valid: {bad}")
     with scope_of(lease.organization_id):
         request = (
             ComplianceRequest.objects.select_for_update(of=("self",))
@@ -239,7 +260,22 @@ def complete_request(lease: Lease, report: Report, *, tested_at: datetime | None
         )
         if request is None:
             raise LeaseLost("The lease ran out or the request has ended; the result was discarded.")
-        return _end_with_run(request, report, tested_at)
+        return _end_with_run(request, report, tested_at, full_suite=lease.full_suite)
+
+
+def broken_report(lease: Lease, reason: str, *, truncated: bool = False) -> Report:
+    """What is recorded when there is no report: an inconclusive run that says why (R7)."""
+    return Report(
+        engine=lease.engine,
+        engine_version="",
+        suite=lease.suite_slug,
+        protocol=lease.protocol,
+        protocol_version="",
+        tracks=(),
+        duration_ms=0,
+        truncated=truncated,
+        harness_error=reason,
+    )
 
 
 def _end_lost(request: ComplianceRequest) -> None:
@@ -253,10 +289,12 @@ def _end_lost(request: ComplianceRequest) -> None:
         duration_ms=0,
         harness_error=f"the worker was lost {request.attempt} times while it ran",
     )
-    _end_with_run(request, report, None)
+    _end_with_run(request, report, None, full_suite=False)
 
 
-def _end_with_run(request: ComplianceRequest, report: Report, tested_at: datetime | None) -> ComplianceRun:
+def _end_with_run(
+    request: ComplianceRequest, report: Report, tested_at: datetime | None, *, full_suite: bool
+) -> ComplianceRun:
     run = record_run(
         report=report,
         agent_url=request.agent_id,
@@ -268,7 +306,7 @@ def _end_with_run(request: ComplianceRequest, report: Report, tested_at: datetim
         requested_at=request.created_at,
         tested_at=tested_at,
         dry_run=request.dry_run,
-        full_suite=not request.options.get("scenarios"),
+        full_suite=full_suite,
         request_id=request.pk,
         run_id=uuid7(),
     )

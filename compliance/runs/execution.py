@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import math
 import queue
 import threading
 import time
@@ -23,27 +24,47 @@ from django.conf import settings
 from django.db import DatabaseError, close_old_connections
 from django.utils import timezone
 
-from compliance.engines import Limits, Progress, Report, Target, get_engine
-from compliance.engines.room import Room, default_room_mb
-from compliance.runs.actions import Lease, LeaseLost, complete_request, renew_leases
+from compliance.engines import Limits, Progress, Report, Target, engine_health, get_engine
+from compliance.engines.room import Place, Room, default_room_mb
+from compliance.runs.actions import Lease, LeaseLost, broken_report, complete_request, renew_leases
 from compliance.runs.records import ComplianceRun
 
 logger = logging.getLogger(__name__)
 
 PROGRESS_SECONDS = 0.5  # how stale the shown progress may be
 ASK_AGAIN_SECONDS = 0.5  # how long an empty queue is left alone while runs are in flight
+UNAVAILABLE = "this worker cannot run the suite"
 REFILL = 4  # lease again when this part of the places is free: a query for each landing costs more than it brings
 
 
+_loops: dict[str, asyncio.AbstractEventLoop] = {}
+_loops_lock = threading.Lock()
+
+
+def _loop(engine: str) -> asyncio.AbstractEventLoop:
+    """The engine's own loop: one that blocks its loop holds up nobody else's runs."""
+    with _loops_lock:
+        loop = _loops.get(engine)
+        if loop is None:
+            _freeze()
+            loop = _loops[engine] = asyncio.new_event_loop()
+            threading.Thread(target=loop.run_forever, name=f"engine {engine}", daemon=True).start()
+        return loop
+
+
 @lru_cache(maxsize=1)
-def _loop() -> asyncio.AbstractEventLoop:
+def _freeze() -> None:
     # What was loaded stays for good: the collector need not walk through the SDKs again with every run.
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)
-    loop = asyncio.new_event_loop()
-    threading.Thread(target=loop.run_forever, name="engines", daemon=True).start()
-    return loop
+
+
+def _abandon(engine: str, loop: asyncio.AbstractEventLoop) -> None:
+    """Leave a blocked loop to itself, and its thread with it; the engine's next run gets another."""
+    with _loops_lock:
+        if _loops.get(engine) is loop:
+            del _loops[engine]
 
 
 @lru_cache(maxsize=1)
@@ -56,8 +77,15 @@ def _room() -> Room:
 class _Flight:
     lease: Lease
     future: Future[Report]
+    loop: asyncio.AbstractEventLoop
+    gives_up_at: float  # on the monotonic clock; when even the engine's loop does not keep its deadline
     progress: dict[str, Any] | None = None
     ended_at: datetime | None = None
+    place: Place | None = None
+
+    def leave_room(self) -> None:
+        if self.place is not None:
+            self.place.release()
 
 
 def target_of(lease: Lease) -> Target:
@@ -66,24 +94,14 @@ def target_of(lease: Lease) -> Target:
         url=lease.agent_url,
         suite=lease.suite_slug,
         protocol=lease.protocol,
-        options=lease.options,
+        options={key: value for key, value in lease.options.items() if key != "evidence"},
+        all_evidence=lease.options.get("evidence") == "all",
+        suite_version=lease.suite_version,
+        run_key=str(lease.request_id),
         deadline=float(settings.TEST_DEADLINE_SECONDS),
         limits=Limits(step_seconds=float(settings.STEP_TIMEOUT_SECONDS)),
         allow=settings.EGRESS_ALLOW,
         run_key=str(lease.request_id),
-    )
-
-
-def _broken(lease: Lease, error: BaseException) -> Report:
-    return Report(
-        engine=lease.engine,
-        engine_version="",
-        suite=lease.suite_slug,
-        protocol=lease.protocol,
-        protocol_version="",
-        tracks=(),
-        duration_ms=0,
-        harness_error=f"{type(error).__name__} in the engine",
     )
 
 
@@ -118,6 +136,15 @@ def run_leases(lease_more: Callable[[int], list[Lease]], *, concurrency: int) ->
                 if run is not None:
                     recorded.append(run)
             now = time.monotonic()
+            for key in [key for key, flight in flights.items() if now > flight.gives_up_at]:
+                blocked = flights.pop(key)
+                for other in flights.values():
+                    # Who waits for room on a blocked loop would wait for ever.
+                    if other.loop is blocked.loop and other.gives_up_at == math.inf:
+                        other.gives_up_at = now
+                run = _give_up(blocked)
+                if run is not None:
+                    recorded.append(run)
             # Nobody waits before a screen for a heartbeat; its progress goes along with the renewals.
             moved = any(flight.progress and flight.lease.organization_id for flight in flights.values())
             if now - last_renewal > settings.LEASE_SECONDS / 3 or (moved and now - last_progress > PROGRESS_SECONDS):
@@ -141,33 +168,67 @@ def _more(lease_more: Callable[[int], list[Lease]], free: int, *, flying: bool) 
 
 
 def _take_off(lease: Lease, ended: queue.SimpleQueue[UUID]) -> _Flight:
+    target, loop = target_of(lease), _loop(lease.engine)
+    most = target.deadline + settings.ENGINE_GRACE_SECONDS
     # Until the engine reports a step of its own, somebody who watches should see that the work has begun.
     begun = asdict(Progress("Reaching the agent", 0, 1))
-    flight = _Flight(lease, Future(), progress=begun)
+    flight = _Flight(lease, Future(), loop, time.monotonic() + most + settings.ENGINE_GRACE_SECONDS, begun)
 
     def on_step(progress: Progress) -> None:
-        flight.progress = asdict(progress)
+        # Made plain here, where what is wrong with it breaks this run and not the storing of everybody's progress.
+        flight.progress = asdict(Progress(str(progress.step)[:300], int(progress.done), int(progress.total)))
 
     watched = on_step if lease.organization_id else None  # nobody waits before a screen for a heartbeat
 
+    async def engine() -> Report:
+        try:
+            return await get_engine(lease.engine).run(target, on_step=watched)
+        except (SystemExit, KeyboardInterrupt) as error:
+            # It would end the loop, and with it the engine's other runs.
+            raise RuntimeError(f"{type(error).__name__} in the engine") from error
+
     async def run() -> Report:
         try:
-            engine = get_engine(lease.engine)
-            place = _room().reserve(engine.memory_mb)
+            health = engine_health(lease.engine)
+            if not health.available:
+                return broken_report(lease, f"{UNAVAILABLE}: {health.reason}")
+            flight.place = place = _room().reserve(get_engine(lease.engine).memory_mb)
+            if not place.held:
+                flight.progress, flight.gives_up_at = asdict(Progress("Waiting for room on the worker", 0, 1)), math.inf
+                await place.wait()  # before the run's own clock starts; the lease is renewed meanwhile
+                flight.progress = begun
+                flight.gives_up_at = time.monotonic() + most + settings.ENGINE_GRACE_SECONDS
+            task = asyncio.ensure_future(engine())
             try:
-                if not place.held:
-                    flight.progress = asdict(Progress("Waiting for room on the worker", 0, 1))
-                    await place.wait()  # before the run's own clock starts; the lease is renewed meanwhile
-                    flight.progress = begun
-                return await engine.run(target_of(lease), on_step=watched)
+                # Not wait_for, which waits on for an engine that does not let itself be cancelled.
+                await asyncio.wait([task], timeout=most)
             finally:
-                place.release()
+                if not task.done():
+                    task.cancel()
+            if not task.done():
+                return _overdue(lease)
+            if task.cancelled():
+                return broken_report(lease, f"the engine {lease.engine} cancelled its own run")
+            return task.result()
         finally:
+            flight.leave_room()
             flight.ended_at = timezone.now()
 
-    flight.future = asyncio.run_coroutine_threadsafe(run(), _loop())
+    flight.future = asyncio.run_coroutine_threadsafe(run(), loop)
     flight.future.add_done_callback(lambda _: ended.put(lease.request_id))
     return flight
+
+
+def _overdue(lease: Lease) -> Report:
+    return broken_report(lease, f"the engine {lease.engine} did not end in time", truncated=True)
+
+
+def _give_up(flight: _Flight) -> ComplianceRun | None:
+    logger.error("the engine %s blocks its loop; %s is given up", flight.lease.engine, flight.lease.agent_url)
+    _abandon(flight.lease.engine, flight.loop)
+    flight.future.cancel()
+    flight.leave_room()  # the blocked loop will not come to it
+    return _record(flight.lease, _overdue(flight.lease), timezone.now())
 
 
 def _land(flight: _Flight) -> ComplianceRun | None:
@@ -178,9 +239,17 @@ def _land(flight: _Flight) -> ComplianceRun | None:
     if error is not None:
         # An engine that raises is a fault of ours, never of the agent (R7).
         logger.error("engine %s broke on %s", lease.engine, lease.agent_url, exc_info=error)
-    report = _broken(lease, error) if error is not None else flight.future.result()
+    report = (
+        broken_report(lease, f"{type(error).__name__} in the engine {lease.engine}")
+        if error is not None
+        else flight.future.result()
+    )
+    return _record(lease, report, flight.ended_at)
+
+
+def _record(lease: Lease, report: Report, tested_at: datetime | None) -> ComplianceRun | None:
     try:
-        return complete_request(lease, report, tested_at=flight.ended_at)
+        return complete_request(lease, report, tested_at=tested_at)
     except LeaseLost as lost:
         logger.warning("%s: %s", lease.agent_url, lost)
     except DatabaseError:

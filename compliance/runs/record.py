@@ -142,7 +142,7 @@ def _save_evidence(run: ComplianceRun, report: Report, credential_organization_i
                 run.agent_url,
                 run.triggered_org_id,
                 credential_organization_id,
-                json.dumps(storable(rows)),
+                stored_text(rows),
             ],
         )
 
@@ -152,12 +152,21 @@ def storable(value: Any) -> Any:
 
     What cannot be kept is replaced by a visible mark, never dropped in silence.
     """
+    return value if _kept_text(value) is not None else _mended(value)
+
+
+def stored_text(value: Any) -> str:
+    """The same, as the text of its JSON."""
+    return _kept_text(value) or json.dumps(_mended(value))
+
+
+def _kept_text(value: Any) -> str | None:
     # Nearly everything can be kept, and the encoder, which is compiled, finds that out much faster than a walk.
     try:
         text = json.dumps(value, allow_nan=False)
     except ValueError:
-        return _mended(value)
-    return _mended(value) if "\\u0000" in text or "\\ud" in text else value
+        return None
+    return None if "\\u0000" in text or "\\ud" in text else text
 
 
 def _mended(value: Any) -> Any:

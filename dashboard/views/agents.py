@@ -18,11 +18,11 @@ from compliance.models import AgentContextWithLatestTest, ComplianceRequest, Org
 from compliance.registry.actions import AlreadyRegistered, register_agent
 from compliance.registry.urls import InvalidAgentURL
 from compliance.runs import nudge
-from compliance.runs.actions import request_owner_test
 from compliance.runs.history import history_page, last_of_each_kind, recent_heartbeat_verdicts, recent_verdicts
 from dashboard.access import OrganizationRequest, organization_view
 from dashboard.charts import strip
-from dashboard.forms import AgentForm, TestForm
+from dashboard.forms import AgentForm
+from dashboard.suite_choice import SuiteForm, default_among, suites_for
 from dashboard.tables import HistoryTable
 from dashboard.views.requests import progress_context
 
@@ -88,6 +88,8 @@ def agent(request: OrganizationRequest, agent: UUID) -> HttpResponseBase:
     )
     newest = history_page(organization_id=organization.id, agent_url=url, size=LAST_RUNS)
     base = reverse("overview", args=[organization.slug])
+    suites = suites_for(context.agent.protocol)
+    default = default_among(suites)
     page: dict[str, Any] = {
         "context": context,
         "agent": context.agent,
@@ -99,6 +101,9 @@ def agent(request: OrganizationRequest, agent: UUID) -> HttpResponseBase:
         "heartbeat_strip": strip(recent_heartbeat_verdicts(url), wide=True),
         "table": HistoryTable(newest.runs, prefix=base) if newest.runs else None,
         "more": newest.older is not None,
+        "choice": SuiteForm(suites=suites, asks=True, initial={"suite": default.slug if default else ""}),
+        "suites": suites,
+        "default_suite": default,
     }
     if active is not None:
         page |= progress_context(active, organization)
@@ -113,22 +118,3 @@ def agent_protocol(request: OrganizationRequest, agent: UUID) -> HttpResponseBas
         return redirect("agent", request.organization.slug, agent)
     page = {"context": context, "agent": context.agent, "asking": is_being_asked(context)}
     return TemplateResponse(request, "_protocol.html", page)
-
-
-@organization_view()
-def agent_test(request: OrganizationRequest, agent: UUID) -> HttpResponseBase:
-    """Ask for a test; a GET shows what can be chosen. A second press leads to the test under way."""
-    context = get_agent(request.organization, agent)
-    form = TestForm(request.POST if request.method == "POST" else None)
-    if request.method == "POST" and form.is_valid():
-        wanted, created = request_owner_test(
-            organization=request.organization,
-            context_id=agent,
-            by=request.user,
-            suite_slug=form.cleaned_data["suite"] or "baseline",
-            dry_run=form.cleaned_data["dry_run"],
-        )
-        if not created:
-            messages.info(request, "This test is under way already.")
-        return redirect("request", request.organization.slug, wanted.pk)
-    return TemplateResponse(request, "agent_test.html", {"context": context, "form": form})

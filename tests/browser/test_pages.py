@@ -25,11 +25,14 @@ def paths(site: Site) -> list[str]:
         "",
         "agents/add/",
         agent,
+        f"{agent}test/",
         f"{agent}history/",
         f"{agent}settings/",
         f"runs/{runs[0].pk}/",
         "members/",
         "settings/",
+        "../../suites/",
+        "../../suites/baseline/1/",
     ]
 
 

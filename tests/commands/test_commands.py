@@ -14,8 +14,9 @@ import psycopg
 import pytest
 import redis
 from django.core.management import execute_from_command_line
+from django.utils import timezone
 
-from compliance.models import ComplianceRun, Membership, Organization, User
+from compliance.models import ComplianceRun, EngineHealth, Membership, Organization, User
 from compliance.tenancy.actions import create_organization
 from compliance.tenancy.scope import Actor, system_scope
 from tests.conftest import AGENT_URL, make_context, make_run, make_user
@@ -96,6 +97,28 @@ def test_owner_test_says_what_is_wrong_and_ends_with_three(
         execute_from_command_line(["manage.py", "owner_test", *arguments])
     assert ended.value.code == 3
     assert says in capsys.readouterr().err
+
+
+def test_owner_test_of_a_suite_that_no_worker_can_run_says_why(
+    organization: Organization, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_context(organization)
+    row = EngineHealth(worker="hosted@one", engine="baseline", available=False, reason="Node is not installed.")
+    row.checked_at = timezone.now()
+    row.save()
+    with pytest.raises(SystemExit) as ended:
+        execute_from_command_line(["manage.py", "owner_test", "--org", "alpha", AGENT_URL])
+    assert ended.value.code == 3
+    assert "Baseline cannot be run now. Node is not installed." in capsys.readouterr().err
+
+
+def test_engines_lists_what_this_machine_can_run_without_a_database() -> None:
+    done = manage("engines", "--json", DATABASE_URL="postgresql://nobody:none@127.0.0.1:9/none")
+    assert done.returncode == 0, done.stderr
+    baseline = next(engine for engine in json.loads(done.stdout) if engine["engine"] == "baseline")
+    assert (baseline["available"], baseline["reason"], baseline["memory_mb"]) == (True, "", 0)
+    assert baseline["suites"] >= 1
+    assert {"python", "mcp", "a2a-sdk"} <= set(baseline["runtime"])
 
 
 def test_owner_test_without_a_worker_ends_inconclusive(alpha: Organization) -> None:

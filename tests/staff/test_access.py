@@ -27,6 +27,7 @@ from compliance.models import (
     User,
 )
 from compliance.runs.actions import request_owner_test
+from compliance.suites.health import record_engine_health
 from compliance.tenancy.actions import invite
 from compliance.tenancy.scope import Actor, system_scope
 from tests.conftest import make_run
@@ -37,6 +38,7 @@ from tests.staff.conftest import REASON
 def world(organization: Organization, other_organization: Organization, context: AgentContext, alice: User) -> None:
     make_run("passed", organization=organization)
     make_run("failed")
+    record_engine_health("hosted@one")
     invite(organization=organization, email="dana@example.org", role="member", by=alice)
     request_owner_test(organization=organization, context_id=context.pk, by=alice)
 

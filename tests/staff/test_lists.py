@@ -12,6 +12,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from compliance.models import AgentContext, ComplianceRequest, Organization, TriggeredBy
+from compliance.suites.health import record_engine_health
 from compliance.tenancy.scope import Actor, system_scope
 from dashboard.staff import history
 from tests.conftest import AGENT_URL, make_context, make_run
@@ -180,3 +181,13 @@ def test_the_run_page_shows_its_tracks(staff: Any, many_runs: list[Any]) -> None
     page = staff.get(reverse("admin:compliance_compliancerun_change", args=[many_runs[0].pk])).content.decode()
     assert "protocol/basic" in page
     assert "Check 0" in page
+
+
+def test_the_list_of_workers_engines_says_what_each_can_run_and_can_only_be_read(staff: Any) -> None:
+    address = reverse("admin:compliance_enginehealth_changelist")
+    assert "0 engines of workers" in staff.get(address).content.decode()
+    record_engine_health("hosted@one")
+    page = staff.get(address).content.decode()
+    assert "hosted@one" in page
+    assert "baseline" in page
+    assert staff.get(reverse("admin:compliance_enginehealth_add")).status_code == 403

@@ -57,6 +57,7 @@ GLOBAL_TABLES = {
     "mfa_authenticator": "a person's second factors",
     "suites": "published to everybody",
     "suite_versions": "published to everybody",
+    "engine_health": "what workers can run",
     "system_scope_uses": "no right for the app role at all",
     "organization_tombstones": "no right for the app role at all",
 }

@@ -1,0 +1,115 @@
+"""Choosing what to test an agent with: the suites that fit it, and what each of them lets one decide."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+
+from compliance.suites.catalogue import OfferedSuite, Option, offered_suites
+from dashboard.forms import StyledForm
+
+DEFAULT = "baseline"
+_OPTION = "option_"
+
+
+class SuiteSelect(forms.Select):
+    """A select that says what cannot be run now; where choosing is asking, it cannot be chosen."""
+
+    unavailable: frozenset[str] = frozenset()
+    asks = False
+
+    def create_option(self, name: str, value: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        option = super().create_option(name, value, *args, **kwargs)
+        if str(value) in self.unavailable:
+            option["attrs"]["disabled"] = self.asks
+            option["label"] = f"{option['label']} – not available"
+        return option
+
+
+def suites_for(protocol: str) -> list[OfferedSuite]:
+    """The suites that agents of this protocol can be tested with."""
+    return [suite for suite in offered_suites() if suite.facts.fits(protocol)]
+
+
+def default_among(suites: list[OfferedSuite]) -> OfferedSuite | None:
+    """The suite that “Test now” means when nobody chooses."""
+    return next((suite for suite in suites if suite.slug == DEFAULT), suites[0] if suites else None)
+
+
+class SuiteForm(StyledForm, forms.Form):
+    """Which suite, by engine. asks: the form's button asks for the test, and does not show the suite first."""
+
+    suite = forms.ChoiceField(label="Suite", required=False, widget=SuiteSelect)
+
+    def __init__(self, *args: Any, suites: list[OfferedSuite], asks: bool = False, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        engines: dict[str, list[tuple[str, str]]] = {}
+        for suite in suites:
+            engines.setdefault(suite.engine, []).append((suite.slug, f"{suite.title} {suite.version}"))
+        field = self.fields["suite"]
+        assert isinstance(field, forms.ChoiceField)
+        assert isinstance(field.widget, SuiteSelect)
+        field.choices = list(engines.items())
+        field.widget.unavailable = frozenset(suite.slug for suite in suites if suite.problem)
+        field.widget.asks = asks
+
+
+class TestForm(StyledForm, forms.Form):
+    """What one suite lets one decide. `scenarios`: keys and titles of those that the agent can be asked."""
+
+    dry_run = forms.BooleanField(
+        label="Dry run",
+        required=False,
+        help_text="Kept in the history, but changes neither your last test nor any status.",
+    )
+    all_evidence = forms.BooleanField(
+        label="All evidence",
+        required=False,
+        help_text="Keep the requests and responses of checks that passed too, not only of those that did not.",
+    )
+
+    def __init__(
+        self, *args: Any, options: tuple[Option, ...], scenarios: list[tuple[str, str]], **kwargs: Any
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self._options = options
+        for option in options:
+            self.fields[_OPTION + option.key] = _field_for(option)
+        self.fields["scenarios"] = forms.MultipleChoiceField(
+            label="Only these scenarios",
+            required=False,
+            choices=scenarios,
+            widget=forms.CheckboxSelectMultiple(attrs={"class": "form-check-input"}),
+        )
+
+    def option_fields(self) -> list[forms.BoundField]:
+        return [self[_OPTION + option.key] for option in self._options]
+
+    def chosen_options(self) -> dict[str, Any]:
+        """The suite's options as they were chosen, each of its default's kind."""
+        chosen = {}
+        for option in self._options:
+            value = self.cleaned_data[_OPTION + option.key]
+            if isinstance(option.default, list):
+                value = [line.strip() for line in value.splitlines() if line.strip()]
+            elif value is None:
+                value = option.default  # an empty number: as the suite has it
+            chosen[option.key] = value
+        return chosen
+
+
+def _field_for(option: Option) -> forms.Field:
+    words = {"label": option.title, "help_text": option.description, "required": False, "initial": option.default}
+    if isinstance(option.default, bool):
+        return forms.BooleanField(**words, widget=forms.CheckboxInput(attrs={"class": "form-check-input"}))
+    styled = {"class": "form-control"}
+    if isinstance(option.default, int):
+        return forms.IntegerField(**words, widget=forms.NumberInput(attrs=styled))
+    if isinstance(option.default, float):
+        return forms.FloatField(**words, widget=forms.NumberInput(attrs=styled))
+    if isinstance(option.default, list):
+        words["initial"] = "\n".join(map(str, option.default))
+        return forms.CharField(**words, max_length=2000, widget=forms.Textarea(attrs={**styled, "rows": 3}))
+    words["initial"] = option.default or ""
+    return forms.CharField(**words, max_length=2000, widget=forms.TextInput(attrs=styled))

@@ -1,0 +1,75 @@
+"""Asking for a test: with one press, or after choosing a suite and what it lets one decide."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from django.contrib import messages
+from django.http.response import HttpResponseBase
+from django.shortcuts import redirect
+from django.template.response import TemplateResponse
+
+from compliance.models import SuiteVersion
+from compliance.runs.actions import request_owner_test
+from compliance.suites.catalogue import OfferedSuite
+from dashboard.access import OrganizationRequest, organization_view
+from dashboard.suite_choice import SuiteForm, TestForm, default_among, suites_for
+from dashboard.views.agents import get_agent
+
+
+@organization_view()
+def agent_test(request: OrganizationRequest, agent: UUID) -> HttpResponseBase:
+    """Ask for a test; a GET shows what can be chosen. A second press leads to the test under way.
+
+    `suite` names the suite, in a GET and in a POST. Without `choices` a POST comes from a page that does not
+    show the suite's options, and they stay as the suite has them.
+    """
+    context = get_agent(request.organization, agent)
+    suites = suites_for(context.agent.protocol)
+    posted = request.method == "POST"
+    asked = request.POST if posted else request.GET
+    wanted_suite = str(asked.get("suite") or "")
+    found = next((suite for suite in suites if suite.slug == wanted_suite), None)
+    suite = found if wanted_suite and posted else found or default_among(suites)
+    choice = SuiteForm({"suite": wanted_suite} if wanted_suite else None, suites=suites)
+    form = None
+    if suite is not None:
+        choice.initial["suite"] = suite.slug
+        form = TestForm(
+            request.POST if posted else None,
+            options=suite.facts.options,
+            scenarios=_scenarios(suite, context.agent.protocol),
+        )
+        if posted and form.is_valid():
+            return _ask(request, agent, suite, form)
+    page = {"context": context, "choice": choice, "suite": suite, "form": form, "suites": suites}
+    failed = posted or (wanted_suite and found is None)
+    return TemplateResponse(request, "agent_test.html", page, status=422 if failed else 200)
+
+
+def _ask(request: OrganizationRequest, agent: UUID, suite: OfferedSuite, form: TestForm) -> HttpResponseBase:
+    wanted, created = request_owner_test(
+        organization=request.organization,
+        context_id=agent,
+        by=request.user,
+        suite_slug=suite.slug,
+        scenarios=form.cleaned_data["scenarios"],
+        # A box that is not there is not a box that was cleared.
+        options=form.chosen_options() if "choices" in request.POST else {},
+        all_evidence=form.cleaned_data["all_evidence"],
+        dry_run=form.cleaned_data["dry_run"],
+    )
+    if not created:
+        messages.info(request, "This test is under way already.")
+    return redirect("request", request.organization.slug, wanted.pk)
+
+
+def _scenarios(suite: OfferedSuite, protocol: str) -> list[tuple[str, str]]:
+    """Keys and titles of the scenarios that an agent of this protocol can be asked."""
+    tracks = SuiteVersion.objects.values_list("definition__tracks", flat=True).get(pk=suite.version_id)
+    return [
+        (scenario["key"], f"{track['title']}: {scenario['title']}")
+        for track in tracks or []
+        for scenario in track["scenarios"]
+        if not protocol or scenario.get("protocol", "") in ("", protocol)
+    ]
