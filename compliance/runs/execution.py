@@ -101,7 +101,6 @@ def target_of(lease: Lease) -> Target:
         deadline=float(settings.TEST_DEADLINE_SECONDS),
         limits=Limits(step_seconds=float(settings.STEP_TIMEOUT_SECONDS)),
         allow=settings.EGRESS_ALLOW,
-        run_key=str(lease.request_id),
     )
 
 
