@@ -18,7 +18,11 @@ from .suites import SuiteSpec
 log = logging.getLogger(__name__)
 
 GROUP = "assay.engines"
-_OWN = {"baseline": "baseline:BaselineEngine", "mcp-conformance": "mcp_conformance:ConformanceEngine"}
+_OWN = {
+    "baseline": "baseline:BaselineEngine",
+    "adcp": "adcp:AdcpEngine",
+    "mcp-conformance": "mcp_conformance:ConformanceEngine",
+}
 
 
 class UnknownEngine(LookupError):
