@@ -138,7 +138,12 @@ def _tracks(storyboards: Iterable[dict[str, Any]]) -> tuple[TrackSpec, ...]:
         scenarios = tracks.setdefault(one["track"] or "other", {})
         for phase in one["phases"]:
             steps = tuple(
-                StepSpec(step["id"], step["title"], " ".join((step.get("expected") or "").split()), spec_link(step.get("doc")))
+                StepSpec(
+                    step["id"],
+                    step["title"],
+                    " ".join((step.get("expected") or "").split()),
+                    spec_link(step.get("doc")),
+                )
                 for step in phase["steps"]
             )
             key = f"{one['id']}/{phase['id']}"

@@ -66,7 +66,9 @@ def _from_records(
 
 
 def _headers(pairs: Any, redactor: Redactor) -> dict[str, str]:
-    return redactor.headers([(str(k).encode("latin-1", "replace"), str(v).encode("latin-1", "replace")) for k, v in pairs])
+    return redactor.headers(
+        [(str(k).encode("latin-1", "replace"), str(v).encode("latin-1", "replace")) for k, v in pairs]
+    )
 
 
 def _clipped(value: dict[str, Any] | None, redactor: Redactor) -> Any:

@@ -47,8 +47,8 @@ def report_of(
     end = told.end or {}
     results = Results(told, redactor, locked=ending.locked, all_evidence=target.all_evidence)
     tracks = (*ending.tracks, *results.tracks(ending.unreached))
-    server = end.get("server") or {}
-    report = Report(
+    server = _members(end.get("server"))
+    return Report(
         engine=engine[0],
         engine_version=engine[1],
         suite=target.suite,
@@ -67,7 +67,6 @@ def report_of(
         runtime=runtime,
         full=full,
     )
-    return report
 
 
 class _Ending:
@@ -126,10 +125,14 @@ class _Ending:
             if place == where:
                 self.refused, self.harness_error = True, f"Assay does not test this address ({reason})"
             else:
-                self.notices.append(Notice("refused", f"The agent led to an address that Assay does not visit: {reason}"))
+                self.notices.append(
+                    Notice("refused", f"The agent led to an address that Assay does not visit: {reason}")
+                )
         if self.proxy.exhausted:
             self.truncated = True
-            self.notices.append(Notice("network", f"The run used more of the network than it may: {self.proxy.exhausted}"))
+            self.notices.append(
+                Notice("network", f"The run used more of the network than it may: {self.proxy.exhausted}")
+            )
 
     def _ended(self, end: dict[str, Any]) -> None:
         status = end["summary"]["overall_status"]
@@ -169,7 +172,9 @@ class _Ending:
                 actual=message,
                 spec_url=spec_link("/protocol/get_adcp_capabilities"),
             )
-            self.tracks.append(Track("core", "Core Protocol", (Scenario("capabilities/declared", "Capabilities", (step,)),)))
+            self.tracks.append(
+                Track("core", "Core Protocol", (Scenario("capabilities/declared", "Capabilities", (step,)),))
+            )
         else:
             self.harness_error = f"The official runner stopped: {message}"[:300]
 
@@ -181,7 +186,11 @@ class _Ending:
         elif "heap out of memory" in finished.stderr:
             self.harness_error = "The official runner ran out of memory"
         else:
-            how = f"signal {-finished.returncode}" if (finished.returncode or 0) < 0 else f"exit code {finished.returncode}"
+            how = (
+                f"signal {-finished.returncode}"
+                if (finished.returncode or 0) < 0
+                else f"exit code {finished.returncode}"
+            )
             self.harness_error = f"The official runner ended without a result ({how})"
 
 
@@ -190,17 +199,16 @@ def _observations(end: dict[str, Any]) -> dict[str, Any]:
     if not end:
         return {}
     profile, summary = end["profile"], end["summary"]
-    capabilities = profile.get("raw_capabilities")
-    info = (end.get("server") or {}).get("serverInfo") or {}
-    adcp = capabilities.get("adcp") if isinstance(capabilities, dict) else None
+    capabilities = _members(profile.get("raw_capabilities"))
+    info = _members(_members(end.get("server")).get("serverInfo"))
     seen = {
         "server_name": str(info.get("name", ""))[:100],
         "server_version": str(info.get("version", ""))[:50],
         "tools": len(profile["tools"]),
-        "tool_names": ", ".join(sorted(str(tool) for tool in profile["tools"]))[:2000],
-        "adcp_versions": ", ".join(map(str, (adcp or {}).get("major_versions") or []))[:50] if isinstance(adcp, dict) else "",
-        "adcp_protocols": ", ".join(map(str, profile.get("supported_protocols") or []))[:300],
-        "adcp_specialisms": ", ".join(map(str, profile.get("specialisms") or []))[:500],
+        "tool_names": _listed(sorted(map(str, profile["tools"])), 2000),
+        "adcp_versions": _listed(_members(capabilities.get("adcp")).get("major_versions"), 50),
+        "adcp_protocols": _listed(profile.get("supported_protocols"), 300),
+        "adcp_specialisms": _listed(profile.get("specialisms"), 500),
         "adcp_library": str(profile.get("library_version") or "")[:100],
         "test_controller": end["controller"],
         "official_status": summary["overall_status"],
@@ -208,3 +216,12 @@ def _observations(end: dict[str, Any]) -> dict[str, Any]:
         "official_tracks": ", ".join(f"{track['track']} {track['status']}" for track in end["tracks"]),
     }
     return {key: value for key, value in seen.items() if value not in ("", None)}
+
+
+def _members(value: Any) -> dict[str, Any]:
+    """What an agent sent as an object, whatever it sent."""
+    return value if isinstance(value, dict) else {}
+
+
+def _listed(value: Any, length: int) -> str:
+    return ", ".join(str(item) for item in value)[:length] if isinstance(value, list) else ""

@@ -81,7 +81,10 @@ class Results:
                         requirement=one["id"],
                     )
                 )
-        self._put(result["track"], Scenario(f"{storyboard}/invariants", f"{title}: what must hold throughout", _unique(silent)))
+        self._put(
+            result["track"],
+            Scenario(f"{storyboard}/invariants", f"{title}: what must hold throughout", _unique(silent)),
+        )
 
     def _step(self, storyboard: str, step: dict[str, Any]) -> Step:
         verdict, actual = self._verdict(step)
@@ -117,12 +120,16 @@ class Results:
 
     def _unreached(self, planned: dict[str, Any], reason: str) -> None:
         for phase in planned["phases"]:
-            steps = [Step(one["id"], self.clean(one["title"]), Verdict.NOT_TESTED, actual=reason) for one in phase["steps"]]
+            steps = [
+                Step(one["id"], self.clean(one["title"]), Verdict.NOT_TESTED, actual=reason) for one in phase["steps"]
+            ]
             key, title = f"{planned['id']}/{phase['id']}", f"{planned['title']}: {phase['title']}"
             self._put(planned["track"], Scenario(key, self.clean(title), _unique(steps)))
 
     def _gated(self, gated: dict[str, Any]) -> None:
-        step = Step("not_applicable", gated["storyboard_title"], Verdict.NOT_APPLICABLE, actual=self.clean(gated["reason"]))
+        step = Step(
+            "not_applicable", gated["storyboard_title"], Verdict.NOT_APPLICABLE, actual=self.clean(gated["reason"])
+        )
         scenario = Scenario(f"{gated['storyboard_id']}/not_applicable", gated["storyboard_title"], (step,))
         self._put(gated.get("track") or "", scenario)
 
