@@ -9,6 +9,7 @@
 //   chosen        scenario keys `<storyboard>/<phase>` whose storyboards alone are run; empty for all
 //   auth          as the runner takes it, or null
 //   header        {name, value} to send to the agent's origin, or null
+//   secrets       what no other origin may be sent
 //   allow_http    whether private addresses and plain HTTP are allowed: the operator's rules decide that
 //   timeout_ms    for the whole run
 //   cap           characters of a payload that are worth keeping
@@ -191,7 +192,7 @@ async function main() {
   const load = createRequire(path.join(options.sdk, "package.json"));
   const lib = (file) => load(path.join(options.sdk, "dist/lib", file));
   only(process.env.HTTPS_PROXY, load("undici"));
-  const wire = new Wire(options.url, options.header, options.cap);
+  const wire = new Wire(options.url, options);
   wire.start();
   lib("testing/client.js").setAgentTesterLogger({ info() {}, error() {}, warn() {}, debug() {} });
   const { comply, buildComplianceSummary } = lib("testing/compliance/index.js");

@@ -129,6 +129,7 @@ class AdcpEngine:
             "chosen": _chosen(target),
             "auth": auth,
             "header": header,
+            "secrets": _secrets(target.credential),
             "allow_http": allow_http,
             "timeout_ms": int(max(target.deadline - _MARGIN_SECONDS, 1) * 1000),
             "cap": target.limits.evidence_bytes * 2,
@@ -157,8 +158,10 @@ def _chosen(target: Target) -> list[str]:
 def _secrets(credential: Credential | None) -> list[str]:
     if credential is None:
         return []
-    basic = _basic(credential)
-    return [credential.value, *credential.secrets, *([basic[1]] if basic else [])]
+    alone = credential.bearer_token or (credential.value.partition(" ")[2] if _basic(credential) else "")
+    return [
+        secret for secret in (credential.value, alone, *(_basic(credential) or ())[1:], *credential.secrets) if secret
+    ]
 
 
 def _basic(credential: Credential) -> tuple[str, str] | None:

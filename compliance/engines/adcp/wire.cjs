@@ -1,6 +1,7 @@
 // Remembers the exchanges with the agent, which the runner's own records leave out: the request as it was
-// sent, the status, the headers and, up to a size, the body that came. Also sends a header that the runner
-// has no option for, to the agent's own origin and nowhere else.
+// sent, the status, the headers and, up to a size, the body that came. Also sees to it that the credential is
+// sent to the agent's own origin and nowhere else: the runner puts it into headers that fetch would carry along
+// to wherever an agent sends on to.
 "use strict";
 
 const REDIRECTS = new Set([301, 302, 303, 307, 308]);
@@ -11,9 +12,11 @@ class Wire {
   #latest = null;
   #opening = null;
 
-  constructor(url, header, cap) {
+  // header: {name, value} that the runner has no option for, or null. secrets: what no other origin may see.
+  constructor(url, { header, secrets, cap }) {
     this.origin = new URL(url).origin;
     this.header = header;
+    this.secrets = secrets;
     this.cap = cap; // characters of a body
   }
 
@@ -51,24 +54,39 @@ class Wire {
     return response;
   }
 
-  // fetch would carry a header of ours along to whatever origin it is sent on to.
+  #ours(url) {
+    return new URL(url).origin === this.origin;
+  }
+
+  // The headers as they may be sent to that address.
+  #headers(url, headers) {
+    const found = new Headers(headers);
+    if (this.#ours(url)) {
+      if (this.header !== null) found.set(this.header.name, this.header.value);
+      return found;
+    }
+    for (const [name, value] of headers) if (this.secrets.some((secret) => value.includes(secret))) found.delete(name);
+    return found;
+  }
+
   async #follow(input, init, url) {
-    if (this.header === null || new URL(url).origin !== this.origin) return this.#send(input, init);
-    let [where, options, headers] = [url, { ...init }, new Headers(init?.headers ?? input?.headers)];
-    headers.set(this.header.name, this.header.value);
+    if (this.secrets.length === 0) return this.#send(input, init);
+    const headers = new Headers(init?.headers ?? input?.headers);
+    let [where, address, options] = [input, url, { ...init }];
     for (let hop = 0; ; hop += 1) {
-      const response = await this.#send(where, { ...options, headers, redirect: "manual" });
+      const sent = { ...options, headers: this.#headers(address, headers), redirect: "manual" };
+      const response = await this.#send(where, sent);
       const to = response.headers.get("location");
-      if (!REDIRECTS.has(response.status) || to === null || init?.redirect === "manual" || hop === HOPS) return response;
-      where = new URL(to, where).href;
-      if (new URL(where).origin !== this.origin) headers.delete(this.header.name);
+      const follows = REDIRECTS.has(response.status) && to !== null && init?.redirect !== "manual" && hop < HOPS;
+      if (!follows) return response;
+      where = address = new URL(to, address).href;
       if (response.status < 307 && options.method === "POST") options = { ...options, method: "GET", body: undefined };
     }
   }
 
   #note(url, init, started, response) {
     // The stream that a session keeps open in the other direction is nobody's answer.
-    if (new URL(url).origin !== this.origin || (init?.method ?? "GET") !== "POST") return;
+    if (!this.#ours(url) || (init?.method ?? "GET") !== "POST") return;
     const reading = response?.body ? this.#read(response.clone()) : Promise.resolve(null);
     if (response?.ok && typeof init.body === "string" && init.body.includes('"method":"initialize"')) this.#opening = reading;
     this.#latest = {

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import json
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
+from starlette.responses import RedirectResponse
 
-from compliance.engines import Credential, Evidence, Limits, Report, Verdict
+from compliance.engines import Credential, Evidence, Limits, Overall, Report, Verdict
+from compliance.engines.adcp import AdcpEngine
+from compliance.engines.adcp import evidence as evidence_module
 from compliance.engines.adcp.evidence import message_of, nearest
+from compliance.engines.node_runtime import node
 
-from ..servers import serving
-from .agents import CAPABILITIES, Scripted, check
+from ..servers import serving, step
+from .agents import CAPABILITIES, Scripted, check, target
 
 TOKEN = "tok-51515151-very-secret"
 
@@ -51,22 +58,88 @@ async def test_an_agent_that_echoes_the_credential_gets_it_into_no_report(creden
         assert secret not in everything(report)
 
 
+def test_a_credential_goes_to_no_other_origin_by_redirect_or_by_address() -> None:  # V1
+    script = """
+        const { Wire } = require(process.argv[1] + "/wire.cjs");
+        const sent = [];
+        globalThis.fetch = async (url, init) => {
+          sent.push([String(url), Object.fromEntries(init.headers)]);
+          if (!String(url).startsWith("https://agent.example")) return new Response("");
+          return new Response(null, { status: 307, headers: { location: "https://other.example/" } });
+        };
+        new Wire("https://agent.example/mcp", {
+          header: { name: "x-agent-key", value: "key-1" }, secrets: ["key-1", "token-1"], cap: 10,
+        }).start();
+        const headers = { authorization: "Bearer token-1", "x-adcp-auth": "token-1", accept: "*/*" };
+        const init = { method: "POST", headers };
+        fetch("https://agent.example/mcp", init)
+          .then(() => fetch("https://third.example/", init))
+          .then(() => console.log(JSON.stringify(sent)));
+    """
+    folder = Path(evidence_module.__file__).parent
+    done = subprocess.run([node(), "-e", script, folder], capture_output=True, text=True, timeout=60, check=True)
+
+    credentials = {"authorization": "Bearer token-1", "x-adcp-auth": "token-1", "x-agent-key": "key-1"}
+    assert json.loads(done.stdout) == [
+        ["https://agent.example/mcp", {"accept": "*/*", **credentials}],
+        ["https://other.example/", {"accept": "*/*"}],
+        ["https://third.example/", {"accept": "*/*"}],
+    ]
+
+
+async def test_a_credential_in_a_header_of_its_own_survives_a_redirect_at_home() -> None:
+    agent = Scripted()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        moved = scope["type"] == "http" and scope["path"] == "/old/mcp"
+        await (RedirectResponse("/mcp") if moved else agent)(scope, receive, send)
+
+    async with serving(app) as url:
+        report = await check(
+            f"{url}/old/mcp",
+            credential=Credential("X-Agent-Key", TOKEN),
+            suite="adcp-universal-capability-discovery",
+        )
+
+    assert report.counts()["passed"] > 0
+    assert agent.headers
+    assert all(headers["x-agent-key"] == TOKEN for headers in agent.headers)
+
+
+async def test_an_agent_behind_tls_is_reached_through_the_proxy(tmp_path: Path) -> None:
+    authority = trustme.CA()
+    certificate = authority.issue_cert("127.0.0.1")
+    certificate.private_key_pem.write_to_path(tmp_path / "key.pem")
+    certificate.cert_chain_pems[0].write_to_path(tmp_path / "cert.pem")
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    files = {"ssl_certfile": str(tmp_path / "cert.pem"), "ssl_keyfile": str(tmp_path / "key.pem")}
+    trusting = AdcpEngine(environment={"NODE_EXTRA_CA_CERTS": str(tmp_path / "ca.pem")})
+    async with serving(Scripted(), **files) as url:
+        asked = target(f"{url}/mcp", suite="adcp-universal-security")
+        trusted, untrusted = await trusting.run(asked), await AdcpEngine().run(asked)
+
+    # The runner's own probe, which brings its own connections, was answered with 404 too.
+    probe = step(trusted, "security_baseline/oauth_discovery", "probe_protected_resource")
+    assert probe.verdict is Verdict.NOT_APPLICABLE
+    assert untrusted.overall() is Overall.FAILING
+
+
 async def test_a_failing_step_shows_its_exchange_and_the_failing_place() -> None:
     broken = {**CAPABILITIES, "supported_protocols": "signals"}
     async with serving(Scripted(get_adcp_capabilities=lambda arguments, headers: broken)) as url:
         report = await check(f"{url}/mcp", suite="adcp-universal-capability-discovery")
 
-    step = next(step for _, _, step in report.steps() if step.verdict is Verdict.FAILED)
-    assert step.evidence is not None
-    assert step.evidence.request["method"] == "POST"
-    assert step.evidence.request["url"] == f"{url}/mcp"
-    assert step.evidence.request["body"]["params"]["name"] == "get_adcp_capabilities"
-    assert step.evidence.response["status"] == 200
-    assert step.evidence.response["headers"]["content-type"] == "application/json"
-    assert step.evidence.pointer == "/response/body/result/structuredContent/supported_protocols"
-    assert step.spec_url == "https://docs.adcontextprotocol.org/docs/protocol/get_adcp_capabilities"
-    assert step.requirement.startswith("capability_discovery/")
-    assert "supported_protocols" in step.actual
+    found = next(one for _, _, one in report.steps() if one.verdict is Verdict.FAILED)
+    assert found.evidence is not None
+    assert found.evidence.request["method"] == "POST"
+    assert found.evidence.request["url"] == f"{url}/mcp"
+    assert found.evidence.request["body"]["params"]["name"] == "get_adcp_capabilities"
+    assert found.evidence.response["status"] == 200
+    assert found.evidence.response["headers"]["content-type"] == "application/json"
+    assert found.evidence.pointer == "/response/body/result/structuredContent/supported_protocols"
+    assert found.spec_url == "https://docs.adcontextprotocol.org/docs/protocol/get_adcp_capabilities"
+    assert found.requirement.startswith("capability_discovery/")
+    assert "supported_protocols" in found.actual
 
 
 async def test_passed_steps_keep_their_exchanges_only_when_asked_to() -> None:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+import socket
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -74,7 +75,7 @@ def test_the_runner_reaches_nothing_but_the_proxy() -> None:  # V7
         socket.on("error", (error) => console.log(error.message));
     """
     folder = Path(engine.__file__).parent
-    with __import__("socket").create_server(("127.0.0.1", port)):
+    with socket.create_server(("127.0.0.1", port)):
         done = subprocess.run(
             [node(), "-e", script, folder, str(port)], capture_output=True, text=True, timeout=60, check=True
         )
