@@ -15,7 +15,7 @@ SHARED_BUFFERS = "2GB"
 QUICK_RUNS = "10000,200000"
 RUNS = "10000,1000000,10000000"
 DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "benchmarks.md"
-NAMES = ("view", "history", "record", "heartbeats", "pages")
+NAMES = ("view", "history", "record", "heartbeats", "adcp", "pages")
 
 
 def main() -> None:
@@ -68,7 +68,7 @@ def environment(running: Services) -> dict[str, str]:
 
 def benchmarks(running: Services, sizes: list[int], *, quick: bool) -> dict[str, Callable[[], object]]:
     """Each benchmark by name. Loading and the template are made when the first one needs them."""
-    from benchmarks import heartbeats, history, load, pages, record, view
+    from benchmarks import adcp, heartbeats, history, load, pages, record, view
     from benchmarks.databases import make_template
 
     postgres = running.postgres
@@ -98,6 +98,7 @@ def benchmarks(running: Services, sizes: list[int], *, quick: bool) -> dict[str,
         "history": with_runs(lambda: history.measure(largest, rounds=200 // few), largest),
         "record": with_runs(lambda: record.measure(postgres, rounds=400 // few)),
         "heartbeats": with_runs(lambda: heartbeats.measure(postgres, rounds=10 // few, agents=60 // few)),
+        "adcp": lambda: adcp.measure(rounds=10 // few),
         "pages": with_runs(lambda: pages.measure(running, largest, rounds=200 // few), largest),
     }
 

@@ -68,11 +68,15 @@ class Redactor:
             return [self.value(item, depth + 1) for item in value]
         return value
 
-    def payload(self, raw: bytes) -> Any:
-        """A body as JSON where it is JSON and fits, as text with a note of the cut where it is not."""
+    def payload(self, raw: bytes, size: int | None = None) -> Any:
+        """A body as JSON where it is JSON and fits, as text with a note of the cut where it is not.
+
+        size: of the whole body in bytes, where raw is only its beginning.
+        """
         if not raw:
             return None
-        if len(raw) <= self._cap:
+        whole = len(raw) if size is None else size
+        if whole <= self._cap:
             try:
                 value = self.value(json.loads(raw, parse_constant=str))
             except (ValueError, RecursionError):
@@ -85,8 +89,8 @@ class Redactor:
         text = self.text(_hide_pairs(text))
         while len(text.encode()) > self._cap:
             text = text[: len(text) * self._cap // len(text.encode())]
-        if len(raw) > self._cap:
-            text += f"\n[cut: {len(raw):,} bytes in all]"
+        if whole > self._cap:
+            text += f"\n[cut: {whole:,} bytes in all]"
         return text
 
     def headers(self, headers: Headers) -> dict[str, str]:

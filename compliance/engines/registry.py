@@ -19,9 +19,13 @@ from .suites import SuiteSpec
 log = logging.getLogger(__name__)
 
 GROUP = "assay.engines"
-_OWN = {"baseline": "baseline:BaselineEngine", "mcp-conformance": "mcp_conformance:ConformanceEngine"}
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,59}")
 _HOW_NAMED = "a name is of lower-case letters, digits, dots, hyphens and underscores, at most 60"
+_OWN = {
+    "baseline": "baseline:BaselineEngine",
+    "adcp": "adcp:AdcpEngine",
+    "mcp-conformance": "mcp_conformance:ConformanceEngine",
+}
 
 
 class UnknownEngine(LookupError):

@@ -56,15 +56,18 @@ class _Server(uvicorn.Server):
 
 
 @contextlib.asynccontextmanager
-async def serving(app: Any, sock: socket.socket | None = None) -> AsyncIterator[str]:
-    """An ASGI app on a port of its own; yields the address without a path."""
+async def serving(app: Any, sock: socket.socket | None = None, **config: Any) -> AsyncIterator[str]:
+    """An ASGI app on a port of its own; yields the address without a path.
+
+    config: for uvicorn, such as the files of a certificate.
+    """
     sock = sock or bound()
-    server = _Server(uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=1))
+    server = _Server(uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=1, **config))
     running = asyncio.create_task(server.serve(sockets=[sock]))
     while not hasattr(server, "stopping"):
         await asyncio.sleep(0)
     try:
-        yield f"http://127.0.0.1:{sock.getsockname()[1]}"
+        yield f"{'https' if config.get('ssl_certfile') else 'http'}://127.0.0.1:{sock.getsockname()[1]}"
     finally:
         server.stopping.set()
         await running
