@@ -126,6 +126,8 @@ def test_a_narrow_list_can_be_sorted(site: Site, visit: Callable[..., Page], scr
     page.goto(site.path())
     names = page.locator(".agents td:first-child > a")
     page.locator("#by-name").click()
+    expect(page.locator("th[aria-sort=ascending]")).to_have_text("Agent")
     expect(names).to_have_text(["Aardvark", "City library"])
     page.locator("#by-name").click()
+    expect(page.locator("th[aria-sort=descending]")).to_have_text("Agent")
     expect(names).to_have_text(["City library", "Aardvark"])
