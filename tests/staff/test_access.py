@@ -139,9 +139,22 @@ def test_the_reason_leads_on_to_the_page_that_was_wanted_and_to_no_other_site(st
     assert b"Why are you looking?" in asked.content
     form = asked.context["form"]
     assert form.initial["next"] == wanted
-    for given, lands in [(wanted, wanted), ("https://evil.example/", "/staff/"), ("//evil.example", "/staff/")]:
+    others = ("https://evil.example/", "//evil.example", "/accounts/logout/", "/o/alpha/")
+    for given, lands in [(wanted, wanted), *((other, "/staff/") for other in others)]:
         response = staff_without_reason.post("/staff/reason/", {"reason": REASON, "next": given})
         assert (response.status_code, response.url) == (302, lands)
+
+
+def test_what_was_posted_without_a_reason_is_not_taken_up_again(staff_without_reason: Any) -> None:  # I7
+    response = staff_without_reason.post("/staff/compliance/organization/", {"action": "x"})
+    assert (response.status_code, response.url) == (302, "/staff/reason/")
+
+
+def test_a_look_that_may_have_changed_something_is_recorded_as_such(staff: Any, alice: User) -> None:  # I7
+    address = reverse("admin:compliance_user_change", args=[alice.pk])
+    staff.get(address)
+    staff.post(address, {"name": "Alice", "is_active": "on"})
+    assert [what for _, _, what in looks()] == [address, f"POST {address}"]
 
 
 def test_a_reason_has_some_substance(staff_without_reason: Any) -> None:
