@@ -230,8 +230,9 @@ async def _ended(process: asyncio.subprocess.Process, watched: _Watched, tasks: 
         if process.returncode is None:
             process.kill()
         await asyncio.to_thread(end, lambda: marked(watched.marker))
-        await process.wait()
-    await asyncio.gather(*rest)
+    # Where nobody gets the orphans, one that got away may hold the pipes open for as long as it likes.
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(asyncio.gather(process.wait(), *rest), _GRACE_SECONDS)
 
 
 async def _read_away(reader: asyncio.StreamReader) -> None:

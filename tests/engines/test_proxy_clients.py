@@ -69,15 +69,17 @@ const get = async (url) => {
 
 
 class Counted:
-    """An application that counts the connections that reach it."""
+    """An application that knows the connections and paths by which it was reached."""
 
     def __init__(self, app) -> None:
         self.app = app
         self.ports: set[int] = set()
+        self.paths: set[str] = set()
 
     async def __call__(self, scope, receive, send) -> None:
         if scope["type"] == "http":
             self.ports.add(scope["client"][1])
+            self.paths.add(scope["path"])
         await self.app(scope, receive, send)
 
 
@@ -267,3 +269,5 @@ async def test_official_adcp_runner_sends_everything_through_the_proxy(host: str
     used = [c for c in proxy.connections if c.bytes_up]
     assert len(app.ports) == len(used) > 0
     assert {c.host for c in proxy.connections} == {host}
+    if host == "127.0.0.1":
+        assert any(path.startswith("/.well-known/oauth-protected-resource") for path in app.paths), app.paths
