@@ -14,6 +14,7 @@ from compliance.models import (
     AgentContext,
     ComplianceRequest,
     ComplianceRun,
+    EngineHealth,
     Invitation,
     Membership,
     Organization,
@@ -24,6 +25,7 @@ from compliance.models import (
     User,
 )
 from compliance.runs.actions import request_owner_test
+from compliance.suites.health import record_engine_health
 from compliance.tenancy.actions import invite
 from compliance.tenancy.scope import Actor, system_scope
 from tests.conftest import make_run
@@ -41,6 +43,7 @@ DECIDED: dict[Any, set[str]] = {
     Suite: set(),
     SuiteVersion: set(),
     SystemScopeUse: set(),
+    EngineHealth: set(),  # what workers say
 }
 
 
@@ -49,6 +52,7 @@ def keys(organization: Organization, context: AgentContext, alice: User, monkeyp
     """The key of a row of each model; of members, one who may go."""
     monkeypatch.setattr("compliance.celery.app.send_task", lambda name, args: None)
     make_run()
+    record_engine_health("hosted@one")
     invite(organization=organization, email="dana@example.org", role=Role.MEMBER, by=alice)
     request_owner_test(organization=organization, context_id=context.pk, by=alice)
     with system_scope(by=Actor.system("tests"), reason="find rows"):

@@ -12,6 +12,7 @@ from django.utils.html import strip_tags
 
 from compliance.models import AgentContext, Organization, User
 from compliance.runs.actions import request_owner_test
+from compliance.suites.health import record_engine_health
 from tests.conftest import make_run
 
 OF_TABLES = re.compile(r"\b(scope|url|id|pk|org)\b|compliance (run|request)|membership|_", re.IGNORECASE)
@@ -22,6 +23,7 @@ def rows(organization: Organization, context: AgentContext, alice: User, monkeyp
     """A row in each list: an empty one has no head."""
     monkeypatch.setattr("compliance.celery.app.send_task", lambda name, args: None)
     make_run()
+    record_engine_health("hosted@one")
     request_owner_test(organization=organization, context_id=context.pk, by=alice)
 
 

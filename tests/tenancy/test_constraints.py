@@ -13,6 +13,7 @@ import psycopg
 import pytest
 
 from compliance.runs.actions import complete_request, lease_request, request_owner_test
+from compliance.suites.health import record_engine_health
 from compliance.tenancy.ids import uuid7
 from compliance.tenancy.scope import Actor
 from tests.conftest import AGENT_URL, make_report
@@ -31,6 +32,7 @@ UNIQUE: dict[str, tuple[str, dict[str, Any]]] = {
     "one_active_request_of_platform": ("compliance_requests", {"id": "new"}),
     "one_active_request_per_organization": ("compliance_requests", {"id": "new"}),
     "one_context_per_agent": ("agent_contexts", {"id": "new"}),
+    "one_health_of_engine_and_worker": ("engine_health", {"id": -1}),
     "one_membership_per_user": ("memberships", {"id": -1}),
     "one_open_invitation_per_email": ("invitations", {"id": "new", "email": "DANA@example.ORG"}),
     "one_suite_version": ("suite_versions", {"id": -1}),
@@ -140,6 +142,7 @@ CHECKS: dict[str, tuple[str, list[dict[str, Any]]]] = {
         [{"state": "finished", "run_id": None}, {"state": "cancelled", "run_id": "new"}],
     ),
     "request_state_known": (_REQUEST, [{"state": "asleep"}]),
+    "engine_health_memory_mb_check": ("engine_health", [{"memory_mb": -1}]),
     "invitation_role_known": ("invitations", [{"role": "guest"}]),
     "membership_role_known": ("memberships", [{"role": "guest"}]),
     "organization_id_shape": ("organizations", [{"id": key} for key in ("", "org_", "alpha", "org_a b")]),
@@ -150,6 +153,7 @@ CHECKS: dict[str, tuple[str, list[dict[str, Any]]]] = {
 @pytest.fixture
 def world(committed_db: None, monkeypatch: pytest.MonkeyPatch) -> World:
     monkeypatch.setattr("compliance.celery.app.send_task", lambda name, args: None)
+    record_engine_health("hosted@one")
     return make_world()
 
 
