@@ -20,7 +20,7 @@
 
 const path = require("node:path");
 const { createRequire } = require("node:module");
-const { only } = require("./egress.cjs");
+const { replaceDispatchers } = require("../node/egress.cjs");
 const { Wire } = require("./wire.cjs");
 
 // Standard output is ours; libraries that log to it would break the lines.
@@ -191,7 +191,7 @@ async function main() {
   const options = await asked();
   const load = createRequire(path.join(options.sdk, "package.json"));
   const lib = (file) => load(path.join(options.sdk, "dist/lib", file));
-  only(process.env.HTTPS_PROXY, load("undici"));
+  replaceDispatchers(load("undici"));
   const wire = new Wire(options.url, options);
   wire.start();
   lib("testing/client.js").setAgentTesterLogger({ info() {}, error() {}, warn() {}, debug() {} });

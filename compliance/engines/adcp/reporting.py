@@ -186,11 +186,8 @@ class _Ending:
         elif "heap out of memory" in finished.stderr:
             self.harness_error = "The official runner ran out of memory"
         else:
-            how = (
-                f"signal {-finished.returncode}"
-                if (finished.returncode or 0) < 0
-                else f"exit code {finished.returncode}"
-            )
+            code = finished.returncode or 0
+            how = f"signal {-code}" if code < 0 else f"exit code {code}"
             self.harness_error = f"The official runner ended without a result ({how})"
 
 

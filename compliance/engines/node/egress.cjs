@@ -30,15 +30,17 @@ function refuseWhatPassesTheProxyBy() {
 }
 
 // The packages of the program that is about to run may bring an undici of their own.
-function replaceDispatchers() {
-  if (!process.argv[1]) return;
-  let undici;
+function undiciOfTheProgram() {
+  if (!process.argv[1]) return null;
   try {
-    undici = createRequire(require("node:fs").realpathSync(process.argv[1]))("undici");
+    return createRequire(require("node:fs").realpathSync(process.argv[1]))("undici");
   } catch (error) {
-    if (error.code === "MODULE_NOT_FOUND" || error.code === "ENOENT") return;
+    if (error.code === "MODULE_NOT_FOUND" || error.code === "ENOENT") return null;
     throw error;
   }
+}
+
+function replaceDispatchers(undici) {
   const { ProxyAgent } = undici;
   const password = Buffer.from(`${proxy.username}:${proxy.password}`).toString("base64");
   // A `connect` that pins an address would make the connection to the proxy go there instead.
@@ -55,4 +57,8 @@ function withoutPlace({ lookup, host, port, socketPath, ...tls }) {
 }
 
 refuseWhatPassesTheProxyBy();
-replaceDispatchers();
+const undici = undiciOfTheProgram();
+if (undici !== null) replaceDispatchers(undici);
+
+// For programs that load a package from elsewhere, which has an undici of its own.
+exports.replaceDispatchers = replaceDispatchers;

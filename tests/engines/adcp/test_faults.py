@@ -6,8 +6,6 @@ import asyncio
 import contextlib
 import json
 import os
-import socket
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -63,24 +61,6 @@ async def test_a_refused_address_is_our_rule_and_starts_nothing(monkeypatch: pyt
     assert report.refused
     assert report.harness_error.startswith("Assay does not test this address")
     assert report.overall() is Overall.INCONCLUSIVE
-
-
-def test_the_runner_reaches_nothing_but_the_proxy() -> None:  # V7
-    port = free_port()
-    script = """
-        const { only } = require(process.argv[1] + "/egress.cjs");
-        only("http://run:secret@127.0.0.1:1", {});
-        const socket = require("node:net").connect(Number(process.argv[2]), "127.0.0.1");
-        socket.on("connect", () => console.log("connected"));
-        socket.on("error", (error) => console.log(error.message));
-    """
-    folder = Path(engine.__file__).parent
-    with socket.create_server(("127.0.0.1", port)):
-        done = subprocess.run(
-            [node(), "-e", script, folder, str(port)], capture_output=True, text=True, timeout=60, check=True
-        )
-
-    assert done.stdout.strip() == "connections go through Assay's proxy only"
 
 
 async def test_an_agent_that_dies_in_the_middle_fails_and_the_harness_does_not(tmp_path: Path) -> None:  # R7
