@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import json
+import re
 from typing import Any
 from uuid import uuid4
 
@@ -21,9 +22,10 @@ from google.protobuf.json_format import ParseError
 from pydantic import ValidationError
 
 from .detect import OLD_CARD_PATH, find_card
+from .digest import digest_of_card
 from .exchange import Exchange, FaultKind
 from .judge import judge_challenge, judge_connection, judge_credential
-from .rpc import error_of, message_of, pointer
+from .rpc import error_of, message_of, pointer, wrong_at
 from .run import Run
 from .schemas import TooLarge, size
 from .suites import StepSpec
@@ -65,6 +67,7 @@ class _Conversation:
     def __init__(self, run: Run) -> None:
         self.run = run
         self.card: AgentCard | None = None
+        self.card_exchange: Exchange | None = None
         self.rpc: _Interface | None = None
         self.unknown_method: Exchange | None = None
 
@@ -91,7 +94,7 @@ class _Conversation:
             document, exchange, path = await find_card(run.wire, run.target.url)
             if exchange is None:
                 raise AssertionError("no address was asked for a card")
-            step.exchange = exchange
+            step.exchange = self.card_exchange = exchange
             reached = judge_connection(run, exchange, step)
         if not reached:
             return None
@@ -101,16 +104,17 @@ class _Conversation:
         with run.step("connectivity/reach", "speaks") as step:
             step.exchange = exchange
             if document is None:
-                step.failed(f"There is no agent card: {_card_problem(exchange)}")
+                step.failed(f"There is no agent card: {_card_problem(exchange)}", at=wrong_at(exchange))
                 run.stop_reason = "Left out: there is no agent card"
                 return None
             step.passed(f"An agent card was answered at {path}")
         with run.step("a2a/card", "found") as step:
             step.exchange = exchange
             if path.endswith(OLD_CARD_PATH):
-                step.failed(f"Found only under the older name, {path}")
+                step.failed(f"Found only under the older name, {path}", at="/request/url")
             elif exchange.media_type not in ("application/json", "application/a2a+json"):
-                step.failed(f"Found at {path}, with the content type {exchange.media_type or 'missing'}")
+                kind = exchange.media_type or "missing"
+                step.failed(f"Found at {path}, with the content type {kind}", at="/response/headers/content-type")
             else:
                 step.passed(f"Found at {path}")
         return document
@@ -119,14 +123,18 @@ class _Conversation:
         run = self.run
         with run.step("a2a/card", "valid") as step:
             # In a thread, so that the other runs of this process are not held up.
-            problem = await asyncio.to_thread(self._card_defect, document)
+            problem, at = await asyncio.to_thread(self._card_defect, document)
+            if digest := digest_of_card(document):
+                run.observe("tools_digest", digest)
             run.observe("agent_name", str(document.get("name", ""))[:100])
             run.observe("agent_version", str(document.get("version", ""))[:50])
             skills = document.get("skills")
             run.observe("skills", len(skills) if isinstance(skills, list) else 0)
             if problem:
-                run.keep_evidence("a2a/card", "found")
-                step.failed(problem)
+                at = f"/response/body{at}"
+                run.keep_evidence("a2a/card", "found", at=at)
+                step.found_in = self.card_exchange
+                step.failed(problem, at=at)
             else:
                 count = run.observations["skills"]
                 step.passed(f"Complete, with {count} skill{'s' if count != 1 else ''}")
@@ -134,32 +142,37 @@ class _Conversation:
             run.stop_reason = "Left out: the agent card cannot be used"
         return self.card is not None
 
-    def _card_defect(self, document: dict[str, Any]) -> str:
+    def _card_defect(self, document: dict[str, Any]) -> tuple[str, str]:
+        """What is wrong with the card, in words, and its place in it; ("", "") when nothing is."""
         limit = self.run.target.limits.card_nodes
         try:
             size(document, limit)
         except TooLarge:
-            return f"The card holds more than {limit:,} values, or is nested too deeply, to be used"
+            return f"The card holds more than {limit:,} values, or is nested too deeply, to be used", ""
         if "supportedInterfaces" not in document:
             try:
                 old_types.AgentCard.model_validate(document)
             except ValidationError as error:
                 first = error.errors(include_url=False, include_input=False)[0]
-                return f"{pointer(first['loc']) or '(root)'}: {first['msg']}"
+                at = pointer(first["loc"])
+                return f"{at or '(root)'}: {first['msg']}", at
         try:
             card = parse_agent_card(copy.deepcopy(document))
         except (ParseError, RecursionError, TypeError, AttributeError, ValueError) as error:
-            return f"The card cannot be read: {str(error)[:300]}"
+            said = str(error)[:300]
+            return f"The card cannot be read: {said}", pointer(re.findall(r"Failed to parse (\w+) field", said))
         self.card = card
         if "supportedInterfaces" not in document:
-            return ""
+            return "", ""
         try:
             validate_proto_required_fields(card)
         except InvalidParamsError as error:
             data = error.data if isinstance(error.data, dict) else {}
             missing = [f"/{str(e.get('field', '')).replace('.', '/')}" for e in data.get("errors", ())]
-            return f"Missing or empty: {', '.join(missing[:10])}" if missing else "Required fields are missing"
-        return ""
+            if not missing:
+                return "Required fields are missing", ""
+            return f"Missing or empty: {', '.join(missing[:10])}", _card_place(missing[0])
+        return "", ""
 
     # Interfaces
 
@@ -191,11 +204,11 @@ class _Conversation:
                 exchange = await self._call_on(interface)
                 if interface is self.rpc:
                     self.unknown_method = exchange
-                problem = _interface_problem(interface, exchange)
+                problem, at = _interface_problem(interface, exchange)
                 if exchange.status in (401, 403) and run.target.token is None:
                     step.passed(f"Answered with status {exchange.status}: it wants a credential")
                 elif problem:
-                    step.failed(problem)
+                    step.failed(problem, at=at)
                 else:
                     step.passed(f"Answered after {exchange.seconds * 1000:.0f} ms")
         first = self.unknown_method
@@ -230,17 +243,24 @@ class _Conversation:
             if code == _METHOD_NOT_FOUND:
                 step.passed("Error -32601")
             elif code is not None:
-                step.failed(f"Error {code}: {text}")
+                step.failed(f"Error {code}: {text}", at="/response/body/error/code")
+            elif wrong:
+                step.failed(f"Answered with {wrong}", at=wrong_at(self.unknown_method))
             else:
-                step.failed(f"Answered with {wrong}" if wrong else "A result, as if the method existed")
+                step.failed("A result, as if the method existed", at="/response/body/result")
         with run.step("a2a/errors", "unknown_task") as step:
             body = _request("tasks/get" if self.rpc.is_old else "GetTask", {"id": str(uuid4())})
-            message, wrong = message_of(await run.wire.send("POST", self.rpc.url, self.rpc.headers(), body))
+            exchange = await run.wire.send("POST", self.rpc.url, self.rpc.headers(), body)
+            message, wrong = message_of(exchange)
             code, text = error_of(message)
-            if code is None:
-                step.failed(f"Answered with {wrong}" if wrong else "A result, as if the task existed")
+            if wrong:
+                step.failed(f"Answered with {wrong}", at=wrong_at(exchange))
+            elif code is None:
+                step.failed("A result, as if the task existed", at="/response/body/result")
             elif code == _METHOD_NOT_FOUND:
-                step.failed("Error -32601: the agent does not know how to look up a task")
+                step.failed(
+                    "Error -32601: the agent does not know how to look up a task", at="/response/body/error/code"
+                )
             else:
                 step.passed(f"Error {code}" + ("" if code == _TASK_NOT_FOUND else f": {text}"))
 
@@ -275,15 +295,18 @@ class _Conversation:
                 try:
                     answers = [answer async for answer in client.send_message(request)]
                 except (A2AError, ParseError, ValidationError, ValueError, KeyError, TypeError) as error:
-                    step.failed(self._send_problem(error))
+                    step.failed(*self._send_problem(error))
                 else:
                     task = next((answer.task for answer in answers if answer.HasField("task")), None)
                     said = f"A task in state {_state(task)}" if task is not None else "A message"
                     if task is not None and not (task.id and task.status.state):
-                        step.failed("The result cannot be read: a task needs an identifier and a state")
+                        step.failed(
+                            "The result cannot be read: a task needs an identifier and a state",
+                            at="/response/body/result/task",
+                        )
                         task = None
                     elif task is not None and task.status.state == TaskState.TASK_STATE_FAILED:
-                        step.failed("The task failed")
+                        step.failed("The task failed", at="/response/body/result/task/status/state")
                     else:
                         step.passed(said)
             with run.step("a2a/task", "get_task") as step:
@@ -293,20 +316,23 @@ class _Conversation:
                 try:
                     again = await client.get_task(GetTaskRequest(id=task.id))
                 except (A2AError, ParseError, ValidationError, ValueError, KeyError, TypeError) as error:
-                    step.failed(self._send_problem(error))
+                    step.failed(*self._send_problem(error))
                 else:
                     if again.id == task.id:
                         step.passed(f"Read back in state {_state(again)}")
                     else:
-                        step.failed("Another task was answered")
+                        step.failed("Another task was answered", at="/response/body/result/id")
 
-    def _send_problem(self, error: Exception) -> str:
-        """What the wire saw, which says more than the SDK's exception."""
-        message, wrong = message_of(self.run.wire.exchanges[-1])
+    def _send_problem(self, error: Exception) -> tuple[str, str]:
+        """What the wire saw, which says more than the SDK's exception, and where."""
+        exchange = self.run.wire.exchanges[-1]
+        message, wrong = message_of(exchange)
         code, text = error_of(message)
         if code is not None:
-            return f"Error {code}: {text}"
-        return f"Answered with {wrong}" if wrong else f"The result cannot be read: {str(error)[:200]}"
+            return f"Error {code}: {text}", "/response/body/error"
+        if wrong:
+            return f"Answered with {wrong}", wrong_at(exchange)
+        return f"The result cannot be read: {str(error)[:200]}", "/response/body/result"
 
 
 def _request(method: str, params: dict[str, Any]) -> bytes:
@@ -319,20 +345,27 @@ def _card_problem(exchange: Exchange) -> str:
     return f"status {exchange.status} at {httpx2.URL(exchange.url).path}"
 
 
-def _interface_problem(interface: _Interface, exchange: Exchange) -> str:
+def _card_place(field: str) -> str:
+    """A field as the SDK names it (/skills[0]/input_modes) as a place in the card (/skills/0/inputModes)."""
+    parts = re.sub(r"\[([^\]]*)\]", r"/\1", field)
+    return re.sub(r"_([a-z])", lambda m: m[1].upper(), parts)
+
+
+def _interface_problem(interface: _Interface, exchange: Exchange) -> tuple[str, str]:
+    """What is wrong with an interface's answer, in words, and where; ("", "") when nothing is."""
     fault = exchange.fault
     if fault is not None and fault.kind is FaultKind.REFUSED:
-        return f"The card points to where a test may not go: {fault.message}"
+        return f"The card points to where a test may not go: {fault.message}", "/request/url"
     if fault is not None:
-        return fault.message
+        return fault.message, "/response/fault"
     if interface.binding == "JSONRPC":
         message, wrong = message_of(exchange)
-        return "" if message is not None else f"Answered with {wrong}"
+        return ("", "") if message is not None else (f"Answered with {wrong}", wrong_at(exchange))
     if exchange.status >= 500:
-        return f"Answered with status {exchange.status}"
+        return f"Answered with status {exchange.status}", "/response/status"
     if exchange.media_type not in ("application/json", "application/a2a+json", "application/problem+json"):
-        return f"Answered with status {exchange.status} and no JSON"
-    return ""
+        return f"Answered with status {exchange.status} and no JSON", "/response/headers/content-type"
+    return "", ""
 
 
 def _state(task: Task) -> str:

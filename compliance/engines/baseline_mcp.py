@@ -13,10 +13,11 @@ from mcp_types.version import KNOWN_PROTOCOL_VERSIONS, LATEST_HANDSHAKE_VERSION,
 from pydantic import TypeAdapter, ValidationError
 
 from .auth import judge_metadata
-from .baseline_mcp_tools import ToolChecks, call_tool
+from .baseline_mcp_tools import Answer, Place, ToolChecks, call_tool
+from .digest import digest_of_listings
 from .exchange import Exchange
 from .judge import judge_challenge, judge_connection, judge_credential
-from .rpc import error_of, message_of, method_of, pointer
+from .rpc import error_of, message_of, method_of, pointer, wrong_at
 from .run import Run
 from .transports import McpTransport
 
@@ -25,6 +26,12 @@ _RAW: TypeAdapter[Any] = TypeAdapter(dict[str, Any])  # as it came: the SDK's mo
 _NO_METHOD = "assay/no-such-method"
 _NO_TOOL = "assay-no-such-tool"
 _STRAY = "The answer does not belong to the request"
+_RESULT = "/response/body/result"
+_KINDS: dict[str, Callable[..., types.Request[Any, Any]]] = {
+    "tools": types.ListToolsRequest,
+    "resources": types.ListResourcesRequest,
+    "prompts": types.ListPromptsRequest,
+}
 _UNSUPPORTED_VERSION = -32022
 _METHOD_NOT_FOUND = -32601
 _JSON_ACCEPT = [(b"Content-Type", b"application/json"), (b"Accept", b"application/json, text/event-stream")]
@@ -53,16 +60,21 @@ class _Conversation:
         self.session = session
         self.capabilities: dict[str, Any] = {}
         self.tools: list[dict[str, Any]] = []
+        self.places: list[Place] = []  # of the tools
+        self.listed: dict[str, list[dict[str, Any]]] = {}  # what was listed whole
 
     async def hold(self) -> None:
         run = self.run
         if not await self._open():
             return
         await self._ping()
-        await self._listing("tools", types.ListToolsRequest)
-        await self._listing("resources", types.ListResourcesRequest)
-        await self._listing("prompts", types.ListPromptsRequest)
-        tools = ToolChecks(run, self.tools, declared="tools" in self.capabilities, ask=self._ask)
+        for kind, request in _KINDS.items():
+            await self._listing(kind, request)
+        # Of a part it would be another one, and say that the agent changed when a listing only failed.
+        digest = digest_of_listings(self.listed) if len(self.listed) == len(_KINDS) else ""
+        if digest:
+            run.observe("tools_digest", digest)
+        tools = ToolChecks(run, self.tools, self.places, declared="tools" in self.capabilities, ask=self._ask)
         if run.wants("mcp/schemas") or run.wants("mcp/calls"):
             await tools.judge_schemas()
         if run.wants("mcp/calls"):
@@ -72,25 +84,25 @@ class _Conversation:
         if run.wants("mcp/auth"):
             await self._auth()
 
-    async def _ask(self, request: types.Request[Any, Any]) -> tuple[dict[str, Any] | None, str]:
-        """The result of a request, or None and why there is none, in words. A bad shape still gives the result."""
-        problem = _STRAY
+    async def _ask(self, request: types.Request[Any, Any]) -> Answer:
+        problem, at = _STRAY, "/response/body/id"
         try:
-            return await self.session.send_request(request, _RAW), ""
+            return Answer(await self.session.send_request(request, _RAW))
         except MCPError:
             pass  # the wire knows better what it was
         except ValidationError as error:
-            problem = _shape_words(error)
-        message, wrong = message_of(self._exchange(request.method))
+            problem, at = _shape_words(error), _shape_at(error)
+        exchange = self._exchange(request.method)
+        message, wrong = message_of(exchange)
         if message is None:
-            return None, wrong
+            return Answer(None, wrong, wrong_at(exchange))
         code, text = error_of(message)
         if code is not None:
-            return None, f"error {code}: {text}"
+            return Answer(None, f"error {code}: {text}", "/response/body/error")
         result = message.get("result")
         if not isinstance(result, dict):
-            return None, "a result that is not an object"
-        return result, problem
+            return Answer(None, "a result that is not an object", "/response/body/result")
+        return Answer(result, problem, at)
 
     def _exchange(self, method: str) -> Exchange:
         return next(e for e in reversed(self.run.wire.exchanges) if method_of(e) == method)
@@ -99,14 +111,14 @@ class _Conversation:
 
     async def _open(self) -> bool:
         run = self.run
-        problem, modern = "", False
+        problem, at, modern = "", "", False
         with run.step("connectivity/reach", "reachable") as step:
             try:
                 await self.session.initialize()
             except MCPError:
-                problem = _STRAY
+                problem, at = _STRAY, "/response/body/id"
             except ValidationError as error:
-                problem = _shape_words(error)
+                problem, at = _shape_words(error), _shape_at(error)
             except RuntimeError as error:
                 problem = str(error)
             step.exchange = exchange = self._exchange("initialize")
@@ -119,7 +131,7 @@ class _Conversation:
         with run.step("connectivity/reach", "speaks") as step:
             step.exchange = exchange
             if message is None:
-                step.failed(f"Initialize was answered with {wrong}")
+                step.failed(f"Initialize was answered with {wrong}", at=wrong_at(exchange))
                 run.stop_reason = "Left out: the agent does not speak MCP"
                 return False
             step.passed("Initialize was answered with a JSON-RPC message")
@@ -131,9 +143,9 @@ class _Conversation:
             if modern:
                 step.not_applicable("The server speaks a version without initialize; server/discover was answered")
             elif code is not None:
-                step.failed(f"Error {code}: {text}")
+                step.failed(f"Error {code}: {text}", at="/response/body/error")
             elif problem and not problem.startswith("Unsupported protocol version"):
-                step.failed(problem)
+                step.failed(problem, at=at)
             else:
                 step.passed(self._introduce(message["result"]))
         return self._agree_version(message, exchange, modern)
@@ -175,7 +187,10 @@ class _Conversation:
             elif answered is None:
                 step.skipped("No version was answered")
             else:
-                step.failed(f"Asked for {LATEST_HANDSHAKE_VERSION}, answered {str(answered)[:60]}")
+                said = str(answered)[:60]
+                step.failed(
+                    f"Asked for {LATEST_HANDSHAKE_VERSION}, answered {said}", at="/response/body/result/protocolVersion"
+                )
         if self.session.protocol_version is None:
             run.stop_reason = "Left out: no session could be opened"
             return False
@@ -190,9 +205,9 @@ class _Conversation:
             if self.run.protocol_version in MODERN_PROTOCOL_VERSIONS:
                 step.not_applicable("This protocol version has no ping")
                 return
-            result, problem = await self._ask(types.PingRequest())
+            result, problem, at = await self._ask(types.PingRequest())
             if result is None or problem:
-                step.failed(problem)
+                step.failed(problem, at=at)
             else:
                 step.passed("Answered")
 
@@ -201,6 +216,7 @@ class _Conversation:
     async def _listing(self, kind: str, request: Callable[..., types.Request[Any, Any]]) -> None:
         run, pages = self.run, 0
         items: list[dict[str, Any]] = []
+        places: list[Place] = []
         cursor: str | None = None
         needed = ("mcp/listings", "mcp/schemas", "mcp/calls") if kind == "tools" else ("mcp/listings",)
         if not any(map(run.wants, needed)):
@@ -208,31 +224,37 @@ class _Conversation:
         with run.step("mcp/listings", kind) as step:
             if kind not in self.capabilities:
                 step.not_applicable(f"The server does not declare {kind}")
+                self.listed[kind] = []
                 return
             seen: set[str] = set()
             while True:
                 params = types.PaginatedRequestParams(cursor=cursor) if cursor else None
-                result, problem = await self._ask(request(params=params))
+                result, problem, at = await self._ask(request(params=params))
                 found = result.get(kind) if result else None
-                items += [item for item in found if isinstance(item, dict)] if isinstance(found, list) else []
+                page = self._exchange(f"{kind}/list") if kind == "tools" else None
+                for index, item in enumerate(found if isinstance(found, list) else ()):
+                    if isinstance(item, dict):
+                        items.append(item)
+                        places.append(Place(page, f"/response/body/result/{kind}/{index}"))
                 pages += 1
                 cursor = result.get("nextCursor") if result else None
                 if problem or not isinstance(cursor, str) or not cursor:
                     break
                 if cursor in seen:
-                    problem = "the same cursor twice: the pages never end"
+                    problem, at = "the same cursor twice: the pages never end", "/response/body/result/nextCursor"
                     break
                 seen.add(cursor)
                 if pages >= run.target.limits.pages or run.wire.received > run.target.limits.run_bytes // 4:
                     break
             run.observe(kind, len(items))
             if kind == "tools":
-                self.tools = items
+                self.tools, self.places = items, places
             if problem:
-                step.failed(f"Page {pages}: {problem}" if pages > 1 else problem)
+                step.failed(f"Page {pages}: {problem}" if pages > 1 else problem, at=at)
             elif cursor:
                 step.silent(f"Stopped after {pages} pages with {len(items)} {kind}")
             else:
+                self.listed[kind] = items
                 step.passed(
                     f"{len(items)} {kind if len(items) != 1 else kind[:-1]}"
                     + (f" on {pages} pages" if pages > 1 else "")
@@ -243,24 +265,24 @@ class _Conversation:
     async def _errors(self) -> None:
         run = self.run
         with run.step("mcp/errors", "unknown_method") as step:
-            result, problem = await self._ask(types.Request[Any, Any](method=_NO_METHOD, params=None))
+            result, problem, at = await self._ask(types.Request[Any, Any](method=_NO_METHOD, params=None))
             code, _ = error_of(message_of(self._exchange(_NO_METHOD))[0])
             if code == _METHOD_NOT_FOUND:
                 step.passed("Error -32601")
             else:
-                step.failed("A result, as if the method existed" if result is not None else problem)
+                step.failed("A result, as if the method existed" if result is not None else problem, at=at or _RESULT)
         with run.step("mcp/errors", "unknown_tool") as step:
             if "tools" not in self.capabilities:
                 step.not_applicable("The server does not declare tools")
                 return
-            result, problem = await self._ask(call_tool(_NO_TOOL))
+            result, problem, at = await self._ask(call_tool(_NO_TOOL))
             code, _ = error_of(message_of(self._exchange("tools/call"))[0])
             if code is not None:
                 step.passed(f"Error {code}")
             elif result is not None and result.get("isError") is True:
                 step.passed("A result marked isError")
             else:
-                step.failed("A result, as if the tool existed" if result is not None else problem)
+                step.failed("A result, as if the tool existed" if result is not None else problem, at=at or _RESULT)
 
     async def _auth(self) -> None:
         run = self.run
@@ -284,3 +306,7 @@ class _Conversation:
 def _shape_words(error: ValidationError) -> str:
     first = error.errors(include_url=False, include_input=False)[0]
     return f"The result does not have the specified shape at {pointer(first['loc']) or '(root)'}: {first['msg']}"
+
+
+def _shape_at(error: ValidationError) -> str:
+    return _RESULT + pointer(error.errors(include_url=False, include_input=False)[0]["loc"])

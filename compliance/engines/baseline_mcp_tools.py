@@ -2,25 +2,44 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import mcp_types as types
 
+from .exchange import Exchange
 from .run import Judgement, Run
 from .schemas import Budget, TooLarge, Unjudgeable, mismatch, problem_in
 from .suites import StepSpec
 
-Ask = Callable[[types.Request[Any, Any]], Awaitable[tuple[dict[str, Any] | None, str]]]
+
+class Answer(NamedTuple):
+    """What came of a request: the result, or None, and what is wrong. A bad shape still has its result."""
+
+    result: dict[str, Any] | None
+    problem: str = ""  # in words
+    at: str = ""  # where in the exchange, as a JSON pointer
+
+
+class Place(NamedTuple):
+    """Where a listed item came from."""
+
+    page: Exchange | None  # None where nobody will look for it
+    at: str  # JSON pointer into the exchange
+
+
+Ask = Callable[[types.Request[Any, Any]], Awaitable[Answer]]
 
 _SPEC = "https://modelcontextprotocol.io/specification/2025-11-25/server/tools"
 _LISTING = ("mcp/listings", "tools")  # the step in which the tools came
 
 
 class ToolChecks:
-    def __init__(self, run: Run, tools: list[dict[str, Any]], *, declared: bool, ask: Ask) -> None:
+    def __init__(self, run: Run, tools: list[dict[str, Any]], places: list[Place], *, declared: bool, ask: Ask) -> None:
         self.run = run
         self.tools = tools
+        self.places = places  # of the tools, in their order
         self.declared = declared  # whether the server says that it has tools
         self.ask = ask
         self.valid_outputs: set[str] = set()
@@ -33,14 +52,15 @@ class ToolChecks:
             if not self.declared:
                 step.not_applicable("The server does not declare tools")
             elif twice or len(set(map(str, names))) < len(names):
-                run.keep_evidence(*_LISTING)
-                step.failed(f"More than once: {', '.join(twice[:10])}" if twice else "Some names occur more than once")
+                place = self.places[_second(names)]
+                said = f"More than once: {', '.join(twice[:10])}" if twice else "Some names occur more than once"
+                self._blame(step, said, place.page, f"{place.at}/name")
             else:
                 step.passed(f"{len(names)} different names")
         budget = Budget(limits.schema_nodes)
         run.expected_steps += min(len(self.tools), limits.items)
         keys: set[str] = set()
-        for tool in self.tools[: limits.items]:
+        for tool, place in zip(self.tools[: limits.items], self.places, strict=False):
             name = str(tool.get("name", ""))[:128]
             key = f"tool/{name}"
             while key in keys:
@@ -53,7 +73,7 @@ class ToolChecks:
                 f"{_SPEC}#tool",
             )
             with run.step("mcp/schemas", spec) as step:
-                await self._judge_tool(step, tool, name, budget)
+                await self._judge_tool(step, tool, name, budget, place)
         if len(self.tools) > limits.items:
             spec = StepSpec(
                 "more", "The other tools' schemas are valid", "The same as for the tools above", f"{_SPEC}#tool"
@@ -63,8 +83,14 @@ class ToolChecks:
                     f"{len(self.tools) - limits.items:,} more tools: only the first {limits.items} are checked"
                 )
 
-    async def _judge_tool(self, step: Judgement, tool: dict[str, Any], name: str, budget: Budget) -> None:
-        problems = []
+    def _blame(self, step: Judgement, problem: str, page: Exchange | None, at: str) -> None:
+        """Fail a step for what stands in the listing, which is kept as the evidence of both."""
+        self.run.keep_evidence(*_LISTING, found_in=page, at=at)
+        step.found_in = page
+        step.failed(problem, at=at)
+
+    async def _judge_tool(self, step: Judgement, tool: dict[str, Any], name: str, budget: Budget, place: Place) -> None:
+        problems: list[str] = []
         for part in ("inputSchema", "outputSchema"):
             schema = tool.get(part)
             if schema is None and part == "outputSchema":
@@ -85,8 +111,7 @@ class ToolChecks:
             elif part == "outputSchema":
                 self.valid_outputs.add(name)
         if problems:
-            self.run.keep_evidence(*_LISTING)
-            step.failed("; ".join(problems))
+            self._blame(step, "; ".join(problems), place.page, place.at + _place_in(problems[0]))
         else:
             step.passed("Valid")
 
@@ -116,11 +141,11 @@ class ToolChecks:
                 continue
             self.run.expected_steps += 1
             with self.run.step("mcp/calls", spec) as step:
-                result, problem = await self.ask(call_tool(name))
+                result, problem, at = await self.ask(call_tool(name))
                 if result is None or problem:
-                    step.failed(problem)
+                    step.failed(problem, at=at)
                 elif result.get("isError"):
-                    step.failed(f"The tool answered with an error: {_text_of(result)}")
+                    step.failed(f"The tool answered with an error: {_text_of(result)}", at="/response/body/result")
                 else:
                     await self._judge_output(step, tool, result)
 
@@ -131,7 +156,9 @@ class ToolChecks:
         elif tool.get("name") not in self.valid_outputs:
             step.silent("Answered; the output schema cannot be used")
         elif content is None:
-            step.failed("The tool declares an output schema and answered without structured content")
+            step.failed(
+                "The tool declares an output schema and answered without structured content", at="/response/body/result"
+            )
         else:
             try:
                 problem = await mismatch(content, schema, self.run.target.limits.schema_nodes)
@@ -139,7 +166,8 @@ class ToolChecks:
                 step.silent(f"Answered; not compared with the output schema: {reason}")
                 return
             if problem:
-                step.failed(f"The structured content does not match the output schema at {problem}")
+                at = "/response/body/result/structuredContent" + _place_in(problem)
+                step.failed(f"The structured content does not match the output schema at {problem}", at=at)
             else:
                 step.passed("The structured content matches the output schema")
 
@@ -152,3 +180,18 @@ def _text_of(result: dict[str, Any]) -> str:
     content = result.get("content")
     texts = [str(c.get("text", "")) for c in content if isinstance(c, dict)] if isinstance(content, list) else []
     return " ".join(texts)[:300]
+
+
+def _place_in(problem: str) -> str:
+    """The JSON pointer that a sentence about a value begins with; "" when it is about the whole value."""
+    return re.split(r":? ", problem, maxsplit=1)[0] if problem.startswith("/") else ""
+
+
+def _second(names: list[Any]) -> int:
+    """The index of the first name that was there before."""
+    seen: set[str] = set()
+    for index, name in enumerate(map(str, names)):
+        if name in seen:
+            return index
+        seen.add(name)
+    return 0

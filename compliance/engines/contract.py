@@ -63,7 +63,7 @@ class Target:
     url: str
     suite: str = "baseline"  # the suite's slug
     protocol: str = ""  # "mcp" or "a2a"; "" asks the agent first
-    # The suite's own; and evidence="all" keeps the exchanges of steps that passed too.
+    # The suite's own; and evidence="all", which is another way to say all_evidence.
     options: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     token: str | None = field(default=None, repr=False)  # bearer; in no message, log or evidence (V1)
     deadline: float = 60.0  # seconds for the whole run
@@ -77,6 +77,8 @@ class Target:
     def __post_init__(self) -> None:
         if self.token is not None and self.credential is None:
             object.__setattr__(self, "credential", Credential.bearer(self.token))
+        if self.options.get("evidence") == "all":
+            object.__setattr__(self, "all_evidence", True)
 
 
 @dataclass(frozen=True, slots=True)

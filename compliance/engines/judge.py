@@ -18,7 +18,7 @@ def judge_connection(run: Run, exchange: Exchange, reachable: Judgement) -> bool
         if not exchange.url.lower().startswith("https:"):
             tls.not_applicable("The address is plain http")
         elif fault is not None and fault.kind is FaultKind.TLS:
-            tls.failed(fault.message)
+            tls.failed(fault.message, at="/response/fault")
         elif fault is not None and run.wire.backend.handshaking:
             tls.failed("The TLS handshake was not completed")
         elif run.wire.backend.certificate:
@@ -30,9 +30,9 @@ def judge_connection(run: Run, exchange: Exchange, reachable: Judgement) -> bool
         words = fault.message
         if fault.kind is FaultKind.REFUSED:
             words = f"the agent redirects where a test may not go: {words}"
-        reachable.failed(words)
+        reachable.failed(words, at="/response/fault")
     elif exchange.status >= 500:
-        reachable.failed(f"Answered with status {exchange.status}, a server error")
+        reachable.failed(f"Answered with status {exchange.status}, a server error", at="/response/status")
     else:
         reachable.passed(f"Answered with status {exchange.status} after {exchange.seconds * 1000:.0f} ms")
         return True
@@ -47,7 +47,7 @@ def judge_credential(run: Run, scenario: str, exchange: Exchange) -> bool:
         with run.step(scenario, "accepted") as step:
             step.exchange = exchange
             if wanted:
-                step.failed(f"The credential was refused with status {exchange.status}")
+                step.failed(f"The credential was refused with status {exchange.status}", at="/response/status")
                 run.stop_reason = "Left out: the agent refused the credential"
             else:
                 step.passed(f"Answered with status {exchange.status}")
@@ -67,13 +67,13 @@ def judge_challenge(run: Run, scenario: str, exchange: Exchange) -> bool:
         step.exchange = exchange
         challenge = exchange.header("www-authenticate")
         if exchange.fault is not None:
-            step.failed(exchange.fault.message)
+            step.failed(exchange.fault.message, at="/response/fault")
         elif exchange.status == 403:
-            step.failed("Answered with status 403 instead of 401")
+            step.failed("Answered with status 403 instead of 401", at="/response/status")
         elif exchange.status != 401:
             step.not_applicable(f"The agent does not ask for credentials: status {exchange.status} without any")
         elif not challenge.strip():
-            step.failed("Answered with status 401, but without a WWW-Authenticate header")
+            step.failed("Answered with status 401, but without a WWW-Authenticate header", at="/response/headers")
         else:
             step.passed(f"Answered with status 401 and the scheme {challenge.split()[0][:40]}")
     return exchange.status in (401, 403)

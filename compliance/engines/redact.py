@@ -118,6 +118,7 @@ class Redactor:
         if exchange.status:
             shown["headers"] = self.headers(exchange.headers)
             shown["body"] = self.payload(_event_data(exchange))
+        shown["ms"] = round(exchange.seconds * 1000)
         if exchange.fault is not None:
             shown["fault"] = self.text(exchange.fault.message)
         return shown

@@ -43,8 +43,8 @@ class Evidence:
     """The exchange behind a step, already redacted and capped by the engine.
 
     request: {"method", "url", "headers", "body"}; response: {"status", "headers", "body", "ms"}, with
-    "redirected_to" or "fault" where there was one. JSON-serialisable; text payloads over the cap end in a
-    note of the cut. pointer: the failing place as a JSON pointer (RFC 6901) into
+    "redirected_to" or "fault" where there was one; ms: of the whole exchange. JSON-serialisable;
+    text payloads over the cap end in a note of the cut. pointer: the failing place as a JSON pointer (RFC 6901) into
     {"request": …, "response": …}, "" where the whole exchange is meant.
     """
 

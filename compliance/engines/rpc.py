@@ -76,3 +76,29 @@ def method_of(exchange: Exchange) -> str:
 def pointer(path: Any) -> str:
     """A place in a JSON document as a JSON pointer (RFC 6901)."""
     return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in path)
+
+
+def reached(document: Any, place: str) -> str:
+    """The deepest place on a JSON pointer's way that the document has; "" when not even its first part is there."""
+    at, value = "", document
+    for part in place.split("/")[1:]:
+        key = part.replace("~1", "/").replace("~0", "~")
+        if isinstance(value, dict) and key in value:
+            value = value[key]
+        elif isinstance(value, list) and key.isdecimal() and int(key) < len(value):
+            value = value[int(key)]
+        else:
+            break
+        at = f"{at}/{part}"
+    return at
+
+
+def wrong_at(exchange: Exchange) -> str:
+    """Where to look when an exchange holds no JSON-RPC answer: a JSON pointer into its evidence."""
+    if exchange.fault is not None:
+        return "/response/fault"
+    if exchange.status >= 400 or not exchange.body.strip():
+        return "/response/status"
+    if exchange.media_type not in ("application/json", "application/a2a+json", "text/event-stream"):
+        return "/response/headers/content-type"
+    return "/response/body"

@@ -13,10 +13,12 @@ from .contract import OnStep, Progress, Target
 from .exchange import Exchange, FaultKind
 from .redact import Redactor
 from .report import Evidence, Notice, Report, Scenario, Step, Track, Verdict
+from .rpc import reached
 from .suites import ScenarioSpec, StepSpec, SuiteSpec, TrackSpec, get_suite
 from .wire import Wire
 
 _ACTUAL_LENGTH = 1000
+_FAULTS_SHOWN = 5  # faults of one listing that come with the listing each: it may be large
 
 
 class Judgement:
@@ -27,6 +29,8 @@ class Judgement:
         self.verdict: Verdict | None = None
         self.actual = ""
         self.exchange: Exchange | None = None  # the evidence; the last exchange of the step when not set
+        self.found_in: Exchange | None = None  # an earlier exchange, in which the fault of this step lies
+        self.pointer = ""  # the failing place in the evidence
 
     def _set(self, verdict: Verdict, actual: str) -> None:
         self.verdict, self.actual = verdict, actual
@@ -34,8 +38,10 @@ class Judgement:
     def passed(self, actual: str) -> None:
         self._set(Verdict.PASSED, actual)
 
-    def failed(self, actual: str) -> None:
+    def failed(self, actual: str, at: str = "") -> None:
+        """at: the failing place, a JSON pointer into {"request", "response"} of the exchange."""
         self._set(Verdict.FAILED, actual)
+        self.pointer = at
 
     def skipped(self, reason: str) -> None:
         self._set(Verdict.SKIPPED, reason)
@@ -82,7 +88,7 @@ class Run:
         secrets = (held.value, *held.secrets) if held else ()
         self.redactor = Redactor(secrets, target.limits.evidence_bytes)
         # Of a step that passed, nobody asks what was sent: making and keeping that costs more than the step.
-        self._all_evidence = target.options.get("evidence") == "all"
+        self._all_evidence = target.all_evidence
         self._passed: dict[tuple[str, str], Exchange] = {}
         self._plan: dict[str, ScenarioSpec] = {}
         self._tracks: tuple[TrackSpec, ...] = self._suite.for_protocol(protocol)
@@ -95,6 +101,7 @@ class Run:
         self._chosen = {str(key) for key in chosen} & self._plan.keys() if chosen else set(self._plan)
         self._on_step = on_step
         self._done = 0
+        self._shown = 0
         self.expected_steps = sum(len(self._plan[key].steps) for key in self._chosen)
         self._started = time.perf_counter()
 
@@ -138,21 +145,31 @@ class Run:
             if judgement.exchange is not None:
                 duration_ms = int(exchange.seconds * 1000)
             if judgement.verdict is not Verdict.PASSED or self._all_evidence:
-                evidence = self._evidence_of(exchange)
-            else:
+                evidence = self._evidence_of(exchange, judgement.pointer)
+            if judgement.verdict is Verdict.PASSED:
                 self._passed[scenario, spec.key] = exchange
+        elif judgement.found_in is not None and self._shown < _FAULTS_SHOWN:
+            self._shown += 1
+            evidence = self._evidence_of(judgement.found_in, judgement.pointer)
         self._put(scenario, spec, judgement.verdict, judgement.actual, duration_ms, evidence)
         self._done += scenario in self._chosen
 
-    def keep_evidence(self, scenario: str, key: str) -> None:
-        """Keep what was answered in a step that passed, because a later one finds fault with it."""
+    def keep_evidence(self, scenario: str, key: str, found_in: Exchange | None = None, at: str = "") -> None:
+        """Keep what was answered in a step that passed, because a later one finds fault with it.
+
+        found_in: the exchange at fault, where the step had several; at: the failing place in it.
+        """
         exchange = self._passed.pop((scenario, key), None)
         if exchange is not None:
             step = self._steps[scenario][key]
-            self._steps[scenario][key] = dataclasses.replace(step, evidence=self._evidence_of(exchange))
+            self._steps[scenario][key] = dataclasses.replace(step, evidence=self._evidence_of(found_in or exchange, at))
 
-    def _evidence_of(self, exchange: Exchange) -> Evidence:
-        return Evidence(self.redactor.request(exchange), self.redactor.response(exchange))
+    def _evidence_of(self, exchange: Exchange, at: str = "") -> Evidence:
+        request, response = self.redactor.request(exchange), self.redactor.response(exchange)
+        # What is missing has no place: then what misses it.
+        place = reached({"request": request, "response": response}, at)
+        in_text = place != at and response is not None and isinstance(response.get("body"), str)
+        return Evidence(request, response, "" if in_text or place.count("/") < 2 else place)
 
     def _put(
         self,

@@ -174,26 +174,35 @@ def _without(*path: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("card", "place"),
+    ("card", "place", "pointer"),
     [
-        (_without("name"), "/name"),
-        (_without("skills"), "/skills"),
-        (_without("skills", 0, "id"), "/skills"),
-        (_without("supportedInterfaces", 0, "protocolBinding"), "/supported_interfaces"),
-        (CARD | {"skills": "all of them"}, "cannot be read"),
-        (CARD | {"capabilities": ["streaming"]}, "cannot be read"),
-        (CARD | {"securitySchemes": [1]}, "cannot be read"),
-        ({k: v for k, v in OLD_CARD.items() if k != "skills"}, "/skills"),
-        (OLD_CARD | {"version": 3}, "/version"),
+        (_without("name"), "/name", "/response/body"),
+        (_without("skills"), "/skills", "/response/body"),
+        (_without("skills", 0, "id"), "/skills", "/response/body/skills/0"),
+        (CARD | {"skills": [CARD["skills"][0] | {"id": ""}]}, "/skills", "/response/body/skills/0/id"),
+        (
+            _without("supportedInterfaces", 0, "protocolBinding"),
+            "/supported_interfaces",
+            "/response/body/supportedInterfaces/0",
+        ),
+        (CARD | {"skills": "all of them"}, "cannot be read", "/response/body"),
+        (CARD | {"skills": [{"id": 3}]}, "cannot be read", "/response/body/skills"),
+        (CARD | {"capabilities": ["streaming"]}, "cannot be read", "/response/body/capabilities"),
+        (CARD | {"securitySchemes": [1]}, "cannot be read", "/response/body"),
+        ({k: v for k, v in OLD_CARD.items() if k != "skills"}, "/skills", "/response/body"),
+        (OLD_CARD | {"version": 3}, "/version", "/response/body/version"),
     ],
 )
-async def test_incomplete_card_fails_and_names_the_place(card: dict[str, Any], place: str) -> None:
+async def test_incomplete_card_fails_and_names_the_place(card: dict[str, Any], place: str, pointer: str) -> None:
     async with serving(scripted(card)) as url:
         report = await check(url)
 
     assert step(report, "a2a/card", "valid").verdict == "failed"
     assert place in step(report, "a2a/card", "valid").actual
-    assert step(report, "a2a/card", "found").evidence is not None
+    for key in ("found", "valid"):
+        evidence = step(report, "a2a/card", key).evidence
+        assert evidence is not None
+        assert evidence.pointer == pointer
     assert report.harness_error == ""
 
 
@@ -232,8 +241,21 @@ async def test_results_for_what_does_not_exist_fail() -> None:
     async with serving(scripted(AssayNoSuchMethod={}, GetTask={"id": "x"})) as url:
         report = await check(url)
 
-    assert step(report, "a2a/errors", "unknown_method").verdict == "failed"
-    assert step(report, "a2a/errors", "unknown_task").verdict == "failed"
+    for key in ("unknown_method", "unknown_task"):
+        failed = step(report, "a2a/errors", key)
+        assert failed.verdict == "failed"
+        assert failed.evidence is not None
+        assert failed.evidence.pointer == "/response/body/result"
+
+
+async def test_digest_changes_with_the_card_but_not_with_its_signatures() -> None:
+    card, digests = copy.deepcopy(CARD), []
+    async with serving(scripted(card)) as url:
+        for more in ({}, {"signatures": [{"protected": "e30", "signature": "x"}]}, {"description": "Another"}):
+            card.update(more)
+            digests.append((await check(url)).observations["tools_digest"])
+
+    assert digests[0] == digests[1] != digests[2]
 
 
 @pytest.mark.parametrize(

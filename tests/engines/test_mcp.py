@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import time
 from typing import Any
 
@@ -477,6 +478,116 @@ async def test_evidence_of_a_listing_is_kept_when_its_schemas_are_at_fault() -> 
     assert listing.verdict == "passed"
     assert listing.evidence is not None
     assert listing.evidence.response["body"]["result"]["tools"] == [bad]
+
+
+@pytest.mark.parametrize(
+    ("bad", "key", "place"),
+    [
+        (tool("bad", inputSchema={"type": "object", "properties": {"a/b": {"type": "text"}}}), "tool/bad",
+         "/inputSchema/properties/a~1b/type"),
+        (tool("bad", inputSchema={"type": "array"}), "tool/bad", "/inputSchema/type"),
+        (tool("fine"), "names", "/name"),
+        ({"name": "bad"}, "tool/bad", ""),
+    ],
+)  # fmt: skip
+async def test_fault_in_a_listing_is_pointed_to_on_the_page_where_it_stands(
+    bad: dict[str, Any], key: str, place: str
+) -> None:
+    def page(message: dict[str, Any]) -> dict[str, Any]:
+        if message.get("params", {}).get("cursor") == "2":
+            return {"tools": [tool("first of the second page"), bad], "nextCursor": "3"}
+        return {"tools": [tool("last")]} if "cursor" in message.get("params", {}) else {
+            "tools": [tool("fine")], "nextCursor": "2"
+        }  # fmt: skip
+
+    async with serving(scripted(tools_list=page)) as url:
+        report = await check(f"{url}/mcp")
+
+    for kept in (step(report, "mcp/schemas", key).evidence, step(report, "mcp/listings", "tools").evidence):
+        assert kept is not None
+        assert kept.pointer == f"/response/body/result/tools/1{place}"
+        assert kept.response["body"]["result"]["tools"][1] == bad
+
+
+async def test_fault_in_a_listing_that_had_to_be_cut_has_no_place() -> None:
+    bad = tool("bad", description="long " * 40_000, inputSchema={"type": "array"})
+    async with serving(scripted(tools_list={"tools": [bad]})) as url:
+        report = await check(f"{url}/mcp")
+
+    evidence = step(report, "mcp/schemas", "tool/bad").evidence
+    assert evidence is not None
+    assert "[cut: " in evidence.response["body"]
+    assert evidence.pointer == ""
+
+
+async def test_listing_is_kept_with_the_first_few_of_many_faults() -> None:
+    tools = [tool(f"t{number}", inputSchema={"type": "array"}) for number in range(12)]
+    async with serving(scripted(tools_list={"tools": tools})) as url:
+        report = await check(f"{url}/mcp")
+
+    failed = [each for _, s, each in report.steps() if s.key == "mcp/schemas" and each.verdict == "failed"]
+    assert [bool(each.evidence) for each in failed] == [True] * 5 + [False] * 7
+
+
+@pytest.mark.parametrize(
+    ("reply", "place"),
+    [
+        (Response("oops", 500), "/response/status"),
+        (Response("{", media_type="application/json"), "/response/body"),
+        (Response("pong", media_type="text/plain"), "/response/headers/content-type"),
+        ("pong", "/response/body/result"),
+        ({"_meta": 3}, "/response/body/result/_meta"),
+    ],
+)
+async def test_failing_place_of_an_answer_is_pointed_to(reply: Any, place: str) -> None:
+    async with serving(scripted(ping=reply)) as url:
+        report = await check(f"{url}/mcp")
+
+    ping = step(report, "mcp/lifecycle", "ping")
+    assert ping.verdict == "failed"
+    assert ping.evidence is not None
+    assert ping.evidence.pointer == place
+
+
+async def test_evidence_says_how_long_the_exchange_took() -> None:
+    async def slow(message: dict[str, Any]) -> Response:
+        await asyncio.sleep(0.12)
+        return Response(status_code=500)
+
+    async with serving(scripted(ping=slow)) as url:
+        report = await check(f"{url}/mcp")
+
+    ping = step(report, "mcp/lifecycle", "ping")
+    assert ping.evidence is not None
+    assert 120 <= ping.evidence.response["ms"] <= ping.duration_ms + 1
+
+
+@pytest.mark.parametrize("asked", [{"options": {"evidence": "all"}}, {"all_evidence": True}])
+async def test_both_ways_to_ask_for_all_evidence_mean_the_same(asked: dict[str, Any]) -> None:
+    async with serving(scripted()) as url:
+        report = await check(f"{url}/mcp", **asked)
+
+    assert step(report, "mcp/lifecycle", "ping").evidence is not None
+
+
+async def test_digest_changes_with_what_is_listed_and_with_nothing_else() -> None:
+    one, two = tool("one"), tool("two", description="Says two")
+    pages: Any = iter([[one, two], [two, one], [one, two | {"description": "Says three"}]])
+    digests = []
+    async with serving(scripted(tools_list=lambda message: {"tools": next(pages)})) as url:
+        for _ in range(3):
+            report = await check(f"{url}/mcp")
+            digests.append(report.observations["tools_digest"])
+
+    assert digests[0] == digests[1] != digests[2]
+    assert re.fullmatch(r"[0-9a-f]{12}", digests[0])
+
+
+async def test_listing_that_failed_has_no_digest() -> None:
+    async with serving(scripted(tools_list=Response("oops", 500))) as url:
+        report = await check(f"{url}/mcp")
+
+    assert "tools_digest" not in report.observations
 
 
 async def test_every_exchange_is_kept_as_json_evidence_when_that_is_asked_for() -> None:
