@@ -39,15 +39,17 @@ def client(through: EgressProxy, **options) -> httpx.AsyncClient:
 async def talk(through: EgressProxy, *parts: bytes) -> bytes:
     """Say this to the proxy as it stands, and return one whole answer, or all that comes when it closes."""
     reader, writer = await asyncio.open_connection("127.0.0.1", through.port)
-    for part in parts:
-        writer.write(part.replace(b"{signed}", b"Proxy-Authorization: " + through.authorization))
-    answer = await reader.readuntil(b"\r\n\r\n")
-    fields = answer.lower()
-    if b"connection: close" in fields:
-        answer += await reader.read()
-    elif b"content-length: " in fields:
-        answer += await reader.readexactly(int(fields.partition(b"content-length: ")[2].partition(b"\r\n")[0]))
-    writer.close()
+    try:
+        for part in parts:
+            writer.write(part.replace(b"{signed}", b"Proxy-Authorization: " + through.authorization))
+        answer = await reader.readuntil(b"\r\n\r\n")
+        fields = answer.lower()
+        if b"connection: close" in fields:
+            answer += await reader.read()
+        elif b"content-length: " in fields:
+            answer += await reader.readexactly(int(fields.partition(b"content-length: ")[2].partition(b"\r\n")[0]))
+    finally:
+        writer.close()
     return answer
 
 
