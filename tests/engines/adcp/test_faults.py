@@ -134,7 +134,7 @@ async def test_a_cancelled_run_leaves_no_process() -> None:
         ("process.stdout.write('no JSON\\n')", "printed something that is not its result"),
         ('process.stdout.write(\'{"at": "elsewhere"}\\n\')', "printed something that is not its result"),
         ("process.exit(7)", "ended without a result (exit code 7)"),
-        ("const all = []; for (;;) all.push(new Array(1e6).fill({}))", "ran out of memory"),
+        ("const all = []; for (;;) all.push(new Array(1e5).fill({}))", "memory"),
         ("setInterval(() => {}, 1000)", ""),
     ],
     ids=["no JSON", "unknown words", "exit code", "memory", "deadline"],
