@@ -28,7 +28,7 @@ async def judge_metadata(run: Run, challenge: Exchange) -> None:
             except httpx2.InvalidURL:
                 step.failed("The address in WWW-Authenticate is malformed")
                 return
-            answer = await run.wire.send("GET", address, [(b"Accept", b"application/json")], with_token=False)
+            answer = await run.wire.send("GET", address, [(b"Accept", b"application/json")], with_credential=False)
             if answer.status == 200 or named:
                 break
         if answer.fault is None and answer.status != 200 and not named:

@@ -53,8 +53,8 @@ class BaselineEngine:
             guard=Guard(target.allow, self._resolve, run_key=target.run_key),
             limits=target.limits,
             deadline=target.deadline,
-            token=target.token,
-            token_url=target.url,
+            credential=target.credential,
+            credential_url=target.url,
             ssl_context=self._ssl_context,
         )
 

@@ -205,7 +205,7 @@ class _Conversation:
                 if interface is self.rpc:
                     self.unknown_method = exchange
                 problem, at = _interface_problem(interface, exchange)
-                if exchange.status in (401, 403) and run.target.token is None:
+                if exchange.status in (401, 403) and run.target.credential is None:
                     step.passed(f"Answered with status {exchange.status}: it wants a credential")
                 elif problem:
                     step.failed(problem, at=at)
@@ -218,7 +218,7 @@ class _Conversation:
         if first.fault is not None:
             run.stop_reason = "Left out: the JSON-RPC interface does not answer"
             return False
-        if first.status in (401, 403) or run.target.token is not None:
+        if first.status in (401, 403) or run.target.credential is not None:
             return judge_credential(run, "a2a/auth", first)
         return True
 
@@ -268,13 +268,13 @@ class _Conversation:
         run = self.run
         if self.rpc is None:
             return
-        if run.target.token is None:
+        if run.target.credential is None:
             for key in ("unauthorized", "accepted"):
                 with run.step("a2a/auth", key) as step:
                     step.not_applicable("The agent answers without credentials")
             return
         body = _request(_NO_METHOD, {})
-        probe = await run.wire.send("POST", self.rpc.url, self.rpc.headers(), body, with_token=False)
+        probe = await run.wire.send("POST", self.rpc.url, self.rpc.headers(), body, with_credential=False)
         judge_challenge(run, "a2a/auth", probe)
 
     async def _task(self) -> None:

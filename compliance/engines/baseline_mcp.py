@@ -286,19 +286,19 @@ class _Conversation:
 
     async def _auth(self) -> None:
         run = self.run
-        if run.target.token is None:
+        if run.target.credential is None:
             for key in ("unauthorized", "metadata", "accepted"):
                 with run.step("mcp/auth", key) as step:
                     step.not_applicable("The agent answers without credentials")
             return
         body = self._exchange("initialize").request_body
-        probe = await run.wire.send("POST", run.target.url, _JSON_ACCEPT, body, with_token=False)
+        probe = await run.wire.send("POST", run.target.url, _JSON_ACCEPT, body, with_credential=False)
         if judge_challenge(run, "mcp/auth", probe):
             await judge_metadata(run, probe)
             return
         if session_id := probe.header("mcp-session-id"):
             headers = [*_JSON_ACCEPT, (b"Mcp-Session-Id", session_id.encode("latin-1"))]
-            await run.wire.send("DELETE", run.target.url, headers, with_token=False)
+            await run.wire.send("DELETE", run.target.url, headers, with_credential=False)
         with run.step("mcp/auth", "metadata") as step:
             step.not_applicable("The agent does not ask for credentials")
 

@@ -50,6 +50,11 @@ class Credential:
         return cls("Authorization", f"Bearer {token}", (token,))
 
     @property
+    def hidden(self) -> tuple[str, ...]:
+        """What no report may hold: the header's value and every secret that it is made of."""
+        return (self.value, *self.secrets)
+
+    @property
     def bearer_token(self) -> str | None:
         """The token alone, for software that wants it so; None for other kinds."""
         is_bearer = self.header.lower() == "authorization" and self.value[:7].lower() == "bearer "
@@ -65,7 +70,7 @@ class Target:
     protocol: str = ""  # "mcp" or "a2a"; "" asks the agent first
     # The suite's own; and evidence="all", which is another way to say all_evidence.
     options: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
-    token: str | None = field(default=None, repr=False)  # bearer; in no message, log or evidence (V1)
+    token: str | None = field(default=None, repr=False)  # short for Credential.bearer(token)
     deadline: float = 60.0  # seconds for the whole run
     limits: Limits = Limits()
     allow: tuple[str, ...] = ()  # host, host:port, address or network exempt from the egress rules (V7)

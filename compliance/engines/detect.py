@@ -37,7 +37,11 @@ async def detect_protocol(target: Target, *, resolve: Resolve = system_resolve) 
     """Ask an agent what it is. Takes at most the target's deadline, and never raises for what the agent does."""
     guard = Guard(target.allow, resolve, run_key=target.run_key)
     async with Wire(
-        guard=guard, limits=target.limits, deadline=target.deadline, token=target.token, token_url=target.url
+        guard=guard,
+        limits=target.limits,
+        deadline=target.deadline,
+        credential=target.credential,
+        credential_url=target.url,
     ) as wire:
         return await detect_on(wire, target)
 

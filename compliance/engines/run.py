@@ -84,9 +84,7 @@ class Run:
         self.stop_reason = ""  # why what has not run is skipped
         self.notices: list[Notice] = []
         self.observations: dict[str, Any] = {}
-        held = target.credential
-        secrets = (held.value, *held.secrets) if held else ()
-        self.redactor = Redactor(secrets, target.limits.evidence_bytes)
+        self.redactor = Redactor(target.credential.hidden if target.credential else (), target.limits.evidence_bytes)
         # Of a step that passed, nobody asks what was sent: making and keeping that costs more than the step.
         self._all_evidence = target.all_evidence
         self._passed: dict[tuple[str, str], Exchange] = {}

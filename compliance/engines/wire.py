@@ -39,9 +39,8 @@ class Wire:
         guard: Guard,
         limits: Limits,
         deadline: float,
-        token: str | None = None,
-        token_url: str = "",
         credential: Credential | None = None,
+        credential_url: str = "",
         ssl_context: ssl.SSLContext | None = None,
     ) -> None:
         self.limits = limits
@@ -53,8 +52,9 @@ class Wire:
         self._loop = asyncio.get_running_loop()
         self._tick: asyncio.TimerHandle | None = None
         self._ends = self._loop.time() + deadline
-        self._credential = credential or (Credential.bearer(token) if token else None)
-        self._credential_origin = _origin(token_url) if self._credential else None
+        self._credential = credential
+        self._credential_header = credential.header.encode("ascii") if credential else b""
+        self._credential_origin = _origin(credential_url) if credential else None
         self._pool = httpcore2.AsyncConnectionPool(
             ssl_context=ssl_context or default_ssl_context(),
             max_connections=10,
@@ -90,14 +90,14 @@ class Wire:
         return self.out_of_time
 
     async def send(
-        self, method: str, url: str, headers: Headers | None = None, body: bytes = b"", *, with_token: bool = True
+        self, method: str, url: str, headers: Headers | None = None, body: bytes = b"", *, with_credential: bool = True
     ) -> Exchange:
         """One exchange with its whole body read, redirects followed; never raises for what the agent does."""
-        exchange, _ = await self.open(method, url, headers or [], body, with_token=with_token)
+        exchange, _ = await self.open(method, url, headers or [], body, with_credential=with_credential)
         return exchange
 
     async def open(
-        self, method: str, url: str, headers: Headers, body: bytes, *, with_token: bool = True, whole: bool = True
+        self, method: str, url: str, headers: Headers, body: bytes, *, with_credential: bool = True, whole: bool = True
     ) -> tuple[Exchange, BodyStream | None]:
         """Send, and read the body too, unless it is an event stream and the caller wants to read that itself."""
         exchange = Exchange(method, url, list(headers), body, late_before=self.late)
@@ -109,7 +109,7 @@ class Wire:
             return exchange, None
         try:
             async with asyncio.timeout(budget):
-                response = await self._follow(exchange, with_token)
+                response = await self._follow(exchange, with_credential)
         except Exception as error:
             fault = self.fault_of(error, exchange)
             if fault is None:
@@ -144,12 +144,12 @@ class Wire:
             return Fault(FaultKind.MALFORMED, "the address or a header is malformed")
         return None
 
-    async def _follow(self, exchange: Exchange, with_token: bool) -> httpcore2.Response:
+    async def _follow(self, exchange: Exchange, with_credential: bool) -> httpcore2.Response:
         url = httpx2.URL(exchange.url)
         method, headers, body = exchange.method, exchange.request_headers, exchange.request_body
         seen = {str(url)}
         while True:
-            response = await self._request(method, url, headers, body, with_token)
+            response = await self._request(method, url, headers, body, with_credential)
             exchange.status, exchange.headers = response.status, list(response.headers)
             location = exchange.header("location")
             if response.status not in _REDIRECTS or not location:
@@ -173,7 +173,7 @@ class Wire:
             url = target
 
     async def _request(
-        self, method: str, url: httpx2.URL, headers: Headers, body: bytes, with_token: bool
+        self, method: str, url: httpx2.URL, headers: Headers, body: bytes, with_credential: bool
     ) -> httpcore2.Response:
         if url.scheme not in ("http", "https") or not url.host:
             raise Fault(FaultKind.MALFORMED, f"{url.scheme or 'no'} scheme: only http and https addresses are tested")
@@ -185,6 +185,7 @@ class Wire:
             b"content-length",
             b"transfer-encoding",
             b"cookie",
+            self._credential_header.lower(),
         }
         # Whoever is called may know by whom.
         sent: Headers = [(b"Host", url.netloc), (b"User-Agent", b"Assay/1.0 (compliance test)")]
@@ -193,8 +194,9 @@ class Wire:
         sent.append((b"Accept-Encoding", b"identity"))
         if body or method == "POST":
             sent.append((b"Content-Length", str(len(body)).encode()))
-        if with_token and self._credential and _origin(url) == self._credential_origin:
-            sent.append((self._credential.header.encode("ascii"), self._credential.value.encode("utf-8")))
+        # Asked anew for each address that a redirect leads to.
+        if with_credential and self._credential and _origin(url) == self._credential_origin:
+            sent.append((self._credential_header, self._credential.value.encode("utf-8")))
         return await self._pool.handle_async_request(
             httpcore2.Request(
                 method=method,

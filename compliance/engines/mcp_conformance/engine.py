@@ -80,7 +80,7 @@ class ConformanceEngine:
                 guard=guard,
                 limits=target.limits,
                 deadline=target.deadline,
-                token_url=target.url,
+                credential_url=target.url,
                 credential=target.credential,
                 ssl_context=self._ssl_context,
             ) as wire:

@@ -23,7 +23,8 @@ class HttpManners:
     async def run(self, target, *, on_step=None):
         async with Wire(guard=Guard(target.allow), limits=target.limits, deadline=target.deadline) as wire:
             exchange = await wire.send("GET", target.url.rstrip("/") + "/there-is-nothing-here")
-        fault, clean = exchange.fault, Redactor([target.token], target.limits.evidence_bytes)
+        held = target.credential
+        fault, clean = exchange.fault, Redactor(held.hidden if held else (), target.limits.evidence_bytes)
         ours = fault.message if fault and fault.kind in OURS else ""
         verdict = Verdict.NOT_TESTED if ours else Verdict.PASSED if exchange.status == 404 else Verdict.FAILED
         actual = fault.message if fault else f"Status {exchange.status}"
