@@ -14,6 +14,7 @@ from compliance.runs.models import (
 from compliance.suites.health import EngineHealth
 from compliance.suites.models import Suite, SuiteVersion
 from compliance.tenancy.models import Invitation, Membership, Organization, Role, SystemScopeUse, User
+from compliance.vault.models import Credential, CredentialGrant, CredentialSecret, CredentialUse
 
 __all__ = [
     "Agent",
@@ -23,6 +24,10 @@ __all__ = [
     "AgentStatus",
     "ComplianceRequest",
     "ComplianceRun",
+    "Credential",
+    "CredentialGrant",
+    "CredentialSecret",
+    "CredentialUse",
     "EngineHealth",
     "Invitation",
     "LifecycleStage",

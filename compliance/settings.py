@@ -27,6 +27,9 @@ if not SECRET_KEY:
 SECRET_KEY_IS_SET = not SECRET_KEY.startswith("unset-")
 SECRET_KEY_FALLBACKS = env.list("SECRET_KEY_FALLBACKS", default=[])
 
+# Encrypt stored credentials and the seeds of second factors, the newest first; the others still decrypt.
+VAULT_KEYS = [key.strip() for key in env.list("ASSAY_VAULT_KEYS", default=[]) if key.strip()]
+
 SITE_URL = env.str("SITE_URL", default="http://localhost:8000").rstrip("/")
 _site = urlsplit(SITE_URL)
 if _site.scheme not in ("http", "https") or not _site.hostname:
@@ -156,6 +159,7 @@ ACCOUNT_ADAPTER = "dashboard.account.AccountAdapter"
 ACCOUNT_LOGIN_ON_EMAIL_CONFIRMATION = True
 MFA_SUPPORTED_TYPES = ["totp", "recovery_codes"]
 MFA_TOTP_ISSUER = "Assay"
+MFA_ADAPTER = "dashboard.account.MFAAdapter"
 # Staff see across organizations: a password alone is not enough, except where everything is made up.
 STAFF_REQUIRES_MFA = env.bool("ASSAY_STAFF_REQUIRES_MFA", default=not (DEMO or DEBUG))
 STAFF_LOOK_MINUTES = env.int("ASSAY_STAFF_LOOK_MINUTES", default=60)
@@ -258,6 +262,10 @@ HEARTBEAT_DEFAULT_INTERVAL_HOURS = 12
 HEARTBEAT_CONCURRENCY = env.int("ASSAY_HEARTBEAT_CONCURRENCY", default=32)
 HEARTBEAT_OVERDUE_AFTER_MINUTES = env.int("ASSAY_HEARTBEAT_OVERDUE_AFTER_MINUTES", default=15)
 EVIDENCE_RETENTION_MONTHS = env.int("ASSAY_EVIDENCE_RETENTION_MONTHS", default=13)
+GRANT_DEFAULT_DAYS = env.int("ASSAY_GRANT_DEFAULT_DAYS", default=90)
+GRANT_MAX_DAYS = env.int("ASSAY_GRANT_MAX_DAYS", default=365)
+# How much sooner than it says an access token is taken for expired: a run lasts a while, and clocks differ.
+TOKEN_EXPIRY_MARGIN_SECONDS = env.int("ASSAY_TOKEN_EXPIRY_MARGIN_SECONDS", default=180)
 INVITATION_VALID_DAYS = env.int("ASSAY_INVITATION_VALID_DAYS", default=7)
 # The database's functions refuse less, on each run of the job: better said at once, by the name of the variable.
 if REQUEST_NUDGE_AFTER_SECONDS < 1:

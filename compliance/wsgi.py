@@ -12,3 +12,5 @@ from django.conf import settings  # noqa: E402  (settings are read by get_wsgi_a
 
 if not settings.SECRET_KEY_IS_SET:
     raise ImproperlyConfigured("Set SECRET_KEY to a long random value, the same on every web machine, before serving.")
+if not settings.VAULT_KEYS:
+    raise ImproperlyConfigured("Set ASSAY_VAULT_KEYS, which encrypts credentials and second factors, before serving.")

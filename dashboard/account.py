@@ -7,9 +7,12 @@ from smtplib import SMTPException
 from typing import Any
 
 from allauth.account.adapter import DefaultAccountAdapter
+from allauth.mfa.adapter import DefaultMFAAdapter
 from django.contrib import messages
 from django.http import HttpRequest
 from django.urls import reverse
+
+from compliance.vault.sealing import SECOND_FACTOR, is_sealed, seal, unseal
 
 logger = logging.getLogger(__name__)
 
@@ -49,3 +52,16 @@ class AccountAdapter(DefaultAccountAdapter):
 def _invitation_address(request: HttpRequest | None) -> str | None:
     token = request.session.get(_INVITATION) if request is not None else None
     return reverse("invitation_accept", args=[token]) if token else None
+
+
+class MFAAdapter(DefaultMFAAdapter):
+    """Keeps the seeds of second factors encrypted, with the vault's keys."""
+
+    def encrypt(self, text: str) -> str:
+        return seal(text, bound_to=SECOND_FACTOR)
+
+    def decrypt(self, encrypted_text: str) -> str:
+        # Seeds from before they were encrypted; `manage.py rotate_credentials` leaves none of them.
+        if not is_sealed(encrypted_text):
+            return encrypted_text
+        return str(unseal(encrypted_text, bound_to=SECOND_FACTOR))

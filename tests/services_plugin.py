@@ -33,6 +33,7 @@ def _start() -> None:
         DATABASE_OWNER_URL=_with_path(os.environ["DATABASE_OWNER_URL"], DATABASE),
         REDIS_URL=_with_path(os.environ["REDIS_URL"], str(redis_database)),
         SECRET_KEY="only-for-tests-" + "0123456789" * 5,
+        ASSAY_VAULT_KEYS="dGVzdHMtb25seS10ZXN0cy1vbmx5LXRlc3RzLW9ubHk",
         SITE_URL="http://testserver",
         ALLOWED_HOSTS="testserver,localhost,127.0.0.1",
         ASSAY_EGRESS_ALLOW="127.0.0.0/8,localhost,::1",

@@ -93,7 +93,10 @@ class Plan:
 
     def _write_env_file(self) -> Path:
         """What a command in another terminal needs to reach this database. Private, because it holds passwords."""
-        wanted = ("DATABASE_URL", "REDIS_URL", "SECRET_KEY", "SITE_URL", "ALLOWED_HOSTS", "EMAIL_URL", "ASSAY_DEMO")
+        wanted = (
+            *("DATABASE_URL", "REDIS_URL", "SECRET_KEY", "ASSAY_VAULT_KEYS"),
+            *("SITE_URL", "ALLOWED_HOSTS", "EMAIL_URL", "ASSAY_DEMO"),
+        )
         environment = self.environment()
         path = self.data_dir / "env"
         lines = [f"{name}={shlex.quote(environment[name])}\n" for name in wanted if name in environment]
@@ -103,6 +106,7 @@ class Plan:
     def environment(self) -> dict[str, str]:
         environment = {
             "SECRET_KEY": self.keys.get("secret_key"),
+            "ASSAY_VAULT_KEYS": self.keys.get("vault_key"),
             "ASSAY_DEMO": "1" if self.demo else "0",
             "ALLOWED_HOSTS": "localhost,127.0.0.1,[::1]",
             "EMAIL_URL": f"filemail:///{quote(str(self.data_dir / 'mail'))}",

@@ -22,13 +22,15 @@ from compliance.engines.report_json import BadReport, accepted
 from compliance.registry.models import Agent, AgentContext, HeartbeatSlot, Protocol
 from compliance.runs import nudge
 from compliance.runs.choices import chosen, suite_to_run
-from compliance.runs.record import record_run, storable
+from compliance.runs.record import UsedCredential, record_run, storable
 from compliance.runs.records import ComplianceRun, TriggeredBy
-from compliance.runs.requests import ACTIVE, ComplianceRequest, RequestState
+from compliance.runs.requests import ACTIVE, ComplianceRequest, CredentialChoice, RequestState
+from compliance.runs.wishes import WantedCredential, wanted_credentials
 from compliance.tenancy.errors import NotAllowed, Refused
 from compliance.tenancy.ids import uuid7
 from compliance.tenancy.models import Membership, Organization, User
 from compliance.tenancy.scope import Actor, organization_scope, platform_scope
+from compliance.vault.models import Credential
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +51,10 @@ class Lease:
     suite_slug: str
     engine: str
     options: dict[str, Any]
+    run_id: UUID  # of the run that comes of this lease: what is written down before it can name it
+    triggered_by: str
+    by: Actor
+    credential: WantedCredential | None = None
     suite_version: str = ""
     full_suite: bool = True  # False for a part of another suite, and for some scenarios only (R10)
 
@@ -70,14 +76,17 @@ def request_owner_test(
     options: Mapping[str, Any] | None = None,
     all_evidence: bool = False,
     dry_run: bool = False,
+    credential: UUID | CredentialChoice = CredentialChoice.AUTOMATIC,
 ) -> tuple[ComplianceRequest, bool]:
     """Ask for a test of an agent, and nudge a worker once that is committed.
 
     Returns the request and whether it is new: the one under way is returned when there is one.
     An observer's test is an observer_test. scenarios: only these; such a run moves no status. options: the
-    suite's own, by key; all_evidence: keep the exchanges of steps that passed too.
+    suite's own, by key; all_evidence: keep the exchanges of steps that passed too. credential: a chosen one's
+    id, CredentialChoice.NONE, or AUTOMATIC for the one that is granted.
     Raises NotAllowed for a person who is not a member, Refused for a suite that is not there or that no worker
-    can run, for options that it does not have, and while a test with other options is under way, and
+    can run, for options that it does not have, for a credential that is not there, and while a test with other
+    options or another credential is under way, and
     AgentContext.DoesNotExist for an agent that the organization does not have.
     """
     with organization_scope(organization.id):
@@ -88,6 +97,11 @@ def request_owner_test(
         # Locked, so that the agent is not removed before the request that its removal would cancel is there.
         context = AgentContext.objects.select_for_update(no_key=True).get(organization=organization, pk=context_id)
         version = suite_to_run(suite_slug)
+        choice, credential_id = credential, None
+        if isinstance(credential, UUID):
+            choice, credential_id = CredentialChoice.CHOSEN, credential
+        if credential_id and not Credential.objects.kept_by(organization.id).filter(pk=credential_id).exists():
+            raise Refused("There is no such credential. Choose another.")
         request = ComplianceRequest(
             organization=organization,
             agent_id=context.agent_id,
@@ -98,6 +112,8 @@ def request_owner_test(
             suite_version=version,
             dry_run=dry_run,
             options=chosen(version.definition, scenarios=scenarios, options=options, all_evidence=all_evidence),
+            credential_choice=str(choice),
+            credential_id=credential_id,
         )
         like_it = ComplianceRequest.objects.active().filter(
             organization=organization,
@@ -112,6 +128,11 @@ def request_owner_test(
                     raise Refused(
                         "A test of other scenarios, or with other options, is under way. Ask again when it has ended."
                     )
+                if (under_way.credential_choice, under_way.credential_id) != (
+                    request.credential_choice,
+                    request.credential_id,
+                ):
+                    raise Refused("A test with another credential is under way. Ask again when it has ended.")
                 return under_way, False
             # It ended in the moment between: then there is room for a new one.
         nudge.execute_after_commit(request.id, organization.id)
@@ -185,6 +206,7 @@ def _lease(requests: Collection[ComplianceRequest]) -> list[Lease]:
             started_at=now,
             progress={},
         )
+    wanted = wanted_credentials(leased)
     return [
         Lease(
             request_id=request.pk,
@@ -197,6 +219,10 @@ def _lease(requests: Collection[ComplianceRequest]) -> list[Lease]:
             options={**request.suite_version.definition.get("options", {}), **request.options},
             suite_version=request.suite_version.version,
             full_suite=_is_full(request),
+            run_id=uuid7(),
+            triggered_by=request.triggered_by,
+            by=Actor(request.actor_kind, request.actor_id, request.actor_name),
+            credential=wanted.get(request.pk),
         )
         for request in leased
     ]
@@ -238,10 +264,13 @@ def _json(value: dict[str, Any] | None) -> str | None:
     return None if value is None else json.dumps(storable(value))
 
 
-def complete_request(lease: Lease, report: Report, *, tested_at: datetime | None = None) -> ComplianceRun:
+def complete_request(
+    lease: Lease, report: Report, *, tested_at: datetime | None = None, credential: UsedCredential | None = None
+) -> ComplianceRun:
     """Record the run and end the request, in one transaction.
 
     A report that is not valid becomes an inconclusive run that names the first bad place (L16).
+    credential: the one that was used, if any.
     Raises LeaseLost when the lease is no longer the one that holds the request: the result is
     discarded, and nothing is written.
     """
@@ -260,7 +289,9 @@ def complete_request(lease: Lease, report: Report, *, tested_at: datetime | None
         )
         if request is None:
             raise LeaseLost("The lease ran out or the request has ended; the result was discarded.")
-        return _end_with_run(request, report, tested_at, full_suite=lease.full_suite)
+        return _end_with_run(
+            request, report, tested_at, full_suite=lease.full_suite, run_id=lease.run_id, credential=credential
+        )
 
 
 def broken_report(lease: Lease, reason: str, *, truncated: bool = False) -> Report:
@@ -289,11 +320,17 @@ def _end_lost(request: ComplianceRequest) -> None:
         duration_ms=0,
         harness_error=f"the worker was lost {request.attempt} times while it ran",
     )
-    _end_with_run(request, report, None, full_suite=False)
+    _end_with_run(request, report, None, full_suite=False, run_id=uuid7())
 
 
 def _end_with_run(
-    request: ComplianceRequest, report: Report, tested_at: datetime | None, *, full_suite: bool
+    request: ComplianceRequest,
+    report: Report,
+    tested_at: datetime | None,
+    *,
+    full_suite: bool,
+    run_id: UUID,
+    credential: UsedCredential | None = None,
 ) -> ComplianceRun:
     run = record_run(
         report=report,
@@ -308,7 +345,8 @@ def _end_with_run(
         dry_run=request.dry_run,
         full_suite=full_suite,
         request_id=request.pk,
-        run_id=uuid7(),
+        run_id=run_id,
+        credential=credential,
     )
     ComplianceRequest.objects.filter(pk=request.pk).update(
         state=RequestState.FINISHED,

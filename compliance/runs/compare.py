@@ -143,7 +143,8 @@ def surroundings(run: ComplianceRun) -> dict[str, tuple[str, bool]]:
         "Engine": f"{run.engine} {run.engine_version}".strip(),
         "Specification": run.spec_version,
         **{f"Runtime: {name}": str(run.runtime[name]) for name in sorted(run.runtime)},
-        "Credential": run.credential_name if run.credential_id else "",
+        # Of a heartbeat only its organization knows the name.
+        "Credential": (run.credential_name or "the verified owner's") if run.credential_id else "",
         "Executor": run.executor_name or run.get_executor_kind_display(),
     }
     return {name: (value, False) for name, value in agent.items()} | {
@@ -167,9 +168,9 @@ def differences(before: ComplianceRun, after: ComplianceRun) -> list[Difference]
         old, new = earlier.get(name, ("", False)), later.get(name, ("", False))
         if old[0] != new[0]:
             found.append(Difference(name, old[0], new[0], ours=old[1] or new[1]))
-    if before.credential_id != after.credential_id and before.credential_name == after.credential_name:
+    name = later["Credential"][0]
+    if before.credential_id != after.credential_id and earlier["Credential"][0] == name:
         # Two secrets of one name are two secrets.
-        name = after.credential_name
         found.append(Difference("Credential", f"{name}, another", f"{name}, another", ours=True))
     return sorted(found, key=lambda difference: difference.ours)
 

@@ -13,8 +13,8 @@ import queue
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future
-from dataclasses import asdict, dataclass
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from functools import lru_cache
 from typing import Any
@@ -24,9 +24,10 @@ from django.conf import settings
 from django.db import DatabaseError, close_old_connections
 from django.utils import timezone
 
-from compliance.engines import Limits, Progress, Report, Target, engine_health, get_engine
+from compliance.engines import Credential, Limits, Progress, Report, Target, engine_health, get_engine
 from compliance.engines.room import Place, Room, default_room_mb
 from compliance.runs.actions import Lease, LeaseLost, broken_report, complete_request, renew_leases
+from compliance.runs.credentials import Opened, after_run, open_credential
 from compliance.runs.records import ComplianceRun
 
 logger = logging.getLogger(__name__)
@@ -35,6 +36,8 @@ PROGRESS_SECONDS = 0.5  # how stale the shown progress may be
 ASK_AGAIN_SECONDS = 0.5  # how long an empty queue is left alone while runs are in flight
 UNAVAILABLE = "this worker cannot run the suite"
 REFILL = 4  # lease again when this part of the places is free: a query for each landing costs more than it brings
+# Threads that wait for a credential's record and, with OAuth, for its token endpoint, while other runs go on.
+_opening = ThreadPoolExecutor(max_workers=8, thread_name_prefix="credentials")
 
 
 _loops: dict[str, asyncio.AbstractEventLoop] = {}
@@ -80,6 +83,7 @@ class _Flight:
     loop: asyncio.AbstractEventLoop
     gives_up_at: float  # on the monotonic clock; when even the engine's loop does not keep its deadline
     progress: dict[str, Any] | None = None
+    opened: Opened = Opened()  # noqa: RUF009 - frozen and empty
     ended_at: datetime | None = None
     place: Place | None = None
 
@@ -88,7 +92,7 @@ class _Flight:
             self.place.release()
 
 
-def target_of(lease: Lease) -> Target:
+def target_of(lease: Lease, credential: Credential | None = None) -> Target:
     """What the engine is given for a lease. One code path for owner tests and heartbeats (R8)."""
     return Target(
         url=lease.agent_url,
@@ -101,6 +105,7 @@ def target_of(lease: Lease) -> Target:
         deadline=float(settings.TEST_DEADLINE_SECONDS),
         limits=Limits(step_seconds=float(settings.STEP_TIMEOUT_SECONDS)),
         allow=settings.EGRESS_ALLOW,
+        credential=credential,
     )
 
 
@@ -179,7 +184,7 @@ def _take_off(lease: Lease, ended: queue.SimpleQueue[UUID]) -> _Flight:
 
     watched = on_step if lease.organization_id else None  # nobody waits before a screen for a heartbeat
 
-    async def engine() -> Report:
+    async def engine(target: Target) -> Report:
         try:
             return await get_engine(lease.engine).run(target, on_step=watched)
         except (SystemExit, KeyboardInterrupt) as error:
@@ -197,7 +202,13 @@ def _take_off(lease: Lease, ended: queue.SimpleQueue[UUID]) -> _Flight:
                 await place.wait()  # before the run's own clock starts; the lease is renewed meanwhile
                 flight.progress = begun
                 flight.gives_up_at = time.monotonic() + most + settings.ENGINE_GRACE_SECONDS
-            task = asyncio.ensure_future(engine())
+            if lease.credential is not None:
+                flight.gives_up_at = math.inf  # it may wait for a token endpoint, and for other runs that do
+                flight.opened = await asyncio.get_running_loop().run_in_executor(_opening, open_credential, lease)
+                flight.gives_up_at = time.monotonic() + most + settings.ENGINE_GRACE_SECONDS
+            if flight.opened.instead is not None:
+                return flight.opened.instead
+            task = asyncio.ensure_future(engine(replace(target, credential=flight.opened.credential)))
             try:
                 # Not wait_for, which waits on for an engine that does not let itself be cancelled.
                 await asyncio.wait([task], timeout=most)
@@ -208,7 +219,7 @@ def _take_off(lease: Lease, ended: queue.SimpleQueue[UUID]) -> _Flight:
                 return _overdue(lease)
             if task.cancelled():
                 return broken_report(lease, f"the engine {lease.engine} cancelled its own run")
-            return task.result()
+            return flight.opened.complete(task.result())
         finally:
             flight.leave_room()
             flight.ended_at = timezone.now()
@@ -227,7 +238,7 @@ def _give_up(flight: _Flight) -> ComplianceRun | None:
     _abandon(flight.lease.engine, flight.loop)
     flight.future.cancel()
     flight.leave_room()  # the blocked loop will not come to it
-    return _record(flight.lease, _overdue(flight.lease), timezone.now())
+    return _record(flight, _overdue(flight.lease), timezone.now())
 
 
 def _land(flight: _Flight) -> ComplianceRun | None:
@@ -243,12 +254,14 @@ def _land(flight: _Flight) -> ComplianceRun | None:
         if error is not None
         else flight.future.result()
     )
-    return _record(lease, report, flight.ended_at)
+    return _record(flight, report, flight.ended_at)
 
 
-def _record(lease: Lease, report: Report, tested_at: datetime | None) -> ComplianceRun | None:
+def _record(flight: _Flight, report: Report, tested_at: datetime | None) -> ComplianceRun | None:
+    lease = flight.lease
     try:
-        return complete_request(lease, report, tested_at=tested_at)
+        after_run(flight.opened, report)
+        return complete_request(lease, report, tested_at=tested_at, credential=flight.opened.used)
     except LeaseLost as lost:
         logger.warning("%s: %s", lease.agent_url, lost)
     except DatabaseError:

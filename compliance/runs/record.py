@@ -94,7 +94,8 @@ def record_run(
         spec_version=storable(report.spec_version)[:60],
         runtime=storable(report.runtime),
         credential_id=credential.credential_id if credential else None,
-        credential_name=credential.name[:100] if credential else "",
+        # A platform's run is read by all who have the agent; what one of them calls its credential is its own.
+        credential_name=credential.name[:100] if credential and organization_id else "",
         dry_run=dry_run,
         full_suite=full_suite and report.full,
         by_verified_owner=by_verified_owner,

@@ -21,6 +21,14 @@ class RequestState(models.TextChoices):
     CANCELLED = "cancelled", "Cancelled"
 
 
+class CredentialChoice(models.TextChoices):
+    """Which credential a test is to use."""
+
+    AUTOMATIC = "automatic", "The one that is granted"
+    NONE = "none", "None"
+    CHOSEN = "chosen", "A chosen one"
+
+
 ACTIVE = (RequestState.QUEUED, RequestState.LEASED)
 
 
@@ -45,6 +53,11 @@ class ComplianceRequest(models.Model):
     suite_version = models.ForeignKey(SuiteVersion, on_delete=models.PROTECT, related_name="+")
     dry_run = models.BooleanField(default=False)
     options = models.JSONField(default=dict, blank=True)
+    credential_choice = models.CharField(
+        max_length=10, choices=CredentialChoice.choices, default=CredentialChoice.AUTOMATIC, db_default="automatic"
+    )
+    # The chosen one. No foreign key: that it is gone is found out, and said, when it should be used.
+    credential_id = models.UUIDField(null=True, blank=True)
 
     state = models.CharField(max_length=10, choices=RequestState.choices, default=RequestState.QUEUED)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
@@ -79,6 +92,11 @@ class ComplianceRequest(models.Model):
                 name="request_run_iff_finished",
             ),
             models.CheckConstraint(condition=Q(state__in=RequestState.values), name="request_state_known"),
+            models.CheckConstraint(
+                condition=Q(credential_choice="chosen", credential_id__isnull=False)
+                | Q(credential_choice__in=["automatic", "none"], credential_id__isnull=True),
+                name="request_credential_iff_chosen",
+            ),
             # Two presses of the same button are one request.
             models.UniqueConstraint(
                 fields=["organization", "agent", "suite_version", "dry_run"],

@@ -15,6 +15,10 @@ from compliance.models import (
     AgentContextWithLatestTest,
     ComplianceRequest,
     ComplianceRun,
+    Credential,
+    CredentialGrant,
+    CredentialSecret,
+    CredentialUse,
     Invitation,
     Membership,
     Organization,
@@ -25,7 +29,9 @@ from compliance.models import (
 from compliance.runs.models import AgentRunTotal, AgentStatus, StepEvidence
 from compliance.tenancy import scope
 from compliance.tenancy.scope import Actor, ScopeError, organization_scope, platform_scope, system_scope, user_scope
+from compliance.vault.use import use_credential
 from tests.conftest import AGENT_URL, make_context, make_report, make_run
+from tests.vault.conftest import attempt, make_credential, make_grant
 
 TENANT_MODELS = [
     Organization,
@@ -39,6 +45,10 @@ TENANT_MODELS = [
     ComplianceRequest,
     ComplianceRun,
     StepEvidence,
+    Credential,
+    CredentialSecret,
+    CredentialGrant,
+    CredentialUse,
 ]
 # Tables with no organization's data in them. A new table is either here, with a reason, or has policies.
 GLOBAL_TABLES = {
@@ -76,6 +86,8 @@ def filled(organization: Organization, context: AgentContext, other_context: Age
     alice = User.objects.get(email="alice@example.org")
     invite(organization=organization, email="dora@example.org", role="member", by=alice)
     request_owner_test(organization=organization, context_id=context.pk, by=alice)
+    make_grant(make_credential(organization, alice), context, alice)
+    use_credential(attempt(organization))
     return organization
 
 
@@ -236,6 +248,7 @@ def test_platform_scope_sees_no_row_of_an_organization(filled: Organization) -> 
         assert ComplianceRequest.objects.count() == 0
         assert AgentContext.objects.count() == 0
         assert Organization.objects.count() == 0
+        assert CredentialSecret.objects.count() == CredentialUse.objects.count() == 0
         assert StepEvidence.objects.count() == 0
 
 

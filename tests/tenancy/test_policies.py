@@ -23,7 +23,9 @@ from compliance.runs.record import UsedCredential
 from compliance.tenancy.actions import create_organization, invite
 from compliance.tenancy.ids import uuid7
 from compliance.tenancy.scope import Actor, organization_scope, platform_scope, system_scope, user_scope
+from compliance.vault.use import use_credential
 from tests.conftest import AGENT_URL, add_member, make_context, make_report, make_run, make_user
+from tests.vault.conftest import attempt, make_credential, make_grant
 
 OWN = "organization_id = %(organization)s"
 REGISTERED = "agent_url IN (SELECT c.agent_url FROM agent_contexts c WHERE c.organization_id = %(organization)s)"
@@ -44,6 +46,10 @@ READ = {
         "agent_context_with_latest_test": OWN,
         "compliance_requests": OWN,
         "agent_compliance_runs": f"triggered_org_id = %(organization)s OR triggered_org_id IS NULL AND {REGISTERED}",
+        "credentials": OWN,
+        "credential_secrets": OWN,
+        "credential_grants": OWN,
+        "credential_uses": OWN,
         "step_evidence": f"{OWN} OR {PLATFORMS} AND (credential_organization_id = %(organization)s"
         f" OR credential_organization_id IS NULL AND {VERIFIED})",
     },
@@ -69,6 +75,10 @@ INSERT = {
         "compliance_requests": OWN,
         "agent_compliance_runs": "triggered_org_id = %(organization)s",
         "step_evidence": OWN,
+        "credentials": OWN,
+        "credential_secrets": OWN,
+        "credential_grants": OWN,
+        "credential_uses": OWN,
     },
     "user": {},
     "platform": {
@@ -87,6 +97,9 @@ CHANGE = {
         "agents": VERIFIED,
         "agent_contexts": OWN,
         "compliance_requests": OWN,
+        "credentials": OWN,
+        "credential_secrets": OWN,
+        "credential_grants": OWN,
     },
     "user": {},
     "platform": {"agents": EVERYTHING, "compliance_requests": PLATFORMS},
@@ -100,8 +113,12 @@ ASSIGNMENTS = {
     "agents": "paused = true",
     "agent_contexts": "name = 'changed'",
     "compliance_requests": "progress = '{}'",
+    "credentials": "name = 'changed'",
+    "credential_secrets": "sealed_token = ''",
+    "credential_grants": "revoked_at = now()",
 }
-DELETABLE = set(ASSIGNMENTS) - {"agents"}
+DELETABLE = set(ASSIGNMENTS) - {"agents", "credentials", "credential_grants"}
+NOT_FOR_STAFF = {"credential_secrets"}
 
 
 class World(NamedTuple):
@@ -125,6 +142,8 @@ def make_world() -> World:
         contexts = [make_context(organization, verified=organization is alpha), make_context(organization, own_url)]
         invite(organization=organization, email="dana@example.org", role=Role.MEMBER, by=owner)
         request_owner_test(organization=organization, context_id=contexts[0].pk, by=owner)
+        make_grant(make_credential(organization, owner), contexts[0], owner)
+        assert use_credential(attempt(organization)) is not None
         make_run(organization=organization, report=make_report("failed", evidence=evidence))
         make_run(agent_url=own_url, report=make_report("passed", evidence=evidence))
         make_run(
@@ -172,8 +191,15 @@ def execute(statement: str, parameters: Any = None) -> int:
 
 def rows(world: World, table: str, condition: str) -> list[str]:
     """With staff's eyes: the rows of which the condition is true, as JSON."""
+    statement = f"SELECT to_jsonb(t)::text FROM {table} t WHERE {condition} ORDER BY 1"
+    if table in NOT_FOR_STAFF:
+        found = []
+        for organization in (world.alpha, world.omega):
+            with organization_scope(organization.id):
+                found += query(statement, world.parameters)
+        return sorted(found)
     with system_scope(by=Actor.system("tests"), reason="compare"):
-        return query(f"SELECT to_jsonb(t)::text FROM {table} t WHERE {condition} ORDER BY 1", world.parameters)
+        return query(statement, world.parameters)
 
 
 def with_policies(superuser: psycopg.Connection[Any]) -> set[str]:
@@ -218,14 +244,15 @@ def copy_into(table: str, row: str, **changes: Any) -> tuple[str, list[str]]:
 @pytest.mark.parametrize("table", INSERT["organization"])
 def test_a_scope_takes_its_rows_and_no_others(world: World, table: str) -> None:  # I2
     """Each row there is, once more: a foreign one is stopped by the policy, one's own by its key alone."""
-    # As a verified owner's, a trigger would stop it before the policy is asked.
-    changes = {"relation": "observer"} if table == "agent_contexts" else {}
+    # As a verified owner's, or with agents that are not seen, a trigger would stop it before the policy is asked.
+    changes: dict[str, Any] = {"relation": "observer"} if table == "agent_contexts" else {}
+    foreign = {"context_ids": []} if table == "credential_grants" else {}
     for scope, opened in SCOPES.items():
         own = rows(world, table, INSERT[scope].get(table, NOTHING))
         for row in rows(world, table, EVERYTHING):
             stopped_by = "duplicate key" if row in own else "violates row-level security policy"
             with opened(world), pytest.raises(DatabaseError, match=stopped_by):
-                execute(*copy_into(table, row, **changes))
+                execute(*copy_into(table, row, **changes, **({} if row in own else foreign)))
 
 
 @pytest.mark.parametrize("table", ASSIGNMENTS)
@@ -307,12 +334,25 @@ def test_the_owner_reaches_what_its_functions_need_and_no_more(
         }
         assert {table for table, count in seen.items() if count} == {
             "agents",
+            "agent_contexts",
+            "agent_context_with_latest_test",  # a view: it shows what its reader sees
             "agent_status",
             "agent_run_totals",
             "compliance_requests",
             "agent_compliance_runs",
+            "credential_grants",
         }
-        for table in ("organizations", "memberships", "invitations", "agent_contexts"):
+        # Of these only what heartbeat_credentials asks: verified owners, and what they granted for heartbeats.
+        assert (seen["agent_contexts"], seen["credential_grants"]) == (1, 2)
+        for table in (
+            "organizations",
+            "memberships",
+            "invitations",
+            "agent_contexts",
+            "credentials",
+            "credential_secrets",
+            "credential_grants",
+        ):
             assert superuser.execute(f"UPDATE {table} SET {ASSIGNMENTS[table]}").rowcount == 0
             assert superuser.execute(f"DELETE FROM {table}").rowcount == 0
         # Requests of organizations may end without a run, and nothing else may happen to them.

@@ -18,6 +18,10 @@ DECIDED: dict[str, tuple[set[str], set[str]]] = {
     "suite_versions": ({"SELECT"}, ADDED_TO),
     "system_scope_uses": (set(), ADDED_TO),
     "organization_tombstones": (set(), set()),
+    "credentials": (ALL - {"DELETE"}, {"SELECT"}),
+    "credential_secrets": (ALL, set()),
+    "credential_grants": (ALL - {"DELETE"}, {"SELECT"}),
+    "credential_uses": (ADDED_TO, {"SELECT"}),
     "agents": (ALL - {"DELETE"}, ALL - {"DELETE"}),
     "agent_status": (DERIVED, DERIVED),
     "agent_run_totals": (DERIVED, DERIVED),
@@ -28,6 +32,7 @@ FUNCTIONS: dict[str, set[str]] = {
     "ensure_evidence_partitions": {"assay_app", "assay_staff"},
     "drop_expired_evidence": {"assay_app", "assay_staff"},
     "stale_requests": {"assay_app"},
+    "heartbeat_credentials": {"assay_app"},
     "rebuild_agent_status": {"assay_staff"},
     "heartbeat_slot": {"assay_app", "assay_staff"},  # arithmetic, open to everybody
 }
@@ -87,6 +92,7 @@ def test_functions_that_run_as_the_owner_choose_their_tables_themselves(
         "ensure_evidence_partitions",
         "drop_expired_evidence",
         "stale_requests",
+        "heartbeat_credentials",
         "rebuild_agent_status",
         "refresh_agent_status",
         "project_run",

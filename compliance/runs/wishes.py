@@ -1,0 +1,41 @@
+"""With which credential a request is to be tried."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from uuid import UUID
+
+from compliance.runs.records import TriggeredBy
+from compliance.runs.requests import ComplianceRequest, CredentialChoice
+from compliance.vault.models import UseFor
+from compliance.vault.use import has_grant, heartbeat_credentials
+
+
+@dataclass(frozen=True, slots=True)
+class WantedCredential:
+    """With whose credential a request is to be tried; whether that may be is decided when it is used."""
+
+    organization_id: str
+    use: str  # a value of UseFor
+    credential_id: UUID | None  # None: whichever is granted
+    required: bool  # somebody chose it: without it the run would not be what they asked for
+
+
+def wanted_credentials(requests: Collection[ComplianceRequest]) -> dict[UUID, WantedCredential]:
+    """With which credential each of these requests is to be tried; most with none. One query for all heartbeats."""
+    wanted: dict[UUID, WantedCredential] = {}
+    beats = [request for request in requests if request.triggered_by == TriggeredBy.HEARTBEAT]
+    granted = heartbeat_credentials([request.agent_id for request in beats])
+    for request in beats:
+        if request.agent_id in granted:
+            organization_id, credential_id = granted[request.agent_id]
+            wanted[request.pk] = WantedCredential(organization_id, UseFor.HEARTBEATS, credential_id, required=False)
+    for request in requests:
+        if request.organization_id is None or request.credential_choice == CredentialChoice.NONE:
+            continue
+        use = UseFor.MONITORS if request.triggered_by == TriggeredBy.MONITOR else UseFor.OWNER_TESTS
+        named = request.credential_choice == CredentialChoice.CHOSEN
+        if named or has_grant(organization_id=request.organization_id, agent_url=request.agent_id, use=use):
+            wanted[request.pk] = WantedCredential(request.organization_id, use, request.credential_id, required=named)
+    return wanted
