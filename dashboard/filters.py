@@ -102,8 +102,8 @@ class HistoryForm(StyledForm, forms.Form):
             triggers=_GROUPS.get(trigger, (trigger,)) if trigger else (),
             statuses=(verdict,) if verdict else (),
             suite=chosen.get("suite") or "",
-            since=_midnight(chosen.get("since")),
-            until=_midnight(chosen.get("until"), days_later=1),
+            since=midnight(chosen.get("since")),
+            until=midnight(chosen.get("until"), days_later=1),
         )
 
 
@@ -136,7 +136,7 @@ def _as_fields(form: HistoryForm) -> SafeString:
     return SafeString(get_template("_filters.html").render({"form": form}))
 
 
-def _midnight(day: date | None, days_later: int = 0) -> datetime | None:
+def midnight(day: date | None, days_later: int = 0) -> datetime | None:
     try:
         return datetime.combine(day, time.min, UTC) + timedelta(days=days_later) if day else None
     except OverflowError:  # the last day that there is

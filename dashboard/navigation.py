@@ -48,8 +48,10 @@ def topbar(context: Context) -> SafeString:
 def _section(request: Any) -> str:
     match = request.resolver_match
     name = match.url_name if match else ""
-    if name in ("overview", "members", "organization_settings", "suites", "suite_version"):
+    if name in ("overview", "members", "organization_settings", "suites", "suite_version", "credentials"):
         return name
+    if "/credentials/" in request.path:
+        return "credential"
     return "agents" if "/agents/" in request.path or "/runs/" in request.path else ""
 
 

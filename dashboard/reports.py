@@ -118,6 +118,8 @@ def why_inconclusive(run: ComplianceRun) -> str:
     if run.overall_status != OverallStatus.INCONCLUSIVE:
         return ""
     codes = {notice["code"] for notice in run.notices}
+    if "credential_refused" in codes:
+        return f"Not begun, because the credential that was chosen is not to be used: {run.harness_error}."
     if "refused" in codes:
         return f"{run.harness_error}. That is a rule of this site and says nothing about the agent."
     if run.harness_error:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
+from uuid import UUID
 
 from django import forms
 
+from compliance.models import Credential
+from compliance.runs.requests import CredentialChoice
 from compliance.suites.catalogue import OfferedSuite, Option, offered_suites
 from dashboard.forms import StyledForm
 
@@ -56,8 +60,12 @@ class SuiteForm(StyledForm, forms.Form):
 
 
 class TestForm(StyledForm, forms.Form):
-    """What one suite lets one decide. `scenarios`: keys and titles of those that the agent can be asked."""
+    """What one suite lets one decide. `scenarios`: keys and titles of those that the agent can be asked.
 
+    credentials: those that may be used on the agent, the one that is chosen automatically first.
+    """
+
+    credential = forms.ChoiceField(label="Credential", required=False)
     dry_run = forms.BooleanField(
         label="Dry run",
         required=False,
@@ -70,9 +78,20 @@ class TestForm(StyledForm, forms.Form):
     )
 
     def __init__(
-        self, *args: Any, options: tuple[Option, ...], scenarios: list[tuple[str, str]], **kwargs: Any
+        self,
+        *args: Any,
+        options: tuple[Option, ...],
+        scenarios: list[tuple[str, str]],
+        credentials: Sequence[Credential],
+        **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
+        automatic = f"Automatic: {credentials[0].name}" if credentials else "Automatic: none is granted for this agent"
+        self.fields["credential"].choices = [  # type: ignore[attr-defined]
+            ("", automatic),
+            *((str(credential.pk), credential.name) for credential in credentials),
+            (CredentialChoice.NONE.value, "Without a credential"),
+        ]
         self._options = options
         for option in options:
             self.fields[_OPTION + option.key] = _field_for(option)
@@ -85,6 +104,13 @@ class TestForm(StyledForm, forms.Form):
 
     def option_fields(self) -> list[forms.BoundField]:
         return [self[_OPTION + option.key] for option in self._options]
+
+    @property
+    def chosen_credential(self) -> UUID | CredentialChoice:
+        chosen = self.cleaned_data["credential"]
+        if chosen in ("", CredentialChoice.NONE):
+            return CredentialChoice.NONE if chosen else CredentialChoice.AUTOMATIC
+        return UUID(chosen)
 
     def chosen_options(self) -> dict[str, Any]:
         """The suite's options as they were chosen, each of its default's kind."""

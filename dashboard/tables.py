@@ -1,8 +1,7 @@
 """Tables: columns, their order, and their rows.
 
-django-tables2 declares the columns and sorts by them. The rows of pages that show forty or fifty of six cells are
-written by one function each, as text with everything foreign escaped: rendering them cell by cell and template by
-template costs more than all the page's queries.
+Pages show forty or fifty rows of six cells. Each row is written by one function, as text with everything
+foreign escaped: what renders a row cell by cell and template by template costs more than all the page's queries.
 """
 
 from __future__ import annotations
@@ -10,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from html import escape  # Django's own does the same by way of lazy strings, at four times the price
-from typing import Any
+from typing import Any, NamedTuple
 
-import django_tables2 as tables
 from django.db.models import F, QuerySet
 from django.db.models.functions import Lower
 from django.http import QueryDict
@@ -31,77 +29,60 @@ AGENTS_PER_PAGE = 40
 _KINDS = {str(kind): escape(kind.label) for kind in TriggeredBy}
 
 
-class Column(tables.Column):
-    """Holds only what is declared, so that one serves every table: django-tables2 would copy them for each."""
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Column:
-        return self
-
-
-def _ordered(agents: QuerySet[Any], descending: bool, *keys: Any) -> tuple[QuerySet[Any], bool]:
-    """By the keys, those without a value last, and always by name and id in the end (R5)."""
-    order = [key.desc(nulls_last=True) if descending else key.asc(nulls_last=True) for key in keys]
-    return agents.order_by(*order, Lower("name"), "id"), True
+class Column(NamedTuple):
+    name: str
+    words: str
+    sorts_by: tuple[Any, ...] = ()  # expressions of the queryset; none: the column does not sort
 
 
-class AgentTable(tables.Table):
-    """An organization's agents with their last tests: what LastTestQuerySet.as_rows gives, or a list of its rows."""
+AGENT_COLUMNS = (
+    Column("name", "Agent", (Lower("name"),)),
+    Column("status", "Public status", (F("status"), F("since"))),
+    Column("tested", "Last own test", (F("last_tested_at"),)),
+    Column("summary", "Result"),
+    Column("trend", "Last 30"),
+    Column("total", "Tests", (F("total_tests_run"),)),
+)
 
-    name = Column(verbose_name="Agent")
-    status = Column(verbose_name="Public status")
-    tested = Column(verbose_name="Last own test")
-    summary = Column(verbose_name="Result", orderable=False)
-    trend = Column(verbose_name="Last 30", orderable=False)
-    total = Column(verbose_name="Tests")
 
-    class Meta:
-        order_by_field = "sort"
+def sort_agents(agents: QuerySet[Any], sort: str) -> QuerySet[Any]:
+    """In the order that an address asks for, such as "-tested"; those without a value last, ties by name and id (R5).
 
-    def __init__(self, agents: Any, *, query: QueryDict, base: str) -> None:
-        """query: the page's parameters; "sort" is a column's name, such as "-tested". base: such as "/o/alpha/".
+    agents: what LastTestQuerySet.as_rows gives. An order that there is not leaves them as they are.
+    """
+    for column in AGENT_COLUMNS:
+        if column.sorts_by and column.name == sort.removeprefix("-"):
+            order = [
+                key.desc(nulls_last=True) if sort.startswith("-") else key.asc(nulls_last=True)
+                for key in column.sorts_by
+            ]
+            return agents.order_by(*order, Lower("name"), "id")
+    return agents
 
-        An order that there is not leaves the agents as they are.
-        """
-        super().__init__(agents, order_by=query.get("sort", ""))
-        self.query = query
-        self.base = base
 
-    @property
-    def sorted_agents(self) -> Any:
-        """The agents in the order that was asked for; not fetched yet when they are a queryset."""
-        return self.data.data
-
-    def head(self) -> SafeString:
-        """The head's cells: links that sort, and the other way round the second time."""
-        return SafeString("".join([self._head_cell(column) for column in self.columns]))
-
-    def _head_cell(self, column: Any) -> str:
-        words = escape(column.header)
-        if not column.orderable:
-            return f'<th scope="col">{words}</th>'
-        name, sort, sorted_now, then = column.name, self.query.get("sort", ""), "", column.name
-        if sort == name:
-            sorted_now, then = ' aria-sort="ascending"', f"-{name}"
-        elif sort == f"-{name}":
+def agents_head(query: QueryDict) -> SafeString:
+    """The head's cells for a page with these parameters: links that sort, and the other way round the second time."""
+    sort = query.get("sort", "")
+    cells = []
+    for column in AGENT_COLUMNS:
+        sorted_now, then = "", column.name
+        if sort == column.name:
+            sorted_now, then = ' aria-sort="ascending"', f"-{column.name}"
+        elif sort == f"-{column.name}":
             sorted_now = ' aria-sort="descending"'
-        href = escape(address("", self.query, sort=then, page=""))
-        return f'<th scope="col"{sorted_now}><a id="by-{name}" href="{href}">{words}</a></th>'
+        if column.sorts_by:
+            href = escape(address("", query, sort=then, page=""))
+            cells.append(
+                f'<th scope="col"{sorted_now}><a id="by-{column.name}" href="{href}">{escape(column.words)}</a></th>'
+            )
+        else:
+            cells.append(f'<th scope="col">{escape(column.words)}</th>')
+    return SafeString("".join(cells))
 
-    def html_rows(self, page: Iterable[AgentRow]) -> SafeString:
-        """The rows of one page of the agents."""
-        return SafeString("".join([_agent_row(row, self.base) for row in page]))
 
-    def order_name(self, agents: QuerySet[Any], descending: bool) -> tuple[QuerySet[Any], bool]:
-        return _ordered(agents, descending, Lower("name"))
-
-    def order_status(self, agents: QuerySet[Any], descending: bool) -> tuple[QuerySet[Any], bool]:
-        return _ordered(agents, descending, F("status"), F("since"))
-
-    def order_tested(self, agents: QuerySet[Any], descending: bool) -> tuple[QuerySet[Any], bool]:
-        return _ordered(agents, descending, F("last_tested_at"))
-
-    def order_total(self, agents: QuerySet[Any], descending: bool) -> tuple[QuerySet[Any], bool]:
-        return _ordered(agents, descending, F("total_tests_run"))
+def agents_rows(rows: Iterable[AgentRow], *, base: str) -> SafeString:
+    """The body's rows. base: the organization's address, such as "/o/alpha/"."""
+    return SafeString("".join([_agent_row(row, base) for row in rows]))
 
 
 # The words of the head go along for narrow screens, where rows become blocks.
@@ -128,30 +109,15 @@ def _agent_row(row: AgentRow, base: str) -> str:
     )
 
 
-class HistoryTable(tables.Table):
+class HistoryTable:
     """Runs of one agent, newest first. Their order is the keyset's: no column sorts."""
-
-    result = Column(verbose_name="Result")
-    tested = Column(verbose_name="When")
-    cause = Column(verbose_name="Caused by")
-    suite = Column(verbose_name="Suite")
-    checks = Column(verbose_name="Checks")
-    duration = Column(verbose_name="Took")
-
-    class Meta:
-        orderable = False
 
     def __init__(self, runs: Sequence[HistoryRun], *, prefix: str) -> None:
         """prefix: the organization's address, such as "/o/alpha/"."""
-        super().__init__(runs)
         self.runs = runs
         self.base = prefix
 
-    def head(self) -> SafeString:
-        """The head's cells."""
-        return SafeString("".join([f'<th scope="col">{escape(column.header)}</th>' for column in self.columns]))
-
-    def html_rows(self) -> SafeString:
+    def rows(self) -> SafeString:
         return SafeString("".join([self._row(run) for run in self.runs]))
 
     def _row(self, run: HistoryRun) -> str:

@@ -12,7 +12,7 @@ from django.http import Http404
 from django.http.response import HttpResponseBase
 from django.template.response import TemplateResponse
 
-from compliance.models import AgentContext, ComplianceRun, Organization, StepEvidence
+from compliance.models import AgentContext, ComplianceRun, Credential, Organization, StepEvidence
 from compliance.runs.compare import Kind, background_of, compare_runs
 from compliance.runs.history import Cursor, history_page, neighbours_of
 from dashboard import comparisons, reports
@@ -46,6 +46,13 @@ def readable_evidence(run: ComplianceRun, organization: Organization, context: A
     return StepEvidence.objects.filter(allowed, run_id=run.pk, recorded_at=run.recorded_at)
 
 
+def own_credential(run: ComplianceRun, organization: Organization) -> Credential | None:
+    """The credential that the run used, when it is the organization's."""
+    if run.credential_id is None:
+        return None
+    return Credential.objects.filter(organization=organization, pk=run.credential_id).first()
+
+
 @organization_view()
 def run(request: OrganizationRequest, run: UUID) -> HttpResponseBase:
     organization = request.organization
@@ -57,6 +64,7 @@ def run(request: OrganizationRequest, run: UUID) -> HttpResponseBase:
         "run": found,
         "context": context,
         "own": own,
+        "own_credential": own_credential(found, organization),
         "tracks": reports.tracks_of(found, with_evidence, background.flaky),
         "tally": tally(found.counts),
         "why_inconclusive": reports.why_inconclusive(found),

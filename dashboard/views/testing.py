@@ -12,6 +12,8 @@ from django.template.response import TemplateResponse
 from compliance.models import SuiteVersion
 from compliance.runs.actions import request_owner_test
 from compliance.suites.catalogue import OfferedSuite
+from compliance.vault.access import granted_credentials
+from compliance.vault.models import UseFor
 from dashboard.access import OrganizationRequest, organization_view
 from dashboard.suite_choice import SuiteForm, TestForm, default_among, suites_for
 from dashboard.views.agents import get_agent
@@ -39,6 +41,9 @@ def agent_test(request: OrganizationRequest, agent: UUID) -> HttpResponseBase:
             request.POST if posted else None,
             options=suite.facts.options,
             scenarios=_scenarios(suite, context.agent.protocol),
+            credentials=granted_credentials(
+                organization_id=request.organization.id, context_id=agent, use=UseFor.OWNER_TESTS
+            ),
         )
         if posted and form.is_valid():
             return _ask(request, agent, suite, form)
@@ -58,6 +63,7 @@ def _ask(request: OrganizationRequest, agent: UUID, suite: OfferedSuite, form: T
         options=form.chosen_options() if "choices" in request.POST else {},
         all_evidence=form.cleaned_data["all_evidence"],
         dry_run=form.cleaned_data["dry_run"],
+        credential=form.chosen_credential,
     )
     if not created:
         messages.info(request, "This test is under way already.")

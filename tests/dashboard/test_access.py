@@ -10,15 +10,20 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 
-from compliance.models import AgentContext, ComplianceRun, Organization, Role, User
+from compliance.models import AgentContext, ComplianceRun, CredentialGrant, Organization, Role, User
 from compliance.runs.actions import request_owner_test
 from compliance.tenancy.errors import NotAllowed, Refused
 from dashboard import urls
 from dashboard.access import organization_view
 from tests.conftest import make_context, make_run, make_user
+from tests.vault.conftest import make_credential, make_grant
 
 pytestmark = pytest.mark.django_db
 
+OF_MANAGERS = {
+    *("agent_add", "agent_settings", "agent_remove"),
+    *("credential_add", "credential_replace", "credential_delete", "grant_add", "grant_revoke"),
+}
 OF_PEOPLE = {"members", "organization_settings"}
 
 
@@ -33,8 +38,13 @@ def own_run(organization: Organization, context: AgentContext) -> ComplianceRun:
 
 
 @pytest.fixture
+def grant(organization: Organization, context: AgentContext, alice: User) -> CredentialGrant:
+    return make_grant(make_credential(organization, alice), context, alice)
+
+
+@pytest.fixture
 def addresses(
-    organization: Organization, context: AgentContext, own_run: ComplianceRun, alice: User
+    organization: Organization, context: AgentContext, own_run: ComplianceRun, grant: CredentialGrant, alice: User
 ) -> Callable[[str], dict[str, str]]:
     """Every address of Alice's organization, by its route's name, under the given slug."""
     wanted, _ = request_owner_test(organization=organization, context_id=context.pk, by=alice)
@@ -46,6 +56,8 @@ def addresses(
             "run": own_run.pk,
             "other": own_run.pk,
             "step": 0,
+            "credential": grant.credential_id,
+            "grant": grant.pk,
         }
         return {
             pattern.name: reverse(
@@ -83,6 +95,7 @@ def test_another_organizations_objects_do_not_exist_under_ones_own_slug(
     organization: Organization,
     context: AgentContext,
     own_run: ComplianceRun,
+    grant: CredentialGrant,
     other_organization: Organization,
     charlie: User,
     alice: User,
@@ -91,6 +104,7 @@ def test_another_organizations_objects_do_not_exist_under_ones_own_slug(
     client = reader(charlie)
     wanted, _ = request_owner_test(organization=organization, context_id=context.pk, by=alice)
     values = {"agent": context.pk, "wanted": wanted.pk, "run": own_run.pk, "other": own_run.pk, "step": 0}
+    values |= {"credential": grant.credential_id, "grant": grant.pk}
     for pattern in urls.of_organization:
         keys = [key for key in pattern.pattern.converters if key != "org"]
         if pattern.name not in routes() or not keys:
@@ -127,7 +141,7 @@ def test_members_open_every_page_and_change_nothing(
     client = reader(bob)
     for name, address in addresses(organization.slug).items():
         response = client.get(address)
-        if name in ("agent_add", "agent_settings", "agent_remove"):
+        if name in OF_MANAGERS:
             assert response.status_code == 403, name
             assert "owners and admins" in response.content.decode()
             assert "Alice Owner" in response.content.decode()
@@ -154,7 +168,7 @@ def test_pages_bring_a_strict_policy_and_hold_nothing_that_it_forbids(
     client = reader(alice)
     for name, address in addresses(organization.slug).items():
         response = client.get(address)
-        text = response.content.decode()
+        text = response.getvalue().decode()
         assert "script-src 'self'" in response["Content-Security-Policy"]
         assert "unsafe" not in response["Content-Security-Policy"]
         assert " style=" not in text, name
