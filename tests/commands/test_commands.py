@@ -16,7 +16,7 @@ import redis
 from django.core.management import execute_from_command_line
 from django.utils import timezone
 
-from compliance.models import ComplianceRun, EngineHealth, Membership, Organization, User
+from compliance.models import ComplianceRun, Credential, CredentialGrant, EngineHealth, Membership, Organization, User
 from compliance.tenancy.actions import create_organization
 from compliance.tenancy.scope import Actor, system_scope
 from tests.conftest import AGENT_URL, make_context, make_run, make_user
@@ -159,6 +159,11 @@ def test_seeding_the_demo_twice_changes_nothing_and_prints_the_same_logins(commi
     with system_scope(by=Actor.system("tests"), reason="look"):
         assert Organization.objects.count() == 2
         assert Membership.objects.count() == 4
+        # Riverside keeps the token that its payroll agent wants, and grants it; once.
+        assert [(kept.name, kept.organization.name) for kept in Credential.objects.select_related("organization")] == [
+            ("Payroll token", "Riverside City")
+        ]
+        assert CredentialGrant.objects.get().for_heartbeats
     password = next(line.split()[1] for line in first.stdout.splitlines() if "alice@" in line)
     from django.contrib.auth import authenticate
 
@@ -200,14 +205,15 @@ def test_settings_that_the_database_would_refuse_are_refused_at_the_start(variab
     assert f"{variable} must be" in done.stderr
 
 
-def test_the_web_program_refuses_to_serve_without_a_secret() -> None:
+@pytest.mark.parametrize("variable", ["SECRET_KEY", "ASSAY_VAULT_KEYS"])
+def test_the_web_program_refuses_to_serve_without_a_secret(variable: str) -> None:
     done = subprocess.run(
         [sys.executable, "-c", "import compliance.wsgi"],
         cwd=ROOT,
-        env={**os.environ, "SECRET_KEY": ""},
+        env={**os.environ, variable: ""},
         capture_output=True,
         text=True,
         timeout=60,
     )
     assert done.returncode != 0
-    assert "Set SECRET_KEY" in done.stderr
+    assert f"Set {variable}" in done.stderr

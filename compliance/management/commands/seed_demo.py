@@ -19,8 +19,12 @@ from compliance.runs import nudge
 from compliance.runs.actions import request_owner_test
 from compliance.suites.actions import publish_engine_suites
 from compliance.tenancy.actions import create_organization
+from compliance.tenancy.errors import Refused
 from compliance.tenancy.memberships import memberships_of
 from compliance.tenancy.scope import Actor, organization_scope, system_scope
+from compliance.vault.actions import add_credential, grant_credential
+from compliance.vault.kinds import Kind
+from compliance.vault.models import UseFor
 
 _SEEDING = Actor.system("demo seeding")
 _STAFF = ("staff@assay.example", "Sam Staff")
@@ -32,7 +36,7 @@ _ORGANIZATIONS: tuple[dict[str, Any], ...] = (
             ("alice@riverside.example", "Alice Rivers", Role.OWNER),
             ("bob@riverside.example", "Bob Brook", Role.MEMBER),
         ),
-        "agents": {"library": True, "weather": True, "payroll": False},
+        "agents": {"library": True, "weather": True, "payroll": True},
     },
     {
         "name": "Harbor Logistics",
@@ -109,8 +113,34 @@ class Command(BaseCommand):
             if verified and not context.is_verified_owner:
                 with system_scope(by=_SEEDING, reason="mark the demo's verified owners"):
                     AgentContext.objects.filter(pk=context.pk).update(relation=Relation.VERIFIED_OWNER)
+            token = next(agent.token for agent in AGENTS if agent.name == name)
+            if new and token and verified:
+                self._grant_token(organization, owner, context, token)
             if new:  # a restart is no reason to test in somebody's name
                 request_owner_test(organization=organization, context_id=context.pk, by=owner)
+
+    def _grant_token(self, organization: Organization, owner: User, context: AgentContext, token: str) -> None:
+        """Keep the token that the agent wants, and let tests and heartbeats use it."""
+        try:
+            credential = add_credential(
+                organization=organization,
+                name=f"{context.name} token",
+                kind=Kind.BEARER,
+                parameters={},
+                secret=token,
+                by=owner,
+            )
+        except Refused as refusal:
+            self.stderr.write(f"{context.name} stays locked: {refusal}")
+            return
+        grant_credential(
+            organization=organization,
+            credential_id=credential.pk,
+            uses=UseFor.values,
+            context_ids=[context.pk],
+            days=settings.GRANT_DEFAULT_DAYS,
+            by=owner,
+        )
 
 
 def _write_private(path: Path, text: str) -> None:
