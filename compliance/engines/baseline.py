@@ -5,30 +5,26 @@ This module drives a run and answers for how it ends; what is asked is in baseli
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import platform
 import ssl
-import traceback
 from importlib.metadata import version
 
 from . import baseline_a2a, baseline_mcp
+from .conduct import conduct
 from .contract import Detection, Health, OnStep, Target
 from .detect import detect_on
 from .egress import Guard, Resolve, system_resolve
 from .judge import judge_connection
 from .report import Report
-from .run import OutOfTime, PolicyRefused, Run, Unable
+from .run import Run
 from .suites import SUITES, SuiteSpec
 from .wire import Wire
-
-log = logging.getLogger(__name__)
 
 # The SDKs log what an agent sent, which may echo a credential (V1).
 for _name in ("mcp", "client", "a2a", "httpx", "httpx2", "httpcore", "httpcore2"):
     logging.getLogger(_name).setLevel(logging.CRITICAL)
 
-_GRACE = 5.0  # for closing a session; every exchange ends by the deadline on its own
 _CONVERSATIONS = {"mcp": baseline_mcp.converse, "a2a": baseline_a2a.converse}
 
 
@@ -69,29 +65,15 @@ class BaselineEngine:
                 found = await detect_on(wire, target)
                 protocol, reason = found.protocol, found.reason
             run = Run(target, wire, protocol, on_step)
-            try:
-                async with asyncio.timeout(max(wire.remaining, 0) + _GRACE):
-                    if protocol:
-                        await _CONVERSATIONS[protocol](run)
-                    else:
-                        judge_unknown(run, reason)
-            except (OutOfTime, TimeoutError):
-                run.truncated = True
-            except PolicyRefused as refused:
-                run.refused = True
-                run.harness_error = f"Assay does not test this address ({refused})"
-                run.notice(
-                    "refused", "Private and reserved addresses are not tested unless Assay's operator allows them"
-                )
-            except Unable as unable:
-                run.harness_error = str(unable)
-            except Exception as error:  # noqa: BLE001
-                # Whatever it is, it is ours: the report says so, and never that the agent failed (R7).
-                # The innermost place, and not the message, which may quote the agent.
-                frame = traceback.extract_tb(error.__traceback__)[-1]
-                log.error("The baseline engine broke: %s at %s:%s", type(error).__name__, frame.filename, frame.lineno)
-                run.harness_error = f"{type(error).__name__} in the baseline engine"
+            await conduct(run, _converse(run, reason), self.name)
             return run.report(self.name, self.version)
+
+
+async def _converse(run: Run, reason: str) -> None:
+    if run.protocol:
+        await _CONVERSATIONS[run.protocol](run)
+    else:
+        judge_unknown(run, reason)
 
 
 def judge_unknown(run: Run, reason: str) -> None:

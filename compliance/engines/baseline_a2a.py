@@ -3,31 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-import copy
 import json
-import re
 from typing import Any
 from uuid import uuid4
 
 import httpx
 import httpx2
 from a2a.client import ClientConfig, ClientFactory
-from a2a.client.card_resolver import parse_agent_card
-from a2a.compat.v0_3 import types as old_types
 from a2a.helpers import new_text_message
 from a2a.types import AgentCard, GetTaskRequest, Role, SendMessageRequest, Task, TaskState
-from a2a.utils.errors import A2AError, InvalidParamsError
-from a2a.utils.proto_utils import validate_proto_required_fields
+from a2a.utils.errors import A2AError
 from google.protobuf.json_format import ParseError
 from pydantic import ValidationError
 
+from .a2a_card import read_card
 from .detect import OLD_CARD_PATH, find_card
 from .digest import digest_of_card
 from .exchange import Exchange, FaultKind
 from .judge import judge_challenge, judge_connection, judge_credential
-from .rpc import error_of, message_of, pointer, wrong_at
+from .rpc import error_of, message_of, wrong_at
 from .run import Run
-from .schemas import TooLarge, size
 from .suites import StepSpec
 from .transports import A2ATransport
 
@@ -123,7 +118,7 @@ class _Conversation:
         run = self.run
         with run.step("a2a/card", "valid") as step:
             # In a thread, so that the other runs of this process are not held up.
-            problem, at = await asyncio.to_thread(self._card_defect, document)
+            self.card, problem, at = await asyncio.to_thread(read_card, document, run.target.limits.card_nodes)
             if digest := digest_of_card(document):
                 run.observe("tools_digest", digest)
             run.observe("agent_name", str(document.get("name", ""))[:100])
@@ -141,38 +136,6 @@ class _Conversation:
         if self.card is None:
             run.stop_reason = "Left out: the agent card cannot be used"
         return self.card is not None
-
-    def _card_defect(self, document: dict[str, Any]) -> tuple[str, str]:
-        """What is wrong with the card, in words, and its place in it; ("", "") when nothing is."""
-        limit = self.run.target.limits.card_nodes
-        try:
-            size(document, limit)
-        except TooLarge:
-            return f"The card holds more than {limit:,} values, or is nested too deeply, to be used", ""
-        if "supportedInterfaces" not in document:
-            try:
-                old_types.AgentCard.model_validate(document)
-            except ValidationError as error:
-                first = error.errors(include_url=False, include_input=False)[0]
-                at = pointer(first["loc"])
-                return f"{at or '(root)'}: {first['msg']}", at
-        try:
-            card = parse_agent_card(copy.deepcopy(document))
-        except (ParseError, RecursionError, TypeError, AttributeError, ValueError) as error:
-            said = str(error)[:300]
-            return f"The card cannot be read: {said}", pointer(re.findall(r"Failed to parse (\w+) field", said))
-        self.card = card
-        if "supportedInterfaces" not in document:
-            return "", ""
-        try:
-            validate_proto_required_fields(card)
-        except InvalidParamsError as error:
-            data = error.data if isinstance(error.data, dict) else {}
-            missing = [f"/{str(e.get('field', '')).replace('.', '/')}" for e in data.get("errors", ())]
-            if not missing:
-                return "Required fields are missing", ""
-            return f"Missing or empty: {', '.join(missing[:10])}", _card_place(missing[0])
-        return "", ""
 
     # Interfaces
 
@@ -343,12 +306,6 @@ def _card_problem(exchange: Exchange) -> str:
     if exchange.status == 200:
         return f"{httpx2.URL(exchange.url).path} answered with something else"
     return f"status {exchange.status} at {httpx2.URL(exchange.url).path}"
-
-
-def _card_place(field: str) -> str:
-    """A field as the SDK names it (/skills[0]/input_modes) as a place in the card (/skills/0/inputModes)."""
-    parts = re.sub(r"\[([^\]]*)\]", r"/\1", field)
-    return re.sub(r"_([a-z])", lambda m: m[1].upper(), parts)
 
 
 def _interface_problem(interface: _Interface, exchange: Exchange) -> tuple[str, str]:

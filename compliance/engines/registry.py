@@ -25,6 +25,7 @@ _OWN = {
     "baseline": "baseline:BaselineEngine",
     "adcp": "adcp:AdcpEngine",
     "mcp-conformance": "mcp_conformance:ConformanceEngine",
+    "a2a": "a2a_suite:A2AEngine",
 }
 
 

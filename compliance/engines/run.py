@@ -14,7 +14,7 @@ from .exchange import Exchange, FaultKind
 from .redact import Redactor
 from .report import Evidence, Notice, Report, Scenario, Step, Track, Verdict
 from .rpc import reached
-from .suites import ScenarioSpec, StepSpec, SuiteSpec, TrackSpec, get_suite
+from .suites import RuledStepSpec, ScenarioSpec, StepSpec, SuiteSpec, TrackSpec, get_suite
 from .wire import Wire
 
 _ACTUAL_LENGTH = 1000
@@ -187,6 +187,7 @@ class Run:
             spec_url=spec.spec_url,
             duration_ms=ms,
             evidence=evidence,
+            requirement=spec.requirement if isinstance(spec, RuledStepSpec) else "",
         )
 
     def clean(self, text: str) -> str:

@@ -22,6 +22,13 @@ class StepSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class RuledStepSpec(StepSpec):
+    """A step for a rule that has an identifier of its own. Not a field of every step: published suites never change."""
+
+    requirement: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class ScenarioSpec:
     key: str
     title: str
