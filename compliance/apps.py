@@ -8,4 +8,9 @@ class ComplianceConfig(AppConfig):
     verbose_name = "Compliance"
 
     def ready(self) -> None:
+        from django.conf import settings
+
+        from compliance.engines.paths import use_paths
         from compliance.vault import checks  # noqa: F401 - registers them
+
+        use_paths(settings.ENGINE_PATHS)

@@ -244,6 +244,8 @@ CELERY_BEAT_SCHEDULE = {
 
 # Tests and heartbeats; every number has its unit in its name.
 EGRESS_ALLOW = tuple(env.list("ASSAY_EGRESS_ALLOW", default=[]))
+# Engine to the folder of what it starts, for software that comes as a checkout.
+ENGINE_PATHS = {"a2a-tck": env.str("A2A_TCK_PATH", default="")}
 TEST_DEADLINE_SECONDS = env.int("ASSAY_TEST_DEADLINE_SECONDS", default=120)
 STEP_TIMEOUT_SECONDS = env.int("ASSAY_STEP_TIMEOUT_SECONDS", default=10)
 ENGINE_GRACE_SECONDS = 10  # past the deadline, for closing what is open; then the run is cut off

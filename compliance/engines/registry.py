@@ -26,6 +26,7 @@ _OWN = {
     "adcp": "adcp:AdcpEngine",
     "mcp-conformance": "mcp_conformance:ConformanceEngine",
     "a2a": "a2a_suite:A2AEngine",
+    "a2a-tck": "a2a_suite.tck:TckEngine",
 }
 
 

@@ -262,7 +262,7 @@ async def _extended_card_closed(talk: Talk, step: Judgement) -> None:
     if not talk.declares("extendedAgentCard"):
         step.not_applicable("The card declares no extended card")
         return
-    answer = await talk.ask(step, "GetExtendedAgentCard", {}, with_token=False)
+    answer = await talk.ask(step, "GetExtendedAgentCard", {}, with_credential=False)
     if answer.has_result:
         step.failed("The extended card is shown to anybody", at=answer.root)
     else:

@@ -117,42 +117,42 @@ class Caller:
         *,
         version: str | None = None,
         headers: Headers | None = None,
-        with_token: bool = True,
+        with_credential: bool = True,
         wire: Wire | None = None,
     ) -> Answer:
         """Ask; the same question twice is one request. version: of the A2A-Version header, None for the interface's."""
         params = dict(params or {})
-        key = json.dumps([operation, params, version, str(headers), with_token, wire is None])
+        key = json.dumps([operation, params, version, str(headers), with_credential, wire is None])
         if key not in self._known:
             if self.interface.tenant:
                 params["tenant"] = self.interface.tenant
             ours = [] if version == "" else [(b"A2A-Version", (version or "1.0").encode())]
             asked = [*ours, *(headers or [])]
-            self._known[key] = await self._ask(wire or self.wire, operation, params, asked, with_token)
+            self._known[key] = await self._ask(wire or self.wire, operation, params, asked, with_credential)
         return self._known[key]
 
     def forget(self) -> None:
         self._known.clear()
 
     async def _ask(
-        self, wire: Wire, operation: str, params: dict[str, Any], headers: Headers, with_token: bool
+        self, wire: Wire, operation: str, params: dict[str, Any], headers: Headers, with_credential: bool
     ) -> Answer:
         kinds = b"text/event-stream, application/json" if operation in _STREAMS else b"application/json"
         if self.interface.binding == JSONRPC:
             body = json.dumps({"jsonrpc": "2.0", "id": str(uuid4()), "method": operation, "params": params}).encode()
             sent = [(b"Content-Type", b"application/json"), (b"Accept", kinds), *headers]
-            exchange = await wire.send("POST", self.interface.url, sent, body, with_token=with_token)
+            exchange = await wire.send("POST", self.interface.url, sent, body, with_credential=with_credential)
             return read_jsonrpc(exchange)
         method, url, body = self._request(operation, params)
         sent = [(b"Accept", kinds + b", application/a2a+json"), *headers]
         if body:
             sent.insert(0, (b"Content-Type", b"application/a2a+json"))
-        exchange = await wire.send(method, url, sent, body, with_token=with_token)
+        exchange = await wire.send(method, url, sent, body, with_credential=with_credential)
         if operation == "SubscribeToTask" and (
             exchange.status == 405 or (exchange.status == 404 and not read_http(exchange).error)
         ):
             # The specification's text says POST, its protocol buffers say GET: either has to do.
-            exchange = await wire.send("GET", url, sent[1:] if body else sent, with_token=with_token)
+            exchange = await wire.send("GET", url, sent[1:] if body else sent, with_credential=with_credential)
         return read_http(exchange)
 
     def _request(self, operation: str, params: dict[str, Any]) -> tuple[str, str, bytes]:

@@ -134,7 +134,7 @@ async def _open(run: Run, document: dict[str, Any], interfaces: list[Interface])
     if run.target.credential is None:
         _no_credentials(run, "The agent answers without credentials")
     else:
-        bare = await talks[0].caller.ask("GetTask", {"id": talks[0].no_task}, with_token=False)
+        bare = await talks[0].caller.ask("GetTask", {"id": talks[0].no_task}, with_credential=False)
         judge_challenge(run, "security", bare.exchange)
     return talks
 

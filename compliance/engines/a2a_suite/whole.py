@@ -216,7 +216,7 @@ async def judge_security(
             step.not_applicable(reason)
         else:
             for each in talks:
-                answer = await each.ask(step, "GetTask", {"id": each.no_task}, with_token=False)
+                answer = await each.ask(step, "GetTask", {"id": each.no_task}, with_credential=False)
                 if not answer.wants_credential:
                     binding = NAMES[each.caller.interface.binding]
                     step.failed(f"{binding} answers without credentials: {answer.words}", at="/response/status")
@@ -257,7 +257,7 @@ async def judge_interop(run: Run, talks: Sequence[Talk]) -> None:
         return ", ".join([(await talk.ask(step, operation, params)).outcome for operation, params in asked])
 
     async def credentials(talk: Talk, step: Judgement) -> str:
-        answer = await talk.ask(step, "GetTask", {"id": talks[0].no_task}, with_token=False)
+        answer = await talk.ask(step, "GetTask", {"id": talks[0].no_task}, with_credential=False)
         return "credentials are asked for" if answer.wants_credential else "no credentials are asked for"
 
     judged: dict[str, Callable[[Talk, Judgement], Awaitable[str]]] = {
