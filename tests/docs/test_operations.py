@@ -15,7 +15,7 @@ _COMPUTED = object()
 def table() -> dict[str, tuple[str, str]]:
     """Each variable of the tables with its unit and its default."""
     section = OPERATIONS.read_text().split("\n## Environment\n")[1].split("\n## ")[0]
-    rows = re.findall(r"^\| `([A-Z_]+)` \| ([^|]+) \| ([^|]+) \| ([^|]+) \|$", section, flags=re.MULTILINE)
+    rows = re.findall(r"^\| `([A-Z0-9_]+)` \| ([^|]+) \| ([^|]+) \| ([^|]+) \|$", section, flags=re.MULTILINE)
     assert all(meaning.strip() for *_, meaning in rows)
     return {name: (unit.strip(), default.strip()) for name, unit, default, _ in rows}
 
