@@ -46,6 +46,6 @@ $(VENV)/.installed-run: requirements.txt | $(VENV)/bin/python
 	@scripts/install $(VENV) requirements.txt
 	@touch $@
 
-$(VENV)/.installed-dev: requirements-dev.txt requirements.txt | $(VENV)/bin/python
+$(VENV)/.installed-dev: requirements-dev.txt requirements.txt tests/agents/requirements.txt | $(VENV)/bin/python
 	@scripts/install $(VENV) requirements-dev.txt
 	@touch $(VENV)/.installed-run $@

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import logging
+import os
 import subprocess
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -12,10 +16,14 @@ from typing import Any
 
 from ..suites import OptionSpec, ScenarioSpec, StepSpec, SuiteSpec, TrackSpec
 
+log = logging.getLogger(__name__)
+
 NAME = "adcp"
 DOCS = "https://docs.adcontextprotocol.org/docs"
 FULL = "adcp"  # the slug of the assessment that the agent's own capabilities choose
 
+_LISTER = Path(__file__).with_name("catalogue.cjs")
+_KEPT = ".assay-storyboards.json"
 _SECONDS = 60.0  # for listing the storyboards
 _KINDS = {"universal": "AdCP, every agent", "protocol": "AdCP protocol", "specialism": "AdCP specialism"}
 _WRITES = (
@@ -61,16 +69,46 @@ def spec_link(doc: str | None, schema: str | None = None) -> str:
 
 @cache
 def read_catalogue(node: Path, sdk: Path) -> dict[str, Any]:
-    """Asks the package for its storyboards, once for each process. Raises CatalogueUnreadable."""
-    script = Path(__file__).with_name("catalogue.cjs")
+    """The package's storyboards. Raises CatalogueUnreadable.
+
+    Asking the package starts Node and reads all of its files, so the answer is kept in the package's own folder,
+    which goes when the package is installed anew. Where nobody may write there, each process asks once.
+    """
+    kept = sdk / _KEPT
+    try:
+        key = hashlib.sha256(_LISTER.read_bytes() + (sdk / "package.json").read_bytes()).hexdigest()
+    except OSError as error:
+        raise CatalogueUnreadable(f"@adcp/sdk cannot be read ({type(error).__name__})") from error
+    with suppress(OSError, ValueError, LookupError, TypeError):
+        stored = json.loads(kept.read_text("utf-8"))
+        if stored["key"] == key and stored["catalogue"]["bundles"]:
+            return dict(stored["catalogue"])
+    found = _ask(node, sdk)
+    _keep(kept, {"key": key, "catalogue": found})
+    return found
+
+
+def _ask(node: Path, sdk: Path) -> dict[str, Any]:
     try:
         done = subprocess.run(  # noqa: S603
-            [str(node), str(script), str(sdk)], capture_output=True, timeout=_SECONDS, check=True, env={}
+            [str(node), str(_LISTER), str(sdk)], capture_output=True, timeout=_SECONDS, check=True, env={}
         )
         found: dict[str, Any] = json.loads(done.stdout)
     except (OSError, ValueError, subprocess.SubprocessError) as error:
         raise CatalogueUnreadable(f"The storyboards of @adcp/sdk cannot be listed ({type(error).__name__})") from error
     return found
+
+
+def _keep(path: Path, content: dict[str, Any]) -> None:
+    """Whole or not at all, since others read it meanwhile."""
+    own = path.with_name(f"{path.name}-{os.getpid()}")
+    try:
+        own.write_text(json.dumps(content), "utf-8")
+        own.replace(path)
+    except OSError as error:
+        log.info("The list of the storyboards cannot be kept (%s)", type(error).__name__)
+        with suppress(OSError):
+            own.unlink()
 
 
 def make_suites(catalogue: dict[str, Any], sdk_version: str) -> tuple[SuiteSpec, ...]:

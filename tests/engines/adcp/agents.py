@@ -8,6 +8,7 @@ import json
 import os
 import re
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,11 +20,12 @@ from starlette.responses import JSONResponse, Response
 from compliance.engines import Credential, Report, Target
 from compliance.engines.adcp import AdcpEngine
 from compliance.engines.node_runtime import node, package
-from tests.processes import Process, free_port
+from tests.processes import ROOT, Process, free_port
 
 SDK = package("@adcp/sdk").path
 CLI = SDK / "bin" / "adcp.js"
 SIGNALS_TOKEN = "sk_harness_do_not_use_in_prod"  # what the example takes when nothing else is said
+PYTHON = Path(sys.prefix) / "agents" / "bin" / "python"  # of the environment that scripts/install makes for them
 LOCAL = ("127.0.0.1", "localhost")
 SECONDS = 90.0
 
@@ -33,7 +35,7 @@ def example(name: str, folder: Path, **env: str) -> Iterator[str]:
     """An example agent of the package; yields its address. Examples import the package by its name."""
     source = (SDK / "examples" / f"{name}.ts").read_text()
     home = folder / name
-    home.mkdir(exist_ok=True)
+    home.mkdir(parents=True, exist_ok=True)
     (home / "package.json").write_text('{"type": "module"}')
     if not (home / "node_modules").exists():
         (home / "node_modules").symlink_to(SDK.parents[1])
@@ -69,6 +71,19 @@ def signals(folder: Path) -> Iterator[str]:
             yield url
     finally:
         platform.stop()
+
+
+@contextmanager
+def python_seller(folder: Path) -> Iterator[str]:
+    """tests/agents/seller.py: a media buy agent on the server classes of the PyPI package adcp."""
+    port = free_port()
+    process = Process(str(PYTHON), str(ROOT / "tests/agents/seller.py"), str(port), log=folder / "python-seller.log")
+    try:
+        # Importing the package alone takes about 9 s of processor time: until then nothing listens.
+        process.says("Application startup complete", seconds=100)
+        yield f"http://127.0.0.1:{port}/mcp"
+    finally:
+        process.stop()
 
 
 def target(url: str, **changes: Any) -> Target:

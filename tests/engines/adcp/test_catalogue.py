@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from compliance.engines import engine_health, get_engine
-from compliance.engines.adcp.catalogue import Part, part_of, read_catalogue
+from compliance.engines.adcp.catalogue import CatalogueUnreadable, Part, part_of, read_catalogue
 from compliance.engines.node_runtime import node
 
 from .agents import SDK
@@ -65,3 +70,52 @@ def test_a_slug_names_its_part(slug: str, part: Part) -> None:
 def test_another_slug_names_none(slug: str) -> None:
     with pytest.raises(LookupError):
         part_of(slug)
+
+
+NOBODY = Path("/nonexistent/node")  # who asks it learns nothing
+
+
+@pytest.fixture
+def look(tmp_path: Path) -> Callable[[Path], dict[str, Any]]:
+    """Reads the catalogue of a package that carries one bundle, as a process would that has not read it yet."""
+    library = tmp_path / "dist" / "lib" / "testing" / "storyboard"
+    library.mkdir(parents=True)
+    (tmp_path / "package.json").write_text('{"version": "1.0.0"}')
+    (library / "compliance.js").write_text("""
+        exports.loadComplianceIndex = () => ({ adcp_version: "3", specialisms: [], protocols: [] });
+        exports.listBundles = () => [{ kind: "universal", id: "one" }];
+        exports.loadBundleStoryboards = () => [{ id: "one", title: "One", phases: [] }];
+    """)
+
+    def read(node: Path) -> dict[str, Any]:
+        return read_catalogue.__wrapped__(node, tmp_path)
+
+    return read
+
+
+def test_the_package_is_asked_once_and_not_by_each_process(look: Any) -> None:
+    assert look(node()) == look(NOBODY)
+    assert look(NOBODY)["bundles"][0]["id"] == "one"
+
+
+def test_another_version_of_the_package_is_asked_anew(look: Any, tmp_path: Path) -> None:
+    look(node())
+    (tmp_path / "package.json").write_text('{"version": "1.0.1"}')
+    with pytest.raises(CatalogueUnreadable):
+        look(NOBODY)
+    assert look(node()) == look(NOBODY)
+
+
+@pytest.mark.parametrize("kept", ["", "[]", "null", '{"key": 1}', "{"])
+def test_what_is_kept_and_broken_is_asked_for_again_and_mended(look: Any, tmp_path: Path, kept: str) -> None:
+    (tmp_path / ".assay-storyboards.json").write_text(kept)
+    assert look(node()) == look(NOBODY)
+
+
+def test_where_nothing_can_be_kept_the_package_is_asked_and_nothing_is_left(look: Any, tmp_path: Path) -> None:
+    (tmp_path / ".assay-storyboards.json").mkdir()  # in the way, also of who may write everywhere
+    before = os.listdir(tmp_path)
+    assert json.dumps(look(node()))
+    assert os.listdir(tmp_path) == before
+    with pytest.raises(CatalogueUnreadable):
+        look(NOBODY)

@@ -2,92 +2,22 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from compliance.engines import Overall, Report, Verdict
-from compliance.engines.report import Step
+from compliance.engines import Overall
 
 from ..servers import serving
 from .agents import SIGNALS_TOKEN, Scripted, check, official, official_beside, seller, signals
-
-OURS = "/invariants"  # scenarios that hold what the official runner observes beside its steps
-
-
-def scenarios(printed: dict[str, Any]) -> dict[str, Counter[str]]:
-    """Of each scenario that the command prints, how many steps passed, failed and were skipped."""
-    found = {}
-    for track in printed["tracks"]:
-        for scenario in track["scenarios"]:
-            steps = scenario["steps"]
-            kinds = ("skipped" if s.get("skipped") else "passed" if s["passed"] else "failed" for s in steps)
-            found[scenario["scenario"]] = Counter(kinds)
-    return found
-
-
-def kind(step: Step) -> str:
-    if step.verdict in (Verdict.SKIPPED, Verdict.NOT_APPLICABLE):
-        return "skipped"
-    # A step that failed in an optional phase is among the printed failures, and in no count of them.
-    return "failed" if step.verdict is Verdict.SILENT else step.verdict.value
-
-
-def compare(report: Report, printed: dict[str, Any], summary: dict[str, Any]) -> None:
-    assert (report.harness_error, report.truncated) == ("", False)
-    counts = report.counts()
-    assert counts["passed"] == summary["passed"]
-    assert counts["failed"] == summary["failed"]
-    assert counts["skipped"] + counts["not_applicable"] == summary["skipped"]
-    assert counts["not_tested"] == 0
-
-    stored = {
-        s.key: Counter(map(kind, s.steps)) for t in report.tracks for s in t.scenarios if not s.key.endswith(OURS)
-    }
-    for key, steps in scenarios(printed).items():
-        assert stored[key] == steps, key
-
-    failures = {(f["storyboard_id"], f["step_id"]) for f in summary["failures"]}
-    assert failures == {
-        (scenario.key.rpartition("/")[0], step.key)
-        for _, scenario, step in report.steps()
-        if kind(step) == "failed" and not scenario.key.endswith(OURS)
-    }
-
-    tracks = ", ".join(f"{track['track']} {track['status']}" for track in printed["tracks"])
-    assert report.observations.get("official_tracks", "") == tracks
-    assert {track["track"]: track["status"] for track in printed["tracks"]} == {
-        track.key: status(track.scenarios)
-        for track in report.tracks
-        if track.key in {t["track"] for t in printed["tracks"]}
-    }
-    titles = {track["track"]: track["label"] for track in printed["tracks"]}
-    assert titles.items() <= {track.key: track.title for track in report.tracks}.items()
-    assert report.spec_version == summary["adcp_version"]
-    assert report.runtime["@adcp/sdk"] == summary["sdk_version"]
-
-
-def status(found: Any) -> str:
-    """A track's status by the official rule, from the steps that are stored."""
-    steps = [step for scenario in found for step in scenario.steps if not scenario.key.endswith(OURS)]
-    verdicts = Counter(map(kind, steps))
-    failed = sum(step.verdict is Verdict.FAILED for step in steps)
-    if failed:
-        return "partial" if verdicts["passed"] else "fail"
-    if not verdicts["passed"]:
-        return "skip"
-    return "silent" if any(scenario.key.endswith(OURS) for scenario in found) else "pass"
+from .parity import both, compare
 
 
 async def test_a_seller_with_faults_gets_what_the_official_command_prints(tmp_path: Path) -> None:  # R6, R12
-    # Each run meets a fresh agent: this one counts requests.
-    with seller(tmp_path) as url:
-        printed, summary, code = official(url, tmp_path)
-    with seller(tmp_path) as url:
-        report = await check(url)
+    # Each runner meets an agent of its own: this one counts requests.
+    with seller(tmp_path / "theirs") as theirs, seller(tmp_path / "ours") as ours:
+        report, printed, summary, code = await both(theirs, ours, tmp_path)
 
     assert code == 0  # with failed steps: why nobody may go by it
     assert summary["failed"] > 20
