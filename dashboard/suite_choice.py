@@ -56,7 +56,7 @@ def default_among(suites: list[OfferedSuite]) -> OfferedSuite | None:
 
 
 class SuiteForm(StyledForm, forms.Form):
-    """Which suite: the whole ones, then the parts of others by family.
+    """Which suite: the whole ones, then by family those whose runs change no status.
 
     asks: the form's button asks for the test, and does not show the suite first. Such a form is short: whoever
     wants a part of a suite looks at it before.
@@ -72,7 +72,7 @@ class SuiteForm(StyledForm, forms.Form):
         field = self.fields["suite"]
         assert isinstance(field, forms.ChoiceField)
         assert isinstance(field.widget, SuiteSelect)
-        field.choices = [("Whole suites", whole), *((f"Parts of suites – {family}", m) for family, m in groups)]
+        field.choices = [("Whole suites", whole), *groups]
         field.widget.unavailable = frozenset(suite.slug for suite in suites if suite.problem)
         field.widget.asks = asks
 

@@ -44,7 +44,7 @@ def reader_view(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResp
 @require_safe
 @reader_view
 def suites(request: HttpRequest) -> HttpResponseBase:
-    """The whole suites, the parts of them by family, and those that are published no longer. ?q= searches."""
+    """The whole suites, by family those whose runs change no status, and what is no longer offered. ?q= searches."""
     wanted = request.GET.get("q", "").strip()
     offered = offered_suites()
     found = [suite for suite in offered if _is_about(suite, wanted.lower().split())]
