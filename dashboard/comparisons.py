@@ -8,13 +8,14 @@ from compliance.runs.compare import Comparison, Kind, StepChange
 
 # What asks for something to be done comes first.
 _GROUPS = (
-    (Kind.NEWLY_FAILING, "Newly failing", "Passed, or was not judged, in the earlier run."),
+    (Kind.NEWLY_FAILING, "Newly failing", "Passed, or were not judged, in the {first} run."),
     (Kind.STILL_FAILING, "Still failing", "Failed in both."),
-    (Kind.FIXED, "Fixed", "Failed in the earlier run and passes now."),
-    (Kind.CHANGED, "Changed otherwise", "A check that is skipped or silent now was not judged: it is not fixed."),
-    (Kind.NEW, "New", "The earlier run did not have these checks."),
-    (Kind.GONE, "Gone", "The later run does not have these checks."),
+    (Kind.FIXED, "Fixed", "Failed in the {first} run and pass in the {second}."),
+    (Kind.CHANGED, "Changed otherwise", "A check that was skipped or silent was not judged: it is not fixed."),
+    (Kind.NEW, "New", "The {first} run did not have these checks."),
+    (Kind.GONE, "Gone", "The {second} run does not have these checks."),
 )
+LONG = 10  # so many changes push what follows out of sight
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,10 +25,19 @@ class Group:
     meaning: str
     changes: list[StepChange]
 
+    @property
+    def is_folded(self) -> bool:
+        """Whether it is a long list of what has nothing to be compared with."""
+        return self.kind in (Kind.NEW, Kind.GONE) and len(self.changes) > LONG
 
-def groups_of(comparison: Comparison) -> list[Group]:
-    """The changes by kind, what needs attention first; kinds that do not occur are left out."""
-    groups = [Group(kind, title, meaning, comparison.of(kind)) for kind, title, meaning in _GROUPS]
+
+def groups_of(comparison: Comparison, first: str, second: str) -> list[Group]:
+    """The changes by kind, what needs attention first; kinds that do not occur are left out.
+
+    first, second: what the page calls the two runs.
+    """
+    names = {"first": first.lower(), "second": second.lower()}
+    groups = [Group(kind, title, meaning.format(**names), comparison.of(kind)) for kind, title, meaning in _GROUPS]
     return [group for group in groups if group.changes]
 
 
@@ -39,4 +49,6 @@ def verdict_on(comparison: Comparison) -> str:
         return "The agent changed. It was tested in the same way."
     if comparison.we_changed:
         return "The agent says that it is the same. The way it was tested changed."
+    if any(difference.seen_once for difference in comparison.differences):
+        return "Nothing that both runs saw differs around them. One of them saw less of the agent than the other."
     return "Nothing known differs around the two runs: same agent as far as it says, same checks, same engine."

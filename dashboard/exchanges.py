@@ -17,6 +17,8 @@ from compliance.models import ComplianceRun, StepEvidence
 
 # A client sets these itself; repeated by hand they would be wrong for another body or connection.
 _LEFT_OUT = {"host", "content-length", "connection", "accept-encoding", "transfer-encoding", "user-agent"}
+# The database keeps no order of keys: an exchange is read from its first line to its body.
+_AS_SENT = ("method", "url", "status", "ms", "headers", "body")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +49,15 @@ def lines_of(payload: Any, place: str = "", pointer: str = "") -> list[Line]:
         return []
     if isinstance(payload, str):
         return [Line(text, marked=bool(pointer) and pointer == place) for text in payload.splitlines()]
+    if isinstance(payload, dict):
+        payload = {key: payload[key] for key in sorted(payload, key=_place)}
     lines = list(_pretty(payload, place, 0, ""))
     target = _reached(payload, place, pointer)
     return [Line(text, target is not None and (at == target or at.startswith(target + "/"))) for text, at in lines]
+
+
+def _place(key: str) -> int:
+    return _AS_SENT.index(key) if key in _AS_SENT else len(_AS_SENT)
 
 
 def _reached(payload: Any, place: str, pointer: str) -> str | None:

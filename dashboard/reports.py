@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from compliance.models import ComplianceRun, TriggeredBy
@@ -14,6 +14,8 @@ from dashboard.badges import WORDS
 
 # Inside a report: what needs the reader's eye comes first, otherwise as it ran.
 _ORDER = {"failed": 0, "not_tested": 1}
+LONG = 40  # so many scenarios are more than one looks through: the page folds what did not fail
+OPENED = 8  # so many failing scenarios are shown open at once; the rest are a press away
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,7 @@ class ScenarioShown:
     title: str
     steps: list[StepShown]
     summary: str
+    is_open: bool = False
 
     @property
     def fails(self) -> bool:
@@ -47,7 +50,14 @@ class ScenarioShown:
 @dataclass(frozen=True, slots=True)
 class TrackShown:
     title: str
-    scenarios: list[ScenarioShown]
+    scenarios: list[ScenarioShown]  # to be seen at once
+    folded: list[ScenarioShown]  # in which nothing failed, when a run is long
+    summary: str
+
+    @property
+    def failed(self) -> int:
+        """How many steps failed."""
+        return sum(step.verdict == "failed" for scenario in self.scenarios for step in scenario.steps)
 
     @property
     def fails(self) -> bool:
@@ -63,6 +73,7 @@ def tracks_of(
     """
     flaky = flaky or {}
     index = 0
+    is_long = sum(len(track["scenarios"]) for track in run.tracks_json) > LONG
     tracks = []
     for track in run.tracks_json:
         scenarios = []
@@ -73,13 +84,31 @@ def tracks_of(
                 steps.append(_shown(step, scenario["key"], index, index in with_evidence, known_as_flaky))
                 index += 1
             steps.sort(key=lambda step: _ORDER.get(step.verdict, 2))
-            counts = Counter(step.verdict for step in steps)
-            summary = ", ".join(
-                f"{counts[verdict]} {words.lower()}" for verdict, words in WORDS.items() if counts[verdict]
-            )
-            scenarios.append(ScenarioShown(scenario["key"], scenario["title"], steps, summary))
-        tracks.append(TrackShown(track["title"], sorted(scenarios, key=lambda scenario: not scenario.fails)))
-    return sorted(tracks, key=lambda track: not track.fails)
+            scenarios.append(ScenarioShown(scenario["key"], scenario["title"], steps, _counted(steps)))
+        every = [step for scenario in scenarios for step in scenario.steps]
+        failing = [scenario for scenario in scenarios if scenario.fails]
+        others = [scenario for scenario in scenarios if not scenario.fails]
+        shown, folded = (failing, others) if is_long else (failing + others, [])
+        tracks.append(TrackShown(track["title"], shown, folded, _counted(every)))
+    return _opened(sorted(tracks, key=lambda track: not track.fails))
+
+
+def _counted(steps: list[StepShown]) -> str:
+    counts = Counter(step.verdict for step in steps)
+    return ", ".join(f"{counts[verdict]} {words.lower()}" for verdict, words in WORDS.items() if counts[verdict])
+
+
+def _opened(tracks: list[TrackShown]) -> list[TrackShown]:
+    """The same tracks, with the first failing scenarios open."""
+    left = OPENED
+    opened = []
+    for track in tracks:
+        scenarios = []
+        for scenario in track.scenarios:
+            scenarios.append(replace(scenario, is_open=scenario.fails and left > 0))
+            left -= scenario.fails
+        opened.append(replace(track, scenarios=scenarios))
+    return opened
 
 
 def _shown(
@@ -106,7 +135,7 @@ def _shown(
 def step_at(run: ComplianceRun, index: int) -> StepShown | None:
     """The step with this place in the report."""
     for track in tracks_of(run, set()):
-        for scenario in track.scenarios:
+        for scenario in track.scenarios + track.folded:
             for step in scenario.steps:
                 if step.index == index:
                     return step
@@ -158,6 +187,9 @@ _OBSERVED = (
 )
 
 
+_UNITS = {"_ms": " ms", "_mb": " MB"}
+
+
 def observations(run: ComplianceRun) -> list[tuple[str, str]]:
     """What was seen beside the checks, as names and values."""
     shown = []
@@ -167,8 +199,13 @@ def observations(run: ComplianceRun) -> list[tuple[str, str]]:
         if value in (None, "", [], {}):
             continue
         text = ", ".join(map(str, value)) if isinstance(value, list) else value
+        if isinstance(text, bool):
+            text = "yes" if text else "no"
         if isinstance(text, dict):
             text = ", ".join(f"{name}: {item}" for name, item in text.items())
-        name, unit = (key[:-3], " ms") if key.endswith("_ms") else (key, "")
-        shown.append((name.replace("_", " ").capitalize(), f"{text}{unit}"))
+        name, unit = next(
+            ((key.removesuffix(end), unit) for end, unit in _UNITS.items() if key.endswith(end)), (key, "")
+        )
+        words = name.replace("_", " ").capitalize()
+        shown.append((words.replace("Adcp", "AdCP").replace("Tls", "TLS"), f"{text}{unit}"))
     return shown

@@ -36,25 +36,43 @@ def suites_for(protocol: str) -> list[OfferedSuite]:
     return [suite for suite in offered_suites() if suite.facts.fits(protocol)]
 
 
+def by_family(suites: list[OfferedSuite]) -> list[tuple[str, list[tuple[str, OfferedSuite]]]]:
+    """Suites in families, which are what their titles say before the colon, each with the rest of its title.
+
+    A suite without a family is in that of its engine. There are engines with scores of suites: one long list of
+    titles that begin alike is read by nobody.
+    """
+    families: dict[str, list[tuple[str, OfferedSuite]]] = {}
+    for suite in suites:
+        family, colon, rest = suite.title.partition(": ")
+        families.setdefault(family if colon else suite.engine, []).append((rest if colon else suite.title, suite))
+    return list(families.items())
+
+
 def default_among(suites: list[OfferedSuite]) -> OfferedSuite | None:
     """The suite that “Test now” means when nobody chooses."""
-    return next((suite for suite in suites if suite.slug == DEFAULT), suites[0] if suites else None)
+    whole = next((suite for suite in suites if suite.facts.full), suites[0] if suites else None)
+    return next((suite for suite in suites if suite.slug == DEFAULT), whole)
 
 
 class SuiteForm(StyledForm, forms.Form):
-    """Which suite, by engine. asks: the form's button asks for the test, and does not show the suite first."""
+    """Which suite: the whole ones, then by family those whose runs change no status.
+
+    asks: the form's button asks for the test, and does not show the suite first. Such a form is short: whoever
+    wants a part of a suite looks at it before.
+    """
 
     suite = forms.ChoiceField(label="Suite", required=False, widget=SuiteSelect)
 
     def __init__(self, *args: Any, suites: list[OfferedSuite], asks: bool = False, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        engines: dict[str, list[tuple[str, str]]] = {}
-        for suite in suites:
-            engines.setdefault(suite.engine, []).append((suite.slug, f"{suite.title} {suite.version}"))
+        whole = [(suite.slug, suite.title) for suite in suites if suite.facts.full]
+        parts = by_family([suite for suite in suites if not suite.facts.full and not asks])
+        groups = [(family, [(suite.slug, title) for title, suite in members]) for family, members in parts]
         field = self.fields["suite"]
         assert isinstance(field, forms.ChoiceField)
         assert isinstance(field.widget, SuiteSelect)
-        field.choices = list(engines.items())
+        field.choices = [("Whole suites", whole), *groups]
         field.widget.unavailable = frozenset(suite.slug for suite in suites if suite.problem)
         field.widget.asks = asks
 

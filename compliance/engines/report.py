@@ -14,8 +14,13 @@ from typing import Any
 
 CONNECTIVITY = "connectivity"  # the key of the track whose failures mean that the agent could not be reached
 
-# Observations that differ from run to run by their nature: they explain no change of verdict.
-MEASURED = frozenset({"latency_ms", "latency_max_ms", "requests", "certificate_days"})
+# Observations that differ from run to run by their nature, or say the outcome again: they explain no change of verdict.
+MEASURED = frozenset(
+    {
+        *("latency_ms", "latency_max_ms", "requests", "certificate_days", "memory_mb"),
+        *("official_status", "official_counts", "official_tracks"),
+    }
+)
 
 
 class Verdict(StrEnum):

@@ -66,6 +66,11 @@ class Difference:
     after: str
     ours: bool  # we changed (suite, engine, credential, executor), rather than the agent
 
+    @property
+    def seen_once(self) -> bool:
+        """Whether only one of the runs saw it of the agent: not looked at is not changed."""
+        return not self.ours and not (self.before and self.after)
+
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
@@ -77,7 +82,7 @@ class Comparison:
 
     @property
     def agent_changed(self) -> bool:
-        return any(not difference.ours for difference in self.differences)
+        return any(not difference.ours and not difference.seen_once for difference in self.differences)
 
     @property
     def we_changed(self) -> bool:
@@ -132,7 +137,8 @@ def surroundings(run: ComplianceRun) -> dict[str, tuple[str, bool]]:
     """Everything known that could explain a change of verdict: name to (value, whether it is ours)."""
     agent = {
         "Agent": run.agent_url,
-        "Protocol": f"{run.protocol.upper()} {run.protocol_version}".strip(),
+        "Protocol": run.protocol.upper(),
+        "Protocol version": run.protocol_version,
         **{key.replace("_", " ").capitalize(): _text(run.observations[key]) for key in sorted(run.observations)
            if key not in MEASURED},
     }  # fmt: skip
@@ -154,14 +160,14 @@ def surroundings(run: ComplianceRun) -> dict[str, tuple[str, bool]]:
 
 def _text(value: Any) -> str:
     if isinstance(value, list):
-        return ", ".join(map(_text, value))
+        return ", ".join(sorted(map(_text, value)))  # what an agent lists has no order of its own
     if isinstance(value, dict):
         return ", ".join(f"{key}: {_text(value[key])}" for key in sorted(value))
     return "" if value is None else str(value)
 
 
 def differences(before: ComplianceRun, after: ComplianceRun) -> list[Difference]:
-    """What was not the same around two runs; what is the agent's comes first."""
+    """What was not the same around two runs: what is the agent's, then what is ours, then what only one run saw."""
     earlier, later = surroundings(before), surroundings(after)
     found = []
     for name in {**later, **earlier}:
@@ -172,7 +178,7 @@ def differences(before: ComplianceRun, after: ComplianceRun) -> list[Difference]
     if before.credential_id != after.credential_id and earlier["Credential"][0] == name:
         # Two secrets of one name are two secrets.
         found.append(Difference("Credential", f"{name}, another", f"{name}, another", ours=True))
-    return sorted(found, key=lambda difference: difference.ours)
+    return sorted(found, key=lambda difference: (difference.seen_once, difference.ours))
 
 
 def comparable_runs(run: ComplianceRun) -> ComplianceRunQuerySet:

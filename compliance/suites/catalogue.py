@@ -51,6 +51,8 @@ class OfferedSuite:
         return not self.problem
 
 
+_NEEDS = {"any_of_tools": "One of the tools"}
+
 # A published version never changes, so what was read once holds for ever. Definitions are large: lists of many
 # suites would otherwise read megabytes.
 _facts: dict[int, Facts] = {}
@@ -92,7 +94,11 @@ def _facts_in(definition: dict[str, Any]) -> Facts:
     words = definition.get("option_words", {})
     return Facts(
         protocols=tuple(definition.get("protocols", ())),
-        requires=tuple((_plain(kind), _listed(needed)) for kind, needed in definition.get("requires", {}).items()),
+        requires=tuple(
+            (_NEEDS.get(kind) or _plain(kind), _listed(needed))
+            for kind, needed in definition.get("requires", {}).items()
+            if needed
+        ),
         options=tuple(
             _option(key, words.get(key), default)
             for key, default in definition.get("options", {}).items()

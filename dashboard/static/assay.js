@@ -98,6 +98,14 @@
     for (const element of root.querySelectorAll("[data-copy]")) element.hidden = false;
   }
 
+  // The place that failed may lie far down in an exchange.
+  function showMarks(root) {
+    for (const box of root.querySelectorAll("pre:has(mark)")) {
+      const mark = box.querySelector("mark");
+      box.scrollTop += mark.getBoundingClientRect().top - box.getBoundingClientRect().top - box.clientHeight / 4;
+    }
+  }
+
   // A link to a step opens the boxes that it lies in.
   function openTarget() {
     const target = location.hash.length > 1 && document.getElementById(decodeURIComponent(location.hash.slice(1)));
@@ -109,6 +117,7 @@
   document.addEventListener("htmx:afterSettle", (event) => {
     showTimes(document);
     showCopies(document);
+    showMarks(event.detail.elt);
     problem("");
     const box = event.detail.elt;
     const said = box.matches("[data-announce]") ? box : box.querySelector("[data-announce]");
@@ -122,6 +131,7 @@
   document.addEventListener("DOMContentLoaded", () => {
     showCopies(document);
     showTimes(document);
+    showMarks(document);
     openTarget();
     setInterval(() => showTimes(document), 20000);
   });

@@ -103,6 +103,7 @@ def agent(request: OrganizationRequest, agent: UUID) -> HttpResponseBase:
         "more": newest.older is not None,
         "choice": SuiteForm(suites=suites, asks=True, initial={"suite": default.slug if default else ""}),
         "suites": suites,
+        "whole_suites": sum(suite.facts.full for suite in suites),
         "default_suite": default,
     }
     if active is not None:

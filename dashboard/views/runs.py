@@ -110,7 +110,10 @@ def compare_pick(request: OrganizationRequest, run: UUID) -> HttpResponseBase:
         agent_url=found.agent_url,
         cursor=Cursor.decode(request.GET.get("at", "")),
     )
-    return TemplateResponse(request, "compare_pick.html", {"run": found, "context": context, "page": page})
+    others = [other for other in page.runs if other.pk != found.pk]
+    return TemplateResponse(
+        request, "compare_pick.html", {"run": found, "context": context, "page": page, "others": others}
+    )
 
 
 @organization_view()
@@ -119,15 +122,20 @@ def compare(request: OrganizationRequest, run: UUID, other: UUID) -> HttpRespons
     after, context = get_run(request.organization, run)
     before, before_context = get_run(request.organization, other)
     comparison = compare_runs(before, after)
-    older = (before.tested_at, before.pk) <= (after.tested_at, after.pk)
+    in_order = (before.tested_at, before.pk) <= (after.tested_at, after.pk)
+    # Swapped, “newly failing” and “fixed” are seen from the later run: the names must not say otherwise.
+    first, second = ("Earlier", "Later") if in_order else ("First", "Second")
     page = {
-        "sides": [(before, "Earlier"), (after, "Later")] if older else [(before, "Compared with"), (after, "This run")],
+        "sides": [(before, first), (after, second)],
+        "first": first,
+        "second": second,
+        "in_order": in_order,
         "before": before,
         "after": after,
         "context": context,
         "before_context": before_context,
         "comparison": comparison,
-        "groups": comparisons.groups_of(comparison),
+        "groups": comparisons.groups_of(comparison, first, second),
         "unchanged": comparison.of(Kind.SAME),
         "verdict": comparisons.verdict_on(comparison),
     }

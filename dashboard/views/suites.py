@@ -19,6 +19,9 @@ from compliance.suites.catalogue import OfferedSuite, facts_of, offered_suites
 from compliance.suites.health import read_availability
 from compliance.tenancy.memberships import memberships_of
 from dashboard.access import LAST_ORGANIZATION, to_login
+from dashboard.suite_choice import by_family
+
+LONG = 40  # so many scenarios are more than one looks through: the page folds its tracks
 
 
 def reader_view(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:
@@ -41,11 +44,14 @@ def reader_view(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResp
 @require_safe
 @reader_view
 def suites(request: HttpRequest) -> HttpResponseBase:
-    """The suites that can be asked for, by engine; below them those that are published no longer. ?q= searches."""
+    """The whole suites, by family those whose runs change no status, and what is no longer offered. ?q= searches."""
     wanted = request.GET.get("q", "").strip()
     offered = offered_suites()
+    found = [suite for suite in offered if _is_about(suite, wanted.lower().split())]
     page = {
-        "suites": [suite for suite in offered if _is_about(suite, wanted.lower().split())],
+        "found": len(found),
+        "suites": [suite for suite in found if suite.facts.full],
+        "families": by_family([suite for suite in found if not suite.facts.full]),
         "wanted": wanted,
         "any": bool(offered),
         "gone": Suite.objects.filter(current_version__isnull=True).order_by("title", "slug"),
@@ -76,12 +82,14 @@ def suite_version(request: HttpRequest, slug: str, version: str) -> HttpResponse
     """One published version with its tracks, scenarios and steps. It never changes."""
     found = get_object_or_404(SuiteVersion.objects.select_related("suite"), suite__slug=slug, version=version)
     others = found.suite.versions.exclude(pk=found.pk).order_by("-published_at", "-id")
+    facts = facts_of([found.pk])[found.pk]
     page = {
         "version": found,
         "suite": found.suite,
-        "facts": facts_of([found.pk])[found.pk],
+        "facts": facts,
         "tracks": [_shown(track) for track in found.definition.get("tracks", [])],
         "is_current": found.suite.current_version_id == found.pk,
+        "is_long": facts.scenario_count > LONG,
         "problem": read_availability().problem(found.engine),
         "others": others.values_list("version", "published_at"),
     }

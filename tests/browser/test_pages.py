@@ -28,11 +28,16 @@ def paths(site: Site) -> list[str]:
         f"{agent}test/",
         f"{agent}history/",
         f"{agent}settings/",
+        f"{agent}test/?suite=adcp",
         f"runs/{runs[0].pk}/",
+        f"runs/{runs[0].pk}/compare/",
+        f"runs/{runs[0].pk}/compare/{runs[1].pk}/",
         "members/",
         "settings/",
         "../../suites/",
+        "../../suites/?q=media",
         "../../suites/baseline/1/",
+        "../../suites/adcp/",
     ]
 
 

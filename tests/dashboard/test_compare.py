@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -62,6 +63,31 @@ def test_failures_come_before_the_rest_and_say_what_differed(
     assert comparison(organization, before, after) in text  # swapped
 
 
+def test_swapped_runs_are_not_called_earlier_and_later(
+    alices: Client, organization: Organization, context: AgentContext
+) -> None:
+    before = make_run("passed", organization=organization, tested_at=ago(20))
+    after = make_run("failed", organization=organization, tested_at=ago(10))
+    text = alices.get(comparison(organization, before, after)).content.decode()
+    assert "the first of the two is the later one" in text
+    assert "Failed in the first run and pass in the second." in text
+    assert not re.search(">(Earlier|Later)", text)
+
+
+def test_an_agent_that_was_not_seen_is_not_said_to_have_changed(
+    alices: Client, organization: Organization, context: AgentContext
+) -> None:
+    seen = replace(make_report("passed"), observations={"server_version": "2", "official_counts": "1", "memory_mb": 9})
+    down = replace(make_report("failed"), observations={"official_counts": "0", "memory_mb": 12})
+    before = make_run(organization=organization, report=seen, tested_at=ago(20))
+    after = make_run(organization=organization, report=down, tested_at=ago(10))
+    text = alices.get(comparison(organization, after, before)).content.decode()
+    assert "The agent changed" not in text
+    assert "Seen in one run only" in text
+    assert "Memory" not in text
+    assert "Official counts" not in text
+
+
 def test_two_runs_that_agree_say_so(alices: Client, organization: Organization, context: AgentContext) -> None:
     before = make_run(organization=organization, tested_at=ago(20))
     after = make_run(organization=organization, tested_at=ago(10))
@@ -98,6 +124,16 @@ def test_choosing_offers_every_run_of_the_agent_but_itself(
     assert comparison(organization, runs[0], beat) in text
     assert comparison(organization, runs[0], runs[0]) not in text
     assert "Older →" in text
+    assert "to choose from on this page" in text
+
+
+def test_a_run_without_others_has_none_to_choose(
+    alices: Client, organization: Organization, context: AgentContext
+) -> None:
+    run = make_run(organization=organization)
+    text = alices.get(reverse("compare_pick", args=[organization.slug, run.pk])).content.decode()
+    assert "The agent has no other run that you may see." in text
+    assert "0 runs to choose from" in text
 
 
 def test_a_flaky_step_is_marked_with_its_figures(

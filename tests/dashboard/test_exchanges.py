@@ -108,7 +108,7 @@ class TestPage:
         run = make_run(organization=organization, report=make_report("failed", evidence=evidence))
         text = alices.get(reverse("evidence", args=[organization.slug, run.pk, 0])).content.decode()
         assert "Response · 503 · 41 ms" in text
-        assert "<mark>    &quot;error&quot;: &quot;&lt;b&gt;down&quot;</mark>" in text
+        assert "{\n<mark>    &quot;error&quot;: &quot;&lt;b&gt;down&quot;\n</mark>  }\n" in text
         assert "/response/body/error" in text
         assert "curl -i -X GET https://a.example" in text
         assert "$SECRET" in text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -45,6 +46,23 @@ def test_the_six_verdicts_have_six_names(
 def test_failures_come_first(alices: Client, organization: Organization, context: AgentContext) -> None:
     text = page(alices, organization, make_run("passed", "silent", "failed", organization=organization))
     assert text.index("Check 2") < text.index("Check 0") < text.index("Check 1")
+
+
+def test_a_long_run_opens_its_first_failures_and_folds_what_did_not_fail(
+    alices: Client, organization: Organization, context: AgentContext
+) -> None:
+    scenarios = tuple(
+        Scenario(f"many/{number}", f"Scenario {number}", (Step(key="s", title="Check", verdict=verdict),))
+        for number, verdict in enumerate([Verdict.PASSED, Verdict.FAILED] * 30)
+    )
+    report = replace(make_report(), tracks=(Track("many", "Many", scenarios),))
+    run = make_run(organization=organization, report=report)
+    text = alices.get(reverse("run", args=[organization.slug, run.pk])).content.decode()
+    assert text.count('<details class="scenario" open>') == reports.OPENED
+    assert "30 scenarios in which nothing failed" in text
+    assert text.index("Scenario 59<") < text.index("in which nothing failed") < text.index("Scenario 0<")
+    assert "30 passed, 30 failed" in text
+    assert reports.step_at(run, 0) is not None  # folded steps have their evidence as others have
 
 
 def test_provenance_in_words(alices: Client, organization: Organization, context: AgentContext) -> None:

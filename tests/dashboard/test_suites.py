@@ -55,6 +55,11 @@ def publish(slug: str, *, engine: str = "storyboards", protocols: tuple[str, ...
     )
 
 
+def withdraw_the_engines_suites() -> None:
+    with system_scope(by=BY, reason="withdraw"):
+        Suite.objects.update(current_version=None)
+
+
 def workers_have(*, missing: str = "", without: str = "") -> None:
     """A live worker has every engine, apart from one that is not available, or one that it does not know."""
     EngineHealth.objects.all().delete()
@@ -127,9 +132,32 @@ class TestList:
         assert "/suites/baseline/" not in page
         assert "No suite is about “&lt;b&gt;”" in alices.get("/suites/", {"q": "<b>"}).content.decode()
 
+    def test_puts_the_parts_of_suites_into_families(self, alices: Client) -> None:
+        withdraw_the_engines_suites()
+        publish("whole")
+        for slug, title in (("k-one", "Kind: One"), ("k-two", "Kind: Two"), ("lone", "Lone")):
+            publish(slug, full=False)
+            with system_scope(by=BY, reason="name"):
+                Suite.objects.filter(slug=slug).update(title=title)
+        page = alices.get("/suites/").content.decode()
+        parts = page[page.index('id="parts"') :]
+        assert re.findall(r"<summary><strong>([^<]+)</strong> <span[^>]*>([^<]+)<", parts) == [
+            ("Kind", "2 suites"),
+            ("storyboards", "1 suite"),
+        ]
+        assert ">One</a>" in parts
+        assert "/suites/whole/" not in parts
+        assert "<details" not in page[: page.index('id="parts"')]
+
+    def test_leaves_out_needs_that_are_empty(self, alices: Client) -> None:
+        withdraw_the_engines_suites()
+        publish("media-buy", requires={"tools": [], "any_of_tools": ["get_products"]})
+        page = alices.get("/suites/").content.decode()
+        assert "One of the tools: get_products" in page
+        assert "Tools:" not in page
+
     def test_says_when_there_is_none(self, alices: Client) -> None:
-        with system_scope(by=BY, reason="withdraw"):
-            Suite.objects.update(current_version=None)
+        withdraw_the_engines_suites()
         assert "publish_suites" in alices.get("/suites/").content.decode()
 
     def test_is_for_those_who_are_signed_in(self, client: Client) -> None:
@@ -169,18 +197,32 @@ class TestVersion:
 
 
 class TestChoosing:
-    def test_the_agents_page_offers_the_suites_that_fit_by_engine(
+    def test_the_agents_page_offers_the_whole_suites_that_fit(
         self, alices: Client, organization: Organization, context: AgentContext
     ) -> None:
         publish("media-buy")
         publish("greeting", protocols=("a2a",))
+        publish("one-thing", full=False)
         with platform_scope():
             Agent.objects.update(protocol="mcp")
         page = alices.get(reverse("agent", args=[organization.slug, context.pk])).content.decode()
-        assert '<optgroup label="storyboards">' in page
         assert 'value="media-buy"' in page
         assert 'value="greeting"' not in page
+        assert 'value="one-thing"' not in page
         assert re.search(r'value="baseline"\s+selected', page)
+        choosing = alices.get(asking_address(organization, context)).content.decode()
+        assert '<optgroup label="storyboards">' in choosing
+        assert 'value="one-thing"' in choosing
+        assert 'value="greeting"' not in choosing
+
+    def test_one_press_never_means_a_part_of_a_suite_while_there_is_a_whole_one(
+        self, alices: Client, organization: Organization, context: AgentContext
+    ) -> None:  # R10
+        withdraw_the_engines_suites()
+        publish("a-part", engine="aaa", full=False)
+        publish("whole", engine="bbb")
+        alices.post(asking_address(organization, context))
+        assert the_request(organization).suite_version.suite.slug == "whole"
 
     def test_a_press_runs_the_chosen_suite_with_its_own_options(
         self, alices: Client, organization: Organization, context: AgentContext
@@ -244,7 +286,7 @@ class TestChoosing:
         address = asking_address(organization, context)
         page = alices.get(address, {"suite": "media-buy"}).content.decode()
         assert "Node is not installed." in page
-        assert re.search(r"Media-Buy 6.1 – not available", page)
+        assert re.search(r"Media-Buy – not available", page)
         agents = alices.get(reverse("agent", args=[organization.slug, context.pk])).content.decode()
         assert re.search(r'value="media-buy"[^>]*disabled', agents)
         assert '<button class="btn btn-primary"' not in page

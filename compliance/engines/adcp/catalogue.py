@@ -135,6 +135,8 @@ def make_suites(catalogue: dict[str, Any], sdk_version: str) -> tuple[SuiteSpec,
     for bundle in bundles:
         storyboards = bundle["storyboards"]
         title = bundle.get("title") or storyboards[0]["title"]
+        if len(storyboards) > 1:  # often called like one of its storyboards, which is a suite as well
+            title = f"{title}, all {len(storyboards)} storyboards"
         suites.append(_part(f"{NAME}-{bundle['kind']}-{bundle['id']}", version, bundle["kind"], title, storyboards))
         if len(storyboards) > 1:
             suites += [
