@@ -29,13 +29,15 @@ class Line:
 
 def exchange_of(kept: StepEvidence) -> dict[str, Any]:
     """What a page needs to show the evidence of one step."""
+    # Free in form: a report's schema asks no more of evidence than that it is JSON.
     response = kept.response if isinstance(kept.response, dict) else {}
+    took = response.get("ms")
     return {
         "request_lines": lines_of(kept.request, "/request", kept.pointer),
         "response_lines": lines_of(kept.response, "/response", kept.pointer),
         "pointer": kept.pointer,
         "status": response.get("status"),
-        "took_ms": response.get("ms"),
+        "took_ms": int(took) if isinstance(took, int | float) and 0 <= took < 2**31 else None,
         "curl": as_curl(kept.request),
     }
 
@@ -112,7 +114,8 @@ def as_curl(request: Any) -> str:
     if isinstance(body, str) and "\n[cut: " in body:
         return ""
     parts = [f"curl -i -X {shlex.quote(str(request.get('method', 'GET')))} {shlex.quote(str(request['url']))}"]
-    for key, value in (request.get("headers") or {}).items():
+    headers = request.get("headers")
+    for key, value in headers.items() if isinstance(headers, dict) else ():
         if key.lower() in _LEFT_OUT:
             continue
         if HIDDEN in str(value):

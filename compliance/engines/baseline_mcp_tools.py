@@ -43,6 +43,11 @@ class ToolChecks:
         self.declared = declared  # whether the server says that it has tools
         self.ask = ask
         self.valid_outputs: set[str] = set()
+        self.too_large = False  # whether some schemas were left out for their size
+
+    def _shown(self, tool: dict[str, Any]) -> str:
+        """The tool's name as a report may hold it: an agent may call a tool by the credential that it was sent (V1)."""
+        return self.run.clean(str(tool.get("name", "")))[:128]
 
     async def judge_schemas(self) -> None:
         run, limits = self.run, self.run.target.limits
@@ -60,11 +65,11 @@ class ToolChecks:
         budget = Budget(limits.schema_nodes)
         run.expected_steps += min(len(self.tools), limits.items)
         keys: set[str] = set()
-        for tool, place in zip(self.tools[: limits.items], self.places, strict=False):
-            name = str(tool.get("name", ""))[:128]
+        for number, (tool, place) in enumerate(zip(self.tools[: limits.items], self.places, strict=False)):
+            name = self._shown(tool)
             key = f"tool/{name}"
-            while key in keys:
-                key += "+"
+            if key in keys:
+                key = f"{key}+{number}"  # not a mark for each time: keys have to stay short
             keys.add(key)
             spec = StepSpec(
                 key,
@@ -102,14 +107,17 @@ class ToolChecks:
                 problem = await problem_in(schema, budget)
             except TooLarge:
                 step.skipped(f"/{part} is too large to check, or there are too many schemas")
-                self.run.notice("schema_size", f"The schemas of tool {name} were too large to check")
+                if not self.too_large:
+                    # Once: a server with hundreds of tools may have hundreds of such schemas.
+                    self.run.notice("schema_size", f"Schemas were too large to check, the first those of tool {name}")
+                self.too_large = True
                 return
             if problem:
                 problems.append(f"/{part}{problem}" if problem.startswith("/") else f"/{part}: {problem}")
             elif part == "inputSchema" and schema.get("type") != "object":
                 problems.append('/inputSchema/type is not "object"')
             elif part == "outputSchema":
-                self.valid_outputs.add(name)
+                self.valid_outputs.add(str(tool.get("name")))
         if problems:
             self._blame(step, "; ".join(problems), place.page, place.at + _place_in(problems[0]))
         else:
@@ -130,10 +138,10 @@ class ToolChecks:
 
     async def judge_calls(self) -> None:
         for tool in self._callable():
-            name = str(tool.get("name", ""))
+            name, shown = str(tool.get("name", "")), self._shown(tool)
             spec = StepSpec(
-                f"call/{name[:128]}",
-                f"Tool {name[:128]} answers as it declares",
+                f"call/{shown}",
+                f"Tool {shown} answers as it declares",
                 "A result that is not an error, and structured content that matches the output schema",
                 f"{_SPEC}#structured-content",
             )
@@ -153,7 +161,7 @@ class ToolChecks:
         schema, content = tool.get("outputSchema"), result.get("structuredContent")
         if schema is None:
             step.passed("Answered; the tool declares no output schema")
-        elif tool.get("name") not in self.valid_outputs:
+        elif str(tool.get("name")) not in self.valid_outputs:
             step.silent("Answered; the output schema cannot be used")
         elif content is None:
             step.failed(

@@ -13,6 +13,9 @@ from .exchange import Exchange, Headers
 
 HIDDEN = "[redacted]"
 _MAX_DEPTH = 40
+_HEADERS = 100  # of one message
+_HEADERS_LENGTH = 16 * 1024  # of one message's headers, as JSON
+_URL_LENGTH = 2000
 
 # Compared after dropping everything but letters, so that api_key, X-Api-Key and apiKey are one.
 _SECRET = re.compile(
@@ -82,23 +85,34 @@ class Redactor:
             except (ValueError, RecursionError):
                 pass
             else:
-                if len(raw) <= self._cap // 2 or len(json.dumps(value)) <= self._cap:
+                if _length(value) <= self._cap * 3 // 2:
                     return value
         # A cut may fall in the middle of a secret: redact first, on somewhat more than is kept.
         text = raw[: self._cap * 2].decode("utf-8", "replace")
         text = self.text(_hide_pairs(text))
-        while len(text.encode()) > self._cap:
-            text = text[: len(text) * self._cap // len(text.encode())]
-        if whole > self._cap:
-            text += f"\n[cut: {whole:,} bytes in all]"
-        return text
+        shown = text
+        while len(shown.encode()) > self._cap:
+            shown = shown[: len(shown) * self._cap // len(shown.encode())]
+        # As JSON a control character is six: what swells so is cut, or a report could not hold it.
+        while (length := _length(shown)) > self._cap * 3 // 2:
+            shown = shown[: len(shown) * self._cap // length]
+        if len(shown) < len(text) or whole > self._cap:
+            shown += f"\n[cut: {whole:,} bytes in all]"
+        return shown
 
     def headers(self, headers: Headers) -> dict[str, str]:
         shown: dict[str, str] = {}
-        for raw_key, raw_value in headers[:100]:
-            key = raw_key.decode("latin-1").lower()
+        room = _HEADERS_LENGTH
+        for raw_key, raw_value in headers[:_HEADERS]:
+            # The secret first: an agent may send it back as a header's name, and case would hide it from us.
+            key = self.text(raw_key.decode("latin-1")).lower()
             hidden = key in ("authorization", "proxy-authorization") or is_secret_key(key)
-            shown[key] = HIDDEN if hidden else self.text(raw_value.decode("latin-1"))[:2000]
+            value = HIDDEN if hidden else self.text(raw_value.decode("latin-1"))[:2000]
+            room -= _length(key) + _length(value)
+            if room < 0:
+                shown["[cut]"] = f"{len(headers)} headers in all"
+                break
+            shown[key] = value
         return shown
 
     def request(self, exchange: Exchange) -> dict[str, Any]:
@@ -131,7 +145,12 @@ class Redactor:
             lambda m: f"{m[1]}{m[2]}={HIDDEN}" if is_secret_key(m[2]) or m[2] in ("key", "sig") else m[0],
             url,
         )
-        return self.text(url)
+        return self.text(url)[:_URL_LENGTH]
+
+
+def _length(value: Any) -> int:
+    """How long the value is as JSON, which is what a report's size is measured in."""
+    return len(json.dumps(value))
 
 
 def _holds_secret(value: Any) -> bool:

@@ -18,6 +18,7 @@ SCHEMA_FILE = Path(__file__).parent / "schema" / "report-1.json"
 EVIDENCE_BYTES = 256 * 1024  # of one step's, as JSON: payloads are capped at 64 KiB, and escapes make them longer
 OPEN_BYTES = 32 * 1024 * 1024  # of all that is free in form: observations and evidence
 STEPS = 10_000  # the record numbers them in 15 bits
+WORDS = 16 * 1024 * 1024  # characters of all steps' sentences and keys: they are one value of the record, and one page
 
 # What is left out of the JSON form when it says nothing.
 _TEXTS = ("suite_version", "spec_version", "harness_error")
@@ -125,7 +126,13 @@ def accepted(report: object, *, engine: str, suite: str) -> Report:
     except Exception as error:  # noqa: BLE001
         # A class of the engine's own, derived from ours, may do anything when it is read.
         raise BadReport(f"its report cannot be read ({type(error).__name__})") from None
-    _check(data)
+    try:
+        _check(data)
+    except BadReport:
+        raise
+    except Exception as error:  # noqa: BLE001
+        # So may one in what is free in form; it would take the other runs in flight with it.
+        raise BadReport(f"its report cannot be checked ({type(error).__name__})") from None
     if data["engine"] != engine:
         raise BadReport("engine: the report is in the name of another engine")
     if data["suite"] != suite:
@@ -152,7 +159,7 @@ def _place(path: list[str | int]) -> str:
 
 def _check_keys(data: dict[str, Any]) -> None:
     scenarios: set[str] = set()
-    count = 0
+    count = words = 0
     for t, track in enumerate(data["tracks"]):
         for s, scenario in enumerate(track["scenarios"]):
             place = f"tracks/{t}/scenarios/{s}"
@@ -164,6 +171,9 @@ def _check_keys(data: dict[str, Any]) -> None:
             count += len(scenario["steps"])
             if count > STEPS:
                 raise BadReport(f"{place}/steps: more than {STEPS:,} steps in all")
+            words += sum(len(text) for step in scenario["steps"] for text in step.values() if isinstance(text, str))
+            if words > WORDS:
+                raise BadReport(f"{place}/steps: more than {WORDS:,} characters in all")
 
 
 def _check_open(data: dict[str, Any]) -> None:

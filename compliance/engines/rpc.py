@@ -7,6 +7,8 @@ from typing import Any
 
 from .exchange import Exchange
 
+_POINTER_LENGTH = 2000  # characters: keys are the agent's, and may be of any length
+
 
 def message_of(exchange: Exchange) -> tuple[dict[str, Any] | None, str]:
     """The JSON-RPC answer in an exchange, or None and why there is none."""
@@ -79,7 +81,10 @@ def pointer(path: Any) -> str:
 
 
 def reached(document: Any, place: str) -> str:
-    """The deepest place on a JSON pointer's way that the document has; "" when not even its first part is there."""
+    """The deepest place on a JSON pointer's way that the document has; "" when not even its first part is there.
+
+    What would make the pointer longer than a report may hold is left out of it.
+    """
     at, value = "", document
     for part in place.split("/")[1:]:
         key = part.replace("~1", "/").replace("~0", "~")
@@ -88,6 +93,8 @@ def reached(document: Any, place: str) -> str:
         elif isinstance(value, list) and key.isdecimal() and int(key) < len(value):
             value = value[int(key)]
         else:
+            break
+        if len(at) + 1 + len(part) > _POINTER_LENGTH:
             break
         at = f"{at}/{part}"
     return at

@@ -95,6 +95,10 @@ class _Ending:
         self.unreached = ""  # why what was planned and did not run was not tested
         if not harness_error:
             self._judge(finished)
+        if self.refused:
+            self.notices.append(
+                Notice("refused", "Private and reserved addresses are not tested unless Assay's operator allows them")
+            )
         if self.harness_error:
             self.unreached = "Not reached: the test itself stopped"
         elif self.truncated:
@@ -121,13 +125,12 @@ class _Ending:
             return
         parts = urlsplit(self.target.url)
         where = (parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80))
-        for place, reason in self.proxy.refusals.items():
-            if place == where:
-                self.refused, self.harness_error = True, f"Assay does not test this address ({reason})"
-            else:
-                self.notices.append(
-                    Notice("refused", f"The agent led to an address that Assay does not visit: {reason}")
-                )
+        if (reason := self.proxy.refusals.get(where)) is not None:
+            self.refused, self.harness_error = True, f"Assay does not test this address ({reason})"
+        elif self.proxy.refused:
+            # One for all of them: an agent may lead to as many as it likes, and a report holds only so many notices.
+            words = self.clean("; ".join(self.proxy.refused))
+            self.notices.append(Notice("led_astray", f"The agent led to addresses that a test may not use: {words}"))
         if self.proxy.exhausted:
             self.truncated = True
             self.notices.append(

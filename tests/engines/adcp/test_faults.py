@@ -16,8 +16,14 @@ from starlette.responses import PlainTextResponse
 
 from compliance.engines import Overall, Progress, Report, Verdict, node_runtime
 from compliance.engines.adcp import AdcpEngine, engine
+from compliance.engines.adcp.outcome import Told
+from compliance.engines.adcp.reporting import report_of
+from compliance.engines.egress import Guard
 from compliance.engines.node_runtime import node
+from compliance.engines.proxy import EgressProxy, ProxyLimits
+from compliance.engines.redact import Redactor
 from compliance.engines.report import CONNECTIVITY
+from compliance.engines.report_json import accepted
 from tests.processes import free_port
 
 from ..servers import serving, step
@@ -61,6 +67,30 @@ async def test_a_refused_address_is_our_rule_and_starts_nothing(monkeypatch: pyt
     assert report.refused
     assert report.harness_error.startswith("Assay does not test this address")
     assert report.overall() is Overall.INCONCLUSIVE
+    assert [notice.code for notice in report.notices] == ["refused"]  # by which the run's page knows that it was us
+
+
+def test_an_agent_that_leads_to_hundreds_of_places_is_still_judged() -> None:  # R7, V7
+    proxy = EgressProxy(Guard(), "run", ProxyLimits(1.0))
+    proxy.refusals = {("127.0.0.2", port): f"address not allowed: 127.0.0.2 port {port}" for port in range(1, 1000)}
+    asked = target("http://127.0.0.1:9/mcp")
+    report = report_of(
+        asked,
+        Told(str, None),
+        Redactor([], 1000),
+        engine=("adcp", "1"),
+        runtime={},
+        full=True,
+        finished=None,
+        proxy=proxy,
+        harness_error="",
+        refused=False,
+        seconds=1.0,
+    )
+
+    (notice,) = report.notices
+    assert notice.code == "led_astray"  # "refused" would tell the reader that nothing was tested
+    assert not accepted(report, engine="adcp", suite="adcp").refused
 
 
 async def test_an_agent_that_dies_in_the_middle_fails_and_the_harness_does_not(tmp_path: Path) -> None:  # R7

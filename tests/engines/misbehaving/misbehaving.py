@@ -102,6 +102,21 @@ class Huge(Good):
         return self.report(target, observations={"all": "x" * 40_000_000})
 
 
+class Verbose(Good):
+    async def run(self, target, *, on_step=None):
+        steps = tuple(Step(str(n), "T", Verdict.FAILED, "\u20ac" * 10_000, "\u20ac" * 10_000) for n in range(5000))
+        return self.report(target, tracks=(Track("t", "Track", (Scenario("a/b/c", "Scenario", steps),)),))
+
+
+class Writhing(Good):
+    async def run(self, target, *, on_step=None):
+        class Members(dict):
+            def items(self):
+                raise RuntimeError("secret-4711")
+
+        return self.report(target, observations={"a": Members(a=1)})
+
+
 class Synchronous(Good):
     def run(self, target, *, on_step=None):
         return self.report(target)
