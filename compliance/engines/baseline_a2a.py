@@ -126,8 +126,8 @@ class _Conversation:
             problem, at = await asyncio.to_thread(self._card_defect, document)
             if digest := digest_of_card(document):
                 run.observe("tools_digest", digest)
-            run.observe("agent_name", str(document.get("name", ""))[:100])
-            run.observe("agent_version", str(document.get("version", ""))[:50])
+            run.observe("agent_name", run.said(document.get("name", ""), 100))
+            run.observe("agent_version", run.said(document.get("version", ""), 50))
             skills = document.get("skills")
             run.observe("skills", len(skills) if isinstance(skills, list) else 0)
             if problem:
@@ -159,7 +159,7 @@ class _Conversation:
         try:
             card = parse_agent_card(copy.deepcopy(document))
         except (ParseError, RecursionError, TypeError, AttributeError, ValueError) as error:
-            said = str(error)[:300]
+            said = self.run.said(error, 300)
             return f"The card cannot be read: {said}", pointer(re.findall(r"Failed to parse (\w+) field", said))
         self.card = card
         if "supportedInterfaces" not in document:
@@ -332,7 +332,7 @@ class _Conversation:
             return f"Error {code}: {text}", "/response/body/error"
         if wrong:
             return f"Answered with {wrong}", wrong_at(exchange)
-        return f"The result cannot be read: {str(error)[:200]}", "/response/body/result"
+        return f"The result cannot be read: {self.run.said(error, 200)}", "/response/body/result"
 
 
 def _request(method: str, params: dict[str, Any]) -> bytes:

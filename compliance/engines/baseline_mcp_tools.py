@@ -48,7 +48,9 @@ class ToolChecks:
         run, limits = self.run, self.run.target.limits
         with run.step("mcp/schemas", "names") as step:
             names = [tool.get("name") for tool in self.tools]
-            twice = sorted({str(name)[:100] for name in names if names.count(name) > 1}) if len(names) < 2000 else []
+            twice = (
+                sorted({run.said(name, 100) for name in names if names.count(name) > 1}) if len(names) < 2000 else []
+            )
             if not self.declared:
                 step.not_applicable("The server does not declare tools")
             elif twice or len(set(map(str, names))) < len(names):
@@ -61,7 +63,7 @@ class ToolChecks:
         run.expected_steps += min(len(self.tools), limits.items)
         keys: set[str] = set()
         for tool, place in zip(self.tools[: limits.items], self.places, strict=False):
-            name = str(tool.get("name", ""))[:128]
+            name = run.said(tool.get("name", ""), 128)
             key = f"tool/{name}"
             while key in keys:
                 key += "+"
@@ -131,9 +133,10 @@ class ToolChecks:
     async def judge_calls(self) -> None:
         for tool in self._callable():
             name = str(tool.get("name", ""))
+            shown = self.run.said(name, 128)
             spec = StepSpec(
-                f"call/{name[:128]}",
-                f"Tool {name[:128]} answers as it declares",
+                f"call/{shown}",
+                f"Tool {shown} answers as it declares",
                 "A result that is not an error, and structured content that matches the output schema",
                 f"{_SPEC}#structured-content",
             )
@@ -145,7 +148,10 @@ class ToolChecks:
                 if result is None or problem:
                     step.failed(problem, at=at)
                 elif result.get("isError"):
-                    step.failed(f"The tool answered with an error: {_text_of(result)}", at="/response/body/result")
+                    step.failed(
+                        f"The tool answered with an error: {self.run.said(_text_of(result), 300)}",
+                        at="/response/body/result",
+                    )
                 else:
                     await self._judge_output(step, tool, result)
 
@@ -179,7 +185,7 @@ def call_tool(name: str) -> types.CallToolRequest:
 def _text_of(result: dict[str, Any]) -> str:
     content = result.get("content")
     texts = [str(c.get("text", "")) for c in content if isinstance(c, dict)] if isinstance(content, list) else []
-    return " ".join(texts)[:300]
+    return " ".join(texts)
 
 
 def _place_in(problem: str) -> str:
