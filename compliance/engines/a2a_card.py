@@ -41,7 +41,7 @@ def read_card(document: dict[str, Any], limit: int) -> ReadCard:
     try:
         card = parse_agent_card(copy.deepcopy(document))
     except (ParseError, RecursionError, TypeError, AttributeError, ValueError) as error:
-        said = str(error)[:300]
+        said = str(error)[:2000]  # redacted before it is cut to what is shown: the cut may fall in a secret
         at = pointer(re.findall(r"Failed to parse (\w+) field", said))
         return ReadCard(None, f"The card cannot be read: {said}", at)
     if is_old:

@@ -121,8 +121,8 @@ class _Conversation:
             self.card, problem, at = await asyncio.to_thread(read_card, document, run.target.limits.card_nodes)
             if digest := digest_of_card(document):
                 run.observe("tools_digest", digest)
-            run.observe("agent_name", str(document.get("name", ""))[:100])
-            run.observe("agent_version", str(document.get("version", ""))[:50])
+            run.observe("agent_name", run.said(document.get("name", ""), 100))
+            run.observe("agent_version", run.said(document.get("version", ""), 50))
             skills = document.get("skills")
             run.observe("skills", len(skills) if isinstance(skills, list) else 0)
             if problem:
@@ -295,7 +295,7 @@ class _Conversation:
             return f"Error {code}: {text}", "/response/body/error"
         if wrong:
             return f"Answered with {wrong}", wrong_at(exchange)
-        return f"The result cannot be read: {str(error)[:200]}", "/response/body/result"
+        return f"The result cannot be read: {self.run.said(error, 200)}", "/response/body/result"
 
 
 def _request(method: str, params: dict[str, Any]) -> bytes:

@@ -166,7 +166,7 @@ class _Conversation:
             self.capabilities = result["capabilities"]
         if not isinstance(info, dict):
             return "Answered without server information"
-        name, version = str(info.get("name", ""))[:100], str(info.get("version", ""))[:50]
+        name, version = self.run.said(info.get("name", ""), 100), self.run.said(info.get("version", ""), 50)
         self.run.observe("server_name", name)
         self.run.observe("server_version", version)
         declared = ", ".join(sorted(map(str, self.capabilities))) or "no capabilities"
@@ -187,7 +187,7 @@ class _Conversation:
             elif answered is None:
                 step.skipped("No version was answered")
             else:
-                said = str(answered)[:60]
+                said = run.said(answered, 60)
                 step.failed(
                     f"Asked for {LATEST_HANDSHAKE_VERSION}, answered {said}", at="/response/body/result/protocolVersion"
                 )

@@ -47,13 +47,15 @@ class ToolChecks:
 
     def _shown(self, tool: dict[str, Any]) -> str:
         """The tool's name as a report may hold it: an agent may call a tool by the credential that it was sent (V1)."""
-        return self.run.clean(str(tool.get("name", "")))[:128]
+        return self.run.said(tool.get("name", ""), 128)
 
     async def judge_schemas(self) -> None:
         run, limits = self.run, self.run.target.limits
         with run.step("mcp/schemas", "names") as step:
             names = [tool.get("name") for tool in self.tools]
-            twice = sorted({str(name)[:100] for name in names if names.count(name) > 1}) if len(names) < 2000 else []
+            twice = (
+                sorted({run.said(name, 100) for name in names if names.count(name) > 1}) if len(names) < 2000 else []
+            )
             if not self.declared:
                 step.not_applicable("The server does not declare tools")
             elif twice or len(set(map(str, names))) < len(names):
@@ -153,7 +155,10 @@ class ToolChecks:
                 if result is None or problem:
                     step.failed(problem, at=at)
                 elif result.get("isError"):
-                    step.failed(f"The tool answered with an error: {_text_of(result)}", at="/response/body/result")
+                    step.failed(
+                        f"The tool answered with an error: {self.run.said(_text_of(result), 300)}",
+                        at="/response/body/result",
+                    )
                 else:
                     await self._judge_output(step, tool, result)
 
@@ -187,7 +192,7 @@ def call_tool(name: str) -> types.CallToolRequest:
 def _text_of(result: dict[str, Any]) -> str:
     content = result.get("content")
     texts = [str(c.get("text", "")) for c in content if isinstance(c, dict)] if isinstance(content, list) else []
-    return " ".join(texts)[:300]
+    return " ".join(texts)
 
 
 def _place_in(problem: str) -> str:

@@ -44,6 +44,7 @@ class Exchange:
     body: bytearray = field(default_factory=bytearray)
     fault: Fault | None = None
     seconds: float = 0.0
+    size: int = 0  # of the whole body in bytes, where `body` is only its beginning; else 0
     hops: tuple[str, ...] = ()  # where redirects led
     late_before: float = 0.0  # the wire's `late` when the exchange began
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, quote_plus
 
 from .exchange import Exchange, Headers
 
@@ -16,6 +17,10 @@ _MAX_DEPTH = 40
 _HEADERS = 100  # of one message
 _HEADERS_LENGTH = 16 * 1024  # of one message's headers, as JSON
 _URL_LENGTH = 2000
+_TELLING = 4  # characters: so much of a secret's beginning is hidden where a text was cut in the middle of one
+
+_SHORTEST_BASE64 = 8  # characters: shorter ones turn up by chance
+_URL_SAFE = str.maketrans("+/", "-_")
 
 # Compared after dropping everything but letters, so that api_key, X-Api-Key and apiKey are one.
 _SECRET = re.compile(
@@ -43,11 +48,12 @@ class Redactor:
         forms: set[str] = set()
         for secret in secrets:
             if secret:
-                # As it is, as JSON would escape it, and as a URL would.
-                forms |= {secret, json.dumps(secret)[1:-1], quote(secret, safe="")}
+                forms.update(_forms(secret))
         self._pattern = (
             re.compile("|".join(re.escape(f) for f in sorted(forms, key=len, reverse=True))) if forms else None
         )
+        # "Bearer x" begins with a word that is no secret, and what comes after it is a form of its own.
+        self._openings = [form for form in forms if " " not in form]
         self._cap = cap
 
     def text(self, text: str) -> str:
@@ -57,9 +63,29 @@ class Redactor:
         text = text.replace("\x00", "\ufffd")
         return self._pattern.sub(HIDDEN, text) if self._pattern else text
 
+    def start(self, text: str, length: int) -> str:
+        """At most `length` characters of a text, without the secrets and without a part of one at its end.
+
+        A secret that lies across the cut is known by nothing but its beginning. Looks at twice the length, because
+        hiding makes texts shorter; a text of just that size counts as one that was cut before.
+        """
+        seen = self.text(text[: length * 2])
+        return (self._closed(seen) if len(text) >= length * 2 else seen)[:length]
+
+    def _closed(self, text: str) -> str:
+        """A text that was cut, without the beginning of a secret that its end may be."""
+        longest = 0
+        for form in self._openings:
+            sizes = range(min(len(form) - 1, len(text)), max(longest, _TELLING - 1), -1)
+            longest = next((size for size in sizes if text.endswith(form[:size])), longest)
+        return text[:-longest] + HIDDEN if longest else text
+
     def value(self, value: Any, depth: int = 0) -> Any:
         if isinstance(value, str):
             return self.text(value)
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            # A key of digits alone, which came back as a number.
+            return HIDDEN if self.text(str(value)) != str(value) else value
         if isinstance(value, dict | list) and depth >= _MAX_DEPTH:
             return "[deeper levels left out]"
         if isinstance(value, dict):
@@ -74,7 +100,7 @@ class Redactor:
     def payload(self, raw: bytes, size: int | None = None) -> Any:
         """A body as JSON where it is JSON and fits, as text with a note of the cut where it is not.
 
-        size: of the whole body in bytes, where raw is only its beginning.
+        size: of the whole body in bytes, where raw is only its beginning, which may end in the midst of a secret.
         """
         if not raw:
             return None
@@ -88,8 +114,10 @@ class Redactor:
                 if _length(value) <= self._cap * 3 // 2:
                     return value
         # A cut may fall in the middle of a secret: redact first, on somewhat more than is kept.
-        text = raw[: self._cap * 2].decode("utf-8", "replace")
-        text = self.text(_hide_pairs(text))
+        seen = raw[: self._cap * 2]
+        text = self.text(_hide_pairs(seen.decode("utf-8", "replace")))
+        if len(seen) < whole or len(raw) >= self._cap * 2:
+            text = self._closed(text)
         shown = text
         while len(shown.encode()) > self._cap:
             shown = shown[: len(shown) * self._cap // len(shown.encode())]
@@ -131,7 +159,7 @@ class Redactor:
             shown["redirected_to"] = [self.url(hop) for hop in exchange.hops]
         if exchange.status:
             shown["headers"] = self.headers(exchange.headers)
-            shown["body"] = self.payload(_event_data(exchange))
+            shown["body"] = self.payload(_event_data(exchange), exchange.size or None)
         shown["ms"] = round(exchange.seconds * 1000)
         if exchange.fault is not None:
             shown["fault"] = self.text(exchange.fault.message)
@@ -151,6 +179,23 @@ class Redactor:
 def _length(value: Any) -> int:
     """How long the value is as JSON, which is what a report's size is measured in."""
     return len(json.dumps(value))
+
+
+def _forms(secret: str) -> Iterator[str]:
+    """A secret as it is, and as JSON, an address, a form and base64 write it."""
+    yield secret
+    yield json.dumps(secret)[1:-1]
+    for encoded in (quote(secret, safe=""), quote_plus(secret)):
+        yield encoded
+        yield re.sub("%[0-9A-F]{2}", lambda found: found[0].lower(), encoded)
+    raw = secret.encode("utf-8", "replace")
+    # In the midst of other text its base64 depends on where it begins, and on what stands beside it at its edges.
+    for before in range(3):
+        text = base64.b64encode(bytes(before) + raw).decode().rstrip("=")
+        inner = text[(0, 2, 3)[before] : len(text) if (before + len(raw)) % 3 == 0 else -1]
+        if len(inner) >= _SHORTEST_BASE64:
+            yield inner
+            yield inner.translate(_URL_SAFE)
 
 
 def _holds_secret(value: Any) -> bool:

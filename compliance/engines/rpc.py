@@ -67,7 +67,7 @@ def error_of(message: dict[str, Any] | None) -> tuple[Any, str]:
     error = message.get("error") if message else None
     if not isinstance(error, dict):
         return None, ""
-    return error.get("code"), str(error.get("message", ""))[:300]
+    return error.get("code"), str(error.get("message", ""))
 
 
 def method_of(exchange: Exchange) -> str:

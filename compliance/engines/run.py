@@ -179,7 +179,7 @@ class Run:
         evidence: Evidence | None = None,
     ) -> None:
         self._steps[scenario][spec.key] = Step(
-            key=spec.key,
+            key=self.redactor.text(spec.key),
             title=self.clean(spec.title),
             verdict=verdict,
             expected=spec.expected,
@@ -190,9 +190,13 @@ class Run:
             requirement=spec.requirement if isinstance(spec, RuledStepSpec) else "",
         )
 
+    def said(self, value: Any, length: int) -> str:
+        """What the agent said, as text of at most `length` characters: redacted first, and then cut."""
+        return self.redactor.start(str(value), length)
+
     def clean(self, text: str) -> str:
         """Text that may quote the agent: redacted and of a bearable length."""
-        return self.redactor.text(text[: _ACTUAL_LENGTH * 2])[:_ACTUAL_LENGTH]
+        return self.redactor.start(text, _ACTUAL_LENGTH)
 
     def _tell(self, title: str) -> None:
         if self._on_step is not None:
@@ -202,7 +206,7 @@ class Run:
         self.notices.append(Notice(code, self.clean(message)))
 
     def observe(self, key: str, value: Any) -> None:
-        self.observations[key] = self.redactor.value(value) if not isinstance(value, str) else self.clean(value)[:300]
+        self.observations[key] = self.redactor.value(value) if not isinstance(value, str) else self.said(value, 300)
 
     def _fill(self) -> None:
         """Give what was planned and has no verdict the one that says why."""
@@ -257,11 +261,11 @@ class Run:
             engine_version=engine_version,
             suite=self.target.suite,
             protocol=self.protocol,
-            protocol_version=self.clean(self.protocol_version)[:40],
+            protocol_version=self.said(self.protocol_version, 40),
             tracks=tuple(tracks),
             duration_ms=int((time.perf_counter() - self._started) * 1000),
             truncated=self.truncated,
-            harness_error=self.clean(self.harness_error)[:300],
+            harness_error=self.said(self.harness_error, 300),
             refused=self.refused,
             locked=self.locked,
             notices=tuple(self.notices),

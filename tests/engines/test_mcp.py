@@ -631,6 +631,27 @@ async def test_token_is_nowhere_in_the_report_even_when_the_agent_echoes_it() ->
     assert "[redacted]" in step(report, "mcp/errors", "unknown_method").actual
 
 
+async def test_token_as_a_name_is_in_no_key_and_its_beginning_in_no_text_that_is_cut() -> None:  # V1
+    """What an agent calls its tools becomes the key of a step; long names are cut, in the midst of the token too."""
+    named = [TOKEN, "t" * 118 + TOKEN, {"name": TOKEN, "inputSchema": {"type": "object"}}]
+    tools = [each if isinstance(each, dict) else tool(each, annotations={"readOnlyHint": True}) for each in named]
+    app = sdk_echoing(tools, {"name": "n" * 90 + TOKEN, "version": "1" * 40 + TOKEN})
+    told: list[Progress] = []
+    async with serving(app) as url:
+        report = await get_engine("baseline").run(target(f"{url}/mcp", token=TOKEN), on_step=told.append)
+
+    assert any(each.key.startswith("call/") for _, _, each in report.steps())
+    assert "s3cr3t" not in repr(report) + repr(told) + json.dumps(report.tracks_json())
+
+
+def sdk_echoing(tools: list[Any], info: dict[str, str]) -> Any:
+    return scripted(
+        initialize=_initialize(capabilities={"tools": {}}, serverInfo=info),
+        tools_list=lambda message: {"tools": tools},
+        tools_call=lambda message: {"content": [{"type": "text", "text": "e" * 290 + TOKEN}], "isError": True},
+    )
+
+
 async def test_token_is_not_sent_to_another_origin() -> None:  # V1
     seen: list[str] = []
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 
 import pytest
@@ -124,3 +125,63 @@ def test_message_in_an_event_stream_is_shown_as_json() -> None:
     exchange.body += b'event: message\ndata: {"jsonrpc": "2.0"}\n\n'
 
     assert redactor().response(exchange)["body"] == {"jsonrpc": "2.0"}
+
+
+SECRET = "sk-live-4f9a-77c2-XYZW-0123456789"
+
+
+@given(st.integers(0, 60), st.integers(0, 60), st.integers(1, 120))
+def test_cut_in_the_middle_of_a_secret_leaves_no_beginning_of_it(before: int, copies: int, length: int) -> None:  # V1
+    said = "n" * before + SECRET * copies
+
+    shown = Redactor([SECRET], 64).start(said, length)
+
+    assert len(shown) <= length
+    assert SECRET[:4] not in shown
+
+
+@given(st.integers(1, 60), st.integers(16, 300))
+def test_many_copies_of_a_secret_do_not_carry_the_last_one_past_the_cut(copies: int, cap: int) -> None:  # V1
+    shown = Redactor([SECRET], cap).payload(("x" + SECRET * copies).encode())
+
+    assert SECRET[:4] not in shown
+
+
+def test_body_that_was_not_kept_whole_does_not_end_with_the_beginning_of_a_secret() -> None:  # V1
+    exchange = Exchange("GET", "http://x/", [], b"", status=200, size=90_000)
+    exchange.body += f"you sent {SECRET[:20]}".encode()
+
+    assert Redactor([SECRET], 4096).response(exchange)["body"].startswith("you sent [redacted]\n")
+
+
+def test_whole_text_that_ends_like_a_secret_begins_is_left() -> None:
+    shown = Redactor([SECRET], 4096)
+
+    assert shown.start("keys begin with sk-live-", 100) == "keys begin with sk-live-"
+    assert shown.payload(b"keys begin with sk-live-") == "keys begin with sk-live-"
+
+
+@given(st.binary(max_size=12), st.binary(max_size=12), st.sampled_from([TOKEN, SECRET, "p\u00e4ss wort~~~"]))
+def test_secret_in_base64_is_hidden_wherever_it_begins(before: bytes, after: bytes, secret: str) -> None:  # V1
+    raw = secret.encode()
+    for encode in (base64.b64encode, base64.urlsafe_b64encode):
+        shown = Redactor([secret], 4096).text(encode(before + raw + after).decode())
+
+        # What a decoder makes of what is left around the hidden part holds no four letters of it in a row.
+        assert HIDDEN in shown
+        rest = [
+            base64.urlsafe_b64decode(part[: len(part) // 4 * 4].translate(str.maketrans("+/", "-_")))
+            for part in shown.rstrip("=").split(HIDDEN)[:1]
+        ]
+        assert not any(raw[:4] in part.removeprefix(before) for part in rest)
+
+
+def test_secret_of_digits_that_comes_back_as_a_number_is_hidden() -> None:  # V1
+    shown = Redactor(["12345678901234"], 4096).payload(b'{"key": 12345678901234, "count": 3, "ok": true}')
+
+    assert shown == {"key": HIDDEN, "count": 3, "ok": True}
+
+
+@pytest.mark.parametrize("written", ["tok%22en%2f%2b%c3%a9", "a+tok%22en%2F%2B%C3%A9"])
+def test_secret_in_an_address_is_hidden_in_either_case(written: str) -> None:  # V1
+    assert "en%2" not in redactor().text(written)

@@ -53,7 +53,7 @@ def report_of(
         engine_version=engine[1],
         suite=target.suite,
         protocol=end.get("protocol", target.protocol),
-        protocol_version=results.clean(server.get("protocolVersion") or "")[:60],
+        protocol_version=redactor.start(str(server.get("protocolVersion") or ""), 60),
         tracks=tracks,
         duration_ms=int(seconds * 1000),
         truncated=ending.truncated,
@@ -61,7 +61,7 @@ def report_of(
         refused=ending.refused,
         locked=ending.locked,
         notices=(*ending.notices, *results.notices),
-        observations=redactor.value(_observations(end)),
+        observations=_observations(end, redactor),
         suite_version=target.suite_version,
         spec_version=(end.get("summary") or {}).get("adcp_version", ""),
         runtime=runtime,
@@ -105,7 +105,7 @@ class _Ending:
             self.unreached = "Not reached: time ran out"
 
     def clean(self, text: Any) -> str:
-        return self.redactor.text(" ".join(str(text).split())[:2000])[:1000]
+        return self.redactor.start(" ".join(str(text).split()), 1000)
 
     def _judge(self, finished: Finished | None) -> None:
         self._network()
@@ -194,34 +194,37 @@ class _Ending:
             self.harness_error = f"The official runner ended without a result ({how})"
 
 
-def _observations(end: dict[str, Any]) -> dict[str, Any]:
+def _observations(end: dict[str, Any], redactor: Redactor) -> dict[str, Any]:
     """What the agent said of itself, so that a change of it can be seen, and what the official runner counted."""
     if not end:
         return {}
     profile, summary = end["profile"], end["summary"]
     capabilities = _members(profile.get("raw_capabilities"))
     info = _members(_members(end.get("server")).get("serverInfo"))
+
+    def said(value: Any, length: int) -> str:
+        return redactor.start(str(value or ""), length)
+
+    def listed(value: Any, length: int) -> str:
+        return redactor.start(", ".join(map(str, value)), length) if isinstance(value, list) else ""
+
     seen = {
-        "server_name": str(info.get("name", ""))[:100],
-        "server_version": str(info.get("version", ""))[:50],
+        "server_name": said(info.get("name"), 100),
+        "server_version": said(info.get("version"), 50),
         "tools": len(profile["tools"]),
-        "tool_names": _listed(sorted(map(str, profile["tools"])), 2000),
-        "adcp_versions": _listed(_members(capabilities.get("adcp")).get("major_versions"), 50),
-        "adcp_protocols": _listed(profile.get("supported_protocols"), 300),
-        "adcp_specialisms": _listed(profile.get("specialisms"), 500),
-        "adcp_library": str(profile.get("library_version") or "")[:100],
+        "tool_names": listed(sorted(map(str, profile["tools"])), 2000),
+        "adcp_versions": listed(_members(capabilities.get("adcp")).get("major_versions"), 50),
+        "adcp_protocols": listed(profile.get("supported_protocols"), 300),
+        "adcp_specialisms": listed(profile.get("specialisms"), 500),
+        "adcp_library": said(profile.get("library_version"), 100),
         "test_controller": end["controller"],
         "official_status": summary["overall_status"],
         "official_counts": ", ".join(f"{summary[key]} {key}" for key in ("passed", "failed", "skipped")),
         "official_tracks": ", ".join(f"{track['track']} {track['status']}" for track in end["tracks"]),
     }
-    return {key: value for key, value in seen.items() if value not in ("", None)}
+    return {key: redactor.value(value) for key, value in seen.items() if value not in ("", None)}
 
 
 def _members(value: Any) -> dict[str, Any]:
     """What an agent sent as an object, whatever it sent."""
     return value if isinstance(value, dict) else {}
-
-
-def _listed(value: Any, length: int) -> str:
-    return ", ".join(str(item) for item in value)[:length] if isinstance(value, list) else ""

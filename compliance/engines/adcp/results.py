@@ -53,7 +53,7 @@ class Results:
         )
 
     def clean(self, text: Any) -> str:
-        return self.redactor.text(str(text)[: _LENGTH * 2])[:_LENGTH]
+        return self.redactor.start(str(text), _LENGTH)
 
     def _put(self, track: str, scenario: Scenario) -> None:
         if scenario.steps:

@@ -116,7 +116,7 @@ class _Opening:
         run.observe("capabilities", sorted(map(str, found.capabilities))[:50])
         if found.tools is not None:
             run.observe("tools", len(found.tools))
-            run.observe("tool_names", [name[:100] for name in found.tools[:_LISTED]])
+            run.observe("tool_names", [run.said(name, 100) for name in found.tools[:_LISTED]])
         for kind, names in (("prompts", found.prompts), ("resources", found.resources)):
             if names is not None:
                 run.observe(kind, len(names))
@@ -164,11 +164,11 @@ class _Opening:
             return
         if isinstance(result.get("capabilities"), dict):
             self.found.capabilities = result["capabilities"]
-        self.run.protocol_version = str(result.get("protocolVersion") or "")[:40]
+        self.run.protocol_version = str(result.get("protocolVersion") or "")
         info = result.get("serverInfo")
         if isinstance(info, dict):
-            self.run.observe("server_name", str(info.get("name", ""))[:100])
-            self.run.observe("server_version", str(info.get("version", ""))[:50])
+            self.run.observe("server_name", self.run.said(info.get("name", ""), 100))
+            self.run.observe("server_version", self.run.said(info.get("version", ""), 50))
 
     async def _names(
         self, capability: str, request: Callable[..., types.Request[Any, Any]], field_name: str, key: str = ""

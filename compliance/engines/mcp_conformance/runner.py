@@ -157,6 +157,7 @@ def _exchange(told: dict[str, Any]) -> Exchange:
         status=int(told.get("status") or 0),
         headers=_headers(told.get("headers")),
         body=bytearray(body),
+        size=whole if (whole := int(told.get("size") or 0)) > len(body) else 0,
         fault=Fault(FaultKind.CLOSED, str(fault)) if fault else None,
         seconds=int(told.get("ms") or 0) / 1000,
     )

@@ -38,7 +38,7 @@ class Scribe:
         self.withdrawn: list[str] = []  # "scenario/step" of passes that a rule of ours took away
 
     def clean(self, text: str) -> str:
-        return self.redactor.text(text[: _WORDS * 2])[:_WORDS]
+        return self.redactor.start(text, _WORDS)
 
     def unrun(self, official: Official, verdict: Verdict, reason: str) -> Scenario:
         """A scenario that did not run, with its reason on each of its checks."""
@@ -61,7 +61,7 @@ class Scribe:
         planned = {spec.key: spec for spec in official.checks}
         steps: dict[str, Step] = {}
         for check in outcome.checks:
-            key = identifier = str(check["id"])[:120]
+            key = identifier = self.redactor.start(str(check["id"]), 120)
             while key in steps:
                 count = int(key.rpartition("#")[2]) + 1 if "#" in key else 2
                 key = f"{identifier}#{count}"
