@@ -65,6 +65,9 @@ def test_every_page_fits_and_breaks_no_policy(
         assert response.status == 200, path
         assert "script-src 'self'" in response.headers["content-security-policy"], path
         assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), path
+        # What is folded has to fit as well, and only what is unfolded has a text for the question below.
+        page.evaluate("document.querySelectorAll('main details').forEach(e => { e.open = true })")
+        assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), f"{path} unfolded"
         assert page.locator("html").get_attribute("data-bs-theme") == scheme, path
         assert page.locator("h1").count() == 1, path
         unnamed = page.evaluate(
