@@ -17,6 +17,8 @@ class DemoAgent:
     description: str
     token: str = ""  # the bearer token that it accepts; a demo's, and no secret
     listens: bool = True
+    example: str = ""  # of the npm package @adcp/sdk, when that is what is served
+    suites: tuple[str, ...] = ("baseline",)  # which the demo tests it against when it is new
 
     def url(self, port: int, host: str = "127.0.0.1") -> str:
         return f"http://{host}:{port}{self.path}"
@@ -36,6 +38,15 @@ AGENTS: tuple[DemoAgent, ...] = (
     DemoAgent("translator", "Translator", "a2a", "/", "Greets in several languages; in good order"),
     DemoAgent("shipping", "Shipping desk", "mcp", "/mcp", "Slow, and now and then in error"),
     DemoAgent("archive", "Old archive", "mcp", "/mcp", "Down: nothing listens at its address", listens=False),
+    DemoAgent(
+        "signals",
+        "Audience signals",
+        "mcp",
+        "/mcp",
+        "An example of the AdCP package, for the official storyboards",
+        example="signals-agent",
+        suites=("baseline", "adcp"),
+    ),
 )
 
 

@@ -15,8 +15,11 @@ from contextlib import ExitStack
 import uvicorn
 from starlette.applications import Starlette
 
+from compliance.engines.node_runtime import RuntimeMissing
+
 from . import AGENTS, DemoAgent
 from .a2a_agents import translator
+from .example import start_example
 from .mcp_agents import library, payroll, shipping, weather
 
 HOST = "127.0.0.1"
@@ -58,6 +61,7 @@ async def serve(ports: dict[DemoAgent, int], announce: Callable[[dict[str, str]]
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     addresses: dict[str, str] = {}
+    examples: list[asyncio.subprocess.Process] = []
     with ExitStack() as sockets:
         servers = []
         for agent, port in ports.items():
@@ -65,6 +69,13 @@ async def serve(ports: dict[DemoAgent, int], announce: Callable[[dict[str, str]]
             url = addresses[agent.name] = agent.url(sock.getsockname()[1])
             if not agent.listens:
                 continue  # bound but not listening: connections are refused, and nobody else takes the port
+            if agent.example:
+                try:
+                    examples.append(await start_example(agent.example, sock))
+                except RuntimeMissing as missing:
+                    sys.stderr.write(f"{agent.title} is not served. {missing}\n")
+                    del addresses[agent.name]
+                continue
             config = uvicorn.Config(
                 APPS[agent.name](url), log_level="warning", lifespan="on", timeout_graceful_shutdown=2
             )
@@ -81,7 +92,10 @@ async def serve(ports: dict[DemoAgent, int], announce: Callable[[dict[str, str]]
             waiting.cancel()
         for server, _ in servers:
             server.should_exit = True
-        await asyncio.gather(*running)
+        for example in examples:
+            if example.returncode is None:
+                example.kill()
+        await asyncio.gather(*running, *(example.wait() for example in examples))
 
 
 def main() -> None:

@@ -16,7 +16,16 @@ import redis
 from django.core.management import execute_from_command_line
 from django.utils import timezone
 
-from compliance.models import ComplianceRun, Credential, CredentialGrant, EngineHealth, Membership, Organization, User
+from compliance.models import (
+    ComplianceRequest,
+    ComplianceRun,
+    Credential,
+    CredentialGrant,
+    EngineHealth,
+    Membership,
+    Organization,
+    User,
+)
 from compliance.tenancy.actions import create_organization
 from compliance.tenancy.scope import Actor, system_scope
 from tests.conftest import AGENT_URL, make_context, make_run, make_user
@@ -149,7 +158,7 @@ def test_rebuild_status_finds_mends_and_then_finds_nothing(
 
 def test_seeding_the_demo_twice_changes_nothing_and_prints_the_same_logins(committed_db: None, tmp_path: Path) -> None:
     agents = tmp_path / "agents.json"
-    names = ["library", "weather", "payroll", "translator", "shipping", "archive"]
+    names = ["library", "weather", "payroll", "translator", "shipping", "archive", "signals"]
     agents.write_text(json.dumps({name: f"http://127.0.0.1:9/{name}" for name in names}))
     first = manage("seed_demo", "--agents-json", str(agents), ASSAY_DEMO="1")
     assert first.returncode == 0, first.stderr
@@ -164,10 +173,18 @@ def test_seeding_the_demo_twice_changes_nothing_and_prints_the_same_logins(commi
             ("Payroll token", "Riverside City")
         ]
         assert CredentialGrant.objects.get().for_heartbeats
+        asked = ComplianceRequest.objects.filter(agent__agent_url__endswith="/signals")
+        assert set(asked.values_list("suite_version__suite__slug", flat=True)) == {"baseline", "adcp"}
+        assert ComplianceRequest.objects.count() == 9
     password = next(line.split()[1] for line in first.stdout.splitlines() if "alice@" in line)
     from django.contrib.auth import authenticate
 
     assert authenticate(None, email="alice@riverside.example", password=password) is not None
+
+    agents.write_text(json.dumps({name: f"http://127.0.0.1:9/{name}" for name in names[:-1]}))
+    without_node = manage("seed_demo", "--agents-json", str(agents), ASSAY_DEMO="1")
+    assert without_node.returncode == 0, without_node.stderr
+    assert "Audience signals is not served here" in without_node.stdout
 
 
 def test_seeding_refuses_a_database_that_is_no_demo(committed_db: None, tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ _ORGANIZATIONS: tuple[dict[str, Any], ...] = (
             ("alice@riverside.example", "Alice Rivers", Role.OWNER),
             ("bob@riverside.example", "Bob Brook", Role.MEMBER),
         ),
-        "agents": {"library": True, "weather": True, "payroll": True},
+        "agents": {"library": True, "weather": True, "payroll": True, "signals": True},
     },
     {
         "name": "Harbor Logistics",
@@ -100,10 +100,14 @@ class Command(BaseCommand):
         return organization
 
     def _agents(self, organization: Organization, owner: User, wanted: dict[str, bool], urls: dict[str, str]) -> None:
-        titles = {agent.name: agent.title for agent in AGENTS}
+        known = {agent.name: agent for agent in AGENTS}
         for name, verified in wanted.items():
+            title = known[name].title
+            if name not in urls:
+                self.stdout.write(f"{title} is not served here; the log of the demo agents says why.")
+                continue
             try:
-                context = register_agent(organization=organization, url=urls[name], name=titles[name], by=owner)
+                context = register_agent(organization=organization, url=urls[name], name=title, by=owner)
             except AlreadyRegistered as existing:
                 context = existing.context
                 new = False
@@ -113,11 +117,14 @@ class Command(BaseCommand):
             if verified and not context.is_verified_owner:
                 with system_scope(by=_SEEDING, reason="mark the demo's verified owners"):
                     AgentContext.objects.filter(pk=context.pk).update(relation=Relation.VERIFIED_OWNER)
-            token = next(agent.token for agent in AGENTS if agent.name == name)
-            if new and token and verified:
+            if new and verified and (token := known[name].token):
                 self._grant_token(organization, owner, context, token)
             if new:  # a restart is no reason to test in somebody's name
-                request_owner_test(organization=organization, context_id=context.pk, by=owner)
+                for suite in known[name].suites:
+                    try:
+                        request_owner_test(organization=organization, context_id=context.pk, by=owner, suite_slug=suite)
+                    except Refused as refusal:
+                        self.stdout.write(f"{title}: {refusal}")
 
     def _grant_token(self, organization: Organization, owner: User, context: AgentContext, token: str) -> None:
         """Keep the token that the agent wants, and let tests and heartbeats use it."""
