@@ -118,9 +118,7 @@ def _decide_on_record(
             receiver = SentTo.AGENT
             failure = str(fetched) if isinstance(fetched, TokenFailed) else ""
             if decision.credential.version != bought_with.version:
-                failure = (
-                    f"The secret of “{bought_with.name}” was replaced while its token was awaited. Try again."
-                )
+                failure = f"The secret of “{bought_with.name}” was replaced while its token was awaited. Try again."
             if failure and decision.result == UseResult.OK:
                 decision = _Decision(decision.credential, decision.grant, UseResult.TOKEN_FAILED, failure)
         _write_down(attempt, decision, receiver)
