@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .warden import MARKER, end, marked
+from .warden import MARKER, SCRATCH, end, marked
 
 log = logging.getLogger(__name__)
 
@@ -63,8 +63,8 @@ class WardenLost(Exception):
 
 @contextmanager
 def scratch_folder() -> Iterator[Path]:
-    """A folder of a run's own, removed afterwards with all that is in it."""
-    path = Path(tempfile.mkdtemp(prefix="assay-run-"))
+    """A folder of a run's own, removed afterwards with all that is in it; by the warden when this process is killed."""
+    path = Path(tempfile.mkdtemp(prefix=SCRATCH))
     try:
         yield path
     finally:
@@ -110,6 +110,7 @@ class _Watched:
             "processes": self.limits.processes,
             "file_bytes": self.limits.file_bytes,
             "marker": self.marker,
+            "scratch": str(folder) if folder.name.startswith(SCRATCH) else "",
         }
         with self.theirs:
             return await asyncio.create_subprocess_exec(

@@ -4,7 +4,7 @@ Run as a script, because its work must go on when the process that asked for it 
 
     warden.py CONTROL_FD LIMITS PROGRAM ARGUMENT...
 
-LIMITS is JSON: seconds, memory_mb, processes, file_bytes, marker. CONTROL_FD is a socket to the process that
+LIMITS is JSON: seconds, memory_mb, processes, file_bytes, marker, scratch. CONTROL_FD is a socket to the process that
 asked: when that end closes or shuts down, all is killed. Before the end the warden writes one JSON object to
 it: returncode (null when it was stopped), stopped, peak_mb; or errno and error when the program cannot start.
 """
@@ -16,6 +16,7 @@ import json
 import os
 import resource
 import select
+import shutil
 import signal
 import socket
 import subprocess
@@ -27,6 +28,8 @@ from typing import Any
 import psutil  # type: ignore[import-untyped]
 
 MARKER = "ASSAY_PROCESS_MARKER"  # in the environment of all that a run starts, with a value of its own
+
+SCRATCH = "assay-run-"  # what the name of a run's own folder begins with
 
 _TICK = 0.2  # seconds between two looks at the tree
 _LOOK_SHARE = 10  # the time of a look, times this, is at least between two looks
@@ -191,10 +194,14 @@ class Warden:
 def main(arguments: list[str]) -> None:
     control = socket.socket(fileno=int(arguments[0]))
     control.set_inheritable(False)
-    said = Warden(control, json.loads(arguments[1])).run(arguments[2:])
+    limits = json.loads(arguments[1])
+    said = Warden(control, limits).run(arguments[2:])
     try:
         control.sendall(json.dumps(said).encode() + b"\n")
     except OSError:
+        # Who asked was killed. What the programs wrote may quote an agent that echoes a secret, and nobody redacted it.
+        if limits["scratch"]:
+            shutil.rmtree(limits["scratch"], ignore_errors=True)
         sys.exit("nobody is left to be told")
 
 

@@ -182,7 +182,8 @@ def _save(credential: Credential, **how: Any) -> None:
 def _sealed(credential: Credential, secret: str) -> str:
     try:
         return seal(secret, bound_to=place_of(credential.pk, credential.organization_id, credential.version, "secret"))
-    except Unreadable:
+    except (Unreadable, ValueError):
+        # None, or one that is malformed: the checks of the deployment say which.
         raise Refused("Assay's operator has not set up encryption (ASSAY_VAULT_KEYS), so no secret is kept.") from None
 
 

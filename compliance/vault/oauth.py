@@ -9,11 +9,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import quote_plus, urlencode
 
+import httpx2
+
 from compliance.engines.contract import Credential, Limits
 from compliance.engines.egress import Guard
 from compliance.engines.wire import Wire
 
 _TOKEN = re.compile(r"[\x21-\x7e]{1,8000}")
+_SECONDS = re.compile(r"[0-9]{1,10}")
 _ANSWER_BYTES = 64 * 1024
 # The specification's own codes, in words for people. What else an endpoint says may quote a secret, and stays unsaid.
 _CODES = {
@@ -52,10 +55,13 @@ async def fetch_token(
         proof = Credential("Authorization", f"Basic {base64.b64encode(pair).decode()}")
     limits = Limits(step_seconds=step_seconds, response_bytes=_ANSWER_BYTES, redirects=0)
     headers = [(b"Content-Type", b"application/x-www-form-urlencoded"), (b"Accept", b"application/json")]
-    async with Wire(
-        guard=Guard(allow), limits=limits, deadline=step_seconds, credential=proof, credential_url=address
-    ) as wire:
-        answer = await wire.send("POST", address, headers, urlencode(form).encode())
+    try:
+        async with Wire(
+            guard=Guard(allow), limits=limits, deadline=step_seconds, credential=proof, credential_url=address
+        ) as wire:
+            answer = await wire.send("POST", address, headers, urlencode(form).encode())
+    except httpx2.InvalidURL:
+        raise TokenFailed("The token endpoint's address cannot be read. Check it.") from None
     if answer.fault is not None:
         raise TokenFailed(f"The token endpoint gave no answer: {answer.fault.message}")
     try:
@@ -77,7 +83,7 @@ def _read(document: object) -> Token:
         raise TokenFailed("The token endpoint's answer holds no access token that can be sent in a header.")
     if not isinstance(kind, str) or kind.lower() != "bearer":
         raise TokenFailed("The token endpoint issues tokens of another type than bearer, which Assay cannot use.")
-    if isinstance(expires_in, str) and expires_in.isdigit():
+    if isinstance(expires_in, str) and _SECONDS.fullmatch(expires_in):
         expires_in = int(expires_in)  # against the specification, and common
     if isinstance(expires_in, bool) or not isinstance(expires_in, int | float) or not 0 < expires_in < 10**9:
         return Token(value, None)

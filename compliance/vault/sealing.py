@@ -72,7 +72,12 @@ def unseal(sealed: str, *, bound_to: tuple[str | int, ...]) -> Any:
     if mark != _MARK or not token:
         raise Unreadable("this is not a sealed text")
     try:
-        plain = json.loads(keyring().fernet.decrypt(token.encode()))
+        ring = keyring()
+    except ValueError as error:
+        # Not the fault of the text: who reads this should not enter a secret anew that nothing is wrong with.
+        raise Unreadable(str(error).partition(". ")[0]) from None
+    try:
+        plain = json.loads(ring.fernet.decrypt(token.encode()))
     except (InvalidToken, ValueError):
         # Without its cause: tracebacks are logged.
         raise Unreadable("no key of ASSAY_VAULT_KEYS opens it") from None

@@ -89,8 +89,8 @@ def use_credential(attempt: Attempt) -> Usable | None:
     credential, token = decision.credential, decision.token
     if decision.receiver == SentTo.TOKEN_ENDPOINT:
         fetched = _fetched(decision)
-        # Decided anew: the grant may have been revoked while we waited.
-        _decide_on_record(attempt, only=credential.pk, fetched=fetched)
+        # Decided anew: the grant may have been revoked while we waited, or the client's secret been replaced.
+        _decide_on_record(attempt, bought_with=credential, fetched=fetched)
         assert isinstance(fetched, Token)
         token = fetched.value
         _keep(credential, fetched)
@@ -106,18 +106,21 @@ def use_credential(attempt: Attempt) -> Usable | None:
 
 
 def _decide_on_record(
-    attempt: Attempt, *, only: UUID | None = None, fetched: Token | TokenFailed | None = None
+    attempt: Attempt, *, bought_with: Credential | None = None, fetched: Token | TokenFailed | None = None
 ) -> _Decision | None:
     # Durable: inside another transaction the record would be lost with it, and the use would have happened.
     with transaction.atomic(durable=True), organization_scope(attempt.organization_id):
-        decision = _decide(attempt, only or attempt.credential_id)
+        decision = _decide(attempt, bought_with.pk if bought_with else attempt.credential_id)
         if decision is None:
             return None
         receiver: str = decision.receiver
-        if fetched is not None:
+        if bought_with is not None:
             receiver = SentTo.AGENT
-            if isinstance(fetched, TokenFailed) and decision.result == UseResult.OK:
-                decision = _Decision(decision.credential, decision.grant, UseResult.TOKEN_FAILED, str(fetched))
+            failure = str(fetched) if isinstance(fetched, TokenFailed) else ""
+            if decision.credential.version != bought_with.version:
+                failure = f"The secret of “{bought_with.name}” was replaced while its token was awaited. Try again."
+            if failure and decision.result == UseResult.OK:
+                decision = _Decision(decision.credential, decision.grant, UseResult.TOKEN_FAILED, failure)
         _write_down(attempt, decision, receiver)
     if decision.result != UseResult.OK:
         credential = decision.credential

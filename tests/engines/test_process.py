@@ -270,6 +270,29 @@ def test_killed_worker_takes_its_programs_along(folder: Path) -> None:
     wait_for(lambda: not any(alive(pid) for pid in pids), seconds=10, what="the end of what the worker had started")
 
 
+def test_killed_worker_leaves_no_scratch_folder(folder: Path) -> None:  # V1
+    """What an official runner wrote there may quote an agent that echoes the credential."""
+    code = (
+        "import asyncio; from pathlib import Path;"
+        " from compliance.engines.process import ProcessLimits, run_process, scratch_folder\n"
+        "with scratch_folder() as folder:\n"
+        " print(folder, flush=True)\n"
+        " limits = ProcessLimits(seconds=60, memory_mb=100)\n"
+        " told = lambda line: print('written', flush=True)\n"
+        " argv = ['/bin/sh', '-c', 'echo token > kept; echo; sleep 60']\n"
+        " asyncio.run(run_process(argv, limits=limits, env={}, folder=folder, on_line=told))\n"
+    )
+    worker = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE)
+    with worker:
+        assert worker.stdout is not None
+        scratch = Path(worker.stdout.readline().decode().strip())
+        assert worker.stdout.readline() == b"written\n"
+        assert (scratch / "kept").exists()
+        worker.kill()
+
+    wait_for(lambda: not scratch.exists(), seconds=10, what="the end of the folder")
+
+
 async def test_killed_warden_takes_its_programs_along(folder: Path) -> None:
     family = Family()
     # The one without its environment's marker is beyond reach when its warden is gone.

@@ -238,7 +238,7 @@ class TestOAuth:
             ]
             assert "authorization" not in endpoint.headers[0]
 
-    @pytest.mark.parametrize("expires_in", [None, 30, "soon", -1, True, 1e400])
+    @pytest.mark.parametrize("expires_in", [None, 30, "soon", -1, True, 1e400, "\u00b2", "9" * 5000])
     def test_a_token_that_is_short_lived_or_does_not_say_is_not_kept(
         self, world: Any, payroll: str, expires_in: Any
     ) -> None:
@@ -333,6 +333,42 @@ class TestOAuth:
             assert agent.headers == []
         assert [use.result for use in here.uses()] == ["ok", "revoked"]
         assert "revoked" in results[0].headline
+
+    def test_a_token_that_a_replaced_secret_bought_is_not_used(self, world: Any) -> None:  # V2
+        with echoing_agent() as agent, token_endpoint(TOKEN) as endpoint:
+            here = world(agent.url)
+            credential, _ = self.oauth(here, endpoint.url)
+            endpoint.go_on.clear()
+            results: list[Any] = []
+
+            def test_it() -> None:
+                results.append(owner_test(here, credential=credential.pk))
+                connections.close_all()
+
+            thread = threading.Thread(target=test_it)
+            thread.start()
+            assert endpoint.arrived.wait(20)
+            replace_secret(
+                organization=here.organization,
+                credential_id=credential.pk,
+                parameters=credential.parameters,
+                secret="the-next-secret",
+                by=here.alice,
+            )
+            endpoint.go_on.set()
+            thread.join(30)
+            assert agent.headers == []
+        assert [(use.result, use.credential_version) for use in here.uses()] == [("ok", 1), ("token_failed", 2)]
+        assert "was replaced while" in results[0].headline
+
+    def test_an_endpoint_whose_address_cannot_be_read_is_a_failure_on_record(self, world: Any) -> None:  # V2
+        with echoing_agent() as agent:
+            here = world(agent.url)
+            credential, _ = self.oauth(here, "https://[v1.a]/token")
+            run = owner_test(here, credential=credential.pk)
+            assert agent.headers == []
+        assert "address cannot be read" in run.harness_error
+        assert [use.result for use in here.uses()] == ["ok", "token_failed"]
 
 
 def test_a_credential_of_another_organization_is_not_used_for_ones_own_request(world: Any) -> None:  # V5

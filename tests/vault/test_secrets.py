@@ -250,9 +250,10 @@ def test_a_grant_needs_a_use_and_agents_of_ones_own(
 
 
 def test_no_key_means_nothing_is_kept(organization: Organization, alice: User, settings: Any) -> None:
-    settings.VAULT_KEYS = []
-    with pytest.raises(Refused, match="operator"):
-        make_credential(organization, alice)
+    for keys in ([], ["malformed"]):
+        settings.VAULT_KEYS = keys
+        with pytest.raises(Refused, match="operator"):
+            make_credential(organization, alice)
 
 
 class TestChecks:

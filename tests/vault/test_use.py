@@ -115,6 +115,12 @@ class TestEachRefusalHasItsOwnReason:  # V4
         settings.VAULT_KEYS = []
         assert "ASSAY_VAULT_KEYS" in refused(organization).reason
 
+    def test_with_a_malformed_key(
+        self, organization: Organization, credential: Credential, grant: CredentialGrant, settings: Any
+    ) -> None:
+        settings.VAULT_KEYS = [*settings.VAULT_KEYS, "malformed"]
+        assert "Key 2 of ASSAY_VAULT_KEYS is not 32 bytes" in refused(organization).reason
+
     def test_each_is_on_record_with_the_run(
         self, organization: Organization, context: AgentContext, credential: Credential
     ) -> None:  # V2
