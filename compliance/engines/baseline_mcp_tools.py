@@ -67,11 +67,12 @@ class ToolChecks:
         budget = Budget(limits.schema_nodes)
         run.expected_steps += min(len(self.tools), limits.items)
         keys: set[str] = set()
-        for number, (tool, place) in enumerate(zip(self.tools[: limits.items], self.places, strict=False)):
+        for tool, place in zip(self.tools[: limits.items], self.places, strict=False):
             name = self._shown(tool)
-            key = f"tool/{name}"
-            if key in keys:
-                key = f"{key}+{number}"  # not a mark for each time: keys have to stay short
+            key, again = f"tool/{name}", 0
+            while key in keys:
+                again += 1
+                key = f"tool/{name}+{again if again > 1 else ''}"  # not a mark for each time: keys have to stay short
             keys.add(key)
             spec = StepSpec(
                 key,

@@ -122,7 +122,7 @@ class Redactor:
         while len(shown.encode()) > self._cap:
             shown = shown[: len(shown) * self._cap // len(shown.encode())]
         # As JSON a control character is six: what swells so is cut, or a report could not hold it.
-        while (length := _length(shown)) > self._cap * 3 // 2:
+        while shown and (length := _length(shown)) > self._cap * 3 // 2:
             shown = shown[: len(shown) * self._cap // length]
         if len(shown) < len(text) or whole > self._cap:
             shown += f"\n[cut: {whole:,} bytes in all]"
