@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -529,6 +530,20 @@ def test_an_observer_cannot_record_a_run_as_a_verified_owner(
     ):
         run.save(force_insert=True)
     assert make_run(organization=other_organization, triggered_by="owner_test").moves_status
+
+
+def test_a_part_of_a_suite_moves_no_status_whichever_of_request_and_report_says_so(
+    organization: Organization,
+) -> None:  # R10
+    make_context(organization, verified=True)
+    for report_is_full, request_is_full in [(False, True), (True, False)]:
+        run = make_run(
+            organization=organization,
+            triggered_by="owner_test",
+            report=replace(make_report("passed"), full=report_is_full),
+            full_suite=request_is_full,
+        )
+        assert (run.full_suite, run.moves_status) == (False, False)
 
 
 @pytest.mark.parametrize("newest_first", [True, False])
