@@ -1,5 +1,6 @@
 """Every room's models in one place, so that Django and a reader find them."""
 
+from compliance.monitors.models import Monitor, MonitorDecision, MonitorState
 from compliance.registry.models import Agent, AgentContext, LifecycleStage, Protocol, Relation
 from compliance.runs.models import (
     AgentContextWithLatestTest,
@@ -32,6 +33,9 @@ __all__ = [
     "Invitation",
     "LifecycleStage",
     "Membership",
+    "Monitor",
+    "MonitorDecision",
+    "MonitorState",
     "Organization",
     "Protocol",
     "Relation",

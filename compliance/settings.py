@@ -234,7 +234,7 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {"global_keyprefix": "assay:", "visibility_tim
 CELERY_TIMEZONE = "UTC"
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_BEAT_SCHEDULE = {
-    "heartbeat-tick": {"task": "compliance.monitors.tasks.heartbeat_tick", "schedule": timedelta(seconds=20)},
+    "tick": {"task": "compliance.monitors.tasks.tick", "schedule": timedelta(seconds=20)},
     "sweep-requests": {"task": "compliance.runs.tasks.sweep", "schedule": timedelta(seconds=15)},
     "evidence-partitions": {
         "task": "compliance.runs.tasks.keep_evidence_partitions",
@@ -263,6 +263,24 @@ if WORKER_ENGINE_MEMORY_MB < 0:
 HEARTBEAT_DEFAULT_INTERVAL_HOURS = 12
 HEARTBEAT_CONCURRENCY = env.int("ASSAY_HEARTBEAT_CONCURRENCY", default=32)
 HEARTBEAT_OVERDUE_AFTER_MINUTES = env.int("ASSAY_HEARTBEAT_OVERDUE_AFTER_MINUTES", default=15)
+MONITOR_MIN_INTERVAL_MINUTES = env.int("ASSAY_MONITOR_MIN_INTERVAL_MINUTES", default=5)
+MONITOR_MAX_INTERVAL_MINUTES = env.int("ASSAY_MONITOR_MAX_INTERVAL_MINUTES", default=43200)
+MONITOR_AGENT_CONCURRENCY = env.int("ASSAY_MONITOR_AGENT_CONCURRENCY", default=2)
+MONITOR_ORGANIZATION_CONCURRENCY = env.int("ASSAY_MONITOR_ORGANIZATION_CONCURRENCY", default=20)
+MONITOR_COOLDOWN_SECONDS = env.int("ASSAY_MONITOR_COOLDOWN_SECONDS", default=60)
+MONITOR_BUDGET_RUNS = env.int("ASSAY_MONITOR_BUDGET_RUNS", default=5000)
+MONITOR_BUDGET_WINDOW_HOURS = 24
+MONITOR_PAUSE_AFTER_FAILURES = 5  # runs by schedule that say nothing about the agent, in a row
+MONITOR_TICK_SECONDS = 15  # how long one tick goes on while there is something due; the beat comes every 20
+if not 1 <= MONITOR_MIN_INTERVAL_MINUTES <= MONITOR_MAX_INTERVAL_MINUTES <= 525_600:
+    raise ImproperlyConfigured(
+        "ASSAY_MONITOR_MIN_INTERVAL_MINUTES and ASSAY_MONITOR_MAX_INTERVAL_MINUTES must be 1 to 525600, in this order"
+    )
+for _cap in ("MONITOR_AGENT_CONCURRENCY", "MONITOR_ORGANIZATION_CONCURRENCY", "MONITOR_BUDGET_RUNS"):
+    if vars()[_cap] < 1:
+        raise ImproperlyConfigured(f"ASSAY_{_cap} must be 1 or more")
+if MONITOR_COOLDOWN_SECONDS < 0:
+    raise ImproperlyConfigured("ASSAY_MONITOR_COOLDOWN_SECONDS must be 0 or more")
 EVIDENCE_RETENTION_MONTHS = env.int("ASSAY_EVIDENCE_RETENTION_MONTHS", default=13)
 GRANT_DEFAULT_DAYS = env.int("ASSAY_GRANT_DEFAULT_DAYS", default=90)
 GRANT_MAX_DAYS = env.int("ASSAY_GRANT_MAX_DAYS", default=365)

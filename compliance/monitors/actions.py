@@ -1,45 +1,249 @@
-"""The heartbeat tick: requests for the agents that are due."""
+"""Writes on monitors: create, change, pause, resume, archive, run now. Owners and admins may; members look."""
 
 from __future__ import annotations
 
-from django.db.models import Exists, OuterRef
-from django.utils import timezone
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
 
-from compliance.registry.models import Agent
+from django.conf import settings
+from django.db import IntegrityError, transaction
+
+from compliance.monitors.gates import Ledger, locked_contexts, request_for, stopped_by
+from compliance.monitors.models import CRON_LENGTH, Monitor, MonitorDecision, MonitorState, Outcome, database_time
+from compliance.monitors.schedule import BadSchedule, Schedule, first_times
+from compliance.registry.models import AgentContext
 from compliance.runs import nudge
-from compliance.runs.actions import insert_requests
-from compliance.runs.models import ComplianceRequest, TriggeredBy
-from compliance.suites.models import Suite
-from compliance.tenancy.scope import Actor, platform_scope
+from compliance.runs.choices import chosen, suite_to_run
+from compliance.runs.requests import CredentialChoice
+from compliance.suites.models import SuiteVersion
+from compliance.tenancy.actions import lock_organization, managing_membership
+from compliance.tenancy.errors import Refused
+from compliance.tenancy.models import Organization, User
+from compliance.tenancy.names import plain_name
+from compliance.tenancy.scope import organization_scope
+from compliance.vault.models import Credential
 
-HEARTBEAT_SUITE = "baseline"
-ACTOR = Actor.system("heartbeat")
+CHANGED_BY_PEOPLE = [
+    *("name", "suite_version", "options", "dry_run", "credential_choice", "credential_id"),
+    *("interval_minutes", "cron", "timezone", "anchor", "state", "state_reason", "next_run_at", "failures_in_a_row"),
+]
 
 
-def request_due_heartbeats(*, at_most: int = 1000) -> int:
-    """Create a request for each agent whose heartbeat is due, and nudge a worker; returns how many are new.
+@dataclass(frozen=True, slots=True)
+class When:
+    """A schedule as somebody wishes it: minutes, or a cron expression in a timezone."""
 
-    Any number of ticks may overlap: the unique key of active requests lets one of them win.
-    The schedule advances when the run is recorded, so a tick that dies loses nothing.
+    interval_minutes: int | None = None
+    cron: str = ""
+    timezone: str = "UTC"
+
+
+@dataclass(frozen=True, slots=True)
+class What:
+    """What a monitor's runs do, beside the suite: as for a test that somebody asks for.
+
+    pinned: stay with the version that is current now, instead of following the suite.
+    options, scenarios, all_evidence: see request_owner_test. credential: a chosen one's id, CredentialChoice.NONE,
+    or AUTOMATIC for the one that is granted to monitors.
     """
-    now = timezone.now()
-    with platform_scope():
-        suite = Suite.objects.with_current_version().filter(slug=HEARTBEAT_SUITE).first()
-        if suite is None or suite.current_version is None:
-            return 0
-        active = ComplianceRequest.objects.active().filter(agent_id=OuterRef("pk"), organization__isnull=True)
-        due = Agent.objects.due(now).exclude(Exists(active)).values_list("agent_url", flat=True)[:at_most]
-        created = insert_requests(
-            ComplianceRequest(
-                agent_id=agent_url,
-                triggered_by=TriggeredBy.HEARTBEAT,
-                actor_kind=ACTOR.kind,
-                actor_id=ACTOR.id,
-                actor_name=ACTOR.name,
-                suite_version=suite.current_version,
-            )
-            for agent_url in due
+
+    pinned: bool = False
+    options: Mapping[str, Any] | None = None
+    scenarios: Collection[str] = ()
+    all_evidence: bool = False
+    dry_run: bool = False
+    credential: UUID | CredentialChoice = CredentialChoice.AUTOMATIC
+
+
+def times_of(when: When, now: datetime) -> list[datetime]:
+    """The next five times of a wished schedule. Raises BadSchedule for one that may not be kept."""
+    return first_times(
+        Schedule(when.timezone, now, when.interval_minutes, _one_line(when.cron)),
+        now,
+        at_least_minutes=settings.MONITOR_MIN_INTERVAL_MINUTES,
+        at_most_minutes=settings.MONITOR_MAX_INTERVAL_MINUTES,
+    )
+
+
+def create_monitor(
+    *,
+    organization: Organization,
+    context_id: UUID | str,
+    name: str,
+    suite_slug: str,
+    when: When,
+    what: What,
+    by: User,
+) -> Monitor:
+    """Test an agent again and again. Its first time is the schedule's next.
+
+    Raises NotAllowed, Refused (for a bad schedule too), or AgentContext.DoesNotExist.
+    """
+    with organization_scope(organization.id):
+        managing_membership(organization.id, by)
+        # Locked, so that the agent is not removed before the monitor that its removal would change is there.
+        context = AgentContext.objects.select_for_update(no_key=True).get(organization=organization, pk=context_id)
+        version = suite_to_run(suite_slug)
+        monitor = Monitor(
+            organization=organization,
+            context=context,
+            agent_url=context.agent_id,
+            suite=version.suite,
+            created_by=by.get_full_name(),
         )
-        if created:
-            nudge.after_commit(nudge.HEARTBEATS)
-        return len(created)
+        _set_what(monitor, version, what)
+        _set_when(monitor, when)
+        _save(monitor, name, force_insert=True)
+        return monitor
+
+
+def change_monitor(
+    *, organization: Organization, monitor_id: UUID | str, name: str, when: When, what: What, by: User
+) -> Monitor:
+    """Change a monitor from its next run on; a request that is under way stays as it was (L2).
+
+    A new schedule begins to count now, and takes a parked monitor up again. what.pinned: a pinned version stays the
+    one that it is. Raises NotAllowed, Refused, or Monitor.DoesNotExist.
+    """
+    with organization_scope(organization.id):
+        managing_membership(organization.id, by)
+        monitor = _locked(organization, monitor_id)
+        version = monitor.version_to_run if what.pinned else None
+        version = version or monitor.suite.current_version
+        if version is None:
+            raise Refused(f"{monitor.suite.title} has no version that can be run.")
+        _set_what(monitor, version, what)
+        as_before = When(monitor.interval_minutes, monitor.cron, monitor.timezone)
+        if when != as_before or monitor.state == MonitorState.PARKED:
+            if monitor.context_id is None:
+                raise Refused("Your organization no longer has this agent. Make a monitor of another one.")
+            was_paused = monitor.state == MonitorState.PAUSED
+            _set_when(monitor, when)
+            if was_paused:
+                monitor.pause(monitor.state_reason)
+        _save(monitor, name, update_fields=CHANGED_BY_PEOPLE)
+        return monitor
+
+
+def pause_monitor(*, organization: Organization, monitor_id: UUID | str, by: User) -> Monitor:
+    """Let no occurrence come until somebody resumes it. What is under way goes on."""
+    with organization_scope(organization.id):
+        managing_membership(organization.id, by)
+        monitor = _locked(organization, monitor_id)
+        if monitor.state == MonitorState.ACTIVE:
+            monitor.pause(f"Paused by {by.get_full_name()}.")
+            monitor.save(update_fields=["state", "state_reason", "next_run_at"])
+        return monitor
+
+
+def resume_monitor(*, organization: Organization, monitor_id: UUID | str, by: User) -> Monitor:
+    """Take a paused or parked monitor up again, at its next time; what passed meanwhile is not made up for.
+
+    Raises Refused while what parked it is still so.
+    """
+    with organization_scope(organization.id):
+        managing_membership(organization.id, by)
+        monitor = _locked(organization, monitor_id)
+        if monitor.state == MonitorState.ACTIVE:
+            return monitor
+        if monitor.context_id is None:
+            raise Refused("Your organization no longer has this agent. Make a monitor of another one.")
+        try:
+            monitor.next_run_at = monitor.schedule.next_after(database_time())
+        except BadSchedule as bad:
+            raise Refused(f"{bad} Change its schedule.") from None
+        monitor.state, monitor.state_reason, monitor.failures_in_a_row = MonitorState.ACTIVE, "", 0
+        monitor.save(update_fields=["state", "state_reason", "next_run_at", "failures_in_a_row"])
+        return monitor
+
+
+def archive_monitor(*, organization: Organization, monitor_id: UUID | str, by: User) -> Monitor:
+    """End a monitor for good. Its runs and decisions stay; its name is free again."""
+    with organization_scope(organization.id):
+        managing_membership(organization.id, by)
+        monitor = _locked(organization, monitor_id)
+        monitor.state, monitor.next_run_at = MonitorState.ARCHIVED, None
+        monitor.state_reason = f"Archived by {by.get_full_name()}."[:300]
+        monitor.save(update_fields=["state", "state_reason", "next_run_at"])
+        return monitor
+
+
+def run_monitor_now(*, organization: Organization, monitor_id: UUID | str, by: User) -> MonitorDecision:
+    """Ask for a run of a monitor beside its schedule, which stays as it is (L9); returns the decision.
+
+    A gate that stops it is on record like any other; the one under way is named when there is one.
+    Raises NotAllowed, Refused while a run is under way, or Monitor.DoesNotExist.
+    """
+    with organization_scope(organization.id):
+        lock_organization(organization.id)  # the budget is checked and reserved under it, as the tick does
+        managing_membership(organization.id, by)
+        monitor = _locked(organization, monitor_id)
+        now, actor = database_time(), by.as_actor()
+        ledger = Ledger.read(organization.id, now)
+        if monitor.pk in ledger.busy:
+            raise Refused("A run of this monitor is under way already.")
+        contexts = locked_contexts([monitor])
+        if monitor.context_id and monitor.context_id not in contexts:
+            raise Refused("The agent is just being changed. Try again.")
+        stop = stopped_by(monitor, contexts, ledger, asked=True)
+        if stop is not None:
+            decision = monitor.decision(*stop, at=now, by=actor)
+        else:
+            request = request_for(monitor, ledger, by=actor)
+            request.save(force_insert=True)
+            decision = monitor.decision(Outcome.ALLOWED, "", at=now, by=actor, request=request)
+            nudge.execute_after_commit(request.pk, organization.id)
+        decision.save(force_insert=True)
+        return decision
+
+
+def _locked(organization: Organization, monitor_id: UUID | str) -> Monitor:
+    kept = Monitor.objects.kept_by(organization.id).select_related("suite__current_version", "suite_version")
+    return kept.select_for_update(of=("self",)).get(pk=monitor_id)
+
+
+def _set_what(monitor: Monitor, version: SuiteVersion, what: What) -> None:
+    monitor.suite_version = version if what.pinned else None
+    monitor.options = chosen(
+        version.definition, scenarios=what.scenarios, options=what.options, all_evidence=what.all_evidence
+    )
+    monitor.dry_run = what.dry_run
+    if isinstance(what.credential, UUID):
+        kept = Credential.objects.kept_by(monitor.organization_id).filter(pk=what.credential)
+        if not kept.exists():
+            raise Refused("There is no such credential. Choose another.")
+        monitor.credential_choice, monitor.credential_id = CredentialChoice.CHOSEN, what.credential
+    else:
+        monitor.credential_choice, monitor.credential_id = what.credential, None
+
+
+def _set_when(monitor: Monitor, when: When) -> None:
+    now = database_time().replace(microsecond=0)
+    if len(when.cron) > CRON_LENGTH:
+        raise Refused(f"A cron expression has at most {CRON_LENGTH} characters.")
+    try:
+        first = times_of(when, now)[0]
+    except BadSchedule as bad:
+        raise Refused(str(bad)) from None
+    monitor.interval_minutes, monitor.cron = when.interval_minutes, _one_line(when.cron)
+    monitor.timezone, monitor.anchor = when.timezone, now
+    monitor.state, monitor.state_reason, monitor.next_run_at = MonitorState.ACTIVE, "", first
+    monitor.failures_in_a_row = 0
+
+
+def _one_line(cron: str) -> str:
+    return " ".join(cron.split())
+
+
+def _save(monitor: Monitor, name: str, **how: Any) -> None:
+    monitor.name = plain_name(name)[:100].strip()
+    if not monitor.name:
+        raise Refused("Give the monitor a name.")
+    try:
+        with transaction.atomic():
+            monitor.save(**how)
+    except IntegrityError:
+        raise Refused(f"There is a monitor “{monitor.name}” already. Choose another name.") from None

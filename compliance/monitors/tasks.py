@@ -2,10 +2,10 @@
 
 from celery import shared_task
 
-from compliance.monitors.actions import request_due_heartbeats
+from compliance.monitors.tick import tick as make_what_is_due
 
 
 @shared_task
-def heartbeat_tick() -> int:
-    """Create the heartbeats that are due."""
-    return request_due_heartbeats()
+def tick() -> dict[str, int]:
+    """Create what is due: heartbeats and runs of monitors."""
+    return make_what_is_due()

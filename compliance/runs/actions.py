@@ -115,11 +115,10 @@ def request_owner_test(
             credential_choice=str(choice),
             credential_id=credential_id,
         )
-        like_it = ComplianceRequest.objects.active().filter(
-            organization=organization,
-            agent_id=context.agent_id,
-            suite_version=version,
-            dry_run=dry_run,
+        like_it = (
+            ComplianceRequest.objects.active()
+            .filter(organization=organization, agent_id=context.agent_id, suite_version=version, dry_run=dry_run)
+            .exclude(triggered_by=TriggeredBy.MONITOR)
         )
         while not insert_requests([request]):
             under_way = like_it.select_related("suite_version__suite").first()
@@ -362,6 +361,8 @@ def _end_with_run(
             next_heartbeat_at=HeartbeatSlot(F("agent_url"), F("heartbeat_interval_hours"), run.recorded_at),
             protocol=report.protocol if _found_protocol(request.agent, report) else F("protocol"),
         )
+    if request.monitor is not None:
+        request.monitor.note_run(run, scheduled_for=request.scheduled_for)
     return run
 
 

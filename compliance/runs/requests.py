@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
@@ -37,6 +39,11 @@ class RequestQuerySet(models.QuerySet["ComplianceRequest"]):
         """Work that has not ended."""
         return self.filter(state__in=ACTIVE)
 
+    def of_monitors(self, organization_id: str, since: datetime) -> RequestQuerySet:
+        """What an organization's monitors have asked for since then; what was cancelled does not count."""
+        spent = self.exclude(state__in=[RequestState.CANCELLED, RequestState.EXPIRED])
+        return spent.filter(organization_id=organization_id, triggered_by=TriggeredBy.MONITOR, created_at__gt=since)
+
 
 class ComplianceRequest(models.Model):
     """Work that should become a run. What it needs is copied into it when it is created."""
@@ -58,6 +65,20 @@ class ComplianceRequest(models.Model):
     )
     # The chosen one. No foreign key: that it is gone is found out, and said, when it should be used.
     credential_id = models.UUIDField(null=True, blank=True)
+    # Whose it is, for its schedule and its list of results; what the work needs is in this row. The database's
+    # reference names the organization too (migration 0009).
+    monitor = models.ForeignKey(
+        "Monitor",
+        on_delete=models.DO_NOTHING,
+        db_constraint=False,
+        db_index=False,
+        null=True,
+        blank=True,
+        related_name="requests",
+    )
+    scheduled_for = models.DateTimeField(
+        null=True, blank=True, help_text="The occurrence of the monitor; none when somebody asked."
+    )
 
     state = models.CharField(max_length=10, choices=RequestState.choices, default=RequestState.QUEUED)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
@@ -100,8 +121,22 @@ class ComplianceRequest(models.Model):
             # Two presses of the same button are one request.
             models.UniqueConstraint(
                 fields=["organization", "agent", "suite_version", "dry_run"],
-                condition=Q(state__in=["queued", "leased"], organization__isnull=False),
+                condition=Q(state__in=["queued", "leased"], organization__isnull=False) & ~Q(triggered_by="monitor"),
                 name="one_active_request_per_organization",
+            ),
+            models.UniqueConstraint(
+                fields=["monitor"],
+                condition=Q(state__in=["queued", "leased"], monitor__isnull=False),
+                name="one_active_request_per_monitor",
+            ),
+            models.UniqueConstraint(
+                fields=["monitor", "scheduled_for"],
+                condition=~Q(state="expired") & Q(scheduled_for__isnull=False),
+                name="one_request_per_occurrence",
+            ),
+            models.CheckConstraint(
+                condition=Q(monitor__isnull=True, scheduled_for__isnull=True) | Q(triggered_by="monitor"),
+                name="request_monitor_only_of_monitors",
             ),
             models.UniqueConstraint(
                 fields=["agent", "suite_version", "triggered_by"],
@@ -115,6 +150,12 @@ class ComplianceRequest(models.Model):
             ),
             models.Index(fields=["organization", "agent", "-created_at"], name="requests_of_agent"),
             models.Index(fields=["-created_at", "-id"], name="requests_newest"),
+            models.Index(
+                fields=["monitor", "-created_at"], name="requests_of_monitor", condition=Q(monitor__isnull=False)
+            ),
+            models.Index(
+                fields=["organization", "created_at"], name="requests_of_monitors", condition=Q(triggered_by="monitor")
+            ),
         ]
 
     def __str__(self) -> str:

@@ -11,7 +11,7 @@ import pytest
 import redis
 
 from compliance.models import AgentContext, ComplianceRequest, ComplianceRun, Organization, User
-from compliance.monitors.actions import request_due_heartbeats
+from compliance.monitors.heartbeats import request_due_heartbeats
 from compliance.runs.actions import repeat_nudges, request_owner_test
 from compliance.tenancy.actions import create_organization
 from compliance.tenancy.scope import Actor, system_scope

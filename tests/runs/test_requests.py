@@ -14,7 +14,7 @@ from django.db import DatabaseError, connections
 from django.utils import timezone
 
 from compliance.models import Agent, AgentContext, ComplianceRequest, ComplianceRun, Organization, User
-from compliance.monitors.actions import request_due_heartbeats
+from compliance.monitors.heartbeats import request_due_heartbeats
 from compliance.registry.actions import change_heartbeats, remove_context
 from compliance.runs import actions
 from compliance.runs.actions import (

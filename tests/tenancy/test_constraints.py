@@ -21,7 +21,14 @@ from tests.tenancy.test_policies import World, make_world
 
 # Django's tables and allauth's are theirs to test.
 THEIRS = ("auth_", "django_", "account_", "mfa_", "users_")
-INSERT_ONLY = ["agent_compliance_runs", "credential_uses", "step_evidence", "suite_versions", "system_scope_uses"]
+INSERT_ONLY = [
+    "agent_compliance_runs",
+    "credential_uses",
+    "monitor_decisions",
+    "step_evidence",
+    "suite_versions",
+    "system_scope_uses",
+]
 
 # A unique key that is not just a row's own key, and what to change in a copy of a row so that this key alone is double.
 UNIQUE: dict[str, tuple[str, dict[str, Any]]] = {
@@ -31,6 +38,9 @@ UNIQUE: dict[str, tuple[str, dict[str, Any]]] = {
     "agents_pkey": ("agents", {}),
     "one_active_request_of_platform": ("compliance_requests", {"id": "new"}),
     "one_active_request_per_organization": ("compliance_requests", {"id": "new"}),
+    "one_active_request_per_monitor": ("compliance_requests", {"id": "new", "scheduled_for": None}),
+    "one_request_per_occurrence": ("compliance_requests", {"id": "new", "state": "cancelled"}),
+    "one_monitor_per_name": ("monitors", {"id": "new", "name": "EVERY HOUR"}),
     "one_context_per_agent": ("agent_contexts", {"id": "new"}),
     "one_health_of_engine_and_worker": ("engine_health", {"id": -1}),
     "one_credential_per_name": ("credentials", {"id": "new", "name": "TEST KEY"}),
@@ -48,7 +58,9 @@ UNIQUE: dict[str, tuple[str, dict[str, Any]]] = {
 OF_ROW = {
     "agent_compliance_runs_request_id_key": "request_id IS NOT NULL",
     "one_active_request_of_platform": "organization_id IS NULL",
-    "one_active_request_per_organization": "organization_id IS NOT NULL AND state = 'queued'",
+    "one_active_request_per_organization": "organization_id IS NOT NULL AND state = 'queued' AND monitor_id IS NULL",
+    "one_active_request_per_monitor": "monitor_id IS NOT NULL AND state = 'queued'",
+    "one_request_per_occurrence": "scheduled_for IS NOT NULL",
 }
 # A check, and what it refuses. One without a change here is counted as left out.
 _RUN, _REQUEST = "agent_compliance_runs", "compliance_requests"
@@ -154,6 +166,45 @@ CHECKS: dict[str, tuple[str, list[dict[str, Any]]]] = {
             {"credential_choice": "any", "credential_id": None},
         ],
     ),
+    "request_monitor_only_of_monitors": (
+        _REQUEST,
+        [
+            {"triggered_by": "owner_test", "organization_id": "org_a", "monitor_id": "new"},
+            {"triggered_by": "heartbeat", "organization_id": None, "scheduled_for": "2026-01-01"},
+        ],
+    ),
+    "monitor_state_known": ("monitors", [{"state": "asleep", "next_run_at": None}]),
+    "monitor_due_iff_active": (
+        "monitors",
+        [
+            {"state": "active", "next_run_at": None},
+            *({"state": state, "next_run_at": "2026-01-01"} for state in ("paused", "parked", "archived")),
+        ],
+    ),
+    "monitor_interval_or_cron": (
+        "monitors",
+        [
+            {"interval_minutes": None, "cron": ""},
+            {"interval_minutes": 5, "cron": "0 0 * * *"},
+            {"interval_minutes": 0, "cron": ""},
+            {"interval_minutes": 525_601, "cron": ""},
+        ],
+    ),
+    "monitor_credential_iff_chosen": (
+        "monitors",
+        [
+            {"credential_choice": "chosen", "credential_id": None},
+            {"credential_choice": "none", "credential_id": "new"},
+            {"credential_choice": "any", "credential_id": None},
+        ],
+    ),
+    "monitors_interval_minutes_check": ("monitors", [{"interval_minutes": -1}]),
+    "monitors_failures_in_a_row_check": ("monitors", [{"failures_in_a_row": -1}]),
+    "decision_outcome_known": ("monitor_decisions", [{"outcome": "perhaps", "request_id": None}]),
+    "decision_request_iff_allowed": (
+        "monitor_decisions",
+        [{"outcome": "allowed", "request_id": None}, {"outcome": "budget", "request_id": "new"}],
+    ),
     "credential_kind_known": ("credentials", [{"kind": "ssh"}]),
     "credentials_version_check": ("credentials", [{"version": -1}]),
     "credential_secrets_version_check": ("credential_secrets", [{"version": -1}]),
@@ -235,8 +286,9 @@ def test_each_unique_key_refuses_a_second_row(world: World, superuser: psycopg.C
         " WHERE x.indisunique AND c.relnamespace = 'public'::regnamespace AND NOT c.relispartition"
         " AND NOT (x.indisprimary AND x.indnatts = 1 AND a.attname = 'id' AND c.relname <> 'organization_tombstones')",
     )
-    # One more is there for references to name: what it refuses, the row's own key refuses before.
-    assert {row[1] for row in there} - {"credentials_of_organization"} == set(UNIQUE)
+    # These are there for references to name: what they refuse, the row's own key refuses before.
+    for_references = {"credentials_of_organization", "agent_contexts_of_organization", "monitors_of_organization"}
+    assert {row[1] for row in there} - for_references == set(UNIQUE)
 
 
 def _context_of(superuser: psycopg.Connection[Any], organization_id: str) -> Any:
@@ -261,7 +313,10 @@ def test_each_check_refuses_what_it_is_for(world: World, superuser: psycopg.Conn
         for change in changes
     ]
     # PositiveSmallIntegerField brings a check of its own, which the narrower one makes superfluous.
-    narrower = {"agents_heartbeat_interval_hours_check": "agent_interval_range"}
+    narrower = {
+        "agents_heartbeat_interval_hours_check": "agent_interval_range",
+        "monitors_interval_minutes_check": "monitor_interval_or_cron",
+    }
     assert [(name, change, by) for name, change, by in refused_by if by != narrower.get(name, name)] == []
     there = ours(
         superuser,
@@ -284,7 +339,8 @@ def test_each_reference_refuses_what_is_not_there(world: World, superuser: psyco
             "agent_compliance_runs": ["suite_version_id"],
             "agent_contexts": ["agent_url", "organization_id"],
             "agent_status": ["agent_url"],
-            "compliance_requests": ["agent_url", "organization_id", "suite_version_id"],
+            "compliance_requests": ["agent_url", "monitor_id", "organization_id", "suite_version_id"],
+            "monitors": ["context_id", "organization_id", "suite_id", "suite_version_id"],
             "credentials": ["organization_id"],
             "credential_secrets": ["credential_id"],
             "credential_grants": ["credential_id"],
@@ -300,6 +356,8 @@ def test_each_reference_refuses_what_is_not_there(world: World, superuser: psyco
         "agent_url": "https://nobody.example/mcp",
         "organization_id": "org_nobody",
         "credential_id": str(uuid7()),
+        "context_id": str(uuid7()),
+        "monitor_id": str(uuid7()),
         "suites": {"id": -1, "slug": "new"},
         "suite_versions": {"id": -1},
         "memberships": {"id": -1},
@@ -309,7 +367,9 @@ def test_each_reference_refuses_what_is_not_there(world: World, superuser: psyco
         own_key: Any = changes.get(table, {"id": "new"})
         value = -2 if kind == "bigint" else changes[column]
         where = "organization_id IS NOT NULL" if table == "compliance_requests" else "true"
-        more = {"state": "cancelled"} if table == "compliance_requests" else {}
+        more = {"state": "cancelled", "scheduled_for": None} if table == "compliance_requests" else {}
+        more |= {"triggered_by": "monitor"} if column == "monitor_id" else {}
+        more |= {"name": "New"} if table == "monitors" else {}
         more |= {"email": "new@example.org"} if table == "invitations" else {}
         assert copied(superuser, table, {**own_key, **more, column: value}, where) == name
 

@@ -21,16 +21,20 @@ from compliance.models import (
     CredentialUse,
     Invitation,
     Membership,
+    Monitor,
+    MonitorDecision,
     Organization,
     Relation,
     SystemScopeUse,
     User,
 )
+from compliance.monitors.actions import run_monitor_now
 from compliance.runs.models import AgentRunTotal, AgentStatus, StepEvidence
 from compliance.tenancy import scope
 from compliance.tenancy.scope import Actor, ScopeError, organization_scope, platform_scope, system_scope, user_scope
 from compliance.vault.use import use_credential
 from tests.conftest import AGENT_URL, make_context, make_report, make_run
+from tests.monitors.conftest import make_monitor
 from tests.vault.conftest import attempt, make_credential, make_grant
 
 TENANT_MODELS = [
@@ -49,6 +53,8 @@ TENANT_MODELS = [
     CredentialSecret,
     CredentialGrant,
     CredentialUse,
+    Monitor,
+    MonitorDecision,
 ]
 # Tables with no organization's data in them. A new table is either here, with a reason, or has policies.
 GLOBAL_TABLES = {
@@ -88,6 +94,8 @@ def filled(organization: Organization, context: AgentContext, other_context: Age
     request_owner_test(organization=organization, context_id=context.pk, by=alice)
     make_grant(make_credential(organization, alice), context, alice)
     use_credential(attempt(organization))
+    monitor = make_monitor(organization, context, alice)
+    run_monitor_now(organization=organization, monitor_id=monitor.pk, by=alice)
     return organization
 
 

@@ -17,7 +17,8 @@ from django.db import DatabaseError, connection, transaction
 
 from compliance.engines.report import Evidence
 from compliance.models import Organization, Role, User
-from compliance.monitors.actions import request_due_heartbeats
+from compliance.monitors.heartbeats import request_due_heartbeats
+from compliance.monitors.tick import request_due_monitors
 from compliance.runs.actions import request_owner_test
 from compliance.runs.record import UsedCredential
 from compliance.tenancy.actions import create_organization, invite
@@ -25,6 +26,7 @@ from compliance.tenancy.ids import uuid7
 from compliance.tenancy.scope import Actor, organization_scope, platform_scope, system_scope, user_scope
 from compliance.vault.use import use_credential
 from tests.conftest import AGENT_URL, add_member, make_context, make_report, make_run, make_user
+from tests.monitors.conftest import make_due, make_monitor
 from tests.vault.conftest import attempt, make_credential, make_grant
 
 OWN = "organization_id = %(organization)s"
@@ -50,6 +52,8 @@ READ = {
         "credential_secrets": OWN,
         "credential_grants": OWN,
         "credential_uses": OWN,
+        "monitors": OWN,
+        "monitor_decisions": OWN,
         "step_evidence": f"{OWN} OR {PLATFORMS} AND (credential_organization_id = %(organization)s"
         f" OR credential_organization_id IS NULL AND {VERIFIED})",
     },
@@ -79,6 +83,8 @@ INSERT = {
         "credential_secrets": OWN,
         "credential_grants": OWN,
         "credential_uses": OWN,
+        "monitors": OWN,
+        "monitor_decisions": OWN,
     },
     "user": {},
     "platform": {
@@ -100,6 +106,7 @@ CHANGE = {
         "credentials": OWN,
         "credential_secrets": OWN,
         "credential_grants": OWN,
+        "monitors": OWN,
     },
     "user": {},
     "platform": {"agents": EVERYTHING, "compliance_requests": PLATFORMS},
@@ -116,8 +123,9 @@ ASSIGNMENTS = {
     "credentials": "name = 'changed'",
     "credential_secrets": "sealed_token = ''",
     "credential_grants": "revoked_at = now()",
+    "monitors": "options = '{}'",
 }
-DELETABLE = set(ASSIGNMENTS) - {"agents", "credentials", "credential_grants"}
+DELETABLE = set(ASSIGNMENTS) - {"agents", "credentials", "credential_grants", "monitors"}
 NOT_FOR_STAFF = {"credential_secrets"}
 
 
@@ -144,6 +152,7 @@ def make_world() -> World:
         request_owner_test(organization=organization, context_id=contexts[0].pk, by=owner)
         make_grant(make_credential(organization, owner), contexts[0], owner)
         assert use_credential(attempt(organization)) is not None
+        make_due(make_monitor(organization, contexts[0], owner))
         make_run(organization=organization, report=make_report("failed", evidence=evidence))
         make_run(agent_url=own_url, report=make_report("passed", evidence=evidence))
         make_run(
@@ -152,6 +161,7 @@ def make_world() -> World:
         )
     make_run(report=make_report("failed", evidence=evidence))
     assert request_due_heartbeats() == 3
+    assert request_due_monitors() == {"allowed": 2}
     return World(alpha, omega, alice)
 
 
@@ -341,6 +351,7 @@ def test_the_owner_reaches_what_its_functions_need_and_no_more(
             "compliance_requests",
             "agent_compliance_runs",
             "credential_grants",
+            "monitors",
         }
         # Of these only what heartbeat_credentials asks: verified owners, and what they granted for heartbeats.
         assert (seen["agent_contexts"], seen["credential_grants"]) == (1, 2)
@@ -352,12 +363,13 @@ def test_the_owner_reaches_what_its_functions_need_and_no_more(
             "credentials",
             "credential_secrets",
             "credential_grants",
+            "monitors",
         ):
             assert superuser.execute(f"UPDATE {table} SET {ASSIGNMENTS[table]}").rowcount == 0
             assert superuser.execute(f"DELETE FROM {table}").rowcount == 0
         # Requests of organizations may end without a run, and nothing else may happen to them.
         assert superuser.execute("DELETE FROM compliance_requests").rowcount == 0
         ended = superuser.execute("UPDATE compliance_requests SET state = 'cancelled'")
-        assert ended.rowcount == 2
+        assert ended.rowcount == 4
         with pytest.raises(psycopg.errors.InsufficientPrivilege, match="row-level security"):
             superuser.execute("UPDATE compliance_requests SET state = 'expired'")

@@ -22,6 +22,8 @@ DECIDED: dict[str, tuple[set[str], set[str]]] = {
     "credential_secrets": (ALL, set()),
     "credential_grants": (ALL - {"DELETE"}, {"SELECT"}),
     "credential_uses": (ADDED_TO, {"SELECT"}),
+    "monitors": (ALL - {"DELETE"}, {"SELECT"}),
+    "monitor_decisions": (ADDED_TO, {"SELECT"}),
     "agents": (ALL - {"DELETE"}, ALL - {"DELETE"}),
     "agent_status": (DERIVED, DERIVED),
     "agent_run_totals": (DERIVED, DERIVED),
@@ -33,6 +35,7 @@ FUNCTIONS: dict[str, set[str]] = {
     "drop_expired_evidence": {"assay_app", "assay_staff"},
     "stale_requests": {"assay_app"},
     "heartbeat_credentials": {"assay_app"},
+    "organizations_due": {"assay_app"},
     "rebuild_agent_status": {"assay_staff"},
     "heartbeat_slot": {"assay_app", "assay_staff"},  # arithmetic, open to everybody
 }
@@ -93,6 +96,7 @@ def test_functions_that_run_as_the_owner_choose_their_tables_themselves(
         "drop_expired_evidence",
         "stale_requests",
         "heartbeat_credentials",
+        "organizations_due",
         "rebuild_agent_status",
         "refresh_agent_status",
         "project_run",

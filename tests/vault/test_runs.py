@@ -16,7 +16,8 @@ from django.utils import timezone
 
 from compliance.demo_agents import AGENTS
 from compliance.models import ComplianceRequest, ComplianceRun, StepEvidence
-from compliance.monitors.actions import request_due_heartbeats
+from compliance.monitors.heartbeats import request_due_heartbeats
+from compliance.monitors.tick import request_due_monitors
 from compliance.runs.actions import lease_request, request_owner_test
 from compliance.runs.execution import run_leases
 from compliance.runs.requests import CredentialChoice
@@ -24,6 +25,7 @@ from compliance.runs.tasks import execute_request, run_heartbeats
 from compliance.tenancy.scope import Actor, organization_scope, system_scope
 from compliance.vault.actions import replace_secret, revoke_grant
 from tests.conftest import make_context
+from tests.monitors.conftest import make_due, make_monitor, requests_of
 from tests.processes import serving_demo_agents
 from tests.vault.conftest import SECRET, World
 from tests.vault.servers import echoing_agent, token_endpoint
@@ -77,6 +79,25 @@ def test_a_granted_token_opens_the_agent_for_owner_tests_and_heartbeats_alike(wo
     ]
     evidence = [row for row in everything(StepEvidence) if row.run_id == beat.pk]
     assert {row.credential_organization_id for row in evidence} <= {here.organization.id}
+
+
+@pytest.mark.parametrize(("uses", "status"), [(["monitors"], "passing"), (["owner_tests"], "inconclusive")])
+def test_a_monitor_uses_what_was_granted_to_monitors(
+    world: Any, payroll: str, uses: list[str], status: str
+) -> None:  # V2, V4
+    here = world(payroll)
+    credential = here.credential(secret=TOKEN)
+    here.grant(credential, uses=uses)
+    make_due(make_monitor(here.organization, here.context, here.alice))
+    assert request_due_monitors() == {"allowed": 1}
+    [request] = requests_of(here.organization)
+    execute_request(str(request.pk), here.organization.id)
+    [run] = everything(ComplianceRun)
+    assert (run.triggered_by, run.triggered_org_id, run.overall_status) == ("monitor", here.organization.id, status)
+    assert run.by_verified_owner is False
+    assert run.moves_status is False
+    used = [(use.run_id, use.triggered_by, use.actor_kind, use.result) for use in here.uses()]
+    assert used == ([(run.pk, "monitor", "monitor", "ok")] if status == "passing" else [])
 
 
 def test_without_a_grant_a_heartbeat_knocks_and_goes(world: Any, payroll: str) -> None:  # V5

@@ -1,0 +1,144 @@
+"""Gates: what is asked, in order, before a monitor's request is created. The first that stops wins (G1)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from django.conf import settings
+
+from compliance.monitors.models import Monitor, MonitorState, Outcome, used_in_window
+from compliance.registry.models import AgentContext, LifecycleStage
+from compliance.runs.models import ComplianceRequest, TriggeredBy
+from compliance.suites.health import Availability, read_availability
+from compliance.suites.models import SuiteVersion
+from compliance.tenancy.scope import Actor
+
+
+@dataclass(slots=True)
+class Ledger:
+    """What an organization has in flight and has spent. Read under the lock of the organization, and reserved in."""
+
+    now: datetime
+    availability: Availability
+    of_agent: Counter[str]
+    in_flight: int
+    spent: int
+    busy: set[UUID] = field(default_factory=set)  # monitors of which a request is active
+
+    @classmethod
+    def read(cls, organization_id: str, now: datetime) -> Ledger:
+        active = list(
+            ComplianceRequest.objects.active()
+            .filter(organization_id=organization_id)
+            .values_list("agent_id", "monitor_id")
+        )
+        return cls(
+            now=now,
+            availability=read_availability(),
+            of_agent=Counter(agent_url for agent_url, _ in active),
+            in_flight=len(active),
+            spent=used_in_window(organization_id, now),
+            busy={monitor_id for _, monitor_id in active if monitor_id},
+        )
+
+    def reserve(self, monitor: Monitor) -> None:
+        """One more in flight and spent: the next monitor of this evaluation sees it (G5)."""
+        self.of_agent[monitor.agent_url] += 1
+        self.in_flight += 1
+        self.spent += 1
+        self.busy.add(monitor.pk)
+
+
+def stopped_by(
+    monitor: Monitor, contexts: Mapping[UUID, AgentContext], ledger: Ledger, *, asked: bool = False
+) -> tuple[str, str] | None:
+    """The first gate that stops the monitor, as an outcome and a reason in words; None when none does.
+
+    contexts: those of the monitors under evaluation, locked, with their agents. asked: a person asked for this run;
+    then neither a pause nor the cooldown stops it.
+    """
+    context = contexts.get(monitor.context_id) if monitor.context_id else None
+    if context is None:
+        return Outcome.NO_AGENT, "Your organization no longer has this agent."
+    return next(_reasons(monitor, context, ledger, asked), None)
+
+
+def _reasons(monitor: Monitor, context: AgentContext, ledger: Ledger, asked: bool) -> Iterator[tuple[str, str]]:
+    agent = context.agent
+    if monitor.state == MonitorState.ARCHIVED:
+        yield Outcome.ARCHIVED, "The monitor is archived."
+    if agent.lifecycle_stage == LifecycleStage.RETIRED:
+        yield Outcome.ARCHIVED, "The agent is retired."
+    if not asked and monitor.state != MonitorState.ACTIVE:
+        yield Outcome.PAUSED, f"The monitor is {monitor.get_state_display().lower()}. {monitor.state_reason}".strip()
+    if not asked and agent.paused:
+        yield Outcome.PAUSED, "The agent's verified owner has paused its automatic tests."
+    if agent.opted_out:
+        yield Outcome.OPTED_OUT, "The agent's verified owner has opted out of automatic tests."
+    most = settings.MONITOR_AGENT_CONCURRENCY
+    if ledger.of_agent[monitor.agent_url] >= most:
+        yield Outcome.CONCURRENCY, f"{_tests(most)} of this agent at once are the most, and so many were under way."
+    most = settings.MONITOR_ORGANIZATION_CONCURRENCY
+    if ledger.in_flight >= most:
+        yield (
+            Outcome.CONCURRENCY,
+            f"{_tests(most)} of your organization at once are the most, and so many were under way.",
+        )
+    rest = timedelta(seconds=settings.MONITOR_COOLDOWN_SECONDS)
+    if not asked and monitor.last_scheduled_run_at and ledger.now < monitor.last_scheduled_run_at + rest:
+        yield Outcome.COOLDOWN, f"Its last run ended less than {settings.MONITOR_COOLDOWN_SECONDS} seconds before."
+    version = monitor.version_to_run
+    if version is None:
+        yield Outcome.UNAVAILABLE, f"{monitor.suite.title} has no version that can be run."
+    elif problem := ledger.availability.problem(version.engine):
+        yield Outcome.UNAVAILABLE, f"{monitor.suite.title} could not be run. {problem}"
+    most = settings.MONITOR_BUDGET_RUNS
+    if ledger.spent >= most:
+        window = settings.MONITOR_BUDGET_WINDOW_HOURS
+        yield Outcome.BUDGET, f"Your organization's monitors may run {most} times in {window} hours, and did."
+
+
+def _tests(count: int) -> str:
+    return f"{count} test{'' if count == 1 else 's'}"
+
+
+def locked_contexts(monitors: Iterable[Monitor]) -> dict[UUID, AgentContext]:
+    """The contexts of the monitors with their agents, locked, so that none is removed before its request is there.
+
+    Without those that somebody else holds, such as who removes one: a removal waits for monitors, and must not be
+    waited for by whoever holds them.
+    """
+    keys = [monitor.context_id for monitor in monitors if monitor.context_id]
+    rows = (
+        AgentContext.objects.filter(pk__in=keys)
+        .select_related("agent")
+        .select_for_update(no_key=True, skip_locked=True, of=("self",))
+    )
+    return {context.pk: context for context in rows}
+
+
+def request_for(monitor: Monitor, ledger: Ledger, *, by: Actor) -> ComplianceRequest:
+    """An unsaved request with everything that it needs copied in (L2), reserved in the ledger."""
+    version: SuiteVersion | None = monitor.version_to_run
+    assert version is not None, "a gate asks for it"
+    ledger.reserve(monitor)
+    return ComplianceRequest(
+        organization_id=monitor.organization_id,
+        agent_id=monitor.agent_url,
+        triggered_by=TriggeredBy.MONITOR,
+        actor_kind=by.kind,
+        actor_id=by.id,
+        actor_name=by.name,
+        suite_version=version,
+        dry_run=monitor.dry_run,
+        options=monitor.options,
+        credential_choice=monitor.credential_choice,
+        credential_id=monitor.credential_id,
+        monitor=monitor,
+        created_at=ledger.now,
+        nudged_at=ledger.now,
+    )

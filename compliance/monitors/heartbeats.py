@@ -1,0 +1,45 @@
+"""The heartbeat tick: requests for the agents that are due."""
+
+from __future__ import annotations
+
+from django.db.models import Exists, OuterRef
+from django.utils import timezone
+
+from compliance.registry.models import Agent
+from compliance.runs import nudge
+from compliance.runs.actions import insert_requests
+from compliance.runs.models import ComplianceRequest, TriggeredBy
+from compliance.suites.models import Suite
+from compliance.tenancy.scope import Actor, platform_scope
+
+HEARTBEAT_SUITE = "baseline"
+ACTOR = Actor.system("heartbeat")
+
+
+def request_due_heartbeats(*, at_most: int = 1000) -> int:
+    """Create a request for each agent whose heartbeat is due, and nudge a worker; returns how many are new.
+
+    Any number of ticks may overlap: the unique key of active requests lets one of them win.
+    The schedule advances when the run is recorded, so a tick that dies loses nothing.
+    """
+    now = timezone.now()
+    with platform_scope():
+        suite = Suite.objects.with_current_version().filter(slug=HEARTBEAT_SUITE).first()
+        if suite is None or suite.current_version is None:
+            return 0
+        active = ComplianceRequest.objects.active().filter(agent_id=OuterRef("pk"), organization__isnull=True)
+        due = Agent.objects.due(now).exclude(Exists(active)).values_list("agent_url", flat=True)[:at_most]
+        created = insert_requests(
+            ComplianceRequest(
+                agent_id=agent_url,
+                triggered_by=TriggeredBy.HEARTBEAT,
+                actor_kind=ACTOR.kind,
+                actor_id=ACTOR.id,
+                actor_name=ACTOR.name,
+                suite_version=suite.current_version,
+            )
+            for agent_url in due
+        )
+        if created:
+            nudge.after_commit(nudge.HEARTBEATS)
+        return len(created)

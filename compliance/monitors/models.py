@@ -1,0 +1,324 @@
+"""When: monitors, which are an organization's recurring tests of an agent, and the decisions about their runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.conf import settings
+from django.db import connection, models
+from django.db.models import Exists, OuterRef, Q
+from django.db.models.functions import Lower
+from django.utils.timezone import now as time_now
+
+from compliance.monitors.schedule import BadSchedule, Schedule
+from compliance.registry.models import AgentContext
+from compliance.runs.models import ComplianceRequest, ComplianceRun, OverallStatus
+from compliance.runs.requests import CredentialChoice
+from compliance.suites.models import Suite, SuiteVersion
+from compliance.tenancy.ids import uuid7
+from compliance.tenancy.models import Organization
+from compliance.tenancy.scope import Actor
+
+SCHEDULER = Actor.system("schedule")
+CRON_LENGTH = 100
+MAX_INTERVAL_MINUTES = 525_600  # what the table takes; the settings may allow less
+
+
+def database_time() -> datetime:
+    """The database's clock, which is one for all ticks and workers; theirs may differ."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT statement_timestamp()")
+        now: datetime = cursor.fetchone()[0]
+        return now
+
+
+class MonitorState(models.TextChoices):
+    ACTIVE = "active", "Active"
+    PAUSED = "paused", "Paused"
+    PARKED = "parked", "Parked"
+    ARCHIVED = "archived", "Archived"
+
+
+class MonitorQuerySet(models.QuerySet["Monitor"]):
+    def kept_by(self, organization_id: str) -> MonitorQuerySet:
+        """An organization's monitors that are not archived, by name."""
+        return self.filter(organization_id=organization_id).exclude(state=MonitorState.ARCHIVED).order_by("name", "id")
+
+    def with_names(self) -> MonitorQuerySet:
+        """With agent and suite at hand."""
+        return self.select_related("context", "suite__current_version", "suite_version")
+
+    def due(self, organization_id: str, now: datetime) -> MonitorQuerySet:
+        """An organization's monitors that should run by now and have no active request, the longest due first."""
+        active = ComplianceRequest.objects.active().filter(monitor_id=OuterRef("pk"))
+        return (
+            self.filter(organization_id=organization_id, state=MonitorState.ACTIVE, next_run_at__lte=now)
+            .exclude(Exists(active))
+            .order_by("next_run_at", "id")
+        )
+
+
+class Monitor(models.Model):
+    """An organization's recurring test of an agent."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    # The database's references name the organization too (migration 0009): Django cannot say so.
+    organization = models.ForeignKey(
+        Organization, on_delete=models.DO_NOTHING, db_constraint=False, related_name="monitors"
+    )
+    name = models.CharField(max_length=100)
+    # None once the organization no longer has the agent; the address stays.
+    context = models.ForeignKey(
+        AgentContext, on_delete=models.DO_NOTHING, db_constraint=False, null=True, related_name="monitors"
+    )
+    agent_url = models.TextField()
+    suite = models.ForeignKey(Suite, on_delete=models.PROTECT, related_name="+")
+    suite_version = models.ForeignKey(
+        SuiteVersion, on_delete=models.PROTECT, null=True, blank=True, related_name="+"
+    )  # the pinned one; None: whichever is current
+    options = models.JSONField(default=dict, blank=True)
+    dry_run = models.BooleanField(default=False)
+    credential_choice = models.CharField(
+        max_length=10, choices=CredentialChoice.choices, default=CredentialChoice.AUTOMATIC
+    )
+    credential_id = models.UUIDField(null=True, blank=True)
+
+    interval_minutes = models.PositiveIntegerField(null=True, blank=True)
+    cron = models.CharField(max_length=CRON_LENGTH, blank=True)
+    timezone = models.CharField(max_length=64, default="UTC")
+    anchor = models.DateTimeField(help_text="Where an interval begins to count.")
+
+    state = models.CharField(max_length=10, choices=MonitorState.choices, default=MonitorState.ACTIVE)
+    state_reason = models.CharField(max_length=300, blank=True, help_text="Why it is parked or paused.")
+    next_run_at = models.DateTimeField(null=True, blank=True)
+    last_run_id = models.UUIDField(null=True, blank=True)
+    last_status = models.CharField(max_length=14, choices=OverallStatus.choices, blank=True)
+    last_run_at = models.DateTimeField(null=True, blank=True)
+    last_scheduled_run_at = models.DateTimeField(
+        null=True, blank=True, help_text="When the last one by schedule ended."
+    )
+    failures_in_a_row = models.PositiveSmallIntegerField(default=0, help_text="Inconclusive runs by schedule.")
+    created_at = models.DateTimeField(default=time_now, editable=False)
+    created_by = models.CharField(max_length=254, help_text="As they were called then.")
+
+    objects = MonitorQuerySet.as_manager()
+
+    class Meta:
+        db_table = "monitors"
+        constraints = [
+            models.CheckConstraint(condition=Q(state__in=MonitorState.values), name="monitor_state_known"),
+            models.CheckConstraint(
+                condition=Q(state="active", next_run_at__isnull=False)
+                | (~Q(state="active") & Q(next_run_at__isnull=True)),
+                name="monitor_due_iff_active",
+            ),
+            models.CheckConstraint(
+                condition=Q(
+                    interval_minutes__isnull=False,
+                    interval_minutes__gte=1,
+                    interval_minutes__lte=MAX_INTERVAL_MINUTES,
+                    cron="",
+                )
+                | (Q(interval_minutes__isnull=True) & ~Q(cron="")),
+                name="monitor_interval_or_cron",
+            ),
+            models.CheckConstraint(
+                condition=Q(credential_choice="chosen", credential_id__isnull=False)
+                | Q(credential_choice__in=["automatic", "none"], credential_id__isnull=True),
+                name="monitor_credential_iff_chosen",
+            ),
+            models.UniqueConstraint(
+                "organization",
+                Lower("name"),
+                condition=~Q(state="archived"),
+                name="one_monitor_per_name",
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["next_run_at", "id"], name="monitors_due", condition=Q(state="active")),
+            models.Index(
+                fields=["organization", "next_run_at", "id"], name="monitors_due_of_one", condition=Q(state="active")
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def schedule(self) -> Schedule:
+        return Schedule(self.timezone, self.anchor, self.interval_minutes, self.cron)
+
+    @property
+    def schedule_words(self) -> str:
+        return self.schedule.in_words()
+
+    @property
+    def actor(self) -> Actor:
+        """Who asks for its scheduled runs."""
+        return Actor("monitor", str(self.pk), self.name)
+
+    @property
+    def version_to_run(self) -> SuiteVersion | None:
+        """The pinned version, or the suite's current one; None when nothing is published."""
+        return self.suite_version or self.suite.current_version
+
+    def locked(self) -> Monitor:
+        """The row as it is now, locked."""
+        return Monitor.objects.select_for_update(of=("self",)).get(pk=self.pk)
+
+    def pause(self, reason: str) -> None:
+        self.state, self.state_reason, self.next_run_at = MonitorState.PAUSED, reason[:300], None
+
+    def park(self, reason: str) -> None:
+        """Stop it for something that only an edit can mend."""
+        self.state, self.state_reason, self.next_run_at = MonitorState.PARKED, reason[:300], None
+
+    def advance(self, now: datetime) -> None:
+        """Make the next occurrence the due one. Raises BadSchedule.
+
+        Later than now, so that missed occurrences do not pile up; later than the one that was due, so that a clock
+        that was set back does not bring it again (L19).
+        """
+        if self.state == MonitorState.ACTIVE:
+            assert self.next_run_at is not None
+            self.next_run_at = self.schedule.next_after(max(now, self.next_run_at))
+
+    def note_run(self, run: ComplianceRun, *, scheduled_for: datetime | None) -> None:
+        """Take a run's result, in the transaction that records it.
+
+        scheduled_for: the occurrence that it was; None for a run that somebody asked for, which uses up no slot (L9)
+        and counts neither as a failure nor as a success (L17).
+        """
+        now, monitor = database_time(), self.locked()
+        monitor.last_run_id, monitor.last_status, monitor.last_run_at = run.pk, run.overall_status, run.recorded_at
+        if scheduled_for is not None:
+            monitor.last_scheduled_run_at = now
+            failed = run.overall_status == OverallStatus.INCONCLUSIVE
+            monitor.failures_in_a_row = monitor.failures_in_a_row + 1 if failed else 0
+            monitor._after_occurrence(scheduled_for, now, run)
+        monitor.save(update_fields=CHANGED_BY_RUNS)
+
+    def _after_occurrence(self, scheduled_for: datetime, now: datetime, run: ComplianceRun) -> None:
+        if self.state != MonitorState.ACTIVE:
+            return
+        limit = settings.MONITOR_PAUSE_AFTER_FAILURES
+        if self.failures_in_a_row >= limit:
+            self.pause(f"{limit} inconclusive runs in a row: {run.headline}")
+            self.decision(Outcome.STOPPED, self.state_reason, scheduled_for=scheduled_for, at=now).save()
+        elif self.next_run_at == scheduled_for:  # else the schedule was changed meanwhile, and is ahead already
+            try:
+                self.advance(now)
+            except BadSchedule as bad:
+                self.park(str(bad))
+                self.decision(Outcome.PARKED, self.state_reason, scheduled_for=scheduled_for, at=now).save()
+
+    def decision(
+        self,
+        outcome: str,
+        reason: str,
+        *,
+        at: datetime,
+        scheduled_for: datetime | None = None,
+        by: Actor = SCHEDULER,
+        request: ComplianceRequest | None = None,
+    ) -> MonitorDecision:
+        """An unsaved decision about this monitor, with its names as they are now."""
+        return MonitorDecision(
+            organization_id=self.organization_id,
+            at=at,
+            monitor_id=self.pk,
+            monitor_name=self.name,
+            agent_url=self.agent_url,
+            scheduled_for=scheduled_for,
+            outcome=outcome,
+            reason=reason[:300],
+            request_id=request.pk if request else None,
+            actor_kind=by.kind,
+            actor_id=by.id,
+            actor_name=by.name[:254],
+        )
+
+
+CHANGED_BY_RUNS = [
+    *("state", "state_reason", "next_run_at"),
+    *("last_run_id", "last_status", "last_run_at", "last_scheduled_run_at", "failures_in_a_row"),
+]
+
+
+class Outcome(models.TextChoices):
+    """What an evaluation came to: a request, or the first gate that stopped it (G1)."""
+
+    ALLOWED = "allowed", "Allowed"
+    NO_AGENT = "no_agent", "No such agent"
+    ARCHIVED = "archived", "Archived"
+    PAUSED = "paused", "Paused"
+    OPTED_OUT = "opted_out", "Opted out"
+    CONCURRENCY = "concurrency", "Too many at once"
+    COOLDOWN = "cooldown", "Too soon"
+    UNAVAILABLE = "unavailable", "Suite not available"
+    BUDGET = "budget", "Budget used up"
+    CANCELLED = "cancelled", "Cancelled"
+    PARKED = "parked", "Parked"
+    STOPPED = "stopped", "Paused after failures"
+    FAILED = "failed", "Could not be decided"
+
+
+class MonitorDecision(models.Model):
+    """One evaluation of one monitor: what was decided and why. Insert-only."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    # No foreign keys: the record outlives what it names.
+    organization_id = models.CharField(max_length=68)
+    at = models.DateTimeField(default=time_now)
+    monitor_id = models.UUIDField()
+    monitor_name = models.CharField(max_length=100, help_text="As it was called then.")
+    agent_url = models.TextField()
+    scheduled_for = models.DateTimeField(null=True, help_text="The occurrence; none when somebody asked.")
+    outcome = models.CharField(max_length=14, choices=Outcome.choices)
+    reason = models.CharField(max_length=300, blank=True)
+    request_id = models.UUIDField(null=True)
+    actor_kind = models.CharField(max_length=10)
+    actor_id = models.CharField(max_length=100)
+    actor_name = models.CharField(max_length=254)
+
+    class Meta:
+        db_table = "monitor_decisions"
+        constraints = [
+            models.CheckConstraint(condition=Q(outcome__in=Outcome.values), name="decision_outcome_known"),
+            models.CheckConstraint(
+                condition=Q(outcome="allowed", request_id__isnull=False)
+                | (~Q(outcome="allowed") & Q(request_id__isnull=True)),
+                name="decision_request_iff_allowed",
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["organization_id", "-at", "-id"], name="decisions_newest"),
+            models.Index(fields=["organization_id", "monitor_id", "-at", "-id"], name="decisions_of_monitor"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.monitor_name}: {self.get_outcome_display()}"
+
+
+def used_in_window(organization_id: str, now: datetime) -> int:
+    """How many runs of an organization's monitors count against its budget now."""
+    since = now - timedelta(hours=settings.MONITOR_BUDGET_WINDOW_HOURS)
+    return ComplianceRequest.objects.of_monitors(organization_id, since).count()
+
+
+def strips(monitor_ids: Iterable[Any]) -> dict[Any, list[str]]:
+    """The verdicts of each monitor's last conclusive runs, oldest first. Needs organization_scope."""
+    with connection.cursor() as cursor:
+        cursor.execute(_STRIPS, [list(monitor_ids)])
+        return dict(cursor.fetchall())
+
+
+_STRIPS = """
+    SELECT m.id, ARRAY(
+        SELECT r.overall_status FROM compliance_requests q
+        JOIN agent_compliance_runs r ON r.id = q.run_id AND r.overall_status <> 'inconclusive'
+        WHERE q.monitor_id = m.id ORDER BY q.created_at DESC LIMIT 30)
+    FROM unnest(%s::uuid[]) AS m(id)
+"""

@@ -1,0 +1,209 @@
+"""The tick: claims the monitors that are due, asks the gates, writes one decision for each, and creates requests.
+
+An organization is evaluated in one transaction that holds its row: so its caps and its budget are checked and
+reserved in one step, whatever the number of ticks (G5). Another tick skips it, and waits for nobody.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable
+from uuid import UUID
+
+from django.conf import settings
+from django.db import DatabaseError, close_old_connections, connection
+
+from compliance.monitors.gates import Ledger, locked_contexts, request_for, stopped_by
+from compliance.monitors.heartbeats import request_due_heartbeats
+from compliance.monitors.models import SCHEDULER, Monitor, MonitorDecision, Outcome, database_time
+from compliance.monitors.schedule import BadSchedule
+from compliance.registry.models import AgentContext
+from compliance.runs import nudge
+from compliance.runs.models import ComplianceRequest
+from compliance.tenancy.models import Organization
+from compliance.tenancy.scope import organization_scope
+
+logger = logging.getLogger(__name__)
+
+BATCH = 500  # monitors of one organization that one transaction decides about
+LOOK_AHEAD = 1000  # due monitors whose organizations are looked up at once
+
+
+def tick() -> dict[str, int]:
+    """One round of everything that is due; returns what came of it, by phase and outcome.
+
+    The phases fail apart (L11): each is tried, and then the first failure is raised.
+    """
+    phases: dict[str, Callable[[], Counter[str]]] = {
+        "heartbeats": lambda: Counter(created=request_due_heartbeats()),
+        "monitors": request_due_monitors,
+    }
+    counts: dict[str, int] = {}
+    failures: list[Exception] = []
+    for name, phase in phases.items():
+        try:
+            counts |= {f"{name}.{outcome}": count for outcome, count in phase().items()}
+        except Exception as failure:
+            logger.exception("the phase %s of the tick failed", name)
+            failures.append(failure)
+            close_old_connections()
+    if failures:
+        raise failures[0]
+    return counts
+
+
+def request_due_monitors() -> Counter[str]:
+    """Decide about every monitor that is due, and create the requests that the gates let pass; counts by outcome.
+
+    What fails for one organization does not stop the others; the first failure of the database is raised at the end.
+    """
+    counts: Counter[str] = Counter()
+    failures: list[DatabaseError] = []
+    gives_up_at = time.monotonic() + settings.MONITOR_TICK_SECONDS
+    while time.monotonic() < gives_up_at:
+        decided = 0
+        for organization_id in _organizations_due():
+            try:
+                outcomes = _evaluate(organization_id)
+            except DatabaseError as failure:
+                logger.exception("the monitors of %s could not be decided about", organization_id)
+                failures.append(failure)
+                close_old_connections()
+                continue
+            counts += outcomes
+            decided += outcomes.total()
+            if time.monotonic() >= gives_up_at:
+                break
+        # What others hold, and what failed, is for the next tick.
+        if not decided or failures:
+            break
+    if failures:
+        raise failures[0]
+    return counts
+
+
+def _organizations_due() -> list[str]:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT organization_id FROM organizations_due(%s)", [LOOK_AHEAD])
+        return [row[0] for row in cursor.fetchall()]
+
+
+def _evaluate(organization_id: str) -> Counter[str]:
+    try:
+        return _decide_all(organization_id, only=None)
+    except DatabaseError:
+        raise
+    except Exception:
+        # One of them breaks the evaluation: each by itself, so that it alone fails, and says so (G4).
+        logger.exception("the monitors of %s are decided about one by one", organization_id)
+    counts: Counter[str] = Counter()
+    with organization_scope(organization_id):
+        due = list(Monitor.objects.due(organization_id, database_time()).values_list("pk", flat=True)[:BATCH])
+    for monitor_id in due:
+        try:
+            counts += _decide_all(organization_id, only=monitor_id)
+        except DatabaseError:
+            raise
+        except Exception as failure:
+            logger.exception("the monitor %s could not be decided about", monitor_id)
+            counts += _fail(organization_id, monitor_id, failure)
+    return counts
+
+
+def _decide_all(organization_id: str, *, only: UUID | None) -> Counter[str]:
+    """One transaction: lock, ask, write. Nothing at all when another tick has the organization."""
+    with organization_scope(organization_id):
+        if not _locked_by_us(organization_id):
+            return Counter()
+        now = database_time()
+        due = Monitor.objects.due(organization_id, now).select_related("suite__current_version", "suite_version")
+        if only is not None:
+            due = due.filter(pk=only)
+        # Definitions are many kilobytes, and only an engine reads them.
+        due = due.defer("suite__current_version__definition", "suite_version__definition")
+        monitors = list(due.select_for_update(skip_locked=True, of=("self",))[:BATCH])
+        contexts = locked_contexts(monitors)
+        ledger = Ledger.read(organization_id, now)
+        taken = _occurrences_taken(monitors)
+        decisions, requests, evaluated = [], [], []
+        for monitor in monitors:
+            # A request was created, or the agent is just being removed, since it was found due: it is not evaluated.
+            if monitor.pk in ledger.busy or (monitor.context_id and monitor.context_id not in contexts):
+                continue
+            decision, request = _decide(monitor, contexts, ledger, taken)
+            evaluated.append(monitor)
+            decisions.append(decision)
+            if request is not None:
+                requests.append(request)
+        ComplianceRequest.objects.bulk_create(requests)
+        MonitorDecision.objects.bulk_create(decisions)
+        Monitor.objects.bulk_update(
+            [monitor for monitor in evaluated if monitor.pk not in ledger.busy],
+            ["state", "state_reason", "next_run_at"],
+        )
+        for request in requests:
+            nudge.execute_after_commit(request.pk, organization_id)
+        return Counter(decision.outcome for decision in decisions)
+
+
+def _locked_by_us(organization_id: str) -> bool:
+    row = Organization.objects.select_for_update(no_key=True, skip_locked=True).filter(pk=organization_id)
+    return bool(row.values_list("pk", flat=True))
+
+
+def _occurrences_taken(monitors: Iterable[Monitor]) -> set[tuple[UUID, object]]:
+    """Which of the occurrences that are due had a request that ended without moving the schedule."""
+    keys = [monitor.pk for monitor in monitors]
+    since = min((monitor.next_run_at for monitor in monitors if monitor.next_run_at), default=None)
+    found = ComplianceRequest.objects.filter(monitor_id__in=keys, scheduled_for__gte=since) if since else ()
+    return {(request.monitor_id, request.scheduled_for) for request in found if request.state != "expired"}
+
+
+def _decide(
+    monitor: Monitor,
+    contexts: dict[UUID, AgentContext],
+    ledger: Ledger,
+    taken: set[tuple[UUID, object]],
+) -> tuple[MonitorDecision, ComplianceRequest | None]:
+    """What becomes of one occurrence. A refused one is over: the schedule goes on at once (L8)."""
+    occurrence = monitor.next_run_at
+    assert occurrence is not None
+    try:
+        upcoming = monitor.schedule.next_after(max(ledger.now, occurrence))
+    except BadSchedule as bad:
+        monitor.park(str(bad))
+        return monitor.decision(Outcome.PARKED, monitor.state_reason, scheduled_for=occurrence, at=ledger.now), None
+    if (monitor.pk, occurrence) in taken:
+        stop: tuple[str, str] | None = (Outcome.CANCELLED, "The request for this time was ended without a run.")
+    else:
+        stop = stopped_by(monitor, contexts, ledger)
+    if stop is None:
+        request = request_for(monitor, ledger, by=monitor.actor)
+        request.scheduled_for = occurrence
+        decision = monitor.decision(
+            Outcome.ALLOWED, "", scheduled_for=occurrence, at=ledger.now, by=SCHEDULER, request=request
+        )
+        return decision, request
+    outcome, reason = stop
+    if outcome == Outcome.NO_AGENT:
+        monitor.park(reason)
+    else:
+        monitor.next_run_at = upcoming
+    return monitor.decision(outcome, reason, scheduled_for=occurrence, at=ledger.now), None
+
+
+def _fail(organization_id: str, monitor_id: UUID, failure: Exception) -> Counter[str]:
+    """Write down that nothing could be decided, and let the schedule go on, or stop it when it cannot."""
+    with organization_scope(organization_id):
+        monitor = Monitor.objects.filter(pk=monitor_id).select_for_update(of=("self",)).get()
+        occurrence, now = monitor.next_run_at, database_time()
+        reason = f"{type(failure).__name__} in Assay. Its operator has been told."
+        try:
+            monitor.advance(now)
+        except BadSchedule as bad:
+            monitor.park(str(bad))
+        monitor.save(update_fields=["state", "state_reason", "next_run_at"])
+        monitor.decision(Outcome.FAILED, reason, scheduled_for=occurrence, at=now).save()
+        return Counter([Outcome.FAILED.value])
