@@ -28,7 +28,7 @@ def result_badge(result: str) -> SafeString:
     return SafeString(f'<span class="v v-{shape}">{_RESULTS[result]}</span>')
 
 
-class _Table:
+class PlainTable:
     """Rows whose cells are written by render_<column>(record), as text with everything foreign escaped."""
 
     columns: tuple[Column, ...]
@@ -54,7 +54,7 @@ class _Table:
             yield SafeString("<tr>" + "".join(f"{td}{render(record)}</td>" for td, render in cells) + "</tr>")
 
 
-class CredentialTable(_Table):
+class CredentialTable(PlainTable):
     """An organization's credentials, by name."""
 
     columns = (
@@ -105,7 +105,7 @@ class CredentialTable(_Table):
         return instant(self.last_uses.get(record.pk))
 
 
-class AccessTable(_Table):
+class AccessTable(PlainTable):
     """Uses of credentials, newest first. Their order is the keyset's: no column sorts."""
 
     columns = (

@@ -73,7 +73,12 @@ class HistoryForm(StyledForm, forms.Form):
             ("platform", "The platform"),
             *(
                 (kind, kind.label)
-                for kind in (TriggeredBy.OWNER_TEST, TriggeredBy.OBSERVER_TEST, TriggeredBy.HEARTBEAT)
+                for kind in (
+                    TriggeredBy.OWNER_TEST,
+                    TriggeredBy.OBSERVER_TEST,
+                    TriggeredBy.MONITOR,
+                    TriggeredBy.HEARTBEAT,
+                )
             ),
         ],
         widget=PlainSelect,

@@ -101,6 +101,6 @@ class HeartbeatForm(StyledForm, forms.ModelForm):
         help_texts = {
             "heartbeat_interval_hours": f"{MIN_INTERVAL_HOURS} to {MAX_INTERVAL_HOURS}.",
             "lifecycle_stage": "Heartbeats run in testing and production only.",
-            "paused": "For a while, such as during maintenance. The public status stays as it is.",
-            "opted_out": "For good: the platform does not check this agent by itself.",
+            "paused": "For a while, such as during maintenance. Monitors wait too. The public status stays as it is.",
+            "opted_out": "For good: neither the platform nor anybody's monitor checks this agent by itself.",
         }

@@ -52,6 +52,8 @@ def _section(request: Any) -> str:
         return name
     if "/credentials/" in request.path:
         return "credential"
+    if "/monitors/" in request.path:
+        return "monitors" if name == "monitors" else "monitor"
     return "agents" if "/agents/" in request.path or "/runs/" in request.path else ""
 
 

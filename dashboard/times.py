@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
 
 from django.utils.safestring import SafeString
 
@@ -16,6 +17,12 @@ def instant(moment: datetime | None, empty: str = "never", exact: bool = False) 
     return SafeString(
         f'<time datetime="{utc[:19]}Z"{" data-exact" if exact else ""}>{utc[:10]} {utc[11:16]} UTC</time>'
     )
+
+
+def in_zone(moment: datetime, timezone: str) -> str:
+    """The wall-clock time in a timezone, in words: "Monday 23 November 2026, 09:00 CET"."""
+    local = moment.astimezone(ZoneInfo(timezone))
+    return f"{local:%A} {local.day} {local:%B %Y, %H:%M %Z}"
 
 
 def duration(milliseconds: int) -> str:

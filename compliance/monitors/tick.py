@@ -21,7 +21,7 @@ from compliance.monitors.models import SCHEDULER, Monitor, MonitorDecision, Outc
 from compliance.monitors.schedule import BadSchedule
 from compliance.registry.models import AgentContext
 from compliance.runs import nudge
-from compliance.runs.models import ComplianceRequest
+from compliance.runs.models import ComplianceRequest, RequestState
 from compliance.tenancy.models import Organization
 from compliance.tenancy.scope import organization_scope
 
@@ -158,7 +158,11 @@ def _occurrences_taken(monitors: Iterable[Monitor]) -> set[tuple[UUID, object]]:
     keys = [monitor.pk for monitor in monitors]
     since = min((monitor.next_run_at for monitor in monitors if monitor.next_run_at), default=None)
     found = ComplianceRequest.objects.filter(monitor_id__in=keys, scheduled_for__gte=since) if since else ()
-    return {(request.monitor_id, request.scheduled_for) for request in found if request.state != "expired"}
+    return {
+        (request.monitor_id, request.scheduled_for)
+        for request in found
+        if request.monitor_id and request.state != RequestState.EXPIRED
+    }
 
 
 def _decide(

@@ -14,7 +14,7 @@ from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils import timezone
 
-from compliance.models import AgentContextWithLatestTest, ComplianceRequest, Organization, Role
+from compliance.models import AgentContextWithLatestTest, ComplianceRequest, Monitor, Organization, Role
 from compliance.registry.actions import AlreadyRegistered, register_agent
 from compliance.registry.urls import InvalidAgentURL
 from compliance.runs import nudge
@@ -105,6 +105,7 @@ def agent(request: OrganizationRequest, agent: UUID) -> HttpResponseBase:
         "suites": suites,
         "whole_suites": sum(suite.facts.full for suite in suites),
         "default_suite": default,
+        "monitors": list(Monitor.objects.kept_by(organization.id).filter(context_id=agent)),
     }
     if active is not None:
         page |= progress_context(active, organization)

@@ -40,7 +40,7 @@ def agent_test(request: OrganizationRequest, agent: UUID) -> HttpResponseBase:
         form = TestForm(
             request.POST if posted else None,
             options=suite.facts.options,
-            scenarios=_scenarios(suite, context.agent.protocol),
+            scenarios=scenarios_of(suite.version_id, context.agent.protocol),
             credentials=granted_credentials(
                 organization_id=request.organization.id, context_id=agent, use=UseFor.OWNER_TESTS
             ),
@@ -70,9 +70,9 @@ def _ask(request: OrganizationRequest, agent: UUID, suite: OfferedSuite, form: T
     return redirect("request", request.organization.slug, wanted.pk)
 
 
-def _scenarios(suite: OfferedSuite, protocol: str) -> list[tuple[str, str]]:
+def scenarios_of(version_id: int, protocol: str) -> list[tuple[str, str]]:
     """Keys and titles of the scenarios that an agent of this protocol can be asked."""
-    tracks = SuiteVersion.objects.values_list("definition__tracks", flat=True).get(pk=suite.version_id)
+    tracks = SuiteVersion.objects.values_list("definition__tracks", flat=True).get(pk=version_id)
     return [
         (scenario["key"], f"{track['title']}: {scenario['title']}")
         for track in tracks or []

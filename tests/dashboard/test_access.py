@@ -10,18 +10,20 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 
-from compliance.models import AgentContext, ComplianceRun, CredentialGrant, Organization, Role, User
+from compliance.models import AgentContext, ComplianceRun, CredentialGrant, Monitor, Organization, Role, User
 from compliance.runs.actions import request_owner_test
 from compliance.tenancy.errors import NotAllowed, Refused
 from dashboard import urls
 from dashboard.access import organization_view
 from tests.conftest import make_context, make_run, make_user
+from tests.monitors.conftest import make_monitor
 from tests.vault.conftest import make_credential, make_grant
 
 pytestmark = pytest.mark.django_db
 
 OF_MANAGERS = {
     *("agent_add", "agent_settings", "agent_remove"),
+    *("monitor_add", "monitor_edit", "monitor_run", "monitor_pause", "monitor_resume", "monitor_archive"),
     *("credential_add", "credential_replace", "credential_delete", "grant_add", "grant_revoke"),
 }
 OF_PEOPLE = {"members", "organization_settings"}
@@ -43,8 +45,18 @@ def grant(organization: Organization, context: AgentContext, alice: User) -> Cre
 
 
 @pytest.fixture
+def monitor(organization: Organization, context: AgentContext, alice: User) -> Monitor:
+    return make_monitor(organization, context, alice)
+
+
+@pytest.fixture
 def addresses(
-    organization: Organization, context: AgentContext, own_run: ComplianceRun, grant: CredentialGrant, alice: User
+    organization: Organization,
+    context: AgentContext,
+    own_run: ComplianceRun,
+    grant: CredentialGrant,
+    monitor: Monitor,
+    alice: User,
 ) -> Callable[[str], dict[str, str]]:
     """Every address of Alice's organization, by its route's name, under the given slug."""
     wanted, _ = request_owner_test(organization=organization, context_id=context.pk, by=alice)
@@ -58,6 +70,7 @@ def addresses(
             "step": 0,
             "credential": grant.credential_id,
             "grant": grant.pk,
+            "monitor": monitor.pk,
         }
         return {
             pattern.name: reverse(
@@ -96,6 +109,7 @@ def test_another_organizations_objects_do_not_exist_under_ones_own_slug(
     context: AgentContext,
     own_run: ComplianceRun,
     grant: CredentialGrant,
+    monitor: Monitor,
     other_organization: Organization,
     charlie: User,
     alice: User,
@@ -104,7 +118,7 @@ def test_another_organizations_objects_do_not_exist_under_ones_own_slug(
     client = reader(charlie)
     wanted, _ = request_owner_test(organization=organization, context_id=context.pk, by=alice)
     values = {"agent": context.pk, "wanted": wanted.pk, "run": own_run.pk, "other": own_run.pk, "step": 0}
-    values |= {"credential": grant.credential_id, "grant": grant.pk}
+    values |= {"credential": grant.credential_id, "grant": grant.pk, "monitor": monitor.pk}
     for pattern in urls.of_organization:
         keys = [key for key in pattern.pattern.converters if key != "org"]
         if pattern.name not in routes() or not keys:

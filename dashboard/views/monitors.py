@@ -1,0 +1,258 @@
+"""Monitors: the list, one with its times and results, and what owners and admins do with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID
+
+from django.contrib import messages
+from django.core.paginator import Paginator
+from django.http import Http404
+from django.http.response import HttpResponseBase
+from django.shortcuts import redirect
+from django.template.response import TemplateResponse
+from django.urls import reverse
+
+from compliance.models import AgentContext, ComplianceRequest, Monitor, Organization, Role
+from compliance.monitors import actions
+from compliance.monitors.decisions import DecisionFilter, decision_page
+from compliance.monitors.models import Outcome, strips
+from compliance.monitors.schedule import BadSchedule, timezone_names
+from compliance.suites.catalogue import OfferedSuite, facts_of
+from compliance.tenancy.errors import Refused
+from compliance.vault.access import granted_credentials
+from compliance.vault.models import UseFor
+from dashboard.access import OrganizationRequest, organization_view
+from dashboard.charts import strip
+from dashboard.confirm import ask_first
+from dashboard.filters import address
+from dashboard.monitor_forms import MonitorChoice, MonitorForm
+from dashboard.monitor_tables import DecisionTable, MonitorTable, state_badge
+from dashboard.suite_choice import default_among, suites_for
+from dashboard.times import in_zone
+from dashboard.views.testing import scenarios_of
+
+PER_PAGE = 50
+LAST_DECISIONS = 10
+ARCHIVING = "It never runs again. Its runs and the decisions about them stay, and its name can be used for another."
+
+
+def get_monitor(organization: Organization, monitor: UUID) -> Monitor:
+    """One of the organization's monitors, an archived one too; 404 for any other's."""
+    found = Monitor.objects.with_names().filter(organization=organization, pk=monitor).first()
+    if found is None:
+        raise Http404
+    return found
+
+
+@organization_view()
+def monitors(request: OrganizationRequest) -> HttpResponseBase:
+    """Every monitor with its next time, its last result and a strip of recent ones."""
+    organization = request.organization
+    kept = Monitor.objects.kept_by(organization.id).with_names()
+    page = Paginator(kept, PER_PAGE).get_page(request.GET.get("page"))
+    shown = list(page.object_list)
+    table = MonitorTable(
+        shown,
+        strips=strips([monitor.pk for monitor in shown]),
+        prefix=reverse("overview", args=[organization.slug]),
+    )
+    content = {
+        "table": table if shown else None,
+        "page": page,
+        "previous": address("", request.GET, page=page.number - 1),
+        "next": address("", request.GET, page=page.number + 1),
+    }
+    return TemplateResponse(request, "monitors.html", content)
+
+
+@organization_view()
+def monitor(request: OrganizationRequest, monitor: UUID) -> HttpResponseBase:
+    """When it runs next, how it went, and what was decided lately."""
+    organization = request.organization
+    found = get_monitor(organization, monitor)
+    decided = decision_page(
+        organization_id=organization.id, narrowed_to=DecisionFilter(monitor_id=found.pk), size=LAST_DECISIONS
+    )
+    page = {
+        "monitor": found,
+        "state": state_badge(found),
+        "times": _next_times(found),
+        "trend": strip(strips([found.pk]).get(found.pk, []), wide=True),
+        "under_way": ComplianceRequest.objects.active().filter(monitor=found).first(),
+        "decisions": DecisionTable(decided.decisions, prefix=reverse("overview", args=[organization.slug]))
+        if decided.decisions
+        else None,
+        "more": decided.older is not None,
+        "archiving": ARCHIVING,
+    }
+    return TemplateResponse(request, "monitor.html", page)
+
+
+def _next_times(monitor: Monitor) -> list[tuple[Any, str]]:
+    if monitor.next_run_at is None:
+        return []
+    try:
+        later = monitor.schedule.next_times(monitor.next_run_at, 4)
+    except BadSchedule:
+        return []  # the tick will park it, and say why
+    return _in_words([monitor.next_run_at, *later], monitor.timezone)
+
+
+def _in_words(times: Any, timezone: str) -> list[tuple[Any, str]]:
+    return [(moment, in_zone(moment, timezone)) for moment in times]
+
+
+@organization_view(Role.ADMIN)
+def monitor_add(request: OrganizationRequest) -> HttpResponseBase:
+    """Choose an agent and a suite, then what is run and when. A POST with `preview` keeps nothing."""
+    organization = request.organization
+    asked = request.POST if request.method == "POST" else request.GET
+    contexts = list(
+        AgentContext.objects.filter(organization=organization).select_related("agent").order_by("name", "id")
+    )
+    wanted = str(asked.get("agent") or "")
+    context = next((each for each in contexts if str(each.pk) == wanted), None)
+    if context is None and wanted:
+        raise Http404
+    context = context or next(iter(contexts), None)
+    if context is None:
+        return TemplateResponse(request, "monitor_add.html", {"contexts": contexts})
+    suites = suites_for(context.agent.protocol)
+    suite = next((each for each in suites if each.slug == asked.get("suite")), None) or default_among(suites)
+    chosen = {"agent": str(context.pk), "suite": suite.slug if suite else ""}
+    page: dict[str, Any] = {
+        "contexts": contexts,
+        "context": context,
+        "suites": suites,
+        "suite": suite,
+        "choice": MonitorChoice(chosen, contexts=contexts, suites=suites),
+    }
+    if suite is None or suite.problem:
+        return TemplateResponse(request, "monitor_add.html", page)
+    form = _form(request, context, suite.version_id, initial={"name": f"{context.name}, {suite.title}"[:100]})
+
+    def create() -> Monitor:
+        assert context is not None
+        assert isinstance(suite, OfferedSuite)
+        return actions.create_monitor(
+            organization=organization,
+            context_id=context.pk,
+            name=form.cleaned_data["name"],
+            suite_slug=suite.slug,
+            when=form.when(),
+            what=form.what(),
+            by=request.user,
+        )
+
+    return _answer(request, "monitor_add.html", form, page, create, "is set up. It runs at the times below.")
+
+
+@organization_view(Role.ADMIN)
+def monitor_edit(request: OrganizationRequest, monitor: UUID) -> HttpResponseBase:
+    """Change what is run and when. A POST with `preview` keeps nothing."""
+    found = get_monitor(request.organization, monitor)
+    version = found.version_to_run
+    if found.context is None or version is None or found.state == "archived":
+        raise Refused("This monitor cannot be changed any more. Make another one.")
+    form = _form(request, found.context, version.pk, monitor=found)
+
+    def change() -> Monitor:
+        return actions.change_monitor(
+            organization=request.organization,
+            monitor_id=monitor,
+            name=form.cleaned_data["name"],
+            when=form.when(),
+            what=form.what(),
+            by=request.user,
+        )
+
+    page = {"monitor": found, "version": version}
+    return _answer(request, "monitor_edit.html", form, page, change, "is changed, from its next run on.")
+
+
+def _form(request: OrganizationRequest, context: AgentContext, version_id: int, **more: Any) -> MonitorForm:
+    return MonitorForm(
+        request.POST if request.method == "POST" else None,
+        options=facts_of([version_id])[version_id].options,
+        scenarios=scenarios_of(version_id, context.agent.protocol),
+        credentials=granted_credentials(
+            organization_id=request.organization.id, context_id=context.pk, use=UseFor.MONITORS
+        ),
+        **more,
+    )
+
+
+def _answer(
+    request: OrganizationRequest,
+    template: str,
+    form: MonitorForm,
+    page: dict[str, Any],
+    keep: Callable[[], Monitor],
+    said: str,
+) -> HttpResponseBase:
+    preview = "preview" in request.POST
+    if request.method == "POST" and form.is_valid() and not preview:
+        try:
+            kept = keep()
+        except Refused as refusal:
+            form.add_error(None, str(refusal))
+        else:
+            messages.success(request, f"“{kept.name}” {said}")
+            return redirect("monitor", request.organization.slug, kept.pk)
+    times = form.times
+    page |= {
+        "form": form,
+        "times": _in_words(times, form.when().timezone) if times else [],
+        "timezones": timezone_names(),
+    }
+    return TemplateResponse(request, template, page, status=422 if form.errors and not preview else 200)
+
+
+@organization_view(Role.ADMIN)
+def monitor_run(request: OrganizationRequest, monitor: UUID) -> HttpResponseBase:
+    """Run it now, beside its schedule. What stops it is said, and on record."""
+    found = get_monitor(request.organization, monitor)
+    if request.method != "POST":
+        return redirect("monitor", request.organization.slug, monitor)
+    decision = actions.run_monitor_now(organization=request.organization, monitor_id=found.pk, by=request.user)
+    if decision.outcome != Outcome.ALLOWED:
+        messages.warning(request, f"It was not run. {decision.reason}")
+        return redirect("monitor", request.organization.slug, monitor)
+    return redirect("request", request.organization.slug, decision.request_id)
+
+
+@organization_view(Role.ADMIN)
+def monitor_pause(request: OrganizationRequest, monitor: UUID) -> HttpResponseBase:
+    found = get_monitor(request.organization, monitor)
+    if request.method == "POST":
+        actions.pause_monitor(organization=request.organization, monitor_id=monitor, by=request.user)
+        messages.success(request, f"“{found.name}” is paused. A run that has begun goes on.")
+    return redirect("monitor", request.organization.slug, monitor)
+
+
+@organization_view(Role.ADMIN)
+def monitor_resume(request: OrganizationRequest, monitor: UUID) -> HttpResponseBase:
+    found = get_monitor(request.organization, monitor)
+    if request.method == "POST":
+        actions.resume_monitor(organization=request.organization, monitor_id=monitor, by=request.user)
+        messages.success(request, f"“{found.name}” goes on at its next time. What passed meanwhile is not made up for.")
+    return redirect("monitor", request.organization.slug, monitor)
+
+
+@organization_view(Role.ADMIN)
+def monitor_archive(request: OrganizationRequest, monitor: UUID) -> HttpResponseBase:
+    """End it for good, once that is confirmed."""
+    found = get_monitor(request.organization, monitor)
+    if found.state == "archived":
+        raise Http404
+    back = reverse("monitor", args=[request.organization.slug, monitor])
+    question = ask_first(
+        request, title=f"Archive “{found.name}”?", text=ARCHIVING, button="Archive the monitor", back=back
+    )
+    if question is not None:
+        return question
+    actions.archive_monitor(organization=request.organization, monitor_id=monitor, by=request.user)
+    messages.success(request, f"“{found.name}” is archived.")
+    return redirect("monitors", request.organization.slug)

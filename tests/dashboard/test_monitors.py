@@ -1,0 +1,310 @@
+"""The pages of monitors as their readers see them."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+
+from compliance.models import AgentContext, Monitor, MonitorDecision, Organization, User
+from compliance.monitors.models import Outcome, database_time
+from compliance.monitors.tick import request_due_monitors
+from compliance.registry.actions import remove_context
+from compliance.tenancy.scope import organization_scope
+from tests.conftest import make_context
+from tests.monitors.conftest import change, finish, make_due, make_monitor, requests_of, stored
+from tests.vault.conftest import make_credential, make_grant
+
+FORM = {"name": "Mornings", "how": "cron", "cron": "0 9 * * 1-5", "timezone": "Europe/Berlin", "interval_minutes": "60"}
+FORM["option_call_read_only_tools"] = "on"  # as the suite has it
+
+
+def at(name: str, organization: Organization, *args: Any) -> str:
+    return reverse(name, args=[organization.slug, *args])
+
+
+@pytest.fixture
+def alices(reader: Any, alice: User) -> Client:
+    return reader(alice)
+
+
+@pytest.fixture
+def monitor(organization: Organization, context: AgentContext, alice: User) -> Monitor:
+    return make_monitor(organization, context, alice)
+
+
+def only_monitor(organization: Organization) -> Monitor:
+    with organization_scope(organization.id):
+        return Monitor.objects.get()
+
+
+class TestSettingUp:
+    def test_the_next_five_times_are_shown_before_anything_is_kept(
+        self, alices: Client, organization: Organization, context: AgentContext
+    ) -> None:
+        page = alices.post(at("monitor_add", organization), {**FORM, "preview": "1"})
+        assert page.status_code == 200
+        text = page.content.decode()
+        assert len(re.findall(r"<li>(Monday|Tuesday|Wednesday|Thursday|Friday) [^<]*09:00 CES?T</li>", text)) == 5
+        with organization_scope(organization.id):
+            assert not Monitor.objects.exists()
+
+    @pytest.mark.parametrize(
+        ("wrong", "field", "why"),
+        [
+            ({"cron": "99 * * * *"}, "id_cron_error", "bad minute"),
+            ({"cron": ""}, "id_cron_error", "either an interval or a cron expression"),
+            ({"timezone": "Mars/Base"}, "id_timezone_error", "no timezone “Mars/Base”"),
+            ({"how": "interval", "interval_minutes": "1"}, "id_interval_minutes_error", "must be 5 to 43200"),
+            ({"how": "interval", "interval_minutes": ""}, "id_interval_minutes_error", "either an interval"),
+            ({"name": ""}, "id_name_error", "This field is required"),
+        ],
+    )
+    def test_what_is_wrong_is_said_beside_its_field(
+        self,
+        alices: Client,
+        organization: Organization,
+        context: AgentContext,
+        wrong: dict[str, str],
+        field: str,
+        why: str,
+    ) -> None:
+        response = alices.post(at("monitor_add", organization), {**FORM, **wrong})
+        assert response.status_code == 422
+        assert why in response.content.decode().split(f'id="{field}"')[1].split("</div>")[0]
+
+    def test_a_monitor_is_added_and_edited_with_everything_as_it_was_chosen(
+        self, alices: Client, organization: Organization, context: AgentContext, alice: User
+    ) -> None:
+        credential = make_credential(organization, alice)
+        make_grant(credential, context, alice)
+        chosen = {"pinned": "on", "dry_run": "on", "credential": str(credential.pk), "scenarios": ["mcp/lifecycle"]}
+        page = alices.post(at("monitor_add", organization), {**FORM, **chosen, "agent": str(context.pk)}, follow=True)
+        kept = only_monitor(organization)
+        assert "Mornings" in page.content.decode()
+        assert "At 09:00 on Monday through Friday, Europe/Berlin" in page.content.decode()
+        assert (kept.dry_run, kept.credential_id, kept.options) == (
+            True,
+            credential.pk,
+            {"scenarios": ["mcp/lifecycle"]},
+        )
+        assert kept.suite_version_id is not None
+        form = alices.get(at("monitor_edit", organization, kept.pk)).content.decode()
+        for shown in ('value="Mornings"', 'value="0 9 * * 1-5"', 'value="Europe/Berlin"', "selected>Test key"):
+            assert shown in form
+        assert form.count(" checked") == 4
+        edited = alices.post(
+            at("monitor_edit", organization, kept.pk), {"name": "Hourly", "how": "interval", "interval_minutes": "90"}
+        )
+        assert edited["Location"] == at("monitor", organization, kept.pk)
+        kept = stored(kept)
+        assert (kept.name, kept.cron, kept.interval_minutes, kept.credential_choice) == ("Hourly", "", 90, "automatic")
+        assert (kept.suite_version_id, kept.options, kept.dry_run) == (None, {"call_read_only_tools": False}, False)
+
+    def test_a_taken_name_is_refused_in_words(
+        self, alices: Client, organization: Organization, monitor: Monitor
+    ) -> None:
+        response = alices.post(at("monitor_add", organization), {**FORM, "name": "every HOUR"})
+        assert response.status_code == 422
+        assert "Choose another name" in response.content.decode()
+
+    def test_without_an_agent_the_page_says_what_to_do(self, alices: Client, organization: Organization) -> None:
+        assert at("agent_add", organization) in alices.get(at("monitor_add", organization)).content.decode()
+
+    def test_a_foreign_agent_is_not_there(
+        self, alices: Client, organization: Organization, context: AgentContext, other_organization: Organization
+    ) -> None:  # I5
+        foreign = make_context(other_organization, "https://theirs.example/mcp")
+        assert alices.get(at("monitor_add", organization), {"agent": str(foreign.pk)}).status_code == 404
+        assert alices.post(at("monitor_add", organization), {**FORM, "agent": str(foreign.pk)}).status_code == 404
+
+
+class TestLooking:
+    def test_the_list_shows_what_runs_when_and_how_it_went(
+        self,
+        alices: Client,
+        organization: Organization,
+        context: AgentContext,
+        monitor: Monitor,
+        reader: Any,
+        bob: User,
+    ) -> None:
+        make_due(monitor)
+        request_due_monitors()
+        run = finish(requests_of(organization)[0], "failed")
+        for client in (alices, reader(bob)):
+            page = client.get(at("monitors", organization)).content.decode()
+            for shown in (
+                "Every hour",
+                "Alpha&#x27;s agent",
+                at("run", organization, run.pk),
+                "Failing",
+                "Last test: 1 failing",
+            ):
+                assert shown in page
+            assert ("Add a monitor" in page) == (client is alices)
+
+    def test_the_list_costs_the_same_with_many(
+        self,
+        alices: Client,
+        organization: Organization,
+        context: AgentContext,
+        monitor: Monitor,
+        alice: User,
+        queries: Any,
+    ) -> None:
+        address = at("monitors", organization)
+        alices.get(address)
+        with queries() as few:
+            alices.get(address)
+        for number in range(60):
+            make_monitor(organization, context, alice, name=f"Monitor {number}")
+        with queries() as many:
+            page = alices.get(address).content.decode()
+        assert len(many) == len(few) <= 8
+        assert "Page 1 of 2" in page
+        assert "Monitor 9" in alices.get(f"{address}?page=2").content.decode()
+
+    def test_an_empty_list_says_what_a_monitor_is(self, alices: Client, organization: Organization) -> None:
+        page = alices.get(at("monitors", organization)).content.decode()
+        assert "No monitors yet." in page
+        assert at("monitor_add", organization) in page
+
+    def test_the_agents_page_leads_to_its_monitors(
+        self, alices: Client, organization: Organization, context: AgentContext, monitor: Monitor
+    ) -> None:
+        assert (
+            at("monitor", organization, monitor.pk)
+            in alices.get(at("agent", organization, context.pk)).content.decode()
+        )
+
+    def test_a_parked_monitor_says_why(
+        self, alices: Client, organization: Organization, context: AgentContext, monitor: Monitor, alice: User
+    ) -> None:  # L10
+        make_due(monitor)
+        remove_context(organization=organization, context_id=context.pk, by=alice)
+        request_due_monitors()
+        page = alices.get(at("monitor", organization, monitor.pk)).content.decode()
+        assert "Parked: Your organization no longer has this agent." in page
+        assert "Run now" not in page
+        assert alices.get(at("monitors", organization)).status_code == 200
+
+    def test_a_broken_schedule_breaks_no_page(
+        self, alices: Client, organization: Organization, monitor: Monitor
+    ) -> None:
+        change(monitor, interval_minutes=None, cron="99 * * * *", timezone="Mars/Base")
+        for name, args in (("monitor", [monitor.pk]), ("monitors", []), ("monitor_edit", [monitor.pk])):
+            assert alices.get(at(name, organization, *args)).status_code == 200, name
+
+
+class TestManaging:
+    def test_pausing_resuming_and_archiving(self, alices: Client, organization: Organization, monitor: Monitor) -> None:
+        address = at("monitor", organization, monitor.pk)
+        assert "is paused" in alices.post(at("monitor_pause", organization, monitor.pk), follow=True).content.decode()
+        assert "Paused by Alice Owner." in alices.get(address).content.decode()
+        alices.post(at("monitor_resume", organization, monitor.pk))
+        assert stored(monitor).state == "active"
+        archiving = at("monitor_archive", organization, monitor.pk)
+        assert "It never runs again" in alices.post(archiving).content.decode()
+        assert stored(monitor).state == "active"
+        assert "is archived" in alices.post(archiving, {"confirmed": "1"}, follow=True).content.decode()
+        assert "Every hour" not in alices.get(at("monitors", organization)).content.decode()
+        assert "Archived by Alice Owner." in alices.get(address).content.decode()
+
+    def test_run_now_leads_to_the_run_or_says_what_stops_it(
+        self, alices: Client, organization: Organization, monitor: Monitor, settings: Any
+    ) -> None:
+        running = at("monitor_run", organization, monitor.pk)
+        first = alices.post(running)
+        [request] = requests_of(organization)
+        assert first["Location"] == at("request", organization, request.pk)
+        assert "under way already" in alices.post(running, follow=True).content.decode()
+        finish(request)
+        settings.MONITOR_BUDGET_RUNS = 1
+        page = alices.post(running, follow=True).content.decode()
+        assert "It was not run. Your organization&#x27;s monitors may run 1 times in 24 hours" in page
+        assert "Budget used up" in page
+
+    def test_opening_an_address_changes_nothing(
+        self, alices: Client, organization: Organization, monitor: Monitor
+    ) -> None:
+        for name in ("monitor_pause", "monitor_run", "monitor_archive"):
+            alices.get(at(name, organization, monitor.pk))
+        assert stored(monitor).state == "active"
+        assert requests_of(organization) == []
+
+
+class TestDecisions:
+    def make(self, organization: Organization, monitor: Monitor, count: int, outcome: str = "budget") -> None:
+        now = database_time()
+        with organization_scope(organization.id):
+            MonitorDecision.objects.bulk_create(
+                monitor.decision(outcome, f"Reason {n}.", at=now - timedelta(minutes=n)) for n in range(count)
+            )
+
+    def test_why_did_this_not_run_answers_itself(
+        self, alices: Client, organization: Organization, monitor: Monitor, settings: Any
+    ) -> None:  # G4
+        settings.MONITOR_BUDGET_RUNS = 1
+        make_due(monitor)
+        request_due_monitors()
+        run = finish(requests_of(organization)[0])
+        change(monitor, last_scheduled_run_at=None)
+        make_due(monitor)
+        request_due_monitors()
+        page = alices.get(at("monitor_decisions", organization)).content.decode()
+        assert "monitors may run 1 times in 24 hours, and did." in page
+        assert at("run", organization, run.pk) in page
+        only = alices.get(at("monitor_decisions", organization), {"outcome": "not_allowed"}).content.decode()
+        assert at("run", organization, run.pk) not in only
+        assert "1 decision on this page" in only
+
+    def test_pages_go_by_place_and_filters_narrow(
+        self, alices: Client, organization: Organization, monitor: Monitor
+    ) -> None:
+        self.make(organization, monitor, 120)
+        address, seen = at("monitor_decisions", organization), []
+        while address:
+            page = alices.get(address).content.decode()
+            seen += re.findall(r"Reason (\d+)\.", page)
+            older = re.search(r'id="older" rel="next" href="([^"]+)"', page)
+            address = older[1].replace("&amp;", "&") if older else ""
+        assert seen == [str(n) for n in range(120)]
+        address = at("monitor_decisions", organization)
+        assert "No decision matches." in alices.get(address, {"outcome": "cooldown"}).content.decode()
+        assert "Reason 0." in alices.get(address, {"monitor": str(monitor.pk)}).content.decode()
+        assert "Select a valid choice" in alices.get(address, {"monitor": "nonsense"}).content.decode()
+
+    def test_a_page_costs_the_same_with_many(
+        self, alices: Client, organization: Organization, monitor: Monitor, queries: Any
+    ) -> None:
+        self.make(organization, monitor, 1)
+        address = at("monitor_decisions", organization)
+        alices.get(address)
+        with queries() as few:
+            alices.get(address)
+        self.make(organization, monitor, 60)
+        with queries() as many:
+            alices.get(address)
+        assert len(many) == len(few) <= 7
+
+    def test_nobody_elses_decisions_are_shown(
+        self, organization: Organization, monitor: Monitor, other_organization: Organization, charlie: User, reader: Any
+    ) -> None:  # I5, I6
+        self.make(organization, monitor, 3)
+        page = reader(charlie).get(at("monitor_decisions", other_organization)).content.decode()
+        assert "No monitor has been due yet." in page
+        assert "Every hour" not in page
+
+    @pytest.mark.parametrize("outcome", Outcome.values)
+    def test_every_outcome_has_words_and_a_shape(
+        self, alices: Client, organization: Organization, monitor: Monitor, outcome: str
+    ) -> None:
+        if outcome != "allowed":
+            self.make(organization, monitor, 1, outcome)
+        page = alices.get(at("monitor_decisions", organization), {"outcome": outcome})
+        assert page.status_code == 200
