@@ -67,6 +67,11 @@ def test_what_comes_each_hour_comes_in_each_hour_that_there_is(expression: str) 
     assert len(on_day(cron(expression), AUTUMN)) == 25
 
 
+def test_in_the_hour_that_a_clock_repeats_nothing_comes_from_the_past() -> None:  # L19
+    repeated = (AUTUMN.replace(hour=2, minute=15, fold=1)).astimezone(UTC)
+    assert cron("30 2 * * *").next_after(repeated).astimezone(BERLIN).day == AUTUMN.day + 1
+
+
 @given(
     st.sampled_from(["30 2 * * *", "30 1,2 * * *", "*/20 2 * * *", "45 * * * *", "0 */2 * * *", "0 0 * * *"]),
     st.sampled_from(["Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Africa/Cairo", "UTC"]),

@@ -219,6 +219,7 @@ def test_what_was_missed_while_nothing_ran_is_one_catch_up(organization: Organiz
 def test_a_clock_that_was_set_back_brings_no_occurrence_again(
     organization: Organization, monitor: Monitor, monkeypatch: pytest.MonkeyPatch
 ) -> None:  # L19
+    change(monitor, anchor=database_time() - timedelta(days=1))
     occurrence = make_due(monitor)
     request_due_monitors()
     back = database_time() - timedelta(hours=5)
