@@ -172,6 +172,8 @@ def public_status(run: ComplianceRun) -> str:
         reason = "it was a dry run"
     elif not run.full_suite:
         reason = "only a part of the suite was run"
+    elif run.beside_status:
+        reason = "public status is measured by the baseline, and this is another suite"
     elif run.executor_kind == ExecutorKind.PRIVATE:
         reason = "a private runner ran it: it is your organization's own evidence"
     elif run.triggered_by == TriggeredBy.OBSERVER_TEST:

@@ -9,10 +9,9 @@ from compliance.registry.models import Agent
 from compliance.runs import nudge
 from compliance.runs.actions import insert_requests
 from compliance.runs.models import ComplianceRequest, TriggeredBy
-from compliance.suites.models import Suite
+from compliance.suites.models import STATUS_SUITE, Suite
 from compliance.tenancy.scope import Actor, platform_scope
 
-HEARTBEAT_SUITE = "baseline"
 ACTOR = Actor.system("heartbeat")
 
 
@@ -24,7 +23,7 @@ def request_due_heartbeats(*, at_most: int = 1000) -> int:
     """
     now = timezone.now()
     with platform_scope():
-        suite = Suite.objects.with_current_version().filter(slug=HEARTBEAT_SUITE).first()
+        suite = Suite.objects.with_current_version().filter(slug=STATUS_SUITE).first()
         if suite is None or suite.current_version is None:
             return 0
         active = ComplianceRequest.objects.active().filter(agent_id=OuterRef("pk"), organization__isnull=True)

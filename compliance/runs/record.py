@@ -16,7 +16,7 @@ from django.utils import timezone
 from compliance.engines.report import Report
 from compliance.registry.models import AgentContext, Relation
 from compliance.runs.records import ComplianceRun, ExecutorKind, TriggeredBy
-from compliance.suites.models import SuiteVersion
+from compliance.suites.models import STATUS_SUITE, SuiteVersion
 from compliance.tenancy.ids import uuid7
 from compliance.tenancy.scope import Actor
 
@@ -98,6 +98,7 @@ def record_run(
         credential_name=credential.name[:100] if credential and organization_id else "",
         dry_run=dry_run,
         full_suite=full_suite and report.full,
+        beside_status=report.suite != STATUS_SUITE,
         by_verified_owner=by_verified_owner,
         lifecycle_stage=lifecycle_stage,
         requested_at=requested_at,

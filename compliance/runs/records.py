@@ -121,6 +121,11 @@ class ComplianceRun(models.Model):
     full_suite = models.BooleanField(
         default=True, help_text="False for a run of some scenarios only: such a run moves no status."
     )
+    beside_status = models.BooleanField(
+        default=False,
+        db_default=False,
+        help_text="True for a run of another suite than the one that public status is measured by: it moves no status.",
+    )
     by_verified_owner = models.BooleanField(default=False, help_text="As it was when the run was recorded.")
     lifecycle_stage = models.CharField(max_length=12, choices=LifecycleStage.choices)
 
@@ -149,6 +154,7 @@ class ComplianceRun(models.Model):
             models.When(
                 Q(dry_run=False)
                 & Q(full_suite=True)
+                & Q(beside_status=False)
                 & Q(executor_kind="hosted")
                 & Q(overall_status__in=["passing", "partial", "failing"])
                 & (

@@ -5,6 +5,10 @@ from __future__ import annotations
 from django.db import models
 from django.utils import timezone
 
+# Public status is measured by one suite, the heartbeats' own: if every suite moved it, an agent's status would say
+# who last ran which suite, and a pass of one would wipe out the failures of another.
+STATUS_SUITE = "baseline"
+
 
 class SuiteQuerySet(models.QuerySet["Suite"]):
     def with_current_version(self) -> SuiteQuerySet:

@@ -643,3 +643,18 @@ def test_the_whole_history_and_whole_kinds_are_never_cut(
             seen, cut = down(organization, HistoryFilter(triggers=triggers))
             assert (len(seen), cut) == (count, 0)
             assert walk(organization, size=2, narrowed_to=HistoryFilter(triggers=triggers)) == seen
+
+
+def test_another_suite_than_the_baseline_moves_no_public_status(organization: Organization) -> None:  # R10
+    make_context(organization, verified=True)
+    make_run("failed")
+    whole = replace(make_report("passed"), suite="mcp-conformance")
+    run = make_run(organization=organization, triggered_by="owner_test", report=whole)
+    with organization_scope(organization.id):
+        run.refresh_from_db()
+        assert run.full_suite
+        assert not run.moves_status
+        assert AgentStatus.objects.get(pk=AGENT_URL).status == "failing"
+    make_run(organization=organization, triggered_by="owner_test", report=make_report("passed"))
+    with organization_scope(organization.id):
+        assert AgentStatus.objects.get(pk=AGENT_URL).status == "passing"
