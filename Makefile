@@ -16,7 +16,7 @@ help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
 	@echo "  PORT=8001 and DATA_DIR=/somewhere move 'make run'; ARGS='-k name' goes to pytest."
 
-run: $(VENV)/.installed-run ## Start Assay with demo data on http://localhost:$(PORT)
+run: $(VENV)/.installed-run ## Start Assay with demo data on http://localhost:8000
 	@PORT=$(PORT) DATA_DIR="$(DATA_DIR)" exec $(PY) -m compliance.embedded run
 
 test: $(VENV)/.installed-dev ## Run all tests, with a real browser

@@ -234,3 +234,10 @@ def test_the_web_program_refuses_to_serve_without_a_secret(variable: str) -> Non
     )
     assert done.returncode != 0
     assert f"Set {variable}" in done.stderr
+
+
+def test_a_database_that_is_away_is_not_told_as_a_failing_agent() -> None:
+    done = manage("owner_test", "--org", "alpha", AGENT_URL, DATABASE_URL="postgresql://nobody:none@127.0.0.1:9/none")
+    assert done.returncode == 3
+    assert "the agent was not tested" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -9,6 +9,7 @@ from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandParser
+from django.db import OperationalError
 
 from compliance.models import AgentContext, ComplianceRequest, ComplianceRun, Organization, User
 from compliance.registry.urls import InvalidAgentURL, normalize_agent_url
@@ -59,6 +60,10 @@ class Command(BaseCommand):
             organization, request, created = self._request(options)
         except (_UsageError, NotAllowed, Refused, InvalidAgentURL) as error:
             raise SystemExit(self._say(f"{error}\n", USAGE)) from None
+        except OperationalError as error:
+            # A traceback would end with 1, which says that the agent failed.
+            message = f"The database cannot be reached; the agent was not tested. Is the environment set?\n{error}"
+            raise SystemExit(self._say(message, USAGE)) from None
         if not options["wait"]:
             self._print(options, {"request": str(request.pk), "state": request.state, "created": created})
             return
@@ -106,7 +111,7 @@ class Command(BaseCommand):
             if not current.is_active:
                 return None
             step = current.progress.get("step", "") if current.state == "leased" else "waiting for a worker"
-            if step != shown and not options["json"]:
+            if step and step != shown and not options["json"]:
                 self.stdout.write(f"  {step}")
                 shown = step
             time.sleep(0.3)
