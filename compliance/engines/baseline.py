@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import platform
 import ssl
+from dataclasses import replace
 from importlib.metadata import version
 
 from . import baseline_a2a, baseline_mcp
@@ -25,6 +26,7 @@ from .wire import Wire
 for _name in ("mcp", "client", "a2a", "httpx", "httpx2", "httpcore", "httpcore2"):
     logging.getLogger(_name).setLevel(logging.CRITICAL)
 
+_SPECIFICATIONS = {"mcp": "MCP 2025-11-25", "a2a": "A2A 1.0"}  # that the checks were written against
 _CONVERSATIONS = {"mcp": baseline_mcp.converse, "a2a": baseline_a2a.converse}
 
 
@@ -66,7 +68,12 @@ class BaselineEngine:
                 protocol, reason = found.protocol, found.reason
             run = Run(target, wire, protocol, on_step)
             await conduct(run, _converse(run, reason), self.name)
-            return run.report(self.name, self.version)
+            return replace(
+                run.report(self.name, self.version),
+                suite_version=target.suite_version,
+                spec_version=_SPECIFICATIONS.get(protocol, ""),
+                runtime=dict(self._runtime),
+            )
 
 
 async def _converse(run: Run, reason: str) -> None:

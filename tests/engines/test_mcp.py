@@ -6,6 +6,7 @@ import asyncio
 import json
 import re
 import time
+from importlib.metadata import version
 from typing import Any
 
 import pytest
@@ -696,3 +697,12 @@ async def test_only_the_chosen_scenarios_are_reported() -> None:
     assert [scenario.key for track in report.tracks for scenario in track.scenarios] == ["mcp/errors"]
     assert report.overall() is Overall.PASSING
     assert calls == []
+
+
+async def test_a_report_says_what_ran_and_against_which_specification() -> None:
+    async with serving(scripted()) as url:
+        report = await check(f"{url}/mcp", suite_version="1")
+
+    assert report.runtime["mcp"] == version("mcp")
+    assert report.spec_version == "MCP 2025-11-25"
+    assert report.suite_version == "1"
