@@ -27,7 +27,7 @@ from benchmarks.databases import connect_superuser, make_database, use_database
 from benchmarks.measure import Section
 from compliance.embedded.postgres import Postgres
 from compliance.models import Agent, ComplianceRequest, SuiteVersion, TriggeredBy
-from compliance.monitors.actions import ACTOR
+from compliance.monitors.heartbeats import ACTOR
 from compliance.runs.actions import insert_requests, lease_heartbeats
 from compliance.runs.execution import run_leases
 from compliance.tenancy.scope import platform_scope
