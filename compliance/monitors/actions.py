@@ -18,6 +18,7 @@ from compliance.registry.models import AgentContext
 from compliance.runs import nudge
 from compliance.runs.choices import chosen, suite_to_run
 from compliance.runs.requests import CredentialChoice
+from compliance.suites.health import read_availability
 from compliance.suites.models import SuiteVersion
 from compliance.tenancy.actions import lock_organization, managing_membership
 from compliance.tenancy.errors import Refused
@@ -182,7 +183,7 @@ def run_monitor_now(*, organization: Organization, monitor_id: UUID | str, by: U
         managing_membership(organization.id, by)
         monitor = _locked(organization, monitor_id)
         now, actor = database_time(), by.as_actor()
-        ledger = Ledger.read(organization.id, now)
+        ledger = Ledger.read(organization.id, now, [monitor], read_availability())
         if monitor.pk in ledger.busy:
             raise Refused("A run of this monitor is under way already.")
         contexts = locked_contexts([monitor])

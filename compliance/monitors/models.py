@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from django.conf import settings
@@ -300,12 +300,6 @@ class MonitorDecision(models.Model):
 
     def __str__(self) -> str:
         return f"{self.monitor_name}: {self.get_outcome_display()}"
-
-
-def used_in_window(organization_id: str, now: datetime) -> int:
-    """How many runs of an organization's monitors count against its budget now."""
-    since = now - timedelta(hours=settings.MONITOR_BUDGET_WINDOW_HOURS)
-    return ComplianceRequest.objects.of_monitors(organization_id, since).count()
 
 
 def strips(monitor_ids: Iterable[Any]) -> dict[Any, list[str]]:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
+from datetime import datetime
 from uuid import UUID
 
 from django.conf import settings
@@ -21,8 +22,8 @@ from compliance.monitors.models import SCHEDULER, Monitor, MonitorDecision, Outc
 from compliance.monitors.schedule import BadSchedule
 from compliance.registry.models import AgentContext
 from compliance.runs import nudge
-from compliance.runs.models import ComplianceRequest, RequestState
-from compliance.tenancy.models import Organization
+from compliance.runs.models import ComplianceRequest
+from compliance.suites.health import Availability, read_availability
 from compliance.tenancy.scope import organization_scope
 
 logger = logging.getLogger(__name__)
@@ -62,16 +63,20 @@ def request_due_monitors() -> Counter[str]:
     counts: Counter[str] = Counter()
     failures: list[DatabaseError] = []
     gives_up_at = time.monotonic() + settings.MONITOR_TICK_SECONDS
+    availability, broker_answers = read_availability(), True
     while time.monotonic() < gives_up_at:
         decided = 0
         for organization_id in _organizations_due():
             try:
-                outcomes = _evaluate(organization_id)
+                outcomes, requests = _evaluate(organization_id, availability)
             except DatabaseError as failure:
                 logger.exception("the monitors of %s could not be decided about", organization_id)
                 failures.append(failure)
                 close_old_connections()
                 continue
+            # After the commit. A broker that is away is asked no more: the sweeper makes up for it.
+            if requests and broker_answers:
+                broker_answers = nudge.execute([request.pk for request in requests], organization_id)
             counts += outcomes
             decided += outcomes.total()
             if time.monotonic() >= gives_up_at:
@@ -90,86 +95,100 @@ def _organizations_due() -> list[str]:
         return [row[0] for row in cursor.fetchall()]
 
 
-def _evaluate(organization_id: str) -> Counter[str]:
+_Decided = tuple[Counter[str], list[ComplianceRequest]]
+
+
+def _evaluate(organization_id: str, availability: Availability) -> _Decided:
     try:
-        return _decide_all(organization_id, only=None)
+        return _decide_all(organization_id, availability)
     except DatabaseError:
         raise
     except Exception:
         # One of them breaks the evaluation: each by itself, so that it alone fails, and says so (G4).
         logger.exception("the monitors of %s are decided about one by one", organization_id)
     counts: Counter[str] = Counter()
+    requests: list[ComplianceRequest] = []
     with organization_scope(organization_id):
         due = list(Monitor.objects.due(organization_id, database_time()).values_list("pk", flat=True)[:BATCH])
     for monitor_id in due:
         try:
-            counts += _decide_all(organization_id, only=monitor_id)
+            outcomes, created = _decide_all(organization_id, availability, only=monitor_id)
+            counts += outcomes
+            requests += created
         except DatabaseError:
             raise
         except Exception as failure:
             logger.exception("the monitor %s could not be decided about", monitor_id)
             counts += _fail(organization_id, monitor_id, failure)
-    return counts
+    return counts, requests
 
 
-def _decide_all(organization_id: str, *, only: UUID | None) -> Counter[str]:
+def _decide_all(organization_id: str, availability: Availability, *, only: UUID | None = None) -> _Decided:
     """One transaction: lock, ask, write. Nothing at all when another tick has the organization."""
     with organization_scope(organization_id):
-        if not _locked_by_us(organization_id):
-            return Counter()
-        now = database_time()
+        now = _locked_by_us(organization_id)
+        if now is None:
+            return Counter(), []
         due = Monitor.objects.due(organization_id, now).select_related("suite__current_version", "suite_version")
         if only is not None:
             due = due.filter(pk=only)
         # Definitions are many kilobytes, and only an engine reads them.
         due = due.defer("suite__current_version__definition", "suite_version__definition")
         monitors = list(due.select_for_update(skip_locked=True, of=("self",))[:BATCH])
+        if not monitors:
+            return Counter(), []
         contexts = locked_contexts(monitors)
-        ledger = Ledger.read(organization_id, now)
-        taken = _occurrences_taken(monitors)
-        decisions, requests, evaluated = [], [], []
+        ledger = Ledger.read(organization_id, now, monitors, availability)
+        decisions, requests, moved = [], [], []
         for monitor in monitors:
             # A request was created, or the agent is just being removed, since it was found due: it is not evaluated.
             if monitor.pk in ledger.busy or (monitor.context_id and monitor.context_id not in contexts):
                 continue
-            decision, request = _decide(monitor, contexts, ledger, taken)
-            evaluated.append(monitor)
+            decision, request = _decide(monitor, contexts, ledger)
             decisions.append(decision)
-            if request is not None:
+            if request is None:
+                moved.append(monitor)
+            else:
                 requests.append(request)
         ComplianceRequest.objects.bulk_create(requests)
         MonitorDecision.objects.bulk_create(decisions)
-        Monitor.objects.bulk_update(
-            [monitor for monitor in evaluated if monitor.pk not in ledger.busy],
-            ["state", "state_reason", "next_run_at"],
+        _store(moved)
+        return Counter(decision.outcome for decision in decisions), requests
+
+
+def _locked_by_us(organization_id: str) -> datetime | None:
+    """The database's time under the organization's lock; None when somebody else has it."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT statement_timestamp() FROM organizations WHERE id = %s FOR NO KEY UPDATE SKIP LOCKED",
+            [organization_id],
         )
-        for request in requests:
-            nudge.execute_after_commit(request.pk, organization_id)
-        return Counter(decision.outcome for decision in decisions)
+        row = cursor.fetchone()
+    return row[0] if row else None
 
 
-def _locked_by_us(organization_id: str) -> bool:
-    row = Organization.objects.select_for_update(no_key=True, skip_locked=True).filter(pk=organization_id)
-    return bool(row.values_list("pk", flat=True))
-
-
-def _occurrences_taken(monitors: Iterable[Monitor]) -> set[tuple[UUID, object]]:
-    """Which of the occurrences that are due had a request that ended without moving the schedule."""
-    keys = [monitor.pk for monitor in monitors]
-    since = min((monitor.next_run_at for monitor in monitors if monitor.next_run_at), default=None)
-    found = ComplianceRequest.objects.filter(monitor_id__in=keys, scheduled_for__gte=since) if since else ()
-    return {
-        (request.monitor_id, request.scheduled_for)
-        for request in found
-        if request.monitor_id and request.state != RequestState.EXPIRED
-    }
+def _store(moved: Collection[Monitor]) -> None:
+    """Write the states and next times of monitors. One short statement, where the ORM's has a branch for each value."""
+    if not moved:
+        return
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            UPDATE monitors m SET state = n.state, state_reason = n.reason, next_run_at = n.at
+            FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::timestamptz[]) AS n(id, state, reason, at)
+            WHERE m.id = n.id
+            """,
+            [
+                [monitor.pk for monitor in moved],
+                [str(monitor.state) for monitor in moved],
+                [monitor.state_reason for monitor in moved],
+                [monitor.next_run_at for monitor in moved],
+            ],
+        )
 
 
 def _decide(
-    monitor: Monitor,
-    contexts: dict[UUID, AgentContext],
-    ledger: Ledger,
-    taken: set[tuple[UUID, object]],
+    monitor: Monitor, contexts: dict[UUID, AgentContext], ledger: Ledger
 ) -> tuple[MonitorDecision, ComplianceRequest | None]:
     """What becomes of one occurrence. A refused one is over: the schedule goes on at once (L8)."""
     occurrence = monitor.next_run_at
@@ -179,7 +198,7 @@ def _decide(
     except BadSchedule as bad:
         monitor.park(str(bad))
         return monitor.decision(Outcome.PARKED, monitor.state_reason, scheduled_for=occurrence, at=ledger.now), None
-    if (monitor.pk, occurrence) in taken:
+    if monitor.pk in ledger.taken:
         stop: tuple[str, str] | None = (Outcome.CANCELLED, "The request for this time was ended without a run.")
     else:
         stop = stopped_by(monitor, contexts, ledger)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from uuid import UUID
 
 from django.db import transaction
@@ -13,16 +14,20 @@ from compliance.celery import app
 logger = logging.getLogger(__name__)
 
 EXECUTE = "compliance.runs.tasks.execute_request"
+EXECUTE_MANY = "compliance.runs.tasks.execute_requests"
 HEARTBEATS = "compliance.runs.tasks.run_heartbeats"
 DETECT = "compliance.runs.tasks.detect_protocol"
+IN_ONE_MESSAGE = 10  # requests; one thread of a worker takes them together
 
 
-def send(task: str, *args: object) -> None:
-    """Send the task now. A broker that is away is logged and survived."""
+def send(task: str, *args: object) -> bool:
+    """Send the task now; False when the broker is away, which is logged and survived."""
     try:
         app.send_task(task, args=args)
     except OperationalError as error:
         logger.warning("%s was not sent; the beat will make up for it: %s", task, error)
+        return False
+    return True
 
 
 def after_commit(task: str, *args: object) -> None:
@@ -33,3 +38,14 @@ def after_commit(task: str, *args: object) -> None:
 def execute_after_commit(request_id: UUID, organization_id: str) -> None:
     """Nudge a worker for one organization's request."""
     after_commit(EXECUTE, str(request_id), organization_id)
+
+
+def execute(request_ids: Sequence[UUID], organization_id: str) -> bool:
+    """Nudge workers now for committed requests of one organization, several in a message; False: the broker is away."""
+    keys = [str(request_id) for request_id in request_ids]
+    if len(keys) == 1:
+        return send(EXECUTE, keys[0], organization_id)
+    return all(
+        send(EXECUTE_MANY, keys[first : first + IN_ONE_MESSAGE], organization_id)
+        for first in range(0, len(keys), IN_ONE_MESSAGE)
+    )
