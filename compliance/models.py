@@ -1,6 +1,7 @@
 """Every room's models in one place, so that Django and a reader find them."""
 
 from compliance.monitors.models import Monitor, MonitorDecision, MonitorState
+from compliance.monitors.pulse import TickCounter, TickPhase
 from compliance.registry.models import Agent, AgentContext, LifecycleStage, Protocol, Relation
 from compliance.runs.models import (
     AgentContextWithLatestTest,
@@ -45,6 +46,8 @@ __all__ = [
     "Suite",
     "SuiteVersion",
     "SystemScopeUse",
+    "TickCounter",
+    "TickPhase",
     "TriggeredBy",
     "User",
 ]

@@ -11,6 +11,7 @@ from uuid import UUID
 from django.conf import settings
 from django.db import IntegrityError, transaction
 
+from compliance.monitors import pulse
 from compliance.monitors.gates import Ledger, locked_contexts, request_for, stopped_by
 from compliance.monitors.models import CRON_LENGTH, Monitor, MonitorDecision, MonitorState, Outcome, database_time
 from compliance.monitors.schedule import BadSchedule, Schedule, first_times
@@ -198,6 +199,7 @@ def run_monitor_now(*, organization: Organization, monitor_id: UUID | str, by: U
             decision = monitor.decision(Outcome.ALLOWED, "", at=now, by=actor, request=request)
             nudge.execute_after_commit(request.pk, organization.id)
         decision.save(force_insert=True)
+        pulse.count_after_commit("decisions", decision.outcome)
         return decision
 
 

@@ -16,6 +16,7 @@ from uuid import UUID
 from django.conf import settings
 from django.db import DatabaseError, close_old_connections, connection
 
+from compliance.monitors import pulse
 from compliance.monitors.gates import Ledger, locked_contexts, request_for, stopped_by
 from compliance.monitors.heartbeats import request_due_heartbeats
 from compliance.monitors.models import SCHEDULER, Monitor, MonitorDecision, Outcome, database_time
@@ -44,15 +45,27 @@ def tick() -> dict[str, int]:
     counts: dict[str, int] = {}
     failures: list[Exception] = []
     for name, phase in phases.items():
+        started = time.monotonic()
         try:
+            pulse.begin(name)
             counts |= {f"{name}.{outcome}": count for outcome, count in phase().items()}
+            pulse.complete(name, duration_ms=round((time.monotonic() - started) * 1000))
         except Exception as failure:
             logger.exception("the phase %s of the tick failed", name)
             failures.append(failure)
             close_old_connections()
+            _note_failure(name, failure)
     if failures:
         raise failures[0]
     return counts
+
+
+def _note_failure(phase: str, failure: Exception) -> None:
+    try:
+        pulse.fail(phase, failure)
+    except DatabaseError:
+        # That it has not completed says enough; what failed first is what is raised.
+        logger.exception("that the phase %s failed is not on record", phase)
 
 
 def request_due_monitors() -> Counter[str]:
@@ -84,6 +97,7 @@ def request_due_monitors() -> Counter[str]:
         # What others hold, and what failed, is for the next tick.
         if not decided or failures:
             break
+    pulse.count("decisions", counts)
     if failures:
         raise failures[0]
     return counts

@@ -149,6 +149,11 @@ class ComplianceRequest(models.Model):
                 fields=["state", "created_at"], name="requests_active", condition=Q(state__in=["queued", "leased"])
             ),
             models.Index(fields=["organization", "agent", "-created_at"], name="requests_of_agent"),
+            models.Index(
+                fields=["organization", "agent"],
+                name="requests_in_flight",
+                condition=Q(state__in=["queued", "leased"]),
+            ),
             models.Index(fields=["-created_at", "-id"], name="requests_newest"),
             models.Index(
                 fields=["monitor", "-created_at"], name="requests_of_monitor", condition=Q(monitor__isnull=False)
