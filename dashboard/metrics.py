@@ -97,9 +97,8 @@ def _ticking(figures: Figures) -> Iterator[Metric]:
         "phase",
     )
     yield _gauge(figures, "tick_duration", "assay_tick_duration_seconds", "How long it took then.", "phase")
-    phases = CounterMetricFamily(
-        "assay_tick_phases", "Phases of ticks, by how they ended.", labels=["phase", "outcome"]
-    )
+    words = "Phases of ticks, by how they ended."
+    phases = CounterMetricFamily("assay_tick_phases", words, labels=["phase", "outcome"])
     for (label, _), value in figures["phases"].items():
         phase, _, outcome = label.partition(".")
         phases.add_metric([phase, outcome], value)

@@ -40,7 +40,7 @@ class MonitorAdmin(HistoryAdmin):
     list_display = [
         "name",
         "organization",
-        "agent_url",
+        "address",
         "suite",
         "state",
         "next_run_at",
@@ -74,6 +74,10 @@ class MonitorAdmin(HistoryAdmin):
         except InvalidAgentURL:
             return queryset.none(), False
 
+    @admin.display(description="agent")
+    def address(self, monitor: Monitor) -> str:
+        return monitor.agent_url
+
     @admin.display(boolean=True, description="overdue")
     def overdue(self, monitor: Monitor) -> bool:
         return monitor.is_overdue
@@ -89,8 +93,8 @@ class MonitorDecisionAdmin(HistoryAdmin):
         "monitor_name",
         "outcome",
         "reason",
-        "agent_url",
-        "organization_id",
+        "address",
+        "organization",
         "scheduled_for",
         "actor_name",
     ]
@@ -115,6 +119,14 @@ class MonitorDecisionAdmin(HistoryAdmin):
         if organization_id is None:
             return queryset.filter(pk=key), False
         return queryset.filter(organization_id=organization_id, monitor_id=key), False
+
+    @admin.display(description="agent")
+    def address(self, decision: MonitorDecision) -> str:
+        return decision.agent_url
+
+    @admin.display(description="organization")
+    def organization(self, decision: MonitorDecision) -> str:
+        return decision.organization_id
 
 
 @admin.register(TickPhase)

@@ -26,6 +26,7 @@ from compliance.models import (
     SystemScopeUse,
     User,
 )
+from compliance.monitors import pulse
 from compliance.monitors.actions import run_monitor_now
 from compliance.runs.actions import request_owner_test
 from compliance.suites.health import record_engine_health
@@ -45,6 +46,7 @@ def world(organization: Organization, other_organization: Organization, context:
     request_owner_test(organization=organization, context_id=context.pk, by=alice)
     monitor = make_monitor(organization, context, alice)
     run_monitor_now(organization=organization, monitor_id=monitor.pk, by=alice)
+    pulse.begin("monitors")
 
 
 def a_key_of(model: Any) -> Any:
