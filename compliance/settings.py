@@ -254,6 +254,28 @@ ENGINE_HEALTH_VALID_SECONDS = 180  # after this what it said no longer counts
 LEASE_SECONDS = env.int("ASSAY_LEASE_SECONDS", default=45)
 REQUEST_MAX_ATTEMPTS = env.int("ASSAY_REQUEST_MAX_ATTEMPTS", default=3)
 REQUEST_NUDGE_AFTER_SECONDS = env.int("ASSAY_REQUEST_NUDGE_AFTER_SECONDS", default=15)
+# How long work waits for somebody to serve it before it ends without a run.
+REQUEST_EXPIRES_SECONDS = env.int("ASSAY_REQUEST_EXPIRES_SECONDS", default=21_600)
+PRIVATE_REQUEST_EXPIRES_SECONDS = env.int("ASSAY_PRIVATE_REQUEST_EXPIRES_SECONDS", default=1800)
+RUNNER_OFFLINE_AFTER_SECONDS = env.int("ASSAY_RUNNER_OFFLINE_AFTER_SECONDS", default=120)
+RUNNER_TELL_OFFLINE_AFTER_SECONDS = env.int("ASSAY_RUNNER_TELL_OFFLINE_AFTER_SECONDS", default=600)
+RUNNER_SEEN_EVERY_SECONDS = 15  # how often it is written down that a runner was heard of
+RUNNER_POLL_AFTER_SECONDS = 5  # when a runner asks again where no waiting room holds its question
+# What is due while its runner is offline is looked at again after as long as it has waited, within these bounds.
+RUNNER_DEFER_MIN_SECONDS = env.int("ASSAY_RUNNER_DEFER_MIN_SECONDS", default=60)
+RUNNER_DEFER_MAX_SECONDS = env.int("ASSAY_RUNNER_DEFER_MAX_SECONDS", default=3600)
+RUNNER_TOKEN_DAYS = env.int("ASSAY_RUNNER_TOKEN_DAYS", default=365)
+REJECTED_REPORT_BYTES = 65_536  # what is kept of a report that could not be read
+for _least, _name in (
+    (60, "REQUEST_EXPIRES_SECONDS"),
+    (60, "PRIVATE_REQUEST_EXPIRES_SECONDS"),
+    (1, "RUNNER_OFFLINE_AFTER_SECONDS"),
+    (1, "RUNNER_TELL_OFFLINE_AFTER_SECONDS"),
+    (1, "RUNNER_DEFER_MIN_SECONDS"),
+    (RUNNER_DEFER_MIN_SECONDS, "RUNNER_DEFER_MAX_SECONDS"),
+):
+    if vars()[_name] < _least:
+        raise ImproperlyConfigured(f"ASSAY_{_name} must be {_least} or more")
 # What the programs of engines may take together beside one worker process; 0: a quarter of the machine.
 WORKER_ENGINE_MEMORY_MB = env.int("ASSAY_WORKER_ENGINE_MEMORY_MB", default=0)
 if WORKER_ENGINE_MEMORY_MB < 0:
