@@ -17,6 +17,7 @@ from compliance.runs.models import (
 )
 from compliance.suites.health import EngineHealth
 from compliance.suites.models import Suite, SuiteVersion
+from compliance.tenancy.keys import ApiKey
 from compliance.tenancy.models import Invitation, Membership, Organization, Role, SystemScopeUse, User
 from compliance.vault.models import Credential, CredentialGrant, CredentialSecret, CredentialUse
 
@@ -26,6 +27,7 @@ __all__ = [
     "AgentContextWithLatestTest",
     "AgentRunTotal",
     "AgentStatus",
+    "ApiKey",
     "ComplianceRequest",
     "ComplianceRun",
     "Credential",

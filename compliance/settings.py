@@ -62,6 +62,7 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "dashboard.middleware.HealthMiddleware",
+    "dashboard.api.middleware.ApiMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -308,6 +309,17 @@ GRANT_DEFAULT_DAYS = env.int("ASSAY_GRANT_DEFAULT_DAYS", default=90)
 GRANT_MAX_DAYS = env.int("ASSAY_GRANT_MAX_DAYS", default=365)
 # How much sooner than it says an access token is taken for expired: a run lasts a while, and clocks differ.
 TOKEN_EXPIRY_MARGIN_SECONDS = env.int("ASSAY_TOKEN_EXPIRY_MARGIN_SECONDS", default=180)
+# The API: what a key may do in a minute, and how often an address may show none that works.
+API_KEY_DEFAULT_DAYS = env.int("ASSAY_API_KEY_DEFAULT_DAYS", default=90)
+API_KEY_MAX_DAYS = env.int("ASSAY_API_KEY_MAX_DAYS", default=365)
+API_RATE_PER_MINUTE = env.int("ASSAY_API_RATE_PER_MINUTE", default=600)
+API_FAILED_KEYS_PER_MINUTE = env.int("ASSAY_API_FAILED_KEYS_PER_MINUTE", default=60)
+API_BODY_MAX_KB = env.int("ASSAY_API_BODY_MAX_KB", default=256)
+if not 1 <= API_KEY_DEFAULT_DAYS <= API_KEY_MAX_DAYS:
+    raise ImproperlyConfigured("ASSAY_API_KEY_DEFAULT_DAYS and ASSAY_API_KEY_MAX_DAYS must be 1 or more, in this order")
+for _rate in ("API_RATE_PER_MINUTE", "API_FAILED_KEYS_PER_MINUTE", "API_BODY_MAX_KB"):
+    if vars()[_rate] < 1:
+        raise ImproperlyConfigured(f"ASSAY_{_rate} must be 1 or more")
 INVITATION_VALID_DAYS = env.int("ASSAY_INVITATION_VALID_DAYS", default=7)
 # The database's functions refuse less, on each run of the job: better said at once, by the name of the variable.
 if REQUEST_NUDGE_AFTER_SECONDS < 1:

@@ -219,6 +219,14 @@ class ComplianceRun(models.Model):
                 name="runs_own_history",
                 condition=Q(triggered_org_id__isnull=False),
             ),
+            # All that an organization caused, whatever the agent: the API's list.
+            models.Index(
+                "triggered_org_id",
+                models.F("tested_at").desc(),
+                models.F("id").desc(),
+                name="runs_own_newest",
+                condition=Q(triggered_org_id__isnull=False),
+            ),
             # Heartbeats of one agent.
             models.Index(
                 "agent_url",
