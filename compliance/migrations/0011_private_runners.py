@@ -61,7 +61,7 @@ BEGIN
     PERFORM 1 FROM runners r
     WHERE r.organization_id = NEW.organization_id AND r.state <> 'deleted'
         AND (r.id = NEW.runner_id OR (NEW.pool <> '' AND r.pool = NEW.pool))
-    ORDER BY r.id FOR SHARE;
+    ORDER BY r.id FOR KEY SHARE;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'there is no such private runner' USING ERRCODE = 'foreign_key_violation';
     END IF;
@@ -77,6 +77,8 @@ BEGIN
     IF OLD.state = 'deleted' THEN
         RAISE EXCEPTION 'a deleted runner stays as it is' USING ERRCODE = 'insufficient_privilege';
     END IF;
+    -- Whoever works for it, or pins something to it, holds a share of its key: all of them are waited for.
+    PERFORM 1 FROM runners r WHERE r.id = OLD.id FOR UPDATE;
     IF NEW.state = 'deleted' AND EXISTS (
         SELECT 1 FROM monitors m WHERE m.runner_id = OLD.id AND m.state <> 'archived') THEN
         RAISE EXCEPTION 'monitors are pinned to this runner' USING ERRCODE = 'foreign_key_violation';
@@ -456,6 +458,30 @@ class Migration(migrations.Migration):
         migrations.AddConstraint(
             model_name='runner',
             constraint=models.UniqueConstraint(models.F('organization'), django.db.models.functions.text.Lower('name'), condition=models.Q(('state', 'deleted'), _negated=True), name='one_runner_per_name'),
+        ),
+        migrations.RemoveConstraint(model_name="credentialuse", name="use_sent_to_known"),
+        migrations.AddField(
+            model_name="credentialgrant",
+            name="for_private_runners",
+            field=models.BooleanField(db_default=False, default=False),
+        ),
+        migrations.AlterField(
+            model_name="credentialuse",
+            name="sent_to",
+            field=models.CharField(
+                choices=[
+                    ("agent", "The agent"),
+                    ("token_endpoint", "The token endpoint"),
+                    ("runner", "A private runner"),
+                ],
+                max_length=14,
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="credentialuse",
+            constraint=models.CheckConstraint(
+                condition=models.Q(sent_to__in=["agent", "token_endpoint", "runner"]), name="use_sent_to_known"
+            ),
         ),
         sql(RIGHTS),
         sql(KEYS),

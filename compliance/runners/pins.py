@@ -1,6 +1,8 @@
-"""What work may be pinned to."""
+"""What work may be pinned to, and what is."""
 
 from __future__ import annotations
+
+from uuid import UUID
 
 from django.db import connection
 
@@ -16,7 +18,7 @@ def lock_pin(organization_id: str, pin: Pin) -> None:
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT id FROM runners WHERE organization_id = %s AND state <> 'deleted'"
-            " AND (id = %s::uuid OR (%s <> '' AND pool = %s)) ORDER BY id FOR SHARE",
+            " AND (id = %s::uuid OR (%s <> '' AND pool = %s)) ORDER BY id FOR KEY SHARE",
             [organization_id, pin.runner_id, pin.pool, pin.pool],
         )
         if cursor.fetchone() is None:
@@ -25,3 +27,14 @@ def lock_pin(organization_id: str, pin: Pin) -> None:
                 if pin.runner_id
                 else f"There is no private runner in the pool “{pin.pool}”. Choose another."
             )
+
+
+def pinned_monitors(runner_id: UUID) -> list[str]:
+    """The names of the monitors that are pinned to this runner, archived ones left out. Needs the scope."""
+    # The table of a room that knows this one: read here by name, because a runner must not go while it has pins.
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT name FROM monitors WHERE runner_id = %s AND state <> 'archived' ORDER BY lower(name), id",
+            [runner_id],
+        )
+        return [row[0] for row in cursor.fetchall()]

@@ -102,6 +102,7 @@ def operation(
     problems: tuple[int, ...] = (),
     rate: rates.Rate = rates.ORGANIZATION,
     body_kb: int = settings.API_BODY_MAX_KB,
+    opens_scope: bool = True,
     **more: Any,
 ) -> Callable[[_View], _View]:
     """Decorate a view, which becomes an operation of the router for keys that have the scope.
@@ -110,7 +111,9 @@ def operation(
     a Schema, or an Answer around one. Whatever it raises rolls back what was half done, and is answered as a problem.
     response: what comes with 200, or by status. problems: statuses beside those that every operation may answer
     (401, 403, 422, 429, 500, 503). rate: which limit counts it. body_kb: the most that a body may have; what is more
-    than DATA_UPLOAD_MAX_MEMORY_SIZE is refused anyway. more: as ninja's api_operation takes it.
+    than DATA_UPLOAD_MAX_MEMORY_SIZE is refused anyway. opens_scope: False for a view whose action opens scopes of
+    its own, because it commits before it answers; it has no request.organization. more: as ninja's
+    api_operation takes it.
     """
     answers: dict[int, Any] = response if isinstance(response, dict) else {200: response}
     expected = tuple(set(answers.values()))
@@ -121,8 +124,11 @@ def operation(
         @wraps(view)
         def scoped(request: ApiRequest, *args: Any, **kwargs: Any) -> HttpResponse:
             # The scope is left by an exception before anything is answered: what was half done is rolled back.
-            with organization_scope(request.auth.organization_id):
-                request.organization = Organization.objects.get(pk=request.auth.organization_id)
+            if opens_scope:
+                with organization_scope(request.auth.organization_id):
+                    request.organization = Organization.objects.get(pk=request.auth.organization_id)
+                    answer = view(request, *args, **kwargs)
+            else:
                 answer = view(request, *args, **kwargs)
             if not isinstance(answer, Answer):
                 answer = Answer(cast(Schema, answer))
