@@ -83,6 +83,10 @@ def _monitoring(figures: Figures) -> Iterator[Metric]:
     yield _gauge(
         figures, "oldest_queued", "assay_oldest_queued_seconds", "How long the oldest queued request has waited."
     )
+    yield _gauge(figures, "runners", "assay_runners", "Private runners that are trusted.", "state")
+    yield _gauge(
+        figures, "runner_silent", "assay_runner_last_seen_seconds", "How long ago the most silent one was heard of."
+    )
     yield _counter(figures, "leases_run_out", "assay_leases_run_out", "Leases that ran out.")
     yield _counter(figures, "decisions", "assay_decisions", "Decisions about runs of monitors.", "outcome")
     yield _counter(figures, "heartbeats", "assay_heartbeats", "Heartbeats, by what became of them.", "outcome")

@@ -9,7 +9,7 @@ RIGHTS = """
 REVOKE ALL ON tick_phases, tick_counters FROM assay_app, assay_staff;
 GRANT SELECT, INSERT, UPDATE ON tick_phases, tick_counters TO assay_app;
 GRANT SELECT ON tick_phases, tick_counters TO assay_staff;
-INSERT INTO tick_phases (name) VALUES ('heartbeats'), ('monitors');
+INSERT INTO tick_phases (name) VALUES ('heartbeats'), ('monitors'), ('runners');
 """
 
 # A sequence counts without a lock, so that nobody who takes over a lease waits for somebody else who does.
@@ -36,6 +36,7 @@ RETURNS TABLE (name text, label text, second_label text, value double precision)
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
     SELECT 'due', 'monitors', '', count(*)::float8 FROM (
         SELECT FROM monitors m WHERE m.state = 'active' AND m.next_run_at <= statement_timestamp()
+            AND (m.deferred_until IS NULL OR m.deferred_until <= statement_timestamp())
             AND NOT EXISTS (SELECT FROM compliance_requests r
                 WHERE r.monitor_id = m.id AND r.state IN ('queued', 'leased'))
         LIMIT 100000) d
@@ -49,6 +50,7 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
     UNION ALL
     SELECT 'overdue', 'monitors', '', count(*) FROM (
         SELECT FROM monitors m WHERE m.state = 'active' AND m.next_run_at <= statement_timestamp() - overdue_after
+            AND m.executor_kind = 'hosted'
         LIMIT 100000) d
     UNION ALL
     SELECT 'overdue', 'heartbeats', '', count(*) FROM (
@@ -59,6 +61,7 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
     UNION ALL
     SELECT 'oldest_overdue', 'monitors', '', coalesce(extract(epoch FROM statement_timestamp() - min(m.next_run_at)), 0)
     FROM monitors m WHERE m.state = 'active' AND m.next_run_at <= statement_timestamp() - overdue_after
+        AND m.executor_kind = 'hosted'
     UNION ALL
     SELECT 'oldest_overdue', 'heartbeats', '',
         coalesce(extract(epoch FROM statement_timestamp() - min(a.next_heartbeat_at)), 0)
@@ -73,6 +76,12 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
     FROM compliance_requests r WHERE r.state = 'queued'
     UNION ALL
     SELECT 'leases_run_out', '', '', CASE WHEN s.is_called THEN s.last_value ELSE 0 END FROM leases_run_out s
+    UNION ALL
+    SELECT 'runners', CASE WHEN w.online_until > statement_timestamp() THEN 'online' ELSE 'offline' END, '', count(*)
+    FROM runners w WHERE w.state = 'active' GROUP BY 2
+    UNION ALL
+    SELECT 'runner_silent', '', '', coalesce(extract(epoch FROM statement_timestamp() - min(w.last_seen_at)), 0)
+    FROM runners w WHERE w.state = 'active'
     UNION ALL
     SELECT c.name, c.label, '', c.value FROM tick_counters c
     UNION ALL
@@ -126,7 +135,7 @@ def sql(text: str) -> migrations.RunSQL:
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('compliance', '0010_status_suite'),
+        ('compliance', '0012_api_keys'),
     ]
 
     operations = [

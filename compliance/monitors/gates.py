@@ -14,7 +14,9 @@ from django.db import connection
 
 from compliance.monitors.models import Monitor, MonitorState, Outcome
 from compliance.registry.models import AgentContext, LifecycleStage
+from compliance.runners.models import Runner
 from compliance.runs.models import ComplianceRequest, TriggeredBy
+from compliance.runs.requests import expires
 from compliance.suites.health import Availability
 from compliance.suites.models import SuiteVersion
 from compliance.tenancy.scope import Actor
@@ -31,6 +33,7 @@ class Ledger:
     spent: int  # of the budget; counted no further than it
     busy: set[UUID]  # monitors under evaluation of which a request is active
     taken: set[UUID]  # those whose occurrence had a request already, which ended without moving the schedule
+    runners: list[Runner]  # the organization's, when one of the monitors is pinned to any
 
     @classmethod
     def read(
@@ -51,7 +54,17 @@ class Ledger:
                 },
             )
             in_flight, spent, of_agent, busy, taken = cursor.fetchone()
-        return cls(now, availability, Counter(json.loads(of_agent)), in_flight, spent, set(busy), set(taken))
+        pinned = any(monitor.pin.is_private for monitor in monitors)
+        return cls(
+            now=now,
+            availability=availability,
+            of_agent=Counter(json.loads(of_agent)),
+            in_flight=in_flight,
+            spent=spent,
+            busy=set(busy),
+            taken=set(taken),
+            runners=list(Runner.objects.kept_by(organization_id)) if pinned else [],
+        )
 
     def reserve(self, monitor: Monitor) -> None:
         """One more in flight and spent: the next monitor of this evaluation sees it (G5)."""
@@ -102,6 +115,8 @@ def _reasons(monitor: Monitor, context: AgentContext, ledger: Ledger, asked: boo
     version = monitor.version_to_run
     if version is None:
         yield Outcome.UNAVAILABLE, f"{monitor.suite.title} has no version that can be run."
+    elif monitor.pin.is_private:
+        yield from _private_reasons(monitor, version, ledger)
     elif problem := ledger.availability.problem(version.engine):
         yield Outcome.UNAVAILABLE, f"{monitor.suite.title} could not be run. {problem}"
     most = settings.MONITOR_BUDGET_RUNS
@@ -127,6 +142,21 @@ _LEDGER = """
             JOIN compliance_requests r ON r.monitor_id = m.id AND r.scheduled_for = m.at
             WHERE r.state <> 'expired' AND r.scheduled_for IS NOT NULL)
 """
+
+
+def _private_reasons(monitor: Monitor, version: SuiteVersion, ledger: Ledger) -> Iterator[tuple[str, str]]:
+    """Its runners are offline, or cannot run the suite."""
+    fitting = [
+        runner
+        for runner in ledger.runners
+        if (runner.pk == monitor.runner_id if monitor.runner_id else runner.pool == monitor.pool)
+    ]
+    online = [runner for runner in fitting if runner.is_online]
+    if not online:
+        who = f"No runner of the pool “{monitor.pool}” is online" if monitor.pool else "Its private runner is offline"
+        yield Outcome.DEFERRED, f"{who}. It will run once when one is back."
+    elif not any(version.engine in runner.engines for runner in online):
+        yield Outcome.UNAVAILABLE, f"{monitor.suite.title} could not be run: its runner lacks {version.engine}."
 
 
 def _tests(count: int) -> str:
@@ -165,6 +195,10 @@ def request_for(monitor: Monitor, ledger: Ledger, *, by: Actor) -> ComplianceReq
         options=monitor.options,
         credential_choice=monitor.credential_choice,
         credential_id=monitor.credential_id,
+        executor_kind=monitor.executor_kind,
+        runner_id=monitor.runner_id,
+        pool=monitor.pool,
+        expires_at=expires(monitor.pin),
         monitor=monitor,
         created_at=ledger.now,
         nudged_at=ledger.now,

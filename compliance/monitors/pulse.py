@@ -14,8 +14,6 @@ from django.conf import settings
 from django.db import connection, models, transaction
 from django.db.models.functions import Now
 
-PHASES = ("heartbeats", "monitors")
-
 
 class TickPhase(models.Model):
     """One phase of the tick, and how it went last."""
@@ -57,7 +55,7 @@ class TickCounter(models.Model):
 STILL_SINCE = """(
     SELECT CASE WHEN p.at < statement_timestamp() - make_interval(secs => %s) THEN p.at END
     FROM (SELECT min(coalesce(last_completed_at, made_at)) AS at FROM tick_phases
-        WHERE name IN ('heartbeats', 'monitors')) p
+        WHERE name IN ('heartbeats', 'monitors', 'runners')) p
 )"""
 
 

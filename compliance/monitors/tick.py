@@ -22,7 +22,8 @@ from compliance.monitors.heartbeats import request_due_heartbeats
 from compliance.monitors.models import SCHEDULER, Monitor, MonitorDecision, Outcome, database_time
 from compliance.monitors.schedule import BadSchedule
 from compliance.registry.models import AgentContext
-from compliance.runs import nudge
+from compliance.runners.watch import tell_of_lost_runners
+from compliance.runs.ledger import tell_executors
 from compliance.runs.models import ComplianceRequest
 from compliance.suites.health import Availability, read_availability
 from compliance.tenancy.scope import organization_scope
@@ -41,6 +42,7 @@ def tick() -> dict[str, int]:
     phases: dict[str, Callable[[], Counter[str]]] = {
         "heartbeats": lambda: Counter(created=request_due_heartbeats()),
         "monitors": request_due_monitors,
+        "runners": lambda: Counter(told_offline=tell_of_lost_runners()),
     }
     counts: dict[str, int] = {}
     failures: list[Exception] = []
@@ -76,20 +78,17 @@ def request_due_monitors() -> Counter[str]:
     counts: Counter[str] = Counter()
     failures: list[DatabaseError] = []
     gives_up_at = time.monotonic() + settings.MONITOR_TICK_SECONDS
-    availability, broker_answers = read_availability(), True
+    availability = read_availability()
     while time.monotonic() < gives_up_at:
         decided = 0
         for organization_id in _organizations_due():
             try:
-                outcomes, requests = _evaluate(organization_id, availability)
+                outcomes = _evaluate(organization_id, availability)
             except DatabaseError as failure:
                 logger.exception("the monitors of %s could not be decided about", organization_id)
                 failures.append(failure)
                 close_old_connections()
                 continue
-            # After the commit. A broker that is away is asked no more: the sweeper makes up for it.
-            if requests and broker_answers:
-                broker_answers = nudge.execute([request.pk for request in requests], organization_id)
             counts += outcomes
             decided += outcomes.total()
             if time.monotonic() >= gives_up_at:
@@ -109,10 +108,7 @@ def _organizations_due() -> list[str]:
         return [row[0] for row in cursor.fetchall()]
 
 
-_Decided = tuple[Counter[str], list[ComplianceRequest]]
-
-
-def _evaluate(organization_id: str, availability: Availability) -> _Decided:
+def _evaluate(organization_id: str, availability: Availability) -> Counter[str]:
     try:
         return _decide_all(organization_id, availability)
     except DatabaseError:
@@ -121,28 +117,25 @@ def _evaluate(organization_id: str, availability: Availability) -> _Decided:
         # One of them breaks the evaluation: each by itself, so that it alone fails, and says so (G4).
         logger.exception("the monitors of %s are decided about one by one", organization_id)
     counts: Counter[str] = Counter()
-    requests: list[ComplianceRequest] = []
     with organization_scope(organization_id):
         due = list(Monitor.objects.due(organization_id, database_time()).values_list("pk", flat=True)[:BATCH])
     for monitor_id in due:
         try:
-            outcomes, created = _decide_all(organization_id, availability, only=monitor_id)
-            counts += outcomes
-            requests += created
+            counts += _decide_all(organization_id, availability, only=monitor_id)
         except DatabaseError:
             raise
         except Exception as failure:
             logger.exception("the monitor %s could not be decided about", monitor_id)
             counts += _fail(organization_id, monitor_id, failure)
-    return counts, requests
+    return counts
 
 
-def _decide_all(organization_id: str, availability: Availability, *, only: UUID | None = None) -> _Decided:
+def _decide_all(organization_id: str, availability: Availability, *, only: UUID | None = None) -> Counter[str]:
     """One transaction: lock, ask, write. Nothing at all when another tick has the organization."""
     with organization_scope(organization_id):
         now = _locked_by_us(organization_id)
         if now is None:
-            return Counter(), []
+            return Counter()
         due = Monitor.objects.due(organization_id, now).select_related("suite__current_version", "suite_version")
         if only is not None:
             due = due.filter(pk=only)
@@ -150,7 +143,7 @@ def _decide_all(organization_id: str, availability: Availability, *, only: UUID 
         due = due.defer("suite__current_version__definition", "suite_version__definition")
         monitors = list(due.select_for_update(skip_locked=True, of=("self",))[:BATCH])
         if not monitors:
-            return Counter(), []
+            return Counter()
         contexts = locked_contexts(monitors)
         ledger = Ledger.read(organization_id, now, monitors, availability)
         decisions, requests, moved = [], [], []
@@ -167,7 +160,8 @@ def _decide_all(organization_id: str, availability: Availability, *, only: UUID 
         ComplianceRequest.objects.bulk_create(requests)
         MonitorDecision.objects.bulk_create(decisions)
         _store(moved)
-        return Counter(decision.outcome for decision in decisions), requests
+        tell_executors(requests)
+        return Counter(decision.outcome for decision in decisions)
 
 
 def _locked_by_us(organization_id: str) -> datetime | None:
@@ -188,8 +182,10 @@ def _store(moved: Collection[Monitor]) -> None:
     with connection.cursor() as cursor:
         cursor.execute(
             """
-            UPDATE monitors m SET state = n.state, state_reason = n.reason, next_run_at = n.at
-            FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::timestamptz[]) AS n(id, state, reason, at)
+            UPDATE monitors m
+            SET state = n.state, state_reason = n.reason, next_run_at = n.at, deferred_until = n.deferred_until
+            FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::timestamptz[], %s::timestamptz[])
+                AS n(id, state, reason, at, deferred_until)
             WHERE m.id = n.id
             """,
             [
@@ -197,6 +193,7 @@ def _store(moved: Collection[Monitor]) -> None:
                 [str(monitor.state) for monitor in moved],
                 [monitor.state_reason for monitor in moved],
                 [monitor.next_run_at for monitor in moved],
+                [monitor.deferred_until for monitor in moved],
             ],
         )
 
@@ -226,8 +223,10 @@ def _decide(
     outcome, reason = stop
     if outcome == Outcome.NO_AGENT:
         monitor.park(reason)
+    elif outcome == Outcome.DEFERRED:
+        monitor.defer(ledger.now)
     else:
-        monitor.next_run_at = upcoming
+        monitor.next_run_at, monitor.deferred_until = upcoming, None
     return monitor.decision(outcome, reason, scheduled_for=occurrence, at=ledger.now), None
 
 
@@ -241,6 +240,6 @@ def _fail(organization_id: str, monitor_id: UUID, failure: Exception) -> Counter
             monitor.advance(now)
         except BadSchedule as bad:
             monitor.park(str(bad))
-        monitor.save(update_fields=["state", "state_reason", "next_run_at"])
+        monitor.save(update_fields=["state", "state_reason", "next_run_at", "deferred_until"])
         monitor.decision(Outcome.FAILED, reason, scheduled_for=occurrence, at=now).save()
         return Counter([Outcome.FAILED.value])

@@ -20,14 +20,12 @@ DETECT = "compliance.runs.tasks.detect_protocol"
 IN_ONE_MESSAGE = 10  # requests; one thread of a worker takes them together
 
 
-def send(task: str, *args: object) -> bool:
-    """Send the task now; False when the broker is away, which is logged and survived."""
+def send(task: str, *args: object) -> None:
+    """Send the task now. A broker that is away is logged and survived."""
     try:
         app.send_task(task, args=args)
     except OperationalError as error:
         logger.warning("%s was not sent; the beat will make up for it: %s", task, error)
-        return False
-    return True
 
 
 def after_commit(task: str, *args: object) -> None:
@@ -40,12 +38,11 @@ def execute_after_commit(request_id: UUID, organization_id: str) -> None:
     after_commit(EXECUTE, str(request_id), organization_id)
 
 
-def execute(request_ids: Sequence[UUID], organization_id: str) -> bool:
-    """Nudge workers now for committed requests of one organization, several in a message; False: the broker is away."""
+def execute_all_after_commit(request_ids: Sequence[UUID], organization_id: str) -> None:
+    """Nudge workers for requests of one organization, with several in a message."""
     keys = [str(request_id) for request_id in request_ids]
     if len(keys) == 1:
-        return send(EXECUTE, keys[0], organization_id)
-    return all(
-        send(EXECUTE_MANY, keys[first : first + IN_ONE_MESSAGE], organization_id)
-        for first in range(0, len(keys), IN_ONE_MESSAGE)
-    )
+        after_commit(EXECUTE, keys[0], organization_id)
+        return
+    for first in range(0, len(keys), IN_ONE_MESSAGE):
+        after_commit(EXECUTE_MANY, keys[first : first + IN_ONE_MESSAGE], organization_id)
