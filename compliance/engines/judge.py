@@ -49,6 +49,7 @@ def judge_credential(run: Run, scenario: str, exchange: Exchange) -> bool:
             if wanted:
                 step.failed(f"The credential was refused with status {exchange.status}", at="/response/status")
                 run.stop_reason = "Left out: the agent refused the credential"
+                run.shut_out = exchange.status
             else:
                 step.passed(f"Answered with status {exchange.status}")
     elif wanted:
