@@ -76,5 +76,5 @@ def judge_challenge(run: Run, scenario: str, exchange: Exchange) -> bool:
         elif not challenge.strip():
             step.failed("Answered with status 401, but without a WWW-Authenticate header", at="/response/headers")
         else:
-            step.passed(f"Answered with status 401 and the scheme {challenge.split()[0][:40]}")
+            step.passed(f"Answered with status 401 and the scheme {run.said(challenge.split()[0], 40)}")
     return exchange.status in (401, 403)

@@ -668,6 +668,31 @@ async def test_token_as_a_name_is_in_no_key_and_its_beginning_in_no_text_that_is
     assert "s3cr3t" not in repr(report) + repr(told) + json.dumps(report.tracks_json())
 
 
+@pytest.mark.parametrize("before", [170, 185, 195, 199, 440, 470, 1980, 1995])
+async def test_no_beginning_of_a_token_is_left_where_a_schemas_fault_is_cut(before: int) -> None:  # V1
+    text = "x" * before + TOKEN
+    faulty = {"type": "object", "properties": {"a": {"type": text}}}
+    lost = {"type": "object", "properties": {"a": {"$ref": f"#/{text}"}}}
+    output = {"type": "object", "properties": {"a": {"enum": [1]}}}
+    tools = [
+        tool("faulty", inputSchema=faulty, outputSchema=faulty),
+        tool("lost", inputSchema=lost, outputSchema=faulty),
+        tool("wrong", outputSchema=output, annotations={"readOnlyHint": True}),
+    ]
+    app = scripted(
+        initialize=_initialize(capabilities={"tools": {}}),
+        tools_list=lambda message: {"tools": tools},
+        tools_call=lambda message: {"content": [], "structuredContent": {"a": text}},
+    )
+    async with serving(app) as url:
+        report = await check(f"{url}/mcp", token=TOKEN)
+
+    said = [each.actual for _, scenario, each in report.steps() if scenario.key in ("mcp/schemas", "mcp/calls")]
+    assert sum("xxxx" in actual for actual in said) == 3, said
+    for cut in range(4, len(TOKEN) + 1):
+        assert not any(re.search(re.escape(TOKEN[:cut]), actual) for actual in said)
+
+
 def sdk_echoing(tools: list[Any], info: dict[str, str]) -> Any:
     return scripted(
         initialize=_initialize(capabilities={"tools": {}}, serverInfo=info),

@@ -70,7 +70,7 @@ async def _card(run: Run) -> dict[str, Any] | None:
             return None
         step.passed(f"An agent card was answered at {path}")
     for key, name in (("name", "agent_name"), ("version", "agent_version")):
-        run.observe(name, str(document.get(key, ""))[:100])
+        run.observe(name, run.said(document.get(key, ""), 100))
     if digest := digest_of_card(document):
         run.observe("tools_digest", digest)
     return document if await judge_card(run, document, exchange, path) else None

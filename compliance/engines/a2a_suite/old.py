@@ -133,7 +133,7 @@ async def _jsonrpc(run: Run, card: dict[str, Any], interface: Interface) -> None
         if message is None:
             step.failed(f"Answered with {wrong}", at=wrong_at(exchange))
         elif message.get("id") != "assay-1":
-            step.failed(f"It came back as {str(message.get('id'))[:60]!r}", at="/response/body/id")
+            step.failed(f"It came back as {run.said(message.get('id'), 60)!r}", at="/response/body/id")
         else:
             step.passed("It came back")
 
