@@ -1,0 +1,5 @@
+"""Assay's settings for a server that has the addresses of served_urls.py, and a database with one table."""
+
+from compliance.settings import *  # noqa: F403
+
+ROOT_URLCONF = "tests.web.served_urls"
