@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import httpx
+import psutil
 import psycopg
 import pytest
 
@@ -49,6 +51,17 @@ def work(work_database: psycopg.Connection[Any]) -> psycopg.Connection[Any]:
     return work_database
 
 
+@pytest.fixture
+async def client() -> AsyncIterator[httpx.AsyncClient]:
+    limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
+    async with httpx.AsyncClient(timeout=60, limits=limits, trust_env=False) as client:
+        yield client
+
+
+async def until(condition: Callable[[], Any], *, what: str) -> None:
+    await asyncio.to_thread(wait_for, condition, what=what)
+
+
 def put_work(
     connection: psycopg.Connection[Any], key: str, *whats: str, kind: str = "any", notify: bool = True
 ) -> None:
@@ -73,14 +86,8 @@ class Server:
         self.port = port
         self.url = f"http://127.0.0.1:{port}"
 
-    @property
-    def workers(self) -> list[int]:
-        import psutil
-
-        return [child.pid for child in psutil.Process(self.process.child.pid).children()]
-
-    def terminate(self) -> None:
-        self.process.child.send_signal(signal.SIGTERM)
+    def send(self, number: signal.Signals) -> None:
+        self.process.child.send_signal(number)
 
     async def poll(self, client: httpx.AsyncClient, *keys: str, wait: float = 30, **body: Any) -> httpx.Response:
         headers = {"Prefer": f"wait={wait:g}"} if wait else {}
@@ -92,10 +99,11 @@ def serve(tmp_path: Path, work: psycopg.Connection[Any]) -> Iterator[Callable[..
     """Start a web server, whose waiting room hears the database when this returns."""
     with ExitStack() as stack:
 
-        def start(*, processes: int = 1, **environment: str) -> Server:
+        def start(*options: str, processes: int = 1, **environment: str) -> Server:
             port = free_port()
             process = Process(
                 *(sys.executable, "-m", "gunicorn", "compliance.wsgi:application", "-c", "compliance/gunicorn.conf.py"),
+                *options,
                 log=tmp_path / f"web-{port}.log",
                 env={
                     **os.environ,
@@ -123,6 +131,22 @@ def answers(server: Server) -> bool:
         return httpx.get(f"{server.url}/healthz", timeout=5).status_code == 200
     except httpx.TransportError:
         return False
+
+
+def holds(server: Server, count: int) -> Callable[[], bool]:
+    """Whether the server's processes keep this many connections of clients open."""
+
+    def look() -> bool:
+        processes = psutil.Process(server.process.child.pid).children()
+        open_ = [
+            found
+            for process in processes
+            for found in process.net_connections("tcp")
+            if found.status == psutil.CONN_ESTABLISHED and found.laddr.port == server.port
+        ]
+        return len(open_) == count
+
+    return look
 
 
 def listeners(connection: psycopg.Connection[Any]) -> int:

@@ -2,4 +2,5 @@
 
 from compliance.settings import *  # noqa: F403
 
+STORAGES["staticfiles"] = {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}  # noqa: F405
 ROOT_URLCONF = "tests.web.served_urls"
