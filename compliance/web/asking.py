@@ -12,6 +12,9 @@ from typing import Any
 Environ = dict[str, Any]
 Application = Callable[..., Iterable[bytes]]
 
+# In the environ of a request that is asked again: for how long it has waited. What it says of the present is as old.
+WAITED = "assay.waited_seconds"
+
 WAIT_FOR = "assay-wait-for"
 BODY_MOST_BYTES = 64 * 1024
 _WAIT = re.compile(r"""wait\s*=\s*"?(\d{1,9})"?\s*""", re.IGNORECASE)

@@ -24,7 +24,7 @@ from typing import Any
 from gunicorn.http import wsgi
 from gunicorn.workers.gthread import ThreadWorker
 
-from compliance.web.asking import Answer, ask, never_telling_keys, preferred_wait, short_body_length
+from compliance.web.asking import WAITED, Answer, ask, never_telling_keys, preferred_wait, short_body_length
 from compliance.web.room import Round, Waiter, WaitingRoom
 
 _OTHER_FILES = 256  # descriptors beside the connections: databases, Redis, logs, static files
@@ -120,7 +120,8 @@ class WaitingWorker(ThreadWorker):
             self.alive = False
 
     def _ask_again(self, held: Held) -> Held | bool:
-        answer = ask(self._application, held.environ, held.body)
+        environ = {**held.environ, WAITED: time.monotonic() - held.began_at}
+        answer = ask(self._application, environ, held.body)
         held.answer, held.keys, held.asked_at = answer, answer.keys, answer.made_at
         if held.keys and self.alive and time.monotonic() < held.deadline:
             return held

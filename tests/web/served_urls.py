@@ -13,6 +13,8 @@ from django.http import HttpRequest, HttpResponse, JsonResponse, StreamingHttpRe
 from django.urls import path
 from django.views.decorators.csrf import csrf_exempt
 
+from compliance.web.asking import WAITED
+
 TAKE = """
     DELETE FROM work WHERE id IN (
         SELECT id FROM work WHERE key = ANY(%s) AND kind = ANY(%s) ORDER BY id LIMIT %s FOR UPDATE SKIP LOCKED
@@ -33,7 +35,7 @@ def poll(request: HttpRequest) -> HttpResponse:
         # Between "there is nothing" and the answer, for as long as the test likes.
         with connection.cursor() as cursor:
             cursor.execute("SELECT pg_advisory_lock(%s), pg_advisory_unlock(%s)", [asked["gate"]] * 2)
-    response = JsonResponse({"work": work, "name": asked.get("name", "")})
+    response = JsonResponse({"work": work, "waited": request.META.get(WAITED)})
     if not work:
         response["Assay-Wait-For"] = ", ".join(keys)
     return response

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import signal
 import socket
 import time
@@ -52,6 +51,23 @@ async def test_when_nothing_comes_the_first_answer_is_given_at_the_end_and_tells
     assert "assay-wait-for" not in response.headers
     assert int(response.headers["age"]) >= 1
     assert asked(work) == 1
+
+
+async def test_the_application_learns_how_old_a_request_is_that_it_is_asked_again(serve, work, client) -> None:
+    server = serve()
+    waiting = await begin(server, client, work, "runner:1")
+    before = time.monotonic()
+    await server.poll(client, "runner:2", wait=1)
+    passed = time.monotonic() - before
+    put_work(work, "runner:1", "a")
+    assert await given(waiting) == [["a"]]
+    assert passed <= waiting.result().json()["waited"] < passed + 2 * SOON
+    claimed = await client.post(
+        f"{server.url}/poll",
+        json={"keys": ["none"]},
+        headers={"Assay-Waited-Seconds": "9", "assay.waited_seconds": "9"},
+    )
+    assert claimed.json()["waited"] is None
 
 
 async def test_nobody_waits_longer_than_the_server_allows(serve, work, client) -> None:
@@ -279,7 +295,7 @@ async def test_a_process_that_has_served_its_share_answers_all_who_wait(serve, w
 async def test_a_server_whose_database_is_away_holds_who_waits(serve, work, client) -> None:
     server = serve()
     waiting = await begin(server, client, work, "runner:1", wait=3)
-    work.execute("ALTER ROLE assay_app CONNECTION LIMIT 0")
+    work.execute(f"ALTER DATABASE {DATABASE} CONNECTION LIMIT 0")
     try:
         work.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s AND pid <> pg_backend_pid()",
@@ -287,9 +303,8 @@ async def test_a_server_whose_database_is_away_holds_who_waits(serve, work, clie
         )
         response = await asyncio.wait_for(waiting, 10)
     finally:
-        work.execute("ALTER ROLE assay_app CONNECTION LIMIT -1")
+        work.execute(f"ALTER DATABASE {DATABASE} CONNECTION LIMIT -1")
     assert response.json()["work"] == []
     assert int(response.headers["age"]) >= 2
     await until(lambda: listeners(work) == 1, what="listening again")
     assert "does not hear the database" in server.process.output()
-    assert os.path.exists(f"/proc/{server.process.child.pid}")
