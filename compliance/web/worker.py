@@ -24,7 +24,15 @@ from typing import Any
 from gunicorn.http import wsgi
 from gunicorn.workers.gthread import ThreadWorker
 
-from compliance.web.asking import WAITED, Answer, ask, never_telling_keys, preferred_wait, short_body_length
+from compliance.web.asking import (
+    WAITED,
+    Answer,
+    Application,
+    ask,
+    never_telling_keys,
+    preferred_wait,
+    short_body_length,
+)
 from compliance.web.room import Round, Waiter, WaitingRoom
 
 _OTHER_FILES = 256  # descriptors beside the connections: databases, Redis, logs, static files
@@ -48,6 +56,9 @@ class Held(Waiter):
 
 
 class WaitingWorker(ThreadWorker):
+    alive: bool
+    wsgi: Application
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._room: WaitingRoom[Held] = WaitingRoom()
