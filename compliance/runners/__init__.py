@@ -1,0 +1,1 @@
+"""Where else: private runners. Imports nothing, so that the runner program starts where there is no Django."""
