@@ -62,6 +62,7 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "dashboard.middleware.HealthMiddleware",
+    "dashboard.api.middleware.ApiMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -254,6 +255,31 @@ ENGINE_HEALTH_VALID_SECONDS = 180  # after this what it said no longer counts
 LEASE_SECONDS = env.int("ASSAY_LEASE_SECONDS", default=45)
 REQUEST_MAX_ATTEMPTS = env.int("ASSAY_REQUEST_MAX_ATTEMPTS", default=3)
 REQUEST_NUDGE_AFTER_SECONDS = env.int("ASSAY_REQUEST_NUDGE_AFTER_SECONDS", default=15)
+# How long work waits for somebody to serve it before it ends without a run.
+REQUEST_EXPIRES_SECONDS = env.int("ASSAY_REQUEST_EXPIRES_SECONDS", default=21_600)
+PRIVATE_REQUEST_EXPIRES_SECONDS = env.int("ASSAY_PRIVATE_REQUEST_EXPIRES_SECONDS", default=1800)
+RUNNER_OFFLINE_AFTER_SECONDS = env.int("ASSAY_RUNNER_OFFLINE_AFTER_SECONDS", default=120)
+RUNNER_TELL_OFFLINE_AFTER_SECONDS = env.int("ASSAY_RUNNER_TELL_OFFLINE_AFTER_SECONDS", default=600)
+RUNNER_SEEN_EVERY_SECONDS = 15  # how often it is written down that a runner was heard of
+RUNNER_POLL_AFTER_SECONDS = 5  # when a runner asks again where no waiting room holds its question
+# What is due while its runner is offline is looked at again after as long as it has waited, within these bounds.
+RUNNER_DEFER_MIN_SECONDS = env.int("ASSAY_RUNNER_DEFER_MIN_SECONDS", default=60)
+RUNNER_DEFER_MAX_SECONDS = env.int("ASSAY_RUNNER_DEFER_MAX_SECONDS", default=3600)
+RUNNER_RATE_PER_MINUTE = env.int("ASSAY_RUNNER_RATE_PER_MINUTE", default=1200)
+RUNNER_REPORT_MAX_KB = env.int("ASSAY_RUNNER_REPORT_MAX_KB", default=16_384)
+DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * (RUNNER_REPORT_MAX_KB + 64)  # what no body may be more than
+RUNNER_TOKEN_DAYS = env.int("ASSAY_RUNNER_TOKEN_DAYS", default=365)
+REJECTED_REPORT_BYTES = 65_536  # what is kept of a report that could not be read
+for _least, _name in (
+    (60, "REQUEST_EXPIRES_SECONDS"),
+    (60, "PRIVATE_REQUEST_EXPIRES_SECONDS"),
+    (1, "RUNNER_OFFLINE_AFTER_SECONDS"),
+    (1, "RUNNER_TELL_OFFLINE_AFTER_SECONDS"),
+    (1, "RUNNER_DEFER_MIN_SECONDS"),
+    (RUNNER_DEFER_MIN_SECONDS, "RUNNER_DEFER_MAX_SECONDS"),
+):
+    if vars()[_name] < _least:
+        raise ImproperlyConfigured(f"ASSAY_{_name} must be {_least} or more")
 # What the programs of engines may take together beside one worker process; 0: a quarter of the machine.
 WORKER_ENGINE_MEMORY_MB = env.int("ASSAY_WORKER_ENGINE_MEMORY_MB", default=0)
 if WORKER_ENGINE_MEMORY_MB < 0:
@@ -286,6 +312,17 @@ GRANT_DEFAULT_DAYS = env.int("ASSAY_GRANT_DEFAULT_DAYS", default=90)
 GRANT_MAX_DAYS = env.int("ASSAY_GRANT_MAX_DAYS", default=365)
 # How much sooner than it says an access token is taken for expired: a run lasts a while, and clocks differ.
 TOKEN_EXPIRY_MARGIN_SECONDS = env.int("ASSAY_TOKEN_EXPIRY_MARGIN_SECONDS", default=180)
+# The API: what a key may do in a minute, and how often an address may show none that works.
+API_KEY_DEFAULT_DAYS = env.int("ASSAY_API_KEY_DEFAULT_DAYS", default=90)
+API_KEY_MAX_DAYS = env.int("ASSAY_API_KEY_MAX_DAYS", default=365)
+API_RATE_PER_MINUTE = env.int("ASSAY_API_RATE_PER_MINUTE", default=600)
+API_FAILED_KEYS_PER_MINUTE = env.int("ASSAY_API_FAILED_KEYS_PER_MINUTE", default=60)
+API_BODY_MAX_KB = env.int("ASSAY_API_BODY_MAX_KB", default=256)
+if not 1 <= API_KEY_DEFAULT_DAYS <= API_KEY_MAX_DAYS:
+    raise ImproperlyConfigured("ASSAY_API_KEY_DEFAULT_DAYS and ASSAY_API_KEY_MAX_DAYS must be 1 or more, in this order")
+for _rate in ("API_RATE_PER_MINUTE", "API_FAILED_KEYS_PER_MINUTE", "API_BODY_MAX_KB"):
+    if vars()[_rate] < 1:
+        raise ImproperlyConfigured(f"ASSAY_{_rate} must be 1 or more")
 INVITATION_VALID_DAYS = env.int("ASSAY_INVITATION_VALID_DAYS", default=7)
 # The database's functions refuse less, on each run of the job: better said at once, by the name of the variable.
 if REQUEST_NUDGE_AFTER_SECONDS < 1:

@@ -12,7 +12,9 @@ from django.conf import settings
 
 from compliance.monitors.models import Monitor, MonitorState, Outcome, used_in_window
 from compliance.registry.models import AgentContext, LifecycleStage
+from compliance.runners.models import Runner
 from compliance.runs.models import ComplianceRequest, TriggeredBy
+from compliance.runs.requests import expires
 from compliance.suites.health import Availability, read_availability
 from compliance.suites.models import SuiteVersion
 from compliance.tenancy.scope import Actor
@@ -28,6 +30,7 @@ class Ledger:
     in_flight: int
     spent: int
     busy: set[UUID] = field(default_factory=set)  # monitors of which a request is active
+    runners: list[Runner] = field(default_factory=list)
 
     @classmethod
     def read(cls, organization_id: str, now: datetime) -> Ledger:
@@ -43,6 +46,7 @@ class Ledger:
             in_flight=len(active),
             spent=used_in_window(organization_id, now),
             busy={monitor_id for _, monitor_id in active if monitor_id},
+            runners=list(Runner.objects.kept_by(organization_id)),
         )
 
     def reserve(self, monitor: Monitor) -> None:
@@ -94,12 +98,29 @@ def _reasons(monitor: Monitor, context: AgentContext, ledger: Ledger, asked: boo
     version = monitor.version_to_run
     if version is None:
         yield Outcome.UNAVAILABLE, f"{monitor.suite.title} has no version that can be run."
+    elif monitor.pin.is_private:
+        yield from _private_reasons(monitor, version, ledger)
     elif problem := ledger.availability.problem(version.engine):
         yield Outcome.UNAVAILABLE, f"{monitor.suite.title} could not be run. {problem}"
     most = settings.MONITOR_BUDGET_RUNS
     if ledger.spent >= most:
         window = settings.MONITOR_BUDGET_WINDOW_HOURS
         yield Outcome.BUDGET, f"Your organization's monitors may run {most} times in {window} hours, and did."
+
+
+def _private_reasons(monitor: Monitor, version: SuiteVersion, ledger: Ledger) -> Iterator[tuple[str, str]]:
+    """Its runners are offline, or cannot run the suite."""
+    fitting = [
+        runner
+        for runner in ledger.runners
+        if (runner.pk == monitor.runner_id if monitor.runner_id else runner.pool == monitor.pool)
+    ]
+    online = [runner for runner in fitting if runner.is_online]
+    if not online:
+        who = f"No runner of the pool “{monitor.pool}” is online" if monitor.pool else "Its private runner is offline"
+        yield Outcome.DEFERRED, f"{who}. It will run once when one is back."
+    elif not any(version.engine in runner.engines for runner in online):
+        yield Outcome.UNAVAILABLE, f"{monitor.suite.title} could not be run: its runner lacks {version.engine}."
 
 
 def _tests(count: int) -> str:
@@ -138,6 +159,10 @@ def request_for(monitor: Monitor, ledger: Ledger, *, by: Actor) -> ComplianceReq
         options=monitor.options,
         credential_choice=monitor.credential_choice,
         credential_id=monitor.credential_id,
+        executor_kind=monitor.executor_kind,
+        runner_id=monitor.runner_id,
+        pool=monitor.pool,
+        expires_at=expires(monitor.pin),
         monitor=monitor,
         created_at=ledger.now,
         nudged_at=ledger.now,

@@ -7,7 +7,7 @@ from django.utils import timezone
 
 from compliance.registry.models import Agent
 from compliance.runs import nudge
-from compliance.runs.actions import insert_requests
+from compliance.runs.ledger import insert_requests
 from compliance.runs.models import ComplianceRequest, TriggeredBy
 from compliance.suites.models import STATUS_SUITE, Suite
 from compliance.tenancy.scope import Actor, platform_scope

@@ -20,7 +20,8 @@ from compliance.monitors.heartbeats import request_due_heartbeats
 from compliance.monitors.models import SCHEDULER, Monitor, MonitorDecision, Outcome, database_time
 from compliance.monitors.schedule import BadSchedule
 from compliance.registry.models import AgentContext
-from compliance.runs import nudge
+from compliance.runners.watch import tell_of_lost_runners
+from compliance.runs.ledger import tell_executors
 from compliance.runs.models import ComplianceRequest, RequestState
 from compliance.tenancy.models import Organization
 from compliance.tenancy.scope import organization_scope
@@ -39,6 +40,7 @@ def tick() -> dict[str, int]:
     phases: dict[str, Callable[[], Counter[str]]] = {
         "heartbeats": lambda: Counter(created=request_due_heartbeats()),
         "monitors": request_due_monitors,
+        "runners": lambda: Counter(told_offline=tell_of_lost_runners()),
     }
     counts: dict[str, int] = {}
     failures: list[Exception] = []
@@ -141,10 +143,9 @@ def _decide_all(organization_id: str, *, only: UUID | None) -> Counter[str]:
         MonitorDecision.objects.bulk_create(decisions)
         Monitor.objects.bulk_update(
             [monitor for monitor in evaluated if monitor.pk not in ledger.busy],
-            ["state", "state_reason", "next_run_at"],
+            ["state", "state_reason", "next_run_at", "deferred_until"],
         )
-        for request in requests:
-            nudge.execute_after_commit(request.pk, organization_id)
+        tell_executors(requests)
         return Counter(decision.outcome for decision in decisions)
 
 
@@ -193,8 +194,10 @@ def _decide(
     outcome, reason = stop
     if outcome == Outcome.NO_AGENT:
         monitor.park(reason)
+    elif outcome == Outcome.DEFERRED:
+        monitor.defer(ledger.now)
     else:
-        monitor.next_run_at = upcoming
+        monitor.next_run_at, monitor.deferred_until = upcoming, None
     return monitor.decision(outcome, reason, scheduled_for=occurrence, at=ledger.now), None
 
 
@@ -208,6 +211,6 @@ def _fail(organization_id: str, monitor_id: UUID, failure: Exception) -> Counter
             monitor.advance(now)
         except BadSchedule as bad:
             monitor.park(str(bad))
-        monitor.save(update_fields=["state", "state_reason", "next_run_at"])
+        monitor.save(update_fields=["state", "state_reason", "next_run_at", "deferred_until"])
         monitor.decision(Outcome.FAILED, reason, scheduled_for=occurrence, at=now).save()
         return Counter([Outcome.FAILED.value])

@@ -1,1 +1,1 @@
-"""Where else: private runners. Imports nothing, so that the runner program starts where there is no Django."""
+"""Where: private runners. Imports nothing, so that the runner program needs no Django."""

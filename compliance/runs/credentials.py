@@ -9,7 +9,7 @@ from uuid import UUID
 from django.db import DatabaseError, connection
 
 from compliance.engines import Credential, Notice, Report, Verdict
-from compliance.runs.actions import Lease
+from compliance.runs.leases import Lease
 from compliance.runs.record import UsedCredential
 from compliance.vault.actions import forget_token
 from compliance.vault.models import UseResult

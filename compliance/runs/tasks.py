@@ -13,8 +13,10 @@ from compliance.engines import Limits, Target
 from compliance.engines import detect_protocol as ask_agent
 from compliance.registry.actions import note_protocol
 from compliance.runs import record
-from compliance.runs.actions import Lease, lease_heartbeats, lease_request, repeat_nudges
 from compliance.runs.execution import run_leases
+from compliance.runs.leases import Lease
+from compliance.runs.ledger import lease_heartbeats, lease_request
+from compliance.runs.sweeping import sweep_requests
 
 _draining = threading.Lock()
 
@@ -56,9 +58,9 @@ def detect_protocol(agent_url: str) -> None:
 
 
 @shared_task
-def sweep() -> int:
-    """Find what a lost message or a lost worker left behind."""
-    return repeat_nudges()
+def sweep() -> dict[str, int]:
+    """Find what a lost message or a lost executor left behind, and end what nobody serves."""
+    return sweep_requests()
 
 
 @shared_task

@@ -21,7 +21,7 @@ from .addresses import server_url, travels_in_the_clear
 from .client import Client, trusting
 from .install import install_engines
 from .logs import Hider, set_up
-from .pool import Pool, Terms, engine_versions
+from .pool import MOST, Pool, Terms, engine_versions
 from .problems import Exit, Problem
 from .running import Workshop
 from .secretsfile import Secrets, read_secrets
@@ -46,8 +46,8 @@ _LOOPBACK_WORDS = "--url is http and not on this machine: the token travels unen
 
 def _positive(text: str) -> int:
     number = int(text)
-    if not 0 < number <= 1000:
-        raise argparse.ArgumentTypeError("must be from 1 to 1000")
+    if not 0 < number <= MOST:
+        raise argparse.ArgumentTypeError(f"must be from 1 to {MOST}")
     return number
 
 

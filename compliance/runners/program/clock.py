@@ -19,6 +19,9 @@ def now() -> float:
     return time.monotonic() if which is None else time.clock_gettime(which)
 
 
+_MOST_MS = 31_536_000_000  # a year: more can only be a clock that was wrong
+
+
 @cache
 def _boot() -> str:
     """Names this start of the machine; "" where the system does not say."""
@@ -39,4 +42,4 @@ def age_ms(kept: Mapping[str, Any]) -> int:
         seconds = now() - float(kept["clock"])
     else:
         seconds = time.time() - float(kept["wall"])
-    return max(int(seconds * 1000), 0)
+    return min(max(int(seconds * 1000), 0), _MOST_MS)

@@ -25,6 +25,7 @@ from .wire import Lease, Work
 
 log = logging.getLogger(__name__)
 
+MOST = 64  # leases in one poll and in one renewal, by the contract
 RENEWALS = 3  # in the time of one lease
 CLOCK_OFF_SECONDS = 60.0  # from here on it is worth a word
 ONCE_SECONDS = 30.0  # how long --once tries to reach the server, and to deliver
@@ -239,7 +240,7 @@ class Pool:
             try:
                 renewed = await self._client.renew(
                     [_renewal(f.lease.request_id, f.lease.token, f) for f in flights]
-                    + [_renewal(letter.request_id, letter.token, None) for letter in letters],
+                    + [_renewal(letter.request_id, letter.token, None) for letter in letters[: MOST - len(flights)]],
                     seconds=self._patience(),
                 )
             except (Unavailable, Refused) as away:

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from .addresses import host_and_port
 
+_MOST_STEPS = 1_000_000
 _LONGEST_SECONDS = 24 * 3600.0  # of one test
 
 
@@ -76,7 +77,11 @@ class Progress:
     total: int
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        return {
+            "step": self.step,
+            "done": min(max(self.done, 0), _MOST_STEPS),
+            "total": min(max(self.total, 0), _MOST_STEPS),
+        }
 
 
 def _of(data: Any, name: str, kind: type | tuple[type, ...], *default: Any) -> Any:
