@@ -287,6 +287,14 @@ if WORKER_ENGINE_MEMORY_MB < 0:
     raise ImproperlyConfigured(
         "ASSAY_WORKER_ENGINE_MEMORY_MB must be a number of MiB, or 0 for a quarter of the machine"
     )
+# Private runners that ask for work and find none wait in the web server (compliance/web).
+RUNNER_WAIT_MOST_SECONDS = env.int("ASSAY_RUNNER_WAIT_MOST_SECONDS", default=55)
+RUNNER_WAIT_MOST_REQUESTS = env.int("ASSAY_RUNNER_WAIT_MOST_REQUESTS", default=2000)  # in each web process
+RUNNER_WAIT_SCAN_SECONDS = env.int("ASSAY_RUNNER_WAIT_SCAN_SECONDS", default=15)
+if RUNNER_WAIT_MOST_SECONDS < 0 or RUNNER_WAIT_MOST_REQUESTS < 0:
+    raise ImproperlyConfigured("ASSAY_RUNNER_WAIT_MOST_SECONDS and ASSAY_RUNNER_WAIT_MOST_REQUESTS must be 0 or more")
+if RUNNER_WAIT_SCAN_SECONDS < 1:
+    raise ImproperlyConfigured("ASSAY_RUNNER_WAIT_SCAN_SECONDS must be 1 or more")
 HEARTBEAT_DEFAULT_INTERVAL_HOURS = 12
 HEARTBEAT_CONCURRENCY = env.int("ASSAY_HEARTBEAT_CONCURRENCY", default=32)
 HEARTBEAT_OVERDUE_AFTER_MINUTES = env.int("ASSAY_HEARTBEAT_OVERDUE_AFTER_MINUTES", default=15)
