@@ -54,7 +54,7 @@ JOIN agent_contexts c ON c.organization_id = 'org_bench_' || i % %(orgs)s
 """
 
 _RESET = """
-TRUNCATE compliance_requests, monitor_decisions;
+TRUNCATE compliance_requests, monitor_decisions CASCADE;
 UPDATE monitors SET state = 'active', next_run_at = now() + interval '1 day' WHERE next_run_at < now() + '20 hours';
 """
 _DUE_IN_ALL = """
@@ -155,7 +155,7 @@ def _run(into: _Rounds, due: int, expected: str) -> None:
 def _heartbeats(postgres: Postgres, section: Section, database: str) -> None:
     """All agents due at once: each tick takes a thousand, so the phase of monitors is not kept waiting."""
     with connect_superuser(postgres, database) as superuser:
-        superuser.execute("TRUNCATE compliance_requests")
+        superuser.execute("TRUNCATE compliance_requests CASCADE")
         superuser.execute("SET session_replication_role = replica")
         agents = superuser.execute("UPDATE agents SET next_heartbeat_at = now() - interval '1 minute'").rowcount
     use_database(database)

@@ -255,7 +255,7 @@ def test_a_clock_that_is_set_back_while_an_occurrence_is_decided_about_moves_on_
     organization: Organization, monitor: Monitor, monkeypatch: pytest.MonkeyPatch
 ) -> None:  # L19
     """Found due by one clock, and decided about by another that is behind the occurrence: the ledger's time."""
-    change(monitor, anchor=database_time() - timedelta(days=1))
+    change(monitor, anchor=database_time() - timedelta(hours=23.5))
     GATES["paused"](monitor)
     occurrence = make_due(monitor)
     read = ticking.Ledger.read
