@@ -1,19 +1,24 @@
 """Every room's models in one place, so that Django and a reader find them."""
 
+from compliance.alerts.notices import Notice
 from compliance.monitors.models import Monitor, MonitorDecision, MonitorState
+from compliance.monitors.pulse import TickCounter, TickPhase
 from compliance.registry.models import Agent, AgentContext, LifecycleStage, Protocol, Relation
+from compliance.runners.models import Runner, RunnerState
 from compliance.runs.models import (
     AgentContextWithLatestTest,
     AgentRunTotal,
     AgentStatus,
     ComplianceRequest,
     ComplianceRun,
+    RejectedReport,
     RequestState,
     StepEvidence,
     TriggeredBy,
 )
 from compliance.suites.health import EngineHealth
 from compliance.suites.models import Suite, SuiteVersion
+from compliance.tenancy.keys import ApiKey
 from compliance.tenancy.models import Invitation, Membership, Organization, Role, SystemScopeUse, User
 from compliance.vault.models import Credential, CredentialGrant, CredentialSecret, CredentialUse
 
@@ -23,6 +28,7 @@ __all__ = [
     "AgentContextWithLatestTest",
     "AgentRunTotal",
     "AgentStatus",
+    "ApiKey",
     "ComplianceRequest",
     "ComplianceRun",
     "Credential",
@@ -36,15 +42,21 @@ __all__ = [
     "Monitor",
     "MonitorDecision",
     "MonitorState",
+    "Notice",
     "Organization",
     "Protocol",
+    "RejectedReport",
     "Relation",
     "RequestState",
     "Role",
+    "Runner",
+    "RunnerState",
     "StepEvidence",
     "Suite",
     "SuiteVersion",
     "SystemScopeUse",
+    "TickCounter",
+    "TickPhase",
     "TriggeredBy",
     "User",
 ]

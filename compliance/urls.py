@@ -5,6 +5,7 @@ from django.urls import include, path
 
 urlpatterns = [
     path("staff/", admin.site.urls),
+    path("api/", include("dashboard.api.urls")),
     path("accounts/", include("allauth.urls")),
     path("", include("dashboard.urls")),
 ]

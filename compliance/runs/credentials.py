@@ -10,7 +10,7 @@ from django.db import DatabaseError, connection
 
 from compliance.engines import Credential, Notice, Report, Verdict
 from compliance.engines.report import NOT_ACCEPTED
-from compliance.runs.actions import Lease
+from compliance.runs.leases import Lease
 from compliance.runs.record import UsedCredential
 from compliance.vault.actions import forget_token
 from compliance.vault.models import UseResult

@@ -26,8 +26,10 @@ from django.utils import timezone
 
 from compliance.engines import Credential, Limits, Progress, Report, Target, engine_health, get_engine
 from compliance.engines.room import Place, Room, default_room_mb
-from compliance.runs.actions import Lease, LeaseLost, broken_report, complete_request, renew_leases
 from compliance.runs.credentials import Opened, after_run, open_credential
+from compliance.runs.ending import complete_request
+from compliance.runs.leases import Lease, LeaseLost, broken_report
+from compliance.runs.ledger import renew_leases
 from compliance.runs.records import ComplianceRun
 
 logger = logging.getLogger(__name__)

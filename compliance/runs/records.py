@@ -102,6 +102,9 @@ class ComplianceRun(models.Model):
     actor_name = models.CharField(max_length=254, help_text="As it was when the run was recorded.")
     executor_kind = models.CharField(max_length=10, choices=ExecutorKind.choices, default=ExecutorKind.HOSTED)
     executor_name = models.CharField(max_length=100, blank=True)
+    executor_id = models.UUIDField(
+        null=True, blank=True, help_text="Which private runner. No key: history outlives it."
+    )
     # NULL for a run that came from no request. One run per request, whatever is delivered twice.
     request_id = models.UUIDField(null=True, blank=True, unique=True)
 
@@ -214,6 +217,14 @@ class ComplianceRun(models.Model):
                 models.F("tested_at").desc(),
                 models.F("id").desc(),
                 name="runs_own_history",
+                condition=Q(triggered_org_id__isnull=False),
+            ),
+            # All that an organization caused, whatever the agent: the API's list.
+            models.Index(
+                "triggered_org_id",
+                models.F("tested_at").desc(),
+                models.F("id").desc(),
+                name="runs_own_newest",
                 condition=Q(triggered_org_id__isnull=False),
             ),
             # Heartbeats of one agent.

@@ -8,6 +8,7 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 from django.utils.text import slugify
 
+from compliance.tenancy.authority import lock_organization, managing_membership
 from compliance.tenancy.errors import NotAllowed, Refused
 from compliance.tenancy.ids import new_organization_id
 from compliance.tenancy.models import Invitation, Membership, Organization, Role, User
@@ -42,24 +43,6 @@ def create_organization(*, name: str, by: User, slug: str = "") -> Organization:
             continue
         return organization
     raise Refused("Many organizations have this name already. Choose a more specific one.")
-
-
-def lock_organization(organization_id: str) -> None:
-    """Let nobody else change the organization or its members until the transaction ends; the first lock to take.
-
-    Owners who change or remove each other at once wait here, instead of each holding the row
-    that the other needs. Rows that refer to the organization can be written meanwhile.
-    """
-    list(Organization.objects.select_for_update(no_key=True).filter(pk=organization_id).values_list("pk"))
-
-
-def managing_membership(organization_id: str, by: User) -> Membership:
-    """The membership by which `by` manages the organization, locked; raises NotAllowed without one."""
-    # Locked, so that a role withdrawn at the same moment is either seen here or waits for us.
-    membership = Membership.objects.select_for_update().filter(organization_id=organization_id, user=by).first()
-    if membership is None or not membership.may_manage:
-        raise NotAllowed("Only owners and admins of the organization may do this.")
-    return membership
 
 
 @transaction.atomic

@@ -28,7 +28,7 @@ class ScopeError(RuntimeError):
 class Actor:
     """Who does something, as the record keeps it: the name is frozen as it was at the time."""
 
-    kind: str  # "user", "system"
+    kind: str  # "user", "api_key", "system"
     id: str
     name: str
 

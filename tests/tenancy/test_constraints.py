@@ -12,7 +12,9 @@ from typing import Any
 import psycopg
 import pytest
 
-from compliance.runs.actions import complete_request, lease_request, request_owner_test
+from compliance.runs.actions import request_owner_test
+from compliance.runs.ending import complete_request
+from compliance.runs.ledger import lease_request
 from compliance.suites.health import record_engine_health
 from compliance.tenancy.ids import uuid7
 from compliance.tenancy.scope import Actor

@@ -18,8 +18,9 @@ from compliance.demo_agents import AGENTS
 from compliance.models import AgentStatus, ComplianceRequest, ComplianceRun, StepEvidence
 from compliance.monitors.heartbeats import request_due_heartbeats
 from compliance.monitors.tick import request_due_monitors
-from compliance.runs.actions import lease_request, request_owner_test
+from compliance.runs.actions import request_owner_test
 from compliance.runs.execution import run_leases
+from compliance.runs.ledger import lease_request
 from compliance.runs.requests import CredentialChoice
 from compliance.runs.tasks import execute_request, run_heartbeats
 from compliance.tenancy.scope import Actor, organization_scope, system_scope

@@ -1,0 +1,151 @@
+"""Who may call what: every operation of the API is made with `operation`."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, TypeVar, cast
+
+from allauth.account.adapter import get_adapter
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse
+from ninja import Router, Schema
+from ninja.security.base import AuthBase
+
+from compliance.models import Organization
+from compliance.tenancy.keys import BadKey, KeyActor, Scope, actor_of
+from compliance.tenancy.scope import organization_scope
+from dashboard.api import rates
+from dashboard.api.answers import Answer, answer_of
+from dashboard.api.problems import Problem, ProblemDetails, of_status
+
+_View = TypeVar("_View", bound=Callable[..., Any])
+_BEARER = re.compile(r"bearer +(\S+) *", re.IGNORECASE)
+_WHY = {
+    "unknown": "Send a valid API key: “Authorization: Bearer ask_…”.",
+    "expired": "This API key has expired. Make another one.",
+    "revoked": "This API key was revoked. Make another one.",
+}
+
+
+class ApiRequest(HttpRequest):
+    """The request as `operation` hands it to a view."""
+
+    auth: KeyActor
+    organization: Organization
+
+
+class BearerKey(AuthBase):
+    """What an operation asks of whoever calls it, before anything that was sent is read."""
+
+    openapi_type = "http"
+    openapi_scheme = "bearer"
+    openapi_description = "An API key: `Authorization: Bearer ask_…`, or `asr_…` for a private runner."
+
+    def __init__(self, *, scope: str, rate: rates.Rate, body_kb: int, takes_body: bool) -> None:
+        super().__init__()
+        self._scope, self._rate = scope, rate
+        self._body_kb, self._takes_body = body_kb, takes_body
+
+    def __call__(self, request: HttpRequest) -> KeyActor:
+        key = _key_of(request)
+        standing = rates.count(self._rate, str(key.key_id))
+        if standing is not None:
+            request.rate_headers = standing.headers  # type: ignore[attr-defined]  # ApiMiddleware sends them
+            if not standing.allowed:
+                raise _too_many(standing)
+        if self._scope not in key.scopes:
+            raise Problem(403, "not-allowed", f"This API key does not have the scope “{self._scope}”.")
+        self._refuse_body(request)
+        return key
+
+    def _refuse_body(self, request: HttpRequest) -> None:
+        length = int(request.META.get("CONTENT_LENGTH") or 0)
+        if length > self._body_kb * 1024:
+            raise Problem(413, "too-large", f"The body may have at most {self._body_kb} KB.")
+        if self._takes_body and length and request.content_type != "application/json":
+            raise of_status(415)
+
+
+def _key_of(request: HttpRequest) -> KeyActor:
+    shown = _BEARER.fullmatch(request.headers.get("Authorization", ""))
+    try:
+        return actor_of(shown[1] if shown else "")
+    except BadKey as bad:
+        # Only those who fail are counted: neighbours with a good key behind the same address must not suffer.
+        failures = rates.count(rates.FAILED_KEYS, get_adapter().get_client_ip(request)) if shown else None
+        if failures is not None and not failures.allowed:
+            raise _too_many(failures) from None
+        challenge = 'Bearer realm="Assay"' + (', error="invalid_token"' if shown else "")
+        raise Problem(401, "unauthorized", _WHY[bad.why], headers={"WWW-Authenticate": challenge}) from None
+
+
+def _too_many(standing: rates.Count) -> Problem:
+    return Problem(
+        429,
+        "too-many-requests",
+        f"At most {standing.rate.per_minute} calls are answered in a minute. Wait as long as Retry-After says.",
+        headers={**standing.headers, "Retry-After": str(max(1, standing.reset_seconds))},
+    )
+
+
+def operation(
+    router: Router,
+    method: str,
+    path: str,
+    *,
+    scope: Scope,
+    operation_id: str,
+    response: type[Schema] | dict[int, type[Schema]],
+    problems: tuple[int, ...] = (),
+    rate: rates.Rate = rates.ORGANIZATION,
+    body_kb: int = settings.API_BODY_MAX_KB,
+    opens_scope: bool = True,
+    **more: Any,
+) -> Callable[[_View], _View]:
+    """Decorate a view, which becomes an operation of the router for keys that have the scope.
+
+    The view is called as view(request, …) with an ApiRequest, inside the scope of the key's organization; it returns
+    a Schema, or an Answer around one. Whatever it raises rolls back what was half done, and is answered as a problem.
+    response: what comes with 200, or by status. problems: statuses beside those that every operation may answer
+    (401, 403, 422, 429, 500, 503). rate: which limit counts it. body_kb: the most that a body may have; what is more
+    than DATA_UPLOAD_MAX_MEMORY_SIZE is refused anyway. opens_scope: False for a view whose action opens scopes of
+    its own, because it commits before it answers; it has no request.organization. more: as ninja's
+    api_operation takes it.
+    """
+    answers: dict[int, Any] = response if isinstance(response, dict) else {200: response}
+    expected = tuple(set(answers.values()))
+    takes_body = method in ("POST", "PUT", "PATCH")
+    usual = (401, 403, 422, 429, 500, 503, *((413, 415) if takes_body else ()))
+
+    def decorate(view: _View) -> _View:
+        @wraps(view)
+        def scoped(request: ApiRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+            # The scope is left by an exception before anything is answered: what was half done is rolled back.
+            if opens_scope:
+                with organization_scope(request.auth.organization_id):
+                    request.organization = Organization.objects.get(pk=request.auth.organization_id)
+                    answer = view(request, *args, **kwargs)
+            else:
+                answer = view(request, *args, **kwargs)
+            if not isinstance(answer, Answer):
+                answer = Answer(cast(Schema, answer))
+            assert answer.body is None or isinstance(answer.body, expected), f"{operation_id} answered something else"
+            assert answer.body is None or answer.status in answers
+            return answer_of(request, answer)
+
+        # Names of types are looked up where the view was written, not here.
+        scoped.__signature__ = inspect.signature(view, eval_str=True)  # type: ignore[attr-defined]
+        router.api_operation(
+            [method],
+            path,
+            auth=BearerKey(scope=scope, rate=rate, body_kb=body_kb, takes_body=takes_body),
+            response=answers | dict.fromkeys(sorted({*usual, *problems}), ProblemDetails),
+            operation_id=operation_id,
+            **more,
+        )(scoped)
+        return view
+
+    return decorate

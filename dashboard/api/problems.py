@@ -1,0 +1,146 @@
+"""What the API says when it does not do what was asked: problem details (RFC 9457), for everything."""
+
+from __future__ import annotations
+
+import json
+import logging
+from http import HTTPStatus
+from typing import Any
+
+from django.core.exceptions import ObjectDoesNotExist, RequestDataTooBig, SuspiciousOperation
+from django.db import InterfaceError, OperationalError
+from django.http import Http404, HttpRequest, HttpResponse
+from ninja import NinjaAPI, Schema
+from ninja.errors import HttpError, ValidationError
+from pydantic import Field
+
+from compliance.registry.urls import InvalidAgentURL
+from compliance.tenancy.errors import NotAllowed, Refused
+
+logger = logging.getLogger(__name__)
+
+MEDIA_TYPE = "application/problem+json"
+RETRY_AFTER_SECONDS = 5  # when something of ours is away
+
+
+class Wrong(Schema):
+    """One thing that is wrong with what was sent."""
+
+    where: str = Field(description="`body`, `query`, `path` or `header`.", examples=["body"])
+    field: str = Field(description="Which field; inner ones after a dot.", examples=["schedule.cron"])
+    detail: str = Field(examples=["Field required"])
+
+
+class ProblemDetails(Schema):
+    """Why it was not done (RFC 9457)."""
+
+    type: str = Field(description="Which kind of problem: stable, for programs.", examples=["/problems/not-found"])
+    title: str = Field(examples=["Not found"])
+    status: int = Field(examples=[404])
+    detail: str = Field(description="What to do, for people.")
+    errors: list[Wrong] | None = Field(None, description="With `/problems/invalid`: what is wrong where.")
+
+
+class Problem(Exception):
+    """Ends a call with this answer. kind: the last part of its type, such as "lease-lost"."""
+
+    def __init__(
+        self, status: int, kind: str, detail: str, *, headers: dict[str, str] | None = None, **members: Any
+    ) -> None:
+        super().__init__(detail)
+        self.status, self.kind, self.detail = int(status), kind, detail
+        self.headers, self.members = headers or {}, members
+
+    def response(self) -> HttpResponse:
+        title = self.kind.replace("-", " ").capitalize()
+        body = {"type": f"/problems/{self.kind}", "title": title, "status": self.status, "detail": self.detail}
+        response = HttpResponse(
+            json.dumps(body | self.members), status=self.status, content_type=MEDIA_TYPE, headers=self.headers
+        )
+        response["Cache-Control"] = "no-store"
+        return response
+
+
+def not_found() -> Problem:
+    """The same for what is another organization's, what is not there, and an address that is none (I5)."""
+    return Problem(404, "not-found", "There is no such thing here, or it is another organization's.")
+
+
+def invalid(where: str, field: str, detail: str) -> Problem:
+    """One field is wrong in a way that its shape does not say."""
+    return _invalid([{"where": where, "field": field, "detail": detail}])
+
+
+def _invalid(errors: list[dict[str, str]]) -> Problem:
+    return Problem(422, "invalid", "Some of what was sent is wrong; see `errors`.", errors=errors)
+
+
+def unavailable() -> Problem:
+    headers = {"Retry-After": str(RETRY_AFTER_SECONDS)}
+    return Problem(503, "unavailable", "Assay cannot answer just now. Try again in a moment.", headers=headers)
+
+
+_OF_STATUS = {
+    400: ("bad-request", "The request could not be understood."),
+    403: ("not-allowed", "This is not allowed."),
+    405: ("method-not-allowed", "This address does not take that method; see the header Allow."),
+    413: ("too-large", "The body is too large."),
+    415: ("unsupported-media-type", "Send the body as application/json."),
+}
+
+
+def of_status(status: int) -> Problem:
+    """What there is to say when nothing but the status is known."""
+    if status == HTTPStatus.NOT_FOUND:
+        return not_found()
+    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+        return unavailable()
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        return Problem(status, "broken", "Something of ours broke. It is on record; try again later.")
+    kind, detail = _OF_STATUS.get(status, _OF_STATUS[400])
+    return Problem(status, kind, detail)
+
+
+def _problem_of(refusal: Exception) -> Problem:
+    match refusal:
+        case Problem():
+            return refusal
+        case ValidationError():
+            return _invalid([_wrong(error) for error in refusal.errors])
+        case InvalidAgentURL():
+            return invalid("body", "agent_url", str(refusal))
+        case NotAllowed():
+            return Problem(403, "not-allowed", str(refusal))
+        case Refused():
+            return Problem(409, "refused", str(refusal))
+        case ObjectDoesNotExist() | Http404():
+            return not_found()
+        case RequestDataTooBig():
+            return of_status(413)
+        case SuspiciousOperation():
+            return of_status(400)
+        case HttpError():
+            return of_status(refusal.status_code)
+        case OperationalError() | InterfaceError():
+            logger.warning("the database does not answer: %s", type(refusal).__name__)
+            return unavailable()
+    logger.error("an operation of the API broke", exc_info=refusal)
+    return of_status(500)
+
+
+def _wrong(error: dict[str, Any]) -> dict[str, str]:
+    # The place begins with the source and the name that the operation's parameter has, which nobody sent.
+    where, *inner = (str(part) for part in error["loc"])
+    if where == "body":
+        inner = inner[1:]
+    return {"where": where, "field": ".".join(inner), "detail": str(error["msg"])}
+
+
+def answer_problems(api: NinjaAPI) -> None:
+    """Whatever an operation raises is answered as a problem."""
+
+    def answer(request: HttpRequest, refusal: Any) -> HttpResponse:
+        return _problem_of(refusal).response()
+
+    for kind in (Exception, Http404, HttpError, ValidationError):
+        api.add_exception_handler(kind, answer)

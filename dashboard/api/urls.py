@@ -1,0 +1,34 @@
+"""The API as a whole, and its addresses. Whatever else lies under /api/ is answered as a problem too."""
+
+from __future__ import annotations
+
+from django.http import HttpRequest, HttpResponse
+from django.urls import path, re_path
+from django.views.decorators.csrf import csrf_exempt
+from ninja import NinjaAPI
+
+from dashboard.api import organization, runners
+from dashboard.api.problems import answer_problems, not_found
+
+api = NinjaAPI(
+    title="Assay",
+    version="1",
+    description="The API of Assay. docs/api.md explains keys, errors, paging, limits and ETags.",
+    openapi_url="/openapi.json",
+    docs_url=None,
+    urls_namespace="api",
+)
+answer_problems(api)
+api.add_router("", organization.router)
+api.add_router("/runner", runners.router)
+
+
+@csrf_exempt
+def unknown(request: HttpRequest) -> HttpResponse:
+    return not_found().response()
+
+
+urlpatterns = [
+    path("v1/", api.urls),
+    re_path("", unknown),
+]
