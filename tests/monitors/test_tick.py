@@ -479,7 +479,7 @@ def test_a_tick_tells_what_came_of_each_phase(
     organization: Organization, context: AgentContext, monitor: Monitor
 ) -> None:
     make_due(monitor)
-    assert tick() == {"heartbeats.created": 1, "monitors.allowed": 1}
+    assert tick() == {"heartbeats.created": 1, "monitors.allowed": 1, "runners.told_offline": 0}
 
 
 # Failures of ours
