@@ -19,7 +19,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from compliance.engines.report_json import BadReport, from_json
-from tests.engines.servers import bound, serving
+from tests.engines.servers import serving
 from tests.processes import wait_for
 
 TOKEN = "asr_test0001_" + "k" * 43
@@ -68,6 +68,14 @@ def problem(status: int, kind: str, detail: str = "") -> Response:
     return JSONResponse(body, status, media_type="application/problem+json")
 
 
+def _listening(port: int) -> socket.socket:
+    """A socket whose port can be had again at once, as a server that is started anew needs it."""
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    sock.bind(("127.0.0.1", port))
+    return sock
+
+
 Fault = Callable[[Request, dict[str, Any]], Awaitable[Response | None]]
 
 
@@ -86,7 +94,7 @@ class Assay:
         self.clock_ahead = timedelta()
         self.released: dict[str, Any] | None = None
         self.most_at_once = 0
-        self.socket = bound()
+        self.socket = _listening(0)
         self.port = self.socket.getsockname()[1]
         self._new = asyncio.Event()
         self._running: Any = None
@@ -99,9 +107,7 @@ class Assay:
         if self._running is not None:
             return
         if self.socket.fileno() < 0:
-            self.socket = socket.socket()
-            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            self.socket.bind(("127.0.0.1", self.port))
+            self.socket = _listening(self.port)
         self._running = serving(self.app(), self.socket, **config)
         self.loop.run(self._running.__aenter__())
 
