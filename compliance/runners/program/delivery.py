@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from typing import Any
 
 from .backoff import Backoff
@@ -19,10 +20,13 @@ _PAUSE_MOST = 30.0
 
 
 class Delivery:
-    def __init__(self, client: Client, state: State) -> None:
+    def __init__(self, client: Client, state: State, *, on_tried: Callable[[], None]) -> None:
+        """on_tried: called when the server was offered a result for the first time."""
         self._client = client
         self._state = state
         self._open: dict[str, Letter] = {}  # by the lease's token
+        self._untried: set[str] = set()  # tokens of results that the server was not offered yet
+        self._tried = on_tried
         self._empty = asyncio.Event()
         self._empty.set()
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -31,7 +35,18 @@ class Delivery:
     def expect(self, letter: Letter) -> None:
         """From here on the letter is ours to keep alive."""
         self._open[letter.token] = letter
+        self._untried.add(letter.token)
         self._empty.clear()
+
+    @property
+    def untried(self) -> int:
+        """How many results the server was not offered yet. They take up a place each, or a runner that is quicker than
+        its server would pile up leases."""
+        return len(self._untried)
+
+    def _was_tried(self, letter: Letter) -> None:
+        self._untried.discard(letter.token)
+        self._tried()
 
     def young(self) -> list[Letter]:
         """Those whose lease is still worth renewing: whoever else took the request over would run it a second time."""
@@ -71,11 +86,11 @@ class Delivery:
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
-        self.expect(letter)
         try:
             await self._send(letter)
         finally:
             self._tasks.discard(task)
+            self._was_tried(letter)
         try:
             await asyncio.to_thread(self._state.delivered, letter)
         except OSError as error:
@@ -94,6 +109,7 @@ class Delivery:
             try:
                 answer = await self._client.end(letter.request_id, letter.call, body)
             except Unavailable as away:
+                self._was_tried(letter)
                 if str(away) != said:
                     said = str(away)
                     log.warning("%s: the answer is kept and sent again: %s", letter.agent_url, away)

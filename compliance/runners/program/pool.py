@@ -57,12 +57,13 @@ class Pool:
         self._terms = terms
         self._engines = engines
         self._flights: dict[str, Flight] = {}  # by the lease's token
-        self._delivery = Delivery(shop.client, state)
         self._landed = asyncio.Event()  # something changed that the poller may wait for
+        self._delivery = Delivery(shop.client, state, on_tried=self._landed.set)
         self._stopping = asyncio.Event()
         self._at_once = asyncio.Event()
         self._fatal: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._lease_seconds = 45.0  # until the server says
+        self._lease_seconds = 45.0
+        self._told = asyncio.Event()  # the server has said how long a lease is
         self._told_clock = False
         self._last_error = ""
 
@@ -115,7 +116,7 @@ class Pool:
     async def _poll(self) -> None:
         backoff, since, first = Backoff(), now(), True
         while not self._stopping.is_set():
-            free = self._terms.concurrency - len(self._flights)
+            free = self._terms.concurrency - len(self._flights) - self._delivery.untried
             if free <= 0:
                 await self._wait_for_landing()
                 continue
@@ -137,6 +138,7 @@ class Pool:
             since = now()
             self._last_error = ""
             self._lease_seconds = work.lease_seconds
+            self._told.set()
             self._compare_clocks(work)
             await self._take(work)
             greeting, first = first and not self._terms.once, False
@@ -227,6 +229,7 @@ class Pool:
 
     async def _renew(self) -> None:
         backoff = Backoff(first=0.5, most=3.0)
+        await self._told.wait()  # how long a lease is comes with the first answer
         pause = self._lease_seconds / RENEWALS
         while True:
             await asyncio.sleep(pause)
