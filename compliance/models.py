@@ -2,6 +2,7 @@
 
 from compliance.alerts.notices import Notice
 from compliance.monitors.models import Monitor, MonitorDecision, MonitorState
+from compliance.monitors.pulse import TickCounter, TickPhase
 from compliance.registry.models import Agent, AgentContext, LifecycleStage, Protocol, Relation
 from compliance.runners.models import Runner, RunnerState
 from compliance.runs.models import (
@@ -54,6 +55,8 @@ __all__ = [
     "Suite",
     "SuiteVersion",
     "SystemScopeUse",
+    "TickCounter",
+    "TickPhase",
     "TriggeredBy",
     "User",
 ]

@@ -122,6 +122,20 @@ def _parse_address(text: str) -> Address | None:
         return None
 
 
+def written_address(host: str) -> Address | None:
+    """The address that a host's name is by itself, in whatever notation; None for a name that has to be looked up."""
+    name = host.strip("[]").rstrip(".").lower()
+    if name == "localhost" or name.endswith(".localhost"):
+        return ipaddress.IPv4Address("127.0.0.1")
+    if (address := _parse_address(name)) is not None:
+        return address
+    try:
+        # As resolvers read it: 127.1, 0x7f.1 and 2130706433 are addresses, too.
+        return ipaddress.IPv4Address(socket.inet_aton(name))
+    except (OSError, UnicodeError):
+        return None
+
+
 class Guard:
     """The addresses that one run may use. Remembers each answer of the resolver for the run.
 
@@ -155,6 +169,17 @@ class Guard:
     def _exempt_host(self, host: str, port: int) -> bool:
         bracketed = f"[{host}]" if ":" in host else host
         return host in self._hosts or f"{bracketed}:{port}" in self._hosts
+
+    def exempts(self, host: str, port: int) -> bool:
+        """Whether the allow-list names this host, or a network of the address that it is. Looks nothing up."""
+        address = written_address(host)
+        name = host.strip("[]").rstrip(".").lower()
+        return self._exempt_host(name, port) or (address is not None and self._allows(address))
+
+    def _allows(self, address: Address) -> bool:
+        mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+        candidates = [address] if mapped is None else [address, mapped]
+        return any(c.version == network.version and c in network for c in candidates for network in self._networks)
 
     async def check(self, host: str, port: int) -> list[str]:
         """The addresses to connect to, each of them checked; raises AddressRefused or OSError."""
@@ -199,9 +224,7 @@ class Guard:
         address = _parse_address(text)
         if address is None:
             raise AddressRefused(f"address not allowed: {name} has no usable address")
-        mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-        candidates = [address] if mapped is None else [address, mapped]
-        if any(c.version == network.version and c in network for c in candidates for network in self._networks):
+        if self._allows(address):
             return
         where = str(address) if name == str(address) else f"{name} is {address}"
         if self._confined:

@@ -12,6 +12,7 @@ from django.conf import settings
 from django.db import IntegrityError, transaction
 
 from compliance.alerts.notices import Channel, Priority
+from compliance.monitors import pulse
 from compliance.monitors.gates import Ledger, locked_contexts, request_for, stopped_by
 from compliance.monitors.models import (
     CRON_LENGTH,
@@ -28,6 +29,7 @@ from compliance.runners.pins import lock_pin
 from compliance.runs.choices import chosen, suite_to_run
 from compliance.runs.ledger import tell_executors
 from compliance.runs.requests import HOSTED, CredentialChoice, Pin
+from compliance.suites.health import read_availability
 from compliance.suites.models import SuiteVersion
 from compliance.tenancy.actions import lock_organization, managing_membership
 from compliance.tenancy.errors import Refused
@@ -205,7 +207,7 @@ def run_monitor_now(*, organization: Organization, monitor_id: UUID | str, by: U
         managing_membership(organization.id, by)
         monitor = _locked(organization, monitor_id)
         now, actor = database_time(), by.as_actor()
-        ledger = Ledger.read(organization.id, now)
+        ledger = Ledger.read(organization.id, now, [monitor], read_availability())
         if monitor.pk in ledger.busy:
             raise Refused("A run of this monitor is under way already.")
         contexts = locked_contexts([monitor])
@@ -220,6 +222,7 @@ def run_monitor_now(*, organization: Organization, monitor_id: UUID | str, by: U
             decision = monitor.decision(Outcome.ALLOWED, "", at=now, by=actor, request=request)
             tell_executors([request])
         decision.save(force_insert=True)
+        pulse.count_after_commit("decisions", decision.outcome)
         return decision
 
 

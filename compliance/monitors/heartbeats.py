@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.db.models import Exists, OuterRef
 from django.utils import timezone
 
+from compliance.monitors import pulse
 from compliance.registry.models import Agent
 from compliance.runs import nudge
 from compliance.runs.ledger import insert_requests
@@ -41,4 +42,5 @@ def request_due_heartbeats(*, at_most: int = 1000) -> int:
         )
         if created:
             nudge.after_commit(nudge.HEARTBEATS)
-        return len(created)
+    pulse.count("heartbeats", {"requested": len(created)})
+    return len(created)

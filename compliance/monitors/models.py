@@ -13,6 +13,7 @@ from django.db.models.functions import Lower
 from django.utils.timezone import now as time_now
 
 from compliance.alerts.notices import Channel, Priority, Subject, tell
+from compliance.monitors import pulse
 from compliance.monitors.schedule import BadSchedule, Schedule
 from compliance.registry.models import AgentContext
 from compliance.runners.models import Runner, RunnerState
@@ -182,6 +183,7 @@ class Monitor(models.Model):
             models.Index(
                 fields=["organization", "next_run_at", "id"], name="monitors_due_of_one", condition=Q(state="active")
             ),
+            models.Index(fields=["-created_at", "-id"], name="monitors_newest"),
             models.Index(fields=["runner_id"], name="monitors_of_runner", condition=Q(runner_id__isnull=False)),
         ]
 
@@ -195,6 +197,15 @@ class Monitor(models.Model):
     @property
     def schedule_words(self) -> str:
         return self.schedule.in_words()
+
+    @staticmethod
+    def late_after() -> timedelta:
+        """How long after its time a monitor is overdue: something of ours, or a runner, is late."""
+        return timedelta(minutes=settings.HEARTBEAT_OVERDUE_AFTER_MINUTES)
+
+    @property
+    def is_overdue(self) -> bool:
+        return self.next_run_at is not None and self.next_run_at <= time_now() - self.late_after()
 
     @property
     def actor(self) -> Actor:
@@ -263,7 +274,7 @@ class Monitor(models.Model):
         limit = settings.MONITOR_PAUSE_AFTER_FAILURES
         if self.failures_in_a_row >= limit:
             self.pause(f"{limit} inconclusive runs in a row: {run.headline}")
-            self.decision(Outcome.STOPPED, self.state_reason, scheduled_for=scheduled_for, at=now).save()
+            self._note(Outcome.STOPPED, scheduled_for, now)
             tell(
                 organization_id=self.organization_id,
                 subject=Subject.MONITOR,
@@ -277,7 +288,11 @@ class Monitor(models.Model):
                 self.advance(now)
             except BadSchedule as bad:
                 self.park(str(bad))
-                self.decision(Outcome.PARKED, self.state_reason, scheduled_for=scheduled_for, at=now).save()
+                self._note(Outcome.PARKED, scheduled_for, now)
+
+    def _note(self, outcome: str, scheduled_for: datetime, now: datetime) -> None:
+        self.decision(outcome, self.state_reason, scheduled_for=scheduled_for, at=now).save()
+        pulse.count_after_commit("decisions", outcome)
 
     def decision(
         self,
@@ -362,16 +377,11 @@ class MonitorDecision(models.Model):
         indexes = [
             models.Index(fields=["organization_id", "-at", "-id"], name="decisions_newest"),
             models.Index(fields=["organization_id", "monitor_id", "-at", "-id"], name="decisions_of_monitor"),
+            models.Index(fields=["-at", "-id"], name="decisions_newest_of_all"),
         ]
 
     def __str__(self) -> str:
         return f"{self.monitor_name}: {self.get_outcome_display()}"
-
-
-def used_in_window(organization_id: str, now: datetime) -> int:
-    """How many runs of an organization's monitors count against its budget now."""
-    since = now - timedelta(hours=settings.MONITOR_BUDGET_WINDOW_HOURS)
-    return ComplianceRequest.objects.of_monitors(organization_id, since).count()
 
 
 def strips(monitor_ids: Iterable[Any]) -> dict[Any, list[str]]:

@@ -224,7 +224,7 @@ def complete(
 
 def _run_of(runner: Runner, request_id: UUID, token: UUID) -> ComplianceRun | None:
     done = ComplianceRequest.objects.filter(pk=request_id, finished_token=token, leased_by=runner.pk).first()
-    return ComplianceRun.objects.filter(pk=done.run_id).first() if done else None
+    return ComplianceRun.objects.filter(pk=done.run_id).first() if done and done.run_id else None
 
 
 def _tested_at(request: ComplianceRequest, age: timedelta) -> datetime:
@@ -233,6 +233,7 @@ def _tested_at(request: ComplianceRequest, age: timedelta) -> datetime:
 
 
 def _used(request: ComplianceRequest) -> UsedCredential | None:
+    assert request.lease_run_id is not None
     use = CredentialUse.objects.filter(
         organization_id=request.organization_id, request_id=request.pk, run_id=request.lease_run_id, result=UseResult.OK
     ).first()
@@ -241,6 +242,7 @@ def _used(request: ComplianceRequest) -> UsedCredential | None:
 
 def _end_refused(request: ComplianceRequest, runner: Runner, body: Any, problem: str) -> ComplianceRun:
     assert request.lease_run_id is not None
+    assert request.organization_id is not None
     RejectedReport.objects.create(
         organization_id=request.organization_id,
         request=request,

@@ -48,12 +48,15 @@ def insert_requests(requests: Iterable[ComplianceRequest]) -> list[UUID]:
 def tell_executors(requests: Iterable[ComplianceRequest]) -> None:
     """Tell whoever may run these requests of an organization, once the transaction is committed."""
     keys = set()
+    hosted: dict[str, list[UUID]] = {}
     for request in requests:
         assert request.organization_id is not None
         if request.pin.is_private:
             keys.add(wake_key(request))
         else:
-            nudge.execute_after_commit(request.pk, request.organization_id)
+            hosted.setdefault(request.organization_id, []).append(request.pk)
+    for organization_id, request_ids in hosted.items():
+        nudge.execute_all_after_commit(request_ids, organization_id)
     _wake(keys)
 
 

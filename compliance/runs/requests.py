@@ -75,11 +75,6 @@ class RequestQuerySet(models.QuerySet["ComplianceRequest"]):
             pinned |= Q(pool=pool)
         return self.filter(pinned, executor_kind=ExecutorKind.PRIVATE)
 
-    def of_monitors(self, organization_id: str, since: datetime) -> RequestQuerySet:
-        """What an organization's monitors have asked for since then; what was cancelled does not count."""
-        spent = self.exclude(state__in=[RequestState.CANCELLED, RequestState.EXPIRED])
-        return spent.filter(organization_id=organization_id, triggered_by=TriggeredBy.MONITOR, created_at__gt=since)
-
 
 class ComplianceRequest(models.Model):
     """Work that should become a run. What it needs is copied into it when it is created."""
@@ -214,6 +209,11 @@ class ComplianceRequest(models.Model):
                 fields=["state", "created_at"], name="requests_active", condition=Q(state__in=["queued", "leased"])
             ),
             models.Index(fields=["organization", "agent", "-created_at"], name="requests_of_agent"),
+            models.Index(
+                fields=["organization", "agent"],
+                name="requests_in_flight",
+                condition=Q(state__in=["queued", "leased"]),
+            ),
             models.Index(fields=["-created_at", "-id"], name="requests_newest"),
             models.Index(
                 fields=["monitor", "-created_at"], name="requests_of_monitor", condition=Q(monitor__isnull=False)

@@ -38,21 +38,23 @@ def wanted_credentials(requests: Collection[ComplianceRequest]) -> dict[UUID, Wa
             continue
         use = UseFor.MONITORS if request.triggered_by == TriggeredBy.MONITOR else UseFor.OWNER_TESTS
         named, private = request.credential_choice == CredentialChoice.CHOSEN, request.pin.is_private
-        granted = (private or not named) and has_grant(
+        may = (private or not named) and has_grant(
             organization_id=request.organization_id, agent_url=request.agent_id, use=use, to_runner=private
         )
-        if named or granted:
+        if named or may:
             wanted[request.pk] = WantedCredential(
                 request.organization_id,
                 use,
                 request.credential_id,
                 required=named,
                 name=_name(request) if private and named else "",
-                may_be_released=private and granted,
+                may_be_released=private and may,
             )
     return wanted
 
 
 def _name(request: ComplianceRequest) -> str:
+    assert request.organization_id is not None
+    assert request.credential_id is not None
     kept = Credential.objects.filter(organization_id=request.organization_id, pk=request.credential_id)
     return kept.values_list("name", flat=True).first() or ""

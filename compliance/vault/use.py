@@ -305,7 +305,12 @@ def has_grant(*, organization_id: str, agent_url: str, use: str, to_runner: bool
 
     Needs the organization's scope.
     """
-    named = {"organization": organization_id, "agent": agent_url, "use": use, "to_runner": to_runner}
+    named: dict[str, str | bool] = {
+        "organization": organization_id,
+        "agent": agent_url,
+        "use": use,
+        "to_runner": to_runner,
+    }
     with connection.cursor() as cursor:
         cursor.execute(_HAS_GRANT, named)
         return bool(cursor.fetchone()[0])

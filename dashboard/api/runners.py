@@ -207,8 +207,9 @@ def _lease(lease: Lease) -> LeaseOut:
         all_evidence=lease.options.get("evidence") == "all",
         deadline_seconds=settings.TEST_DEADLINE_SECONDS,
         step_seconds=settings.STEP_TIMEOUT_SECONDS,
-        credential=wanted
-        and WantedCredential(
+        credential=None
+        if wanted is None
+        else WantedCredential(
             id=wanted.credential_id,
             name=wanted.name,
             required=wanted.required,
@@ -275,7 +276,7 @@ def complete(request: ApiRequest, request_id: UUID, data: CompleteIn) -> RunOut 
 
 def _bad_report(refused: work.ReportRefused) -> ProblemDetails:
     detail = f"{refused}. The request has ended as an inconclusive run; do not send it again."
-    return ProblemDetails(type="/problems/bad-report", title="Bad report", status=400, detail=detail)
+    return ProblemDetails(type="/problems/bad-report", title="Bad report", status=400, detail=detail, errors=None)
 
 
 def _conflict(lost: Exception) -> Problem:
