@@ -48,13 +48,13 @@ UNIQUE: dict[str, tuple[str, dict[str, Any]]] = {
     "one_monitor_per_name": ("monitors", {"id": "new", "name": "EVERY HOUR"}),
     "one_runner_per_name": ("runners", {"id": "new", "name": "LAB"}),
     "one_notice_per_occasion": ("notices", {"id": "new"}),
-    "tick_phases_pkey": ("tick_phases", {}),
-    "one_counter_per_label": ("tick_counters", {"id": -1}),
     "rejected_reports_request_id_key": ("rejected_reports", {"id": "new"}),
     "api_keys_prefix_key": ("api_keys", {"id": "new", "secret_hash": "0" * 64}),
     "api_keys_secret_hash_key": ("api_keys", {"id": "new", "prefix": "0" * 8}),
     "one_context_per_agent": ("agent_contexts", {"id": "new"}),
     "one_health_of_engine_and_worker": ("engine_health", {"id": -1}),
+    "tick_phases_pkey": ("tick_phases", {}),
+    "one_counter_per_label": ("tick_counters", {"id": -1}),
     "one_credential_per_name": ("credentials", {"id": "new", "name": "TEST KEY"}),
     "credential_secrets_pkey": ("credential_secrets", {}),
     "one_membership_per_user": ("memberships", {"id": -1}),
@@ -192,6 +192,7 @@ CHECKS: dict[str, tuple[str, list[dict[str, Any]]]] = {
         ],
     ),
     "engine_health_memory_mb_check": ("engine_health", [{"memory_mb": -1}]),
+    "tick_phases_last_duration_ms_check": ("tick_phases", [{"last_duration_ms": -1}]),
     "request_credential_iff_chosen": (
         _REQUEST,
         [
@@ -247,7 +248,6 @@ CHECKS: dict[str, tuple[str, list[dict[str, Any]]]] = {
     "monitor_channel_known": ("monitors", [{"notify_channel": "pigeon"}]),
     "monitor_cooldown_range": ("monitors", [{"notify_cooldown_seconds": 604_801}]),
     "monitors_notify_cooldown_seconds_check": ("monitors", [{"notify_cooldown_seconds": -1}]),
-    "tick_phases_last_duration_ms_check": ("tick_phases", [{"last_duration_ms": -1}]),
     "runner_state_known": ("runners", [{"state": "asleep"}]),
     "runner_pool_shape": ("runners", [{"pool": pool} for pool in ("Berlin", "-a", "a b", "ä")]),
     "notice_priority_known": ("notices", [{"priority": "urgent"}]),
@@ -293,6 +293,7 @@ def world(committed_db: None, monkeypatch: pytest.MonkeyPatch) -> World:
     monkeypatch.setattr("compliance.celery.app.send_task", lambda name, args: None)
     record_engine_health("hosted@one")
     pulse.begin("monitors")
+    pulse.count("phases", {"monitors.completed": 1})
     return make_world()
 
 
