@@ -11,14 +11,16 @@ from django.db import connection
 from django.test import override_settings
 
 from benchmarks.databases import connect_superuser, make_database, use_database
-from benchmarks.measure import Section
+from benchmarks.measure import Section, take_turns
 from compliance.celery import app
 from compliance.embedded.postgres import Postgres
+from compliance.monitors.figures import read_figures
 from compliance.monitors.heartbeats import request_due_heartbeats
 from compliance.monitors.tick import request_due_monitors
 
 EACH = 20  # due, of one organization
 GOAL_SECONDS = 1.5  # for a thousand due monitors
+GOAL_SCRAPE_MS = 100  # all numbers of /metrics, with that many due
 FLAT = 1.25  # how much longer the same may take beside a hundred times as many that are not due
 
 _REGISTRY = """
@@ -52,7 +54,7 @@ JOIN agent_contexts c ON c.organization_id = 'org_bench_' || i % %(orgs)s
 """
 
 _RESET = """
-TRUNCATE compliance_requests, monitor_decisions;
+TRUNCATE compliance_requests, monitor_decisions CASCADE;
 UPDATE monitors SET state = 'active', next_run_at = now() + interval '1 day' WHERE next_run_at < now() + '20 hours';
 """
 _DUE_IN_ALL = """
@@ -128,6 +130,10 @@ def measure(postgres: Postgres, *, due: int, sizes: list[int], rounds: int) -> S
         statistics.median(a / b for a, b in zip(measured[last].seconds, measured[first].seconds, strict=True)),
         FLAT,
     )
+    use_database(_name(many))
+    _reset(postgres, _name(many), _DUE_IN_ALL, due)
+    scrape = take_turns({"scrape": read_figures}, rounds=20)["scrape"]
+    section.at_most(f"the metrics beside {many:,} monitors", scrape.median * 1000, GOAL_SCRAPE_MS, " ms")
     _heartbeats(postgres, section, _name(few))
     connection.close()
     return section
@@ -149,7 +155,7 @@ def _run(into: _Rounds, due: int, expected: str) -> None:
 def _heartbeats(postgres: Postgres, section: Section, database: str) -> None:
     """All agents due at once: each tick takes a thousand, so the phase of monitors is not kept waiting."""
     with connect_superuser(postgres, database) as superuser:
-        superuser.execute("TRUNCATE compliance_requests")
+        superuser.execute("TRUNCATE compliance_requests CASCADE")
         superuser.execute("SET session_replication_role = replica")
         agents = superuser.execute("UPDATE agents SET next_heartbeat_at = now() - interval '1 minute'").rowcount
     use_database(database)

@@ -271,7 +271,14 @@ RUNNER_REPORT_MAX_KB = env.int("ASSAY_RUNNER_REPORT_MAX_KB", default=16_384)
 DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * (RUNNER_REPORT_MAX_KB + 64)  # what no body may be more than
 RUNNER_TOKEN_DAYS = env.int("ASSAY_RUNNER_TOKEN_DAYS", default=365)
 REJECTED_REPORT_BYTES = 65_536  # what is kept of a report that could not be read
+# Private runners that ask for work and find none wait in the web server (compliance/web).
+RUNNER_WAIT_MOST_SECONDS = env.int("ASSAY_RUNNER_WAIT_MOST_SECONDS", default=55)
+RUNNER_WAIT_MOST_REQUESTS = env.int("ASSAY_RUNNER_WAIT_MOST_REQUESTS", default=2000)  # in each web process
+RUNNER_WAIT_SCAN_SECONDS = env.int("ASSAY_RUNNER_WAIT_SCAN_SECONDS", default=15)
 for _least, _name in (
+    (0, "RUNNER_WAIT_MOST_SECONDS"),
+    (0, "RUNNER_WAIT_MOST_REQUESTS"),
+    (1, "RUNNER_WAIT_SCAN_SECONDS"),
     (60, "REQUEST_EXPIRES_SECONDS"),
     (60, "PRIVATE_REQUEST_EXPIRES_SECONDS"),
     (1, "RUNNER_OFFLINE_AFTER_SECONDS"),
@@ -287,14 +294,6 @@ if WORKER_ENGINE_MEMORY_MB < 0:
     raise ImproperlyConfigured(
         "ASSAY_WORKER_ENGINE_MEMORY_MB must be a number of MiB, or 0 for a quarter of the machine"
     )
-# Private runners that ask for work and find none wait in the web server (compliance/web).
-RUNNER_WAIT_MOST_SECONDS = env.int("ASSAY_RUNNER_WAIT_MOST_SECONDS", default=55)
-RUNNER_WAIT_MOST_REQUESTS = env.int("ASSAY_RUNNER_WAIT_MOST_REQUESTS", default=2000)  # in each web process
-RUNNER_WAIT_SCAN_SECONDS = env.int("ASSAY_RUNNER_WAIT_SCAN_SECONDS", default=15)
-if RUNNER_WAIT_MOST_SECONDS < 0 or RUNNER_WAIT_MOST_REQUESTS < 0:
-    raise ImproperlyConfigured("ASSAY_RUNNER_WAIT_MOST_SECONDS and ASSAY_RUNNER_WAIT_MOST_REQUESTS must be 0 or more")
-if RUNNER_WAIT_SCAN_SECONDS < 1:
-    raise ImproperlyConfigured("ASSAY_RUNNER_WAIT_SCAN_SECONDS must be 1 or more")
 HEARTBEAT_DEFAULT_INTERVAL_HOURS = 12
 HEARTBEAT_CONCURRENCY = env.int("ASSAY_HEARTBEAT_CONCURRENCY", default=32)
 HEARTBEAT_OVERDUE_AFTER_MINUTES = env.int("ASSAY_HEARTBEAT_OVERDUE_AFTER_MINUTES", default=15)

@@ -52,6 +52,9 @@ _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 _ISATAP = (0x00005EFE, 0x02005EFE)
 
 
+# In the list of what is allowed: whatever the list does not have is refused, public addresses too.
+NOTHING_ELSE = "!public"
+
 EGRESS_LOG = logging.getLogger("assay.egress")
 
 
@@ -134,7 +137,12 @@ def written_address(host: str) -> Address | None:
 
 
 class Guard:
-    """The addresses that one run may use. Remembers each answer of the resolver for the run."""
+    """The addresses that one run may use. Remembers each answer of the resolver for the run.
+
+    allow: hosts, host:port, addresses and networks that are exempt from the rules; with NOTHING_ELSE among them they
+    are all that may be reached. It stands in the list, and not beside it, so that an engine that hands the list on
+    cannot forget it.
+    """
 
     def __init__(self, allow: Iterable[str] = (), resolve: Resolve = system_resolve, *, run_key: str = "") -> None:
         self.run_key = run_key  # names the run in the log of its connections
@@ -143,11 +151,15 @@ class Guard:
         self._hosts: set[str] = set()
         self._checked: dict[tuple[str, int], list[str]] = {}
         self._answers: dict[str, asyncio.Future[list[str]]] = {}
+        self._confined = False
         for entry in allow:
             self._add(entry.strip().lower())
 
     def _add(self, entry: str) -> None:
         if not entry:
+            return
+        if entry == NOTHING_ELSE:
+            self._confined = True
             return
         try:
             self._networks.append(ipaddress.ip_network(entry.strip("[]"), strict=False))
@@ -176,6 +188,9 @@ class Guard:
         if known is not None:
             return known
         literal = _parse_address(name)
+        if self._confined and literal is None and not self._networks and not self._exempt_host(name, port):
+            # None of its addresses could make a difference: nobody is even asked for them.
+            raise AddressRefused(f"address not allowed: {name} is not on the allow-list")
         if literal is not None:
             # A zone index would choose a network interface of ours.
             addresses = [str(literal)]
@@ -211,6 +226,8 @@ class Guard:
             raise AddressRefused(f"address not allowed: {name} has no usable address")
         if self._allows(address):
             return
+        where = str(address) if name == str(address) else f"{name} is {address}"
+        if self._confined:
+            raise AddressRefused(f"address not allowed: {where}, which is not on the allow-list")
         if reason := refusal(address):
-            where = str(address) if name == str(address) else f"{name} is {address}"
             raise AddressRefused(f"address not allowed: {where} ({reason})")

@@ -134,6 +134,24 @@ class Report:
     runtime: dict[str, str] = field(default_factory=dict)  # what ran, by name: python, node, the official package
     full: bool = True  # all that the suite has for this agent; a part of it never moves a status (R10)
 
+    @classmethod
+    def broken(
+        cls, engine: str, suite: str, protocol: str, reason: str, *, truncated: bool = False, refused: bool = False
+    ) -> Report:
+        """What stands where there is no report: an inconclusive one that says why (R7)."""
+        return cls(
+            engine=engine,
+            engine_version="",
+            suite=suite,
+            protocol=protocol,
+            protocol_version="",
+            tracks=(),
+            duration_ms=0,
+            truncated=truncated,
+            refused=refused,
+            harness_error=reason,
+        )
+
     def steps(self) -> Iterator[tuple[Track, Scenario, Step]]:
         """Every step with its track and scenario, in order."""
         for track in self.tracks:
