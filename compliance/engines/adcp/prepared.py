@@ -19,7 +19,7 @@ from ..node_runtime import node, package
 log = logging.getLogger(__name__)
 
 PACKAGE = "@adcp/sdk"
-# Few and large rather than many and small collections of what is soon forgotten: an eighth less processor time.
+# Few and large rather than many and small collections of what is soon forgotten: about a tenth less processor time.
 # Node compiles for exactly these flags: what was prepared with others is not used.
 NODE_FLAGS = ("--max-old-space-size=320", "--min-semi-space-size=16")  # MiB; a runner that needs more ends by itself
 
