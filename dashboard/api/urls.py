@@ -7,7 +7,7 @@ from django.urls import path, re_path
 from django.views.decorators.csrf import csrf_exempt
 from ninja import NinjaAPI
 
-from dashboard.api import organization, runners
+from dashboard.api import organization, runners, webhooks
 from dashboard.api.problems import answer_problems, not_found
 
 api = NinjaAPI(
@@ -21,6 +21,7 @@ api = NinjaAPI(
 answer_problems(api)
 api.add_router("", organization.router)
 api.add_router("/runner", runners.router)
+api.add_router("/webhooks", webhooks.router)
 
 
 @csrf_exempt
