@@ -7,7 +7,7 @@ from django.urls import path, re_path
 from django.views.decorators.csrf import csrf_exempt
 from ninja import NinjaAPI
 
-from dashboard.api import organization
+from dashboard.api import agents, decisions, monitors, organization, requests, runs, suites
 from dashboard.api.problems import answer_problems, not_found
 
 api = NinjaAPI(
@@ -19,7 +19,8 @@ api = NinjaAPI(
     urls_namespace="api",
 )
 answer_problems(api)
-api.add_router("", organization.router)
+for room in (organization, agents, requests, runs, monitors, decisions, suites):
+    api.add_router("", room.router)
 
 
 @csrf_exempt
