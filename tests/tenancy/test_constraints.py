@@ -36,6 +36,8 @@ UNIQUE: dict[str, tuple[str, dict[str, Any]]] = {
     "agent_run_totals_pkey": ("agent_run_totals", {}),
     "agent_status_pkey": ("agent_status", {}),
     "agents_pkey": ("agents", {}),
+    "api_keys_prefix_key": ("api_keys", {"id": "new", "secret_hash": "0" * 64}),
+    "api_keys_secret_hash_key": ("api_keys", {"id": "new", "prefix": "00000000"}),
     "one_active_request_of_platform": ("compliance_requests", {"id": "new"}),
     "one_active_request_per_organization": ("compliance_requests", {"id": "new"}),
     "one_active_request_per_monitor": ("compliance_requests", {"id": "new", "scheduled_for": None}),
@@ -205,6 +207,23 @@ CHECKS: dict[str, tuple[str, list[dict[str, Any]]]] = {
         "monitor_decisions",
         [{"outcome": "allowed", "request_id": None}, {"outcome": "budget", "request_id": "new"}],
     ),
+    "key_prefix_shape": ("api_keys", [{"prefix": text} for text in ("", "abc", "abcdefg_")]),
+    "key_hash_shape": ("api_keys", [{"secret_hash": text} for text in ("", "0" * 63, "G" * 64)]),
+    "key_revoked_by_iff_revoked": ("api_keys", [{"revoked_at": None, "revoked_by": "Alice"}]),
+    "key_ends": ("api_keys", [{"expires_at": "infinity"}, {"expires_at": "2020-01-01"}]),
+    "key_scopes_known": (
+        "api_keys",
+        [{"scopes": []}, {"scopes": ["everything"]}, {"scopes": ["read", None]}, {"scopes": ["read", ""]}],
+    ),
+    "key_of_runner_iff_scope_runner": (
+        "api_keys",
+        [
+            {"scopes": ["runner"]},
+            {"scopes": ["read", "runner"]},
+            {"scopes": ["read"], "runner_id": "new"},
+            {"scopes": ["read", "runner"], "runner_id": "new"},
+        ],
+    ),
     "credential_kind_known": ("credentials", [{"kind": "ssh"}]),
     "credentials_version_check": ("credentials", [{"version": -1}]),
     "credential_secrets_version_check": ("credential_secrets", [{"version": -1}]),
@@ -342,6 +361,7 @@ def test_each_reference_refuses_what_is_not_there(world: World, superuser: psyco
             "compliance_requests": ["agent_url", "monitor_id", "organization_id", "suite_version_id"],
             "monitors": ["context_id", "organization_id", "suite_id", "suite_version_id"],
             "credentials": ["organization_id"],
+            "api_keys": ["organization_id"],
             "credential_secrets": ["credential_id"],
             "credential_grants": ["credential_id"],
             "invitations": ["invited_by_id", "organization_id"],
@@ -370,6 +390,7 @@ def test_each_reference_refuses_what_is_not_there(world: World, superuser: psyco
         more = {"state": "cancelled", "scheduled_for": None} if table == "compliance_requests" else {}
         more |= {"triggered_by": "monitor"} if column == "monitor_id" else {}
         more |= {"name": "New"} if table == "monitors" else {}
+        more |= {"prefix": "00000000", "secret_hash": "0" * 64} if table == "api_keys" else {}
         more |= {"email": "new@example.org"} if table == "invitations" else {}
         assert copied(superuser, table, {**own_key, **more, column: value}, where) == name
 

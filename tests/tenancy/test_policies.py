@@ -23,6 +23,7 @@ from compliance.runs.actions import request_owner_test
 from compliance.runs.record import UsedCredential
 from compliance.tenancy.actions import create_organization, invite
 from compliance.tenancy.ids import uuid7
+from compliance.tenancy.key_actions import create_key
 from compliance.tenancy.scope import Actor, organization_scope, platform_scope, system_scope, user_scope
 from compliance.vault.use import use_credential
 from tests.conftest import AGENT_URL, add_member, make_context, make_report, make_run, make_user
@@ -54,6 +55,7 @@ READ = {
         "credential_uses": OWN,
         "monitors": OWN,
         "monitor_decisions": OWN,
+        "api_keys": OWN,
         "step_evidence": f"{OWN} OR {PLATFORMS} AND (credential_organization_id = %(organization)s"
         f" OR credential_organization_id IS NULL AND {VERIFIED})",
     },
@@ -85,6 +87,7 @@ INSERT = {
         "credential_uses": OWN,
         "monitors": OWN,
         "monitor_decisions": OWN,
+        "api_keys": OWN,
     },
     "user": {},
     "platform": {
@@ -107,6 +110,7 @@ CHANGE = {
         "credential_secrets": OWN,
         "credential_grants": OWN,
         "monitors": OWN,
+        "api_keys": OWN,
     },
     "user": {},
     "platform": {"agents": EVERYTHING, "compliance_requests": PLATFORMS},
@@ -124,9 +128,10 @@ ASSIGNMENTS = {
     "credential_secrets": "sealed_token = ''",
     "credential_grants": "revoked_at = now()",
     "monitors": "options = '{}'",
+    "api_keys": "last_used_at = now()",
 }
-DELETABLE = set(ASSIGNMENTS) - {"agents", "credentials", "credential_grants", "monitors"}
-NOT_FOR_STAFF = {"credential_secrets"}
+DELETABLE = set(ASSIGNMENTS) - {"agents", "credentials", "credential_grants", "monitors", "api_keys"}
+NOT_FOR_STAFF = {"credential_secrets", "api_keys"}  # of the second, the hash
 
 
 class World(NamedTuple):
@@ -153,6 +158,7 @@ def make_world() -> World:
         make_grant(make_credential(organization, owner), contexts[0], owner)
         assert use_credential(attempt(organization)) is not None
         make_due(make_monitor(organization, contexts[0], owner))
+        create_key(organization=organization, name="CI", scopes=["read"], by=owner)
         make_run(organization=organization, report=make_report("failed", evidence=evidence))
         make_run(agent_url=own_url, report=make_report("passed", evidence=evidence))
         make_run(
@@ -352,6 +358,7 @@ def test_the_owner_reaches_what_its_functions_need_and_no_more(
             "agent_compliance_runs",
             "credential_grants",
             "monitors",
+            "api_keys",
         }
         # Of these only what heartbeat_credentials asks: verified owners, and what they granted for heartbeats.
         assert (seen["agent_contexts"], seen["credential_grants"]) == (1, 2)
@@ -364,6 +371,7 @@ def test_the_owner_reaches_what_its_functions_need_and_no_more(
             "credential_secrets",
             "credential_grants",
             "monitors",
+            "api_keys",
         ):
             assert superuser.execute(f"UPDATE {table} SET {ASSIGNMENTS[table]}").rowcount == 0
             assert superuser.execute(f"DELETE FROM {table}").rowcount == 0

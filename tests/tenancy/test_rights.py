@@ -24,6 +24,7 @@ DECIDED: dict[str, tuple[set[str], set[str]]] = {
     "credential_uses": (ADDED_TO, {"SELECT"}),
     "monitors": (ALL - {"DELETE"}, {"SELECT"}),
     "monitor_decisions": (ADDED_TO, {"SELECT"}),
+    "api_keys": (ALL - {"DELETE"}, {"SELECT"}),
     "agents": (ALL - {"DELETE"}, ALL - {"DELETE"}),
     "agent_status": (DERIVED, DERIVED),
     "agent_run_totals": (DERIVED, DERIVED),
@@ -36,6 +37,7 @@ FUNCTIONS: dict[str, set[str]] = {
     "stale_requests": {"assay_app"},
     "heartbeat_credentials": {"assay_app"},
     "organizations_due": {"assay_app"},
+    "find_api_key": {"assay_app"},
     "rebuild_agent_status": {"assay_staff"},
     "heartbeat_slot": {"assay_app", "assay_staff"},  # arithmetic, open to everybody
 }
@@ -97,6 +99,7 @@ def test_functions_that_run_as_the_owner_choose_their_tables_themselves(
         "stale_requests",
         "heartbeat_credentials",
         "organizations_due",
+        "find_api_key",
         "rebuild_agent_status",
         "refresh_agent_status",
         "project_run",
