@@ -10,6 +10,7 @@ from typing import Any, TypeVar, cast, get_args
 
 from allauth.account.adapter import get_adapter
 from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured, PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from ninja import Router, Schema
 from ninja.params.models import Query as QueryParam
@@ -76,11 +77,19 @@ def _key_of(request: HttpRequest) -> KeyActor:
         return actor_of(shown[1] if shown else "")
     except BadKey as bad:
         # Only those who fail are counted: neighbours with a good key behind the same address must not suffer.
-        failures = rates.count(rates.FAILED_KEYS, get_adapter().get_client_ip(request)) if shown else None
+        failures = rates.count(rates.FAILED_KEYS, _address_of(request)) if shown else None
         if failures is not None and not failures.allowed:
             raise _too_many(failures) from None
         challenge = 'Bearer realm="Assay"' + (', error="invalid_token"' if shown else "")
         raise Problem(401, "unauthorized", _WHY[bad.why], headers={"WWW-Authenticate": challenge}) from None
+
+
+def _address_of(request: HttpRequest) -> str:
+    """Where the call comes from, as logins are counted."""
+    try:
+        return get_adapter().get_client_ip(request)
+    except (PermissionDenied, ImproperlyConfigured):
+        return "unknown"  # as behind a socket file: who cannot be told apart is counted as one
 
 
 def _too_many(standing: rates.Count) -> Problem:
@@ -121,12 +130,12 @@ def operation(
     a Schema, or an Answer around one. Whatever it raises rolls back what was half done, and is answered as a problem;
     a Problem that it returns is answered likewise, and what was done stays.
     response: what comes with 200, or by status. problems: statuses beside those that every operation may answer
-    (401, 403, 422, 429, 500, 503). rate: which limit counts it. body_kb: the most that a body may have; what is more
+    (401, 403, 422, 429, 500, 503; with a body 400, 413, 415). rate: which limit counts it. body_kb: the most that a body may have; what is more
     than DATA_UPLOAD_MAX_MEMORY_SIZE is refused anyway. more: as ninja's api_operation takes it.
     """
     answers: dict[int, Any] = response if isinstance(response, dict) else {200: response}
     takes_body = method in ("POST", "PUT", "PATCH")
-    usual = (401, 403, 422, 429, 500, 503, *((413, 415) if takes_body else ()))
+    usual = (401, 403, 422, 429, 500, 503, *((400, 413, 415) if takes_body else ()))
 
     def decorate(view: _View) -> _View:
         # Names of types are looked up where the view was written, not here.

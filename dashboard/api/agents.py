@@ -64,7 +64,10 @@ class AgentQuery(PageQuery):
 class AgentIn(In):
     """An agent to register."""
 
-    agent_url: Annotated[Text, Field(max_length=MAX_LENGTH, examples=["https://agent.example/mcp"])]
+    agent_url: Annotated[
+        Text,
+        Field(max_length=MAX_LENGTH, examples=["https://agent.example/mcp"], json_schema_extra={"format": "uri"}),
+    ]
     name: Annotated[Text, Field(max_length=100, examples=["Support agent"])] = ""
 
 
