@@ -130,8 +130,9 @@ def operation(
     a Schema, or an Answer around one. Whatever it raises rolls back what was half done, and is answered as a problem;
     a Problem that it returns is answered likewise, and what was done stays.
     response: what comes with 200, or by status. problems: statuses beside those that every operation may answer
-    (401, 403, 422, 429, 500, 503; with a body 400, 413, 415). rate: which limit counts it. body_kb: the most that a body may have; what is more
-    than DATA_UPLOAD_MAX_MEMORY_SIZE is refused anyway. more: as ninja's api_operation takes it.
+    (401, 403, 422, 429, 500, 503; with a body 400, 413, 415). rate: which limit counts it. body_kb: the most that a
+    body may have; what is more than DATA_UPLOAD_MAX_MEMORY_SIZE is refused anyway. more: as ninja's api_operation
+    takes it.
     """
     answers: dict[int, Any] = response if isinstance(response, dict) else {200: response}
     takes_body = method in ("POST", "PUT", "PATCH")
