@@ -15,7 +15,9 @@ SHARED_BUFFERS = "2GB"
 QUICK_RUNS = "10000,200000"
 RUNS = "10000,1000000,10000000"
 DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "benchmarks.md"
-NAMES = ("view", "history", "record", "heartbeats", "adcp", "pages")
+NAMES = ("view", "history", "record", "heartbeats", "tick", "adcp", "pages", "waiting")
+MONITORS = 10_000, 1_000_000
+QUICK_MONITORS = 10_000, 100_000
 
 
 def main() -> None:
@@ -69,7 +71,7 @@ def environment(running: Services) -> dict[str, str]:
 
 def benchmarks(running: Services, sizes: list[int], *, quick: bool) -> dict[str, Callable[[], object]]:
     """Each benchmark by name. Loading and the template are made when the first one needs them."""
-    from benchmarks import adcp, heartbeats, history, load, pages, record, view
+    from benchmarks import adcp, heartbeats, history, load, pages, record, tick, view, waiting
     from benchmarks.databases import make_template
 
     postgres = running.postgres
@@ -99,8 +101,17 @@ def benchmarks(running: Services, sizes: list[int], *, quick: bool) -> dict[str,
         "history": with_runs(lambda: history.measure(largest, rounds=200 // few), largest),
         "record": with_runs(lambda: record.measure(postgres, rounds=400 // few)),
         "heartbeats": with_runs(lambda: heartbeats.measure(postgres, rounds=10 // few, agents=60 // few)),
+        "tick": with_runs(
+            lambda: tick.measure(
+                postgres,
+                due=1_000 if quick else 10_000,
+                sizes=[*(QUICK_MONITORS if quick else MONITORS)],
+                rounds=3,
+            )
+        ),
         "adcp": lambda: adcp.measure(rounds=10 // few),
         "pages": with_runs(lambda: pages.measure(running, largest, rounds=200 // few), largest),
+        "waiting": with_runs(lambda: waiting.measure(running, runners=1000 // few, woken=100 // few)),
     }
 
 

@@ -28,8 +28,8 @@ from benchmarks.measure import Section
 from compliance.embedded.postgres import Postgres
 from compliance.models import Agent, ComplianceRequest, SuiteVersion, TriggeredBy
 from compliance.monitors.heartbeats import ACTOR
-from compliance.runs.actions import insert_requests, lease_heartbeats
 from compliance.runs.execution import run_leases
+from compliance.runs.ledger import insert_requests, lease_heartbeats
 from compliance.tenancy.scope import platform_scope
 
 GOAL = 0.6

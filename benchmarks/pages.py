@@ -65,7 +65,7 @@ def measure(running: Services, runs: int, *, rounds: int) -> Section:
         "BEGIN and COMMIT; a scope's settings count as one.",
     )
     counted = _count_queries(cookie, addresses)
-    with _web_server(running, runs) as port:
+    with web_server(running, database_name(runs)) as (port, _):
         web = _Reader(port, cookie)
         bodies = {name: web.get(address) for name, address in addresses.items()}
         sizes = _first_load(web, bodies["overview"].decode())
@@ -121,20 +121,22 @@ def _count_queries(cookie: str, addresses: dict[str, str]) -> dict[str, int]:
 
 
 @contextmanager
-def _web_server(running: Services, runs: int) -> Iterator[int]:
+def web_server(running: Services, database: str, **more: str) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
+    """The project's web server on a database; yields its port and its main process."""
     port = free_port()
     environment = {
         **os.environ,
-        "DATABASE_URL": running.postgres.url("assay_app", database_name(runs)),
+        "DATABASE_URL": running.postgres.url("assay_app", database),
         "DJANGO_SETTINGS_MODULE": "benchmarks.served_settings",
         "PORT": str(port),
         "WEB_CONCURRENCY": str(WORKERS),
+        **more,
     }
     command = [sys.executable, "-m", "gunicorn", "compliance.wsgi:application", "-c", "compliance/gunicorn.conf.py"]
     with subprocess.Popen(command, env=environment, cwd=PROJECT, stderr=subprocess.DEVNULL) as started:
         try:
             _await(port)
-            yield port
+            yield port, started
         finally:
             started.terminate()
 

@@ -1,11 +1,22 @@
 """The Celery application: nudges and ticks. The queue itself is rows in PostgreSQL."""
 
 import os
+from typing import Any
 
 from celery import Celery
+from celery.signals import beat_init, worker_init
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "compliance.settings")
 
 app = Celery("assay")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks(["compliance.runs", "compliance.monitors", "compliance.suites"])
+
+
+@worker_init.connect
+@beat_init.connect
+def hide(**_: Any) -> None:
+    """Keep the keys in the environment from the programs that engines start beside this process."""
+    from compliance.engines.process import hide_from_programs  # not needed by web processes, which import this module
+
+    hide_from_programs()

@@ -6,7 +6,7 @@ from typing import Any
 
 bind = os.environ.get("BIND") or f"127.0.0.1:{os.environ.get('PORT') or 8000}"
 workers = int(os.environ.get("WEB_CONCURRENCY") or 2)
-worker_class = "gthread"  # keeps idle browser connections open without holding up a worker
+worker_class = "compliance.web.worker.WaitingWorker"  # gthread, which also lets private runners wait without a thread
 threads = int(os.environ.get("WEB_THREADS") or 4)
 timeout = 30
 graceful_timeout = 2

@@ -1,13 +1,17 @@
 """Every room's models in one place, so that Django and a reader find them."""
 
+from compliance.alerts.notices import Notice
 from compliance.monitors.models import Monitor, MonitorDecision, MonitorState
+from compliance.monitors.pulse import TickCounter, TickPhase
 from compliance.registry.models import Agent, AgentContext, LifecycleStage, Protocol, Relation
+from compliance.runners.models import Runner, RunnerState
 from compliance.runs.models import (
     AgentContextWithLatestTest,
     AgentRunTotal,
     AgentStatus,
     ComplianceRequest,
     ComplianceRun,
+    RejectedReport,
     RequestState,
     StepEvidence,
     TriggeredBy,
@@ -38,15 +42,21 @@ __all__ = [
     "Monitor",
     "MonitorDecision",
     "MonitorState",
+    "Notice",
     "Organization",
     "Protocol",
+    "RejectedReport",
     "Relation",
     "RequestState",
     "Role",
+    "Runner",
+    "RunnerState",
     "StepEvidence",
     "Suite",
     "SuiteVersion",
     "SystemScopeUse",
+    "TickCounter",
+    "TickPhase",
     "TriggeredBy",
     "User",
 ]

@@ -192,7 +192,7 @@ STORAGES = {
 # Behind https everything is strict; a demo on http://localhost would otherwise lock its own users out.
 _SECURE = _site.scheme == "https"
 SECURE_SSL_REDIRECT = env.bool("SECURE_SSL_REDIRECT", default=_SECURE)
-SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$"]
+SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$", r"^metrics$"]
 SECURE_HSTS_SECONDS = 31_536_000 if _SECURE else 0
 # Binds every host below this one too; turn it off where some of them have no TLS.
 SECURE_HSTS_INCLUDE_SUBDOMAINS = env.bool("SECURE_HSTS_INCLUDE_SUBDOMAINS", default=_SECURE)
@@ -237,6 +237,7 @@ CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_BEAT_SCHEDULE = {
     "tick": {"task": "compliance.monitors.tasks.tick", "schedule": timedelta(seconds=20)},
     "sweep-requests": {"task": "compliance.runs.tasks.sweep", "schedule": timedelta(seconds=15)},
+    "forget-decisions": {"task": "compliance.monitors.tasks.forget_decisions", "schedule": timedelta(minutes=30)},
     "evidence-partitions": {
         "task": "compliance.runs.tasks.keep_evidence_partitions",
         "schedule": timedelta(minutes=30),
@@ -255,6 +256,38 @@ ENGINE_HEALTH_VALID_SECONDS = 180  # after this what it said no longer counts
 LEASE_SECONDS = env.int("ASSAY_LEASE_SECONDS", default=45)
 REQUEST_MAX_ATTEMPTS = env.int("ASSAY_REQUEST_MAX_ATTEMPTS", default=3)
 REQUEST_NUDGE_AFTER_SECONDS = env.int("ASSAY_REQUEST_NUDGE_AFTER_SECONDS", default=15)
+# How long work waits for somebody to serve it before it ends without a run.
+REQUEST_EXPIRES_SECONDS = env.int("ASSAY_REQUEST_EXPIRES_SECONDS", default=21_600)
+PRIVATE_REQUEST_EXPIRES_SECONDS = env.int("ASSAY_PRIVATE_REQUEST_EXPIRES_SECONDS", default=1800)
+RUNNER_OFFLINE_AFTER_SECONDS = env.int("ASSAY_RUNNER_OFFLINE_AFTER_SECONDS", default=120)
+RUNNER_TELL_OFFLINE_AFTER_SECONDS = env.int("ASSAY_RUNNER_TELL_OFFLINE_AFTER_SECONDS", default=600)
+RUNNER_SEEN_EVERY_SECONDS = 15  # how often it is written down that a runner was heard of
+RUNNER_POLL_AFTER_SECONDS = 5  # when a runner asks again where no waiting room holds its question
+# What is due while its runner is offline is looked at again after as long as it has waited, within these bounds.
+RUNNER_DEFER_MIN_SECONDS = env.int("ASSAY_RUNNER_DEFER_MIN_SECONDS", default=60)
+RUNNER_DEFER_MAX_SECONDS = env.int("ASSAY_RUNNER_DEFER_MAX_SECONDS", default=3600)
+RUNNER_RATE_PER_MINUTE = env.int("ASSAY_RUNNER_RATE_PER_MINUTE", default=1200)
+RUNNER_REPORT_MAX_KB = env.int("ASSAY_RUNNER_REPORT_MAX_KB", default=16_384)
+DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * (RUNNER_REPORT_MAX_KB + 64)  # what no body may be more than
+RUNNER_TOKEN_DAYS = env.int("ASSAY_RUNNER_TOKEN_DAYS", default=365)
+REJECTED_REPORT_BYTES = 65_536  # what is kept of a report that could not be read
+# Private runners that ask for work and find none wait in the web server (compliance/web).
+RUNNER_WAIT_MOST_SECONDS = env.int("ASSAY_RUNNER_WAIT_MOST_SECONDS", default=55)
+RUNNER_WAIT_MOST_REQUESTS = env.int("ASSAY_RUNNER_WAIT_MOST_REQUESTS", default=2000)  # in each web process
+RUNNER_WAIT_SCAN_SECONDS = env.int("ASSAY_RUNNER_WAIT_SCAN_SECONDS", default=15)
+for _least, _name in (
+    (0, "RUNNER_WAIT_MOST_SECONDS"),
+    (0, "RUNNER_WAIT_MOST_REQUESTS"),
+    (1, "RUNNER_WAIT_SCAN_SECONDS"),
+    (60, "REQUEST_EXPIRES_SECONDS"),
+    (60, "PRIVATE_REQUEST_EXPIRES_SECONDS"),
+    (1, "RUNNER_OFFLINE_AFTER_SECONDS"),
+    (1, "RUNNER_TELL_OFFLINE_AFTER_SECONDS"),
+    (1, "RUNNER_DEFER_MIN_SECONDS"),
+    (RUNNER_DEFER_MIN_SECONDS, "RUNNER_DEFER_MAX_SECONDS"),
+):
+    if vars()[_name] < _least:
+        raise ImproperlyConfigured(f"ASSAY_{_name} must be {_least} or more")
 # What the programs of engines may take together beside one worker process; 0: a quarter of the machine.
 WORKER_ENGINE_MEMORY_MB = env.int("ASSAY_WORKER_ENGINE_MEMORY_MB", default=0)
 if WORKER_ENGINE_MEMORY_MB < 0:
@@ -272,6 +305,10 @@ MONITOR_COOLDOWN_SECONDS = env.int("ASSAY_MONITOR_COOLDOWN_SECONDS", default=60)
 MONITOR_BUDGET_RUNS = env.int("ASSAY_MONITOR_BUDGET_RUNS", default=5000)
 MONITOR_BUDGET_WINDOW_HOURS = 24
 MONITOR_PAUSE_AFTER_FAILURES = 5  # runs by schedule that say nothing about the agent, in a row
+DECISION_RETENTION_DAYS = env.int("ASSAY_DECISION_RETENTION_DAYS", default=90)
+# The tick comes every 20 seconds; when one of its phases has not completed for so long, it stands still.
+TICK_DEAD_AFTER_SECONDS = env.int("ASSAY_TICK_DEAD_AFTER_SECONDS", default=180)
+METRICS_TOKEN = env.str("ASSAY_METRICS_TOKEN", default="")
 MONITOR_TICK_SECONDS = 15  # how long one tick goes on while there is something due; the beat comes every 20
 if not 1 <= MONITOR_MIN_INTERVAL_MINUTES <= MONITOR_MAX_INTERVAL_MINUTES <= 525_600:
     raise ImproperlyConfigured(
@@ -280,6 +317,12 @@ if not 1 <= MONITOR_MIN_INTERVAL_MINUTES <= MONITOR_MAX_INTERVAL_MINUTES <= 525_
 for _cap in ("MONITOR_AGENT_CONCURRENCY", "MONITOR_ORGANIZATION_CONCURRENCY", "MONITOR_BUDGET_RUNS"):
     if vars()[_cap] < 1:
         raise ImproperlyConfigured(f"ASSAY_{_cap} must be 1 or more")
+if TICK_DEAD_AFTER_SECONDS < 60:
+    raise ImproperlyConfigured("ASSAY_TICK_DEAD_AFTER_SECONDS must be 60 or more")
+if not 7 <= DECISION_RETENTION_DAYS <= 3650:
+    raise ImproperlyConfigured("ASSAY_DECISION_RETENTION_DAYS must be 7 to 3650")
+if METRICS_TOKEN and len(METRICS_TOKEN) < 16:
+    raise ImproperlyConfigured("ASSAY_METRICS_TOKEN must have 16 characters or more")
 if MONITOR_COOLDOWN_SECONDS < 0:
     raise ImproperlyConfigured("ASSAY_MONITOR_COOLDOWN_SECONDS must be 0 or more")
 EVIDENCE_RETENTION_MONTHS = env.int("ASSAY_EVIDENCE_RETENTION_MONTHS", default=13)

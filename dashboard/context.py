@@ -7,4 +7,6 @@ from django.http import HttpRequest
 
 
 def site(request: HttpRequest) -> dict[str, object]:
-    return {"DEMO": settings.DEMO}
+    # Asked for when the session was read; who has none is shown no results.
+    still_since = getattr(getattr(request, "session", None), "still_since", None)
+    return {"DEMO": settings.DEMO, "still_since": still_since}

@@ -107,7 +107,9 @@ class GrantForm(StyledForm, forms.Form):
 
     def __init__(self, *args: Any, organization_id: str, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        contexts = AgentContext.objects.filter(organization_id=organization_id).order_by("name", "id")
+        contexts = list(AgentContext.objects.filter(organization_id=organization_id).order_by("name", "id"))
+        # The normalized address, so its scheme is in one spelling.
+        self.readable = [context for context in contexts if context.agent_id.startswith("http://")]
         choices = [
             (
                 str(context.pk),

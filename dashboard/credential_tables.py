@@ -19,7 +19,17 @@ from dashboard.times import instant
 
 _KINDS = {str(kind): escape(kind.label) for kind in TriggeredBy}
 _RESULTS = {str(result): escape(result.label) for result in UseResult}
-_SHORT = {UseFor.OWNER_TESTS: "tests", UseFor.MONITORS: "monitors", UseFor.HEARTBEATS: "heartbeats"}
+_WHERE = {
+    SentTo.AGENT: "to the agent",
+    SentTo.TOKEN_ENDPOINT: "to the token endpoint",
+    SentTo.RUNNER: "to a private runner",
+}
+_SHORT = {
+    UseFor.OWNER_TESTS: "tests",
+    UseFor.MONITORS: "monitors",
+    UseFor.HEARTBEATS: "heartbeats",
+    UseFor.PRIVATE_RUNNERS: "private runners",
+}
 
 
 def result_badge(result: str) -> SafeString:
@@ -129,7 +139,7 @@ class AccessTable(PlainTable):
 
     def render_credential(self, use: Access) -> SafeString:
         name = escape(use.credential_name) or "unknown"
-        where = "to the token endpoint" if use.sent_to == SentTo.TOKEN_ENDPOINT else "to the agent"
+        where = _WHERE[SentTo(use.sent_to)]
         # One that never was has no page.
         link = f'<a href="{self.base}credentials/{use.credential_id}/">{name}</a>' if use.credential_name else name
         return SafeString(f'{link}<span class="sub">{where}</span>')

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from compliance.engines.report import NOT_ACCEPTED
 from compliance.models import ComplianceRun, TriggeredBy
 from compliance.runs.compare import Flakiness, StepId
 from compliance.runs.records import ExecutorKind, OverallStatus
@@ -149,8 +150,10 @@ def why_inconclusive(run: ComplianceRun) -> str:
     codes = {notice["code"] for notice in run.notices}
     if "credential_refused" in codes:
         return f"Not begun, because the credential that was chosen is not to be used: {run.harness_error}."
+    if NOT_ACCEPTED in codes:
+        return f"{run.harness_error}. What needs a credential was not seen."
     if "refused" in codes:
-        return f"{run.harness_error}. That is a rule of this site and says nothing about the agent."
+        return f"{run.harness_error}. That is a rule of this site."
     if run.harness_error:
         return f"The test itself broke, not the agent: {run.harness_error}."
     if run.truncated:

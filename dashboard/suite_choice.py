@@ -15,6 +15,7 @@ from dashboard.forms import StyledForm
 
 DEFAULT = "baseline"
 _OPTION = "option_"
+_FAMILIES = {"a2a": "A2A", "a2a-tck": "A2A", "adcp": "AdCP", "mcp-conformance": "MCP conformance"}  # of our engines
 
 
 class SuiteSelect(forms.Select):
@@ -45,7 +46,8 @@ def by_family(suites: list[OfferedSuite]) -> list[tuple[str, list[tuple[str, Off
     families: dict[str, list[tuple[str, OfferedSuite]]] = {}
     for suite in suites:
         family, colon, rest = suite.title.partition(": ")
-        families.setdefault(family if colon else suite.engine, []).append((rest if colon else suite.title, suite))
+        known, title = (family, rest) if colon else (_FAMILIES.get(suite.engine, suite.engine), suite.title)
+        families.setdefault(known, []).append((title, suite))
     return list(families.items())
 
 
@@ -62,7 +64,15 @@ class SuiteForm(StyledForm, forms.Form):
     wants a part of a suite looks at it before.
     """
 
-    suite = forms.ChoiceField(label="Suite", required=False, widget=SuiteSelect)
+    suite = forms.ChoiceField(
+        label="Suite",
+        required=False,
+        widget=SuiteSelect,
+        error_messages={
+            "invalid_choice": "There is no suite “%(value)s” that this agent can be tested with. Choose one from this"
+            " list, or read under “All suites” which there are."
+        },
+    )
 
     def __init__(self, *args: Any, suites: list[OfferedSuite], asks: bool = False, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -179,7 +179,8 @@ def web(log: Path, static: Path, *, env: dict[str, str] | None = None) -> Iterat
     )
     try:
         server.says("Booting worker")
-        wait_for(lambda: httpx.get(f"http://localhost:{port}/healthz").status_code == 200, what="the web server")
+        # The socket listens before the workers have loaded, and a busy machine loads slowly.
+        httpx.get(f"http://localhost:{port}/healthz", timeout=60).raise_for_status()
         yield f"http://localhost:{port}"
     finally:
         server.stop()

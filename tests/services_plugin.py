@@ -37,6 +37,7 @@ def _start() -> None:
         SITE_URL="http://testserver",
         ALLOWED_HOSTS="testserver,localhost,127.0.0.1",
         ASSAY_EGRESS_ALLOW="127.0.0.0/8,localhost,::1",
+        ASSAY_TICK_DEAD_AFTER_SECONDS="86400",  # no beat runs beside the tests
         ACCOUNT_EMAIL_VERIFICATION="optional",
     )
 

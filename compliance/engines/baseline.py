@@ -92,4 +92,8 @@ def judge_unknown(run: Run, reason: str) -> None:
     if reached:
         with run.step("connectivity/reach", "speaks") as step:
             step.exchange = first
-            step.failed(reason)
+            if run.target.credential is not None and first.status in (401, 403):
+                step.not_tested(f"The credential was refused with status {first.status}, so nothing was seen")
+                run.shut_out = first.status
+            else:
+                step.failed(reason)

@@ -168,8 +168,10 @@ class _Conversation:
                 if interface is self.rpc:
                     self.unknown_method = exchange
                 problem, at = _interface_problem(interface, exchange)
-                if exchange.status in (401, 403) and run.target.credential is None:
-                    step.passed(f"Answered with status {exchange.status}: it wants a credential")
+                shut = exchange.status in (401, 403)
+                if shut and (run.target.credential is None or interface is self.rpc):
+                    another = "a" if run.target.credential is None else "another"
+                    step.passed(f"Answered with status {exchange.status}: it wants {another} credential")
                 elif problem:
                     step.failed(problem, at=at)
                 else:

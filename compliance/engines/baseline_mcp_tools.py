@@ -13,6 +13,8 @@ from .run import Judgement, Run
 from .schemas import Budget, TooLarge, Unjudgeable, mismatch, problem_in
 from .suites import StepSpec
 
+_PROBLEM_LENGTH = 480  # characters of what is wrong with one schema or value
+
 
 class Answer(NamedTuple):
     """What came of a request: the result, or None, and what is wrong. A bad shape still has its result."""
@@ -122,7 +124,9 @@ class ToolChecks:
             elif part == "outputSchema":
                 self.valid_outputs.add(str(tool.get("name")))
         if problems:
-            self._blame(step, "; ".join(problems), place.page, place.at + _place_in(problems[0]))
+            # Each by itself: in the midst of the sentence nobody would look for the beginning of a secret.
+            said = "; ".join(self.run.said(problem, _PROBLEM_LENGTH) for problem in problems)
+            self._blame(step, said, place.page, place.at + _place_in(problems[0]))
         else:
             step.passed("Valid")
 
@@ -181,7 +185,8 @@ class ToolChecks:
                 return
             if problem:
                 at = "/response/body/result/structuredContent" + _place_in(problem)
-                step.failed(f"The structured content does not match the output schema at {problem}", at=at)
+                said = self.run.said(problem, _PROBLEM_LENGTH)
+                step.failed(f"The structured content does not match the output schema at {said}", at=at)
             else:
                 step.passed("The structured content matches the output schema")
 

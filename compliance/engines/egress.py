@@ -52,6 +52,9 @@ _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 _ISATAP = (0x00005EFE, 0x02005EFE)
 
 
+# In the list of what is allowed: whatever the list does not have is refused, public addresses too.
+NOTHING_ELSE = "!public"
+
 EGRESS_LOG = logging.getLogger("assay.egress")
 
 
@@ -119,8 +122,27 @@ def _parse_address(text: str) -> Address | None:
         return None
 
 
+def written_address(host: str) -> Address | None:
+    """The address that a host's name is by itself, in whatever notation; None for a name that has to be looked up."""
+    name = host.strip("[]").rstrip(".").lower()
+    if name == "localhost" or name.endswith(".localhost"):
+        return ipaddress.IPv4Address("127.0.0.1")
+    if (address := _parse_address(name)) is not None:
+        return address
+    try:
+        # As resolvers read it: 127.1, 0x7f.1 and 2130706433 are addresses, too.
+        return ipaddress.IPv4Address(socket.inet_aton(name))
+    except (OSError, UnicodeError):
+        return None
+
+
 class Guard:
-    """The addresses that one run may use. Remembers each answer of the resolver for the run."""
+    """The addresses that one run may use. Remembers each answer of the resolver for the run.
+
+    allow: hosts, host:port, addresses and networks that are exempt from the rules; with NOTHING_ELSE among them they
+    are all that may be reached. It stands in the list, and not beside it, so that an engine that hands the list on
+    cannot forget it.
+    """
 
     def __init__(self, allow: Iterable[str] = (), resolve: Resolve = system_resolve, *, run_key: str = "") -> None:
         self.run_key = run_key  # names the run in the log of its connections
@@ -129,11 +151,15 @@ class Guard:
         self._hosts: set[str] = set()
         self._checked: dict[tuple[str, int], list[str]] = {}
         self._answers: dict[str, asyncio.Future[list[str]]] = {}
+        self._confined = False
         for entry in allow:
             self._add(entry.strip().lower())
 
     def _add(self, entry: str) -> None:
         if not entry:
+            return
+        if entry == NOTHING_ELSE:
+            self._confined = True
             return
         try:
             self._networks.append(ipaddress.ip_network(entry.strip("[]"), strict=False))
@@ -144,6 +170,17 @@ class Guard:
         bracketed = f"[{host}]" if ":" in host else host
         return host in self._hosts or f"{bracketed}:{port}" in self._hosts
 
+    def exempts(self, host: str, port: int) -> bool:
+        """Whether the allow-list names this host, or a network of the address that it is. Looks nothing up."""
+        address = written_address(host)
+        name = host.strip("[]").rstrip(".").lower()
+        return self._exempt_host(name, port) or (address is not None and self._allows(address))
+
+    def _allows(self, address: Address) -> bool:
+        mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+        candidates = [address] if mapped is None else [address, mapped]
+        return any(c.version == network.version and c in network for c in candidates for network in self._networks)
+
     async def check(self, host: str, port: int) -> list[str]:
         """The addresses to connect to, each of them checked; raises AddressRefused or OSError."""
         name = host.strip("[]").rstrip(".").lower()
@@ -151,6 +188,9 @@ class Guard:
         if known is not None:
             return known
         literal = _parse_address(name)
+        if self._confined and literal is None and not self._networks and not self._exempt_host(name, port):
+            # None of its addresses could make a difference: nobody is even asked for them.
+            raise AddressRefused(f"address not allowed: {name} is not on the allow-list")
         if literal is not None:
             # A zone index would choose a network interface of ours.
             addresses = [str(literal)]
@@ -184,10 +224,10 @@ class Guard:
         address = _parse_address(text)
         if address is None:
             raise AddressRefused(f"address not allowed: {name} has no usable address")
-        mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-        candidates = [address] if mapped is None else [address, mapped]
-        if any(c.version == network.version and c in network for c in candidates for network in self._networks):
+        if self._allows(address):
             return
+        where = str(address) if name == str(address) else f"{name} is {address}"
+        if self._confined:
+            raise AddressRefused(f"address not allowed: {where}, which is not on the allow-list")
         if reason := refusal(address):
-            where = str(address) if name == str(address) else f"{name} is {address}"
             raise AddressRefused(f"address not allowed: {where} ({reason})")

@@ -49,6 +49,7 @@ def judge_credential(run: Run, scenario: str, exchange: Exchange) -> bool:
             if wanted:
                 step.failed(f"The credential was refused with status {exchange.status}", at="/response/status")
                 run.stop_reason = "Left out: the agent refused the credential"
+                run.shut_out = exchange.status
             else:
                 step.passed(f"Answered with status {exchange.status}")
     elif wanted:
@@ -75,5 +76,5 @@ def judge_challenge(run: Run, scenario: str, exchange: Exchange) -> bool:
         elif not challenge.strip():
             step.failed("Answered with status 401, but without a WWW-Authenticate header", at="/response/headers")
         else:
-            step.passed(f"Answered with status 401 and the scheme {challenge.split()[0][:40]}")
+            step.passed(f"Answered with status 401 and the scheme {run.said(challenge.split()[0], 40)}")
     return exchange.status in (401, 403)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import json
 import logging
 import os
@@ -31,6 +32,7 @@ _WARDEN = Path(__file__).with_name("warden.py")
 _CHUNK = 64 * 1024  # bytes
 _STDERR_BYTES = 64 * 1024  # the tail that is kept
 _GRACE_SECONDS = 10.0  # for the warden to do its part after a deadline, before it is done without it
+_PR_SET_DUMPABLE = 4
 _SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin"
 
 
@@ -55,6 +57,20 @@ class Finished:
     stopped: str  # the limit that it passed: "deadline", "memory", "output", "processes", or "" for none
     seconds: float
     peak_mb: int  # resident, of all processes together
+
+
+def hide_from_programs() -> None:
+    """Keep this process's environment, memory and open files from others of its own user, on Linux.
+
+    Programs that engines start are of the same user, and could read in /proc with which keys their worker was
+    started. It holds for what is forked too, and ends where another program is executed: theirs stay readable for
+    the warden. Whoever is root with the right to trace is not kept out.
+    """
+    if sys.platform != "linux":
+        return
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0) != 0:
+        log.warning("Other programs can read this process's environment: %s", os.strerror(ctypes.get_errno()))
 
 
 class WardenLost(Exception):

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
 CONNECTIVITY = "connectivity"  # the key of the track whose failures mean that the agent could not be reached
+
+NOT_ACCEPTED = "credential_not_accepted"  # the notice of a run whose credential the agent refused
 
 # Observations that differ from run to run by their nature, or say the outcome again: they explain no change of verdict.
 MEASURED = frozenset(
@@ -123,7 +125,7 @@ class Report:
     duration_ms: int
     truncated: bool = False  # time or size ran out before all steps ran: inconclusive (R7)
     harness_error: str = ""  # the verifier broke, in words without secrets; inconclusive (R7)
-    refused: bool = False  # our own rules forbid the address; harness_error says which
+    refused: bool = False  # it could not be tested as asked, and harness_error says why: a rule of ours, a bad secret
     locked: bool = False  # the agent wants a credential that the run did not have
     notices: tuple[Notice, ...] = ()
     observations: dict[str, Any] = field(default_factory=dict)  # latency_ms, server name and version, counts of tools
@@ -132,12 +134,44 @@ class Report:
     runtime: dict[str, str] = field(default_factory=dict)  # what ran, by name: python, node, the official package
     full: bool = True  # all that the suite has for this agent; a part of it never moves a status (R10)
 
+    @classmethod
+    def broken(
+        cls, engine: str, suite: str, protocol: str, reason: str, *, truncated: bool = False, refused: bool = False
+    ) -> Report:
+        """What stands where there is no report: an inconclusive one that says why (R7)."""
+        return cls(
+            engine=engine,
+            engine_version="",
+            suite=suite,
+            protocol=protocol,
+            protocol_version="",
+            tracks=(),
+            duration_ms=0,
+            truncated=truncated,
+            refused=refused,
+            harness_error=reason,
+        )
+
     def steps(self) -> Iterator[tuple[Track, Scenario, Step]]:
         """Every step with its track and scenario, in order."""
         for track in self.tracks:
             for scenario in track.scenarios:
                 for step in scenario.steps:
                     yield track, scenario, step
+
+    def without_access(self, name: str, status: int = 0) -> Report:
+        """The report of a run whose credential the agent refused, which is therefore inconclusive.
+
+        The secret was ours to supply: a wrong one says nothing about the agent. The steps stay as they were judged.
+        name: what its organization calls the credential, redacted, or ""; status: of the answer, 0 when not known.
+        """
+        if self.harness_error:
+            return self
+        called = f" “{name}”" if name else ""
+        answered = f" (HTTP {status})" if status else ""
+        reason = f"The agent refused the credential{called}{answered}. Replace it, or test without one"
+        notice = Notice(NOT_ACCEPTED, f"{reason}.")
+        return replace(self, refused=True, harness_error=reason, notices=(*self.notices, notice))
 
     def counts(self) -> dict[str, int]:
         """How many steps each verdict has; every verdict is a key, zero included."""

@@ -18,7 +18,8 @@ SCHEMA_FILE = Path(__file__).parent / "schema" / "report-1.json"
 EVIDENCE_BYTES = 256 * 1024  # of one step's, as JSON: payloads are capped at 64 KiB, and escapes make them longer
 OPEN_BYTES = 32 * 1024 * 1024  # of all that is free in form: observations and evidence
 STEPS = 10_000  # the record numbers them in 15 bits
-WORDS = 16 * 1024 * 1024  # characters of all steps' sentences and keys: they are one value of the record, and one page
+SCENARIOS = 2_000  # in all tracks, empty ones included; the largest official suite has some 270
+WORDS = 16 * 1024 * 1024  # characters of all sentences and keys: they are one value of the record, and one page
 
 # What is left out of the JSON form when it says nothing.
 _TEXTS = ("suite_version", "spec_version", "harness_error")
@@ -166,11 +167,14 @@ def _check_keys(data: dict[str, Any]) -> None:
             if scenario["key"] in scenarios:
                 raise BadReport(f"{place}/key: two scenarios have the same key")
             scenarios.add(scenario["key"])
+            if len(scenarios) > SCENARIOS:
+                raise BadReport(f"{place}: more than {SCENARIOS:,} scenarios in all")
             if len({step["key"] for step in scenario["steps"]}) < len(scenario["steps"]):
                 raise BadReport(f"{place}/steps: two steps have the same key")
             count += len(scenario["steps"])
             if count > STEPS:
                 raise BadReport(f"{place}/steps: more than {STEPS:,} steps in all")
+            words += len(scenario["key"]) + len(scenario["title"])
             words += sum(len(text) for step in scenario["steps"] for text in step.values() if isinstance(text, str))
             if words > WORDS:
                 raise BadReport(f"{place}/steps: more than {WORDS:,} characters in all")

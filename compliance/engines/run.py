@@ -81,6 +81,7 @@ class Run:
         self.harness_error = ""
         self.refused = False
         self.locked = False
+        self.shut_out = 0  # the status with which the agent refused the run's own credential
         self.stop_reason = ""  # why what has not run is skipped
         self.notices: list[Notice] = []
         self.observations: dict[str, Any] = {}
@@ -256,7 +257,7 @@ class Run:
             )
             if scenarios:
                 tracks.append(Track(track.key, track.title, scenarios))
-        return Report(
+        report = Report(
             engine=engine,
             engine_version=engine_version,
             suite=self.target.suite,
@@ -271,6 +272,8 @@ class Run:
             notices=tuple(self.notices),
             observations=self.observations,
         )
+        held = self.target.credential
+        return report.without_access(self.said(held.name, 100), self.shut_out) if held and self.shut_out else report
 
     def _ordered(self, scenario: ScenarioSpec) -> tuple[Step, ...]:
         """In the order of the plan, then as they came."""

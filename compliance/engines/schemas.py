@@ -29,6 +29,8 @@ _COMPARISON_BUDGET = 20_000  # keywords applied to a value; about a second
 _SMALL_BUDGET = 200  # about ten milliseconds, enough for nearly all
 _MAX_DEPTH = 60
 _REMEMBERED = 4096
+# Characters of what the agent wrote. Far more than anybody shows: who redacts it must see that it was cut here.
+_QUOTED = 2000
 _NO_FETCHING: referencing.Registry = referencing.Registry()
 
 _verdicts: OrderedDict[str, str] = OrderedDict()
@@ -106,10 +108,10 @@ def _check(schema: Any) -> str:
         meta = _metaschemas[dialect] = dialect(dialect.META_SCHEMA)
     error = best_match(meta.iter_errors(schema))
     if error is not None:
-        return f"{pointer(error.absolute_path) or '(root)'}: {error.message[:200]}"
+        return f"{pointer(error.absolute_path) or '(root)'}: {error.message[:_QUOTED]}"
     for place, reference in _references(schema):
         if reference.startswith("#") and not _resolves(schema, reference):
-            return f"{place}: {reference[:100]} points to nothing"
+            return f"{place}: points to nothing: {reference[:_QUOTED]}"
     return ""
 
 
@@ -185,7 +187,7 @@ def _compare(instance: Any, schema: Any, budget: int) -> str:
         _allowance.reset(token)
     if error is None:
         return ""
-    return f"{pointer(error.absolute_path) or '(root)'}: {error.message[:200]}"
+    return f"{pointer(error.absolute_path) or '(root)'}: {error.message[:_QUOTED]}"
 
 
 class _Spent(Exception):

@@ -21,6 +21,8 @@ GRANT SELECT (id, organization_id, name, prefix, scopes, runner_id, created_at, 
 KEYS = """
 ALTER TABLE api_keys ADD CONSTRAINT api_keys_organization_fk
     FOREIGN KEY (organization_id) REFERENCES organizations (id) ON DELETE CASCADE;
+ALTER TABLE api_keys ADD CONSTRAINT api_keys_runner_fk
+    FOREIGN KEY (runner_id, organization_id) REFERENCES runners (id, organization_id);
 -- 'infinity' is an instant to PostgreSQL, and no end.
 ALTER TABLE api_keys ADD CONSTRAINT key_ends CHECK (isfinite(expires_at) AND expires_at > created_at);
 ALTER TABLE api_keys ADD CONSTRAINT key_scopes_known CHECK (
@@ -74,7 +76,7 @@ def sql(text: str) -> migrations.RunSQL:
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('compliance', '0010_status_suite'),
+        ('compliance', '0011_private_runners'),
     ]
 
     operations = [

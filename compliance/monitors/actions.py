@@ -11,13 +11,25 @@ from uuid import UUID
 from django.conf import settings
 from django.db import IntegrityError, transaction
 
+from compliance.alerts.notices import Channel, Priority
+from compliance.monitors import pulse
 from compliance.monitors.gates import Ledger, locked_contexts, request_for, stopped_by
-from compliance.monitors.models import CRON_LENGTH, Monitor, MonitorDecision, MonitorState, Outcome, database_time
+from compliance.monitors.models import (
+    CRON_LENGTH,
+    MAX_COOLDOWN_SECONDS,
+    Monitor,
+    MonitorDecision,
+    MonitorState,
+    Outcome,
+    database_time,
+)
 from compliance.monitors.schedule import BadSchedule, Schedule, first_times
 from compliance.registry.models import AgentContext
-from compliance.runs import nudge
+from compliance.runners.pins import lock_pin
 from compliance.runs.choices import chosen, suite_to_run
-from compliance.runs.requests import CredentialChoice
+from compliance.runs.ledger import tell_executors
+from compliance.runs.requests import HOSTED, CredentialChoice, Pin
+from compliance.suites.health import read_availability
 from compliance.suites.models import SuiteVersion
 from compliance.tenancy.actions import lock_organization, managing_membership
 from compliance.tenancy.errors import Refused
@@ -29,7 +41,9 @@ from compliance.vault.models import Credential
 
 CHANGED_BY_PEOPLE = [
     *("name", "suite_version", "options", "dry_run", "credential_choice", "credential_id"),
-    *("interval_minutes", "cron", "timezone", "anchor", "state", "state_reason", "next_run_at", "failures_in_a_row"),
+    *("executor_kind", "runner_id", "pool", "notify_priority", "notify_channel", "notify_cooldown_seconds"),
+    *("interval_minutes", "cron", "timezone", "anchor", "state", "state_reason", "next_run_at", "deferred_until"),
+    "failures_in_a_row",
 ]
 
 
@@ -43,12 +57,21 @@ class When:
 
 
 @dataclass(frozen=True, slots=True)
+class Notify:
+    """How the organization wants to hear of a monitor's results."""
+
+    priority: str = Priority.NORMAL
+    channel: str = Channel.IN_APP
+    cooldown_seconds: int = 3600  # the shortest time between two notifications
+
+
+@dataclass(frozen=True, slots=True)
 class What:
     """What a monitor's runs do, beside the suite: as for a test that somebody asks for.
 
     pinned: stay with the version that is current now, instead of following the suite.
     options, scenarios, all_evidence: see request_owner_test. credential: a chosen one's id, CredentialChoice.NONE,
-    or AUTOMATIC for the one that is granted to monitors.
+    or AUTOMATIC for the one that is granted to monitors. pin: where they run.
     """
 
     pinned: bool = False
@@ -57,6 +80,8 @@ class What:
     all_evidence: bool = False
     dry_run: bool = False
     credential: UUID | CredentialChoice = CredentialChoice.AUTOMATIC
+    pin: Pin = HOSTED
+    notify: Notify = Notify()
 
 
 def times_of(when: When, now: datetime) -> list[datetime]:
@@ -87,7 +112,7 @@ def create_monitor(
         managing_membership(organization.id, by)
         # Locked, so that the agent is not removed before the monitor that its removal would change is there.
         context = AgentContext.objects.select_for_update(no_key=True).get(organization=organization, pk=context_id)
-        version = suite_to_run(suite_slug)
+        version = suite_to_run(suite_slug, what.pin)
         monitor = Monitor(
             organization=organization,
             context=context,
@@ -136,7 +161,7 @@ def pause_monitor(*, organization: Organization, monitor_id: UUID | str, by: Pri
         monitor = _locked(organization, monitor_id)
         if monitor.state == MonitorState.ACTIVE:
             monitor.pause(f"Paused by {by.get_full_name()}.")
-            monitor.save(update_fields=["state", "state_reason", "next_run_at"])
+            monitor.save(update_fields=["state", "state_reason", "next_run_at", "deferred_until"])
         return monitor
 
 
@@ -166,9 +191,9 @@ def archive_monitor(*, organization: Organization, monitor_id: UUID | str, by: P
     with organization_scope(organization.id):
         managing_membership(organization.id, by)
         monitor = _locked(organization, monitor_id)
-        monitor.state, monitor.next_run_at = MonitorState.ARCHIVED, None
+        monitor.state, monitor.next_run_at, monitor.deferred_until = MonitorState.ARCHIVED, None, None
         monitor.state_reason = f"Archived by {by.get_full_name()}."[:300]
-        monitor.save(update_fields=["state", "state_reason", "next_run_at"])
+        monitor.save(update_fields=["state", "state_reason", "next_run_at", "deferred_until"])
         return monitor
 
 
@@ -183,7 +208,7 @@ def run_monitor_now(*, organization: Organization, monitor_id: UUID | str, by: P
         managing_membership(organization.id, by)
         monitor = _locked(organization, monitor_id)
         now, actor = database_time(), by.as_actor()
-        ledger = Ledger.read(organization.id, now)
+        ledger = Ledger.read(organization.id, now, [monitor], read_availability())
         if monitor.pk in ledger.busy:
             raise Refused("A run of this monitor is under way already.")
         contexts = locked_contexts([monitor])
@@ -196,8 +221,9 @@ def run_monitor_now(*, organization: Organization, monitor_id: UUID | str, by: P
             request = request_for(monitor, ledger, by=actor)
             request.save(force_insert=True)
             decision = monitor.decision(Outcome.ALLOWED, "", at=now, by=actor, request=request)
-            nudge.execute_after_commit(request.pk, organization.id)
+            tell_executors([request])
         decision.save(force_insert=True)
+        pulse.count_after_commit("decisions", decision.outcome)
         return decision
 
 
@@ -212,6 +238,11 @@ def _set_what(monitor: Monitor, version: SuiteVersion, what: What) -> None:
         version.definition, scenarios=what.scenarios, options=what.options, all_evidence=what.all_evidence
     )
     monitor.dry_run = what.dry_run
+    _set_where(monitor, what.pin)
+    if not 0 <= what.notify.cooldown_seconds <= MAX_COOLDOWN_SECONDS:
+        raise Refused(f"The time between two notifications is 0 to {MAX_COOLDOWN_SECONDS} seconds.")
+    monitor.notify_priority, monitor.notify_channel = what.notify.priority, what.notify.channel
+    monitor.notify_cooldown_seconds = what.notify.cooldown_seconds
     if isinstance(what.credential, UUID):
         kept = Credential.objects.kept_by(monitor.organization_id).filter(pk=what.credential)
         if not kept.exists():
@@ -219,6 +250,14 @@ def _set_what(monitor: Monitor, version: SuiteVersion, what: What) -> None:
         monitor.credential_choice, monitor.credential_id = CredentialChoice.CHOSEN, what.credential
     else:
         monitor.credential_choice, monitor.credential_id = what.credential, None
+
+
+def _set_where(monitor: Monitor, pin: Pin) -> None:
+    if pin.is_private:
+        # Locked, so that none of them is deleted before the pin that forbids it is there (L14).
+        lock_pin(monitor.organization_id, pin)
+    monitor.executor_kind, monitor.runner_id, monitor.pool = pin.kind, pin.runner_id, pin.pool
+    monitor.deferred_until = None  # whichever runner it waited for
 
 
 def _set_when(monitor: Monitor, when: When) -> None:

@@ -1,18 +1,22 @@
-"""Reads of the decisions: keyset pages, newest first. Needs organization_scope."""
+"""Decisions: keyset pages, newest first, which need organization_scope; and the end of those that are old."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
+from django.conf import settings
 from django.db import connection
 
 from compliance.vault.access import Place
 
 PAGE_SIZE = 50
+FORGOTTEN_AT_ONCE = 5000  # rows of one short transaction
+FORGETTING_SECONDS = 20.0  # then the thread is for others; the rest is for the next time
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,3 +114,20 @@ def decision_page(
         newer=first if (beyond if upwards else place is not None) else None,
         older=last if (upwards or beyond) else None,
     )
+
+
+def forget_old_decisions() -> int:
+    """Delete the decisions of all organizations that are older than DECISION_RETENTION_DAYS; returns how many.
+
+    In short transactions, and for a bounded time. Needs no scope: a function of the owner does it.
+    """
+    forgotten = 0
+    gives_up_at = time.monotonic() + FORGETTING_SECONDS
+    while time.monotonic() < gives_up_at:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT forget_decisions(%s, %s)", [settings.DECISION_RETENTION_DAYS, FORGOTTEN_AT_ONCE])
+            found: int = cursor.fetchone()[0]
+        forgotten += found
+        if found < FORGOTTEN_AT_ONCE:
+            break
+    return forgotten

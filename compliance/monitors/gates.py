@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.conf import settings
+from django.db import connection
 
-from compliance.monitors.models import Monitor, MonitorState, Outcome, used_in_window
+from compliance.monitors.models import Monitor, MonitorState, Outcome
 from compliance.registry.models import AgentContext, LifecycleStage
+from compliance.runners.models import Runner
 from compliance.runs.models import ComplianceRequest, TriggeredBy
-from compliance.suites.health import Availability, read_availability
+from compliance.runs.requests import expires
+from compliance.suites.health import Availability
 from compliance.suites.models import SuiteVersion
 from compliance.tenancy.scope import Actor
 
@@ -24,25 +28,42 @@ class Ledger:
 
     now: datetime
     availability: Availability
-    of_agent: Counter[str]
+    of_agent: Counter[str]  # in flight, of the agents of the monitors under evaluation
     in_flight: int
-    spent: int
-    busy: set[UUID] = field(default_factory=set)  # monitors of which a request is active
+    spent: int  # of the budget; counted no further than it
+    busy: set[UUID]  # monitors under evaluation of which a request is active
+    taken: set[UUID]  # those whose occurrence had a request already, which ended without moving the schedule
+    runners: list[Runner]  # the organization's, when one of the monitors is pinned to any
 
     @classmethod
-    def read(cls, organization_id: str, now: datetime) -> Ledger:
-        active = list(
-            ComplianceRequest.objects.active()
-            .filter(organization_id=organization_id)
-            .values_list("agent_id", "monitor_id")
-        )
+    def read(
+        cls, organization_id: str, now: datetime, monitors: Collection[Monitor], availability: Availability
+    ) -> Ledger:
+        """One statement, after those that lock: a snapshot from before a lock would miss what its last holder did."""
+        # Plain SQL: each of these questions costs the ORM more than the database.
+        with connection.cursor() as cursor:
+            cursor.execute(
+                _LEDGER,
+                {
+                    "organization": organization_id,
+                    "since": now - timedelta(hours=settings.MONITOR_BUDGET_WINDOW_HOURS),
+                    "budget": settings.MONITOR_BUDGET_RUNS,
+                    "agents": list({monitor.agent_url for monitor in monitors}),
+                    "monitors": [monitor.pk for monitor in monitors],
+                    "occurrences": [monitor.next_run_at for monitor in monitors],
+                },
+            )
+            in_flight, spent, of_agent, busy, taken = cursor.fetchone()
+        pinned = any(monitor.pin.is_private for monitor in monitors)
         return cls(
             now=now,
-            availability=read_availability(),
-            of_agent=Counter(agent_url for agent_url, _ in active),
-            in_flight=len(active),
-            spent=used_in_window(organization_id, now),
-            busy={monitor_id for _, monitor_id in active if monitor_id},
+            availability=availability,
+            of_agent=Counter(json.loads(of_agent)),
+            in_flight=in_flight,
+            spent=spent,
+            busy=set(busy),
+            taken=set(taken),
+            runners=list(Runner.objects.kept_by(organization_id)) if pinned else [],
         )
 
     def reserve(self, monitor: Monitor) -> None:
@@ -94,12 +115,48 @@ def _reasons(monitor: Monitor, context: AgentContext, ledger: Ledger, asked: boo
     version = monitor.version_to_run
     if version is None:
         yield Outcome.UNAVAILABLE, f"{monitor.suite.title} has no version that can be run."
+    elif monitor.pin.is_private:
+        yield from _private_reasons(monitor, version, ledger)
     elif problem := ledger.availability.problem(version.engine):
         yield Outcome.UNAVAILABLE, f"{monitor.suite.title} could not be run. {problem}"
     most = settings.MONITOR_BUDGET_RUNS
     if ledger.spent >= most:
         window = settings.MONITOR_BUDGET_WINDOW_HOURS
         yield Outcome.BUDGET, f"Your organization's monitors may run {most} times in {window} hours, and did."
+
+
+_LEDGER = """
+    SELECT
+        (SELECT count(*) FROM compliance_requests r
+            WHERE r.organization_id = %(organization)s AND r.state IN ('queued', 'leased')),
+        (SELECT count(*) FROM (SELECT FROM compliance_requests r
+            WHERE r.organization_id = %(organization)s AND r.triggered_by = 'monitor' AND r.created_at > %(since)s
+                AND r.state NOT IN ('cancelled', 'expired') LIMIT %(budget)s) spent),
+        (SELECT coalesce(jsonb_object_agg(a.agent_url, a.number), '{}') FROM (
+            SELECT r.agent_url, count(*) AS number FROM compliance_requests r
+            WHERE r.organization_id = %(organization)s AND r.state IN ('queued', 'leased')
+                AND r.agent_url = ANY(%(agents)s::text[]) GROUP BY r.agent_url) a),
+        ARRAY(SELECT r.monitor_id FROM compliance_requests r
+            WHERE r.monitor_id = ANY(%(monitors)s::uuid[]) AND r.state IN ('queued', 'leased')),
+        ARRAY(SELECT m.id FROM unnest(%(monitors)s::uuid[], %(occurrences)s::timestamptz[]) AS m(id, at)
+            JOIN compliance_requests r ON r.monitor_id = m.id AND r.scheduled_for = m.at
+            WHERE r.state <> 'expired' AND r.scheduled_for IS NOT NULL)
+"""
+
+
+def _private_reasons(monitor: Monitor, version: SuiteVersion, ledger: Ledger) -> Iterator[tuple[str, str]]:
+    """Its runners are offline, or cannot run the suite."""
+    fitting = [
+        runner
+        for runner in ledger.runners
+        if (runner.pk == monitor.runner_id if monitor.runner_id else runner.pool == monitor.pool)
+    ]
+    online = [runner for runner in fitting if runner.is_online]
+    if not online:
+        who = f"No runner of the pool “{monitor.pool}” is online" if monitor.pool else "Its private runner is offline"
+        yield Outcome.DEFERRED, f"{who}. It will run once when one is back."
+    elif not any(version.engine in runner.engines for runner in online):
+        yield Outcome.UNAVAILABLE, f"{monitor.suite.title} could not be run: its runner lacks {version.engine}."
 
 
 def _tests(count: int) -> str:
@@ -138,6 +195,10 @@ def request_for(monitor: Monitor, ledger: Ledger, *, by: Actor) -> ComplianceReq
         options=monitor.options,
         credential_choice=monitor.credential_choice,
         credential_id=monitor.credential_id,
+        executor_kind=monitor.executor_kind,
+        runner_id=monitor.runner_id,
+        pool=monitor.pool,
+        expires_at=expires(monitor.pin),
         monitor=monitor,
         created_at=ledger.now,
         nudged_at=ledger.now,

@@ -5,9 +5,10 @@ from __future__ import annotations
 from django.db.models import Exists, OuterRef
 from django.utils import timezone
 
+from compliance.monitors import pulse
 from compliance.registry.models import Agent
 from compliance.runs import nudge
-from compliance.runs.actions import insert_requests
+from compliance.runs.ledger import insert_requests
 from compliance.runs.models import ComplianceRequest, TriggeredBy
 from compliance.suites.models import STATUS_SUITE, Suite
 from compliance.tenancy.scope import Actor, platform_scope
@@ -41,4 +42,5 @@ def request_due_heartbeats(*, at_most: int = 1000) -> int:
         )
         if created:
             nudge.after_commit(nudge.HEARTBEATS)
-        return len(created)
+    pulse.count("heartbeats", {"requested": len(created)})
+    return len(created)

@@ -12,10 +12,13 @@ from django.db.models import Exists, OuterRef, Q
 from django.db.models.functions import Lower
 from django.utils.timezone import now as time_now
 
+from compliance.alerts.notices import Channel, Priority, Subject, tell
+from compliance.monitors import pulse
 from compliance.monitors.schedule import BadSchedule, Schedule
 from compliance.registry.models import AgentContext
-from compliance.runs.models import ComplianceRequest, ComplianceRun, OverallStatus
-from compliance.runs.requests import CredentialChoice
+from compliance.runners.models import Runner, RunnerState
+from compliance.runs.models import ComplianceRequest, ComplianceRun, ExecutorKind, OverallStatus
+from compliance.runs.requests import POOL_LENGTH, CredentialChoice, Pin
 from compliance.suites.models import Suite, SuiteVersion
 from compliance.tenancy.ids import uuid7
 from compliance.tenancy.models import Organization
@@ -23,6 +26,7 @@ from compliance.tenancy.scope import Actor
 
 SCHEDULER = Actor.system("schedule")
 CRON_LENGTH = 100
+MAX_COOLDOWN_SECONDS = 604_800
 MAX_INTERVAL_MINUTES = 525_600  # what the table takes; the settings may allow less
 
 
@@ -51,10 +55,20 @@ class MonitorQuerySet(models.QuerySet["Monitor"]):
         return self.select_related("context", "suite__current_version", "suite_version")
 
     def due(self, organization_id: str, now: datetime) -> MonitorQuerySet:
-        """An organization's monitors that should run by now and have no active request, the longest due first."""
+        """An organization's monitors that should run by now and have no active request, the longest due first.
+
+        One that is deferred is due again when its time has come, or as soon as a runner for it is back (L13).
+        """
         active = ComplianceRequest.objects.active().filter(monitor_id=OuterRef("pk"))
+        back = Runner.objects.filter(
+            Q(pk=OuterRef("runner_id")) | (~Q(pool="") & Q(pool=OuterRef("pool"))),
+            organization_id=organization_id,
+            state=RunnerState.ACTIVE,
+            online_until__gt=now,
+        )
         return (
             self.filter(organization_id=organization_id, state=MonitorState.ACTIVE, next_run_at__lte=now)
+            .filter(Q(deferred_until=None) | Q(deferred_until__lte=now) | Exists(back))
             .exclude(Exists(active))
             .order_by("next_run_at", "id")
         )
@@ -85,6 +99,21 @@ class Monitor(models.Model):
     )
     credential_id = models.UUIDField(null=True, blank=True)
 
+    executor_kind = models.CharField(
+        max_length=10, choices=ExecutorKind.choices, default=ExecutorKind.HOSTED, db_default="hosted"
+    )
+    runner_id = models.UUIDField(null=True, blank=True)
+    pool = models.CharField(max_length=POOL_LENGTH, blank=True, db_default="")
+    notify_priority = models.CharField(
+        max_length=10, choices=Priority.choices, default=Priority.NORMAL, db_default="normal"
+    )
+    notify_channel = models.CharField(
+        max_length=10, choices=Channel.choices, default=Channel.IN_APP, db_default="in_app"
+    )
+    notify_cooldown_seconds = models.PositiveIntegerField(
+        default=3600, db_default=3600, help_text="The shortest time between two notifications."
+    )
+
     interval_minutes = models.PositiveIntegerField(null=True, blank=True)
     cron = models.CharField(max_length=CRON_LENGTH, blank=True)
     timezone = models.CharField(max_length=64, default="UTC")
@@ -93,6 +122,8 @@ class Monitor(models.Model):
     state = models.CharField(max_length=10, choices=MonitorState.choices, default=MonitorState.ACTIVE)
     state_reason = models.CharField(max_length=300, blank=True, help_text="Why it is parked or paused.")
     next_run_at = models.DateTimeField(null=True, blank=True)
+    # While no runner that it is pinned to is online: when to look again, unless one comes back before (L13).
+    deferred_until = models.DateTimeField(null=True, blank=True)
     last_run_id = models.UUIDField(null=True, blank=True)
     last_status = models.CharField(max_length=14, choices=OverallStatus.choices, blank=True)
     last_run_at = models.DateTimeField(null=True, blank=True)
@@ -129,6 +160,17 @@ class Monitor(models.Model):
                 | Q(credential_choice__in=["automatic", "none"], credential_id__isnull=True),
                 name="monitor_credential_iff_chosen",
             ),
+            models.CheckConstraint(
+                condition=Q(executor_kind="hosted", runner_id__isnull=True, pool="")
+                | Q(executor_kind="private", runner_id__isnull=False, pool="")
+                | (Q(executor_kind="private", runner_id__isnull=True) & ~Q(pool="")),
+                name="monitor_pinned_iff_private",
+            ),
+            models.CheckConstraint(condition=Q(notify_priority__in=Priority.values), name="monitor_priority_known"),
+            models.CheckConstraint(condition=Q(notify_channel__in=Channel.values), name="monitor_channel_known"),
+            models.CheckConstraint(
+                condition=Q(notify_cooldown_seconds__lte=MAX_COOLDOWN_SECONDS), name="monitor_cooldown_range"
+            ),
             models.UniqueConstraint(
                 "organization",
                 Lower("name"),
@@ -141,6 +183,8 @@ class Monitor(models.Model):
             models.Index(
                 fields=["organization", "next_run_at", "id"], name="monitors_due_of_one", condition=Q(state="active")
             ),
+            models.Index(fields=["-created_at", "-id"], name="monitors_newest"),
+            models.Index(fields=["runner_id"], name="monitors_of_runner", condition=Q(runner_id__isnull=False)),
         ]
 
     def __str__(self) -> str:
@@ -154,6 +198,15 @@ class Monitor(models.Model):
     def schedule_words(self) -> str:
         return self.schedule.in_words()
 
+    @staticmethod
+    def late_after() -> timedelta:
+        """How long after its time a monitor is overdue: something of ours, or a runner, is late."""
+        return timedelta(minutes=settings.HEARTBEAT_OVERDUE_AFTER_MINUTES)
+
+    @property
+    def is_overdue(self) -> bool:
+        return self.next_run_at is not None and self.next_run_at <= time_now() - self.late_after()
+
     @property
     def actor(self) -> Actor:
         """Who asks for its scheduled runs."""
@@ -164,16 +217,30 @@ class Monitor(models.Model):
         """The pinned version, or the suite's current one; None when nothing is published."""
         return self.suite_version or self.suite.current_version
 
+    @property
+    def pin(self) -> Pin:
+        """Where its runs are to run."""
+        return Pin(self.runner_id, self.pool)
+
     def locked(self) -> Monitor:
         """The row as it is now, locked."""
         return Monitor.objects.select_for_update(of=("self",)).get(pk=self.pk)
 
     def pause(self, reason: str) -> None:
         self.state, self.state_reason, self.next_run_at = MonitorState.PAUSED, reason[:300], None
+        self.deferred_until = None
+
+    def defer(self, now: datetime) -> None:
+        """Leave its occurrence due, and look at it again later: after as long as it has waited already, in bounds."""
+        assert self.next_run_at is not None
+        least = timedelta(seconds=settings.RUNNER_DEFER_MIN_SECONDS)
+        most = timedelta(seconds=settings.RUNNER_DEFER_MAX_SECONDS)
+        self.deferred_until = now + min(max(now - self.next_run_at, least), most)
 
     def park(self, reason: str) -> None:
         """Stop it for something that only an edit can mend."""
         self.state, self.state_reason, self.next_run_at = MonitorState.PARKED, reason[:300], None
+        self.deferred_until = None
 
     def advance(self, now: datetime) -> None:
         """Make the next occurrence the due one. Raises BadSchedule.
@@ -184,6 +251,7 @@ class Monitor(models.Model):
         if self.state == MonitorState.ACTIVE:
             assert self.next_run_at is not None
             self.next_run_at = self.schedule.next_after(max(now, self.next_run_at))
+            self.deferred_until = None
 
     def note_run(self, run: ComplianceRun, *, scheduled_for: datetime | None) -> None:
         """Take a run's result, in the transaction that records it.
@@ -206,13 +274,25 @@ class Monitor(models.Model):
         limit = settings.MONITOR_PAUSE_AFTER_FAILURES
         if self.failures_in_a_row >= limit:
             self.pause(f"{limit} inconclusive runs in a row: {run.headline}")
-            self.decision(Outcome.STOPPED, self.state_reason, scheduled_for=scheduled_for, at=now).save()
+            self._note(Outcome.STOPPED, scheduled_for, now)
+            tell(
+                organization_id=self.organization_id,
+                subject=Subject.MONITOR,
+                subject_id=self.pk,
+                text=f"{self.name} is paused after {limit} runs in a row that told nothing about the agent.",
+                occasion=f"monitor-stopped:{run.pk}",
+                priority=self.notify_priority,
+            )
         elif self.next_run_at == scheduled_for:  # else the schedule was changed meanwhile, and is ahead already
             try:
                 self.advance(now)
             except BadSchedule as bad:
                 self.park(str(bad))
-                self.decision(Outcome.PARKED, self.state_reason, scheduled_for=scheduled_for, at=now).save()
+                self._note(Outcome.PARKED, scheduled_for, now)
+
+    def _note(self, outcome: str, scheduled_for: datetime, now: datetime) -> None:
+        self.decision(outcome, self.state_reason, scheduled_for=scheduled_for, at=now).save()
+        pulse.count_after_commit("decisions", outcome)
 
     def decision(
         self,
@@ -242,7 +322,7 @@ class Monitor(models.Model):
 
 
 CHANGED_BY_RUNS = [
-    *("state", "state_reason", "next_run_at"),
+    *("state", "state_reason", "next_run_at", "deferred_until"),
     *("last_run_id", "last_status", "last_run_at", "last_scheduled_run_at", "failures_in_a_row"),
 ]
 
@@ -257,6 +337,7 @@ class Outcome(models.TextChoices):
     OPTED_OUT = "opted_out", "Opted out"
     CONCURRENCY = "concurrency", "Too many at once"
     COOLDOWN = "cooldown", "Too soon"
+    DEFERRED = "deferred", "Waits for its runner"
     UNAVAILABLE = "unavailable", "Suite not available"
     BUDGET = "budget", "Budget used up"
     CANCELLED = "cancelled", "Cancelled"
@@ -296,16 +377,11 @@ class MonitorDecision(models.Model):
         indexes = [
             models.Index(fields=["organization_id", "-at", "-id"], name="decisions_newest"),
             models.Index(fields=["organization_id", "monitor_id", "-at", "-id"], name="decisions_of_monitor"),
+            models.Index(fields=["-at", "-id"], name="decisions_newest_of_all"),
         ]
 
     def __str__(self) -> str:
         return f"{self.monitor_name}: {self.get_outcome_display()}"
-
-
-def used_in_window(organization_id: str, now: datetime) -> int:
-    """How many runs of an organization's monitors count against its budget now."""
-    since = now - timedelta(hours=settings.MONITOR_BUDGET_WINDOW_HOURS)
-    return ComplianceRequest.objects.of_monitors(organization_id, since).count()
 
 
 def strips(monitor_ids: Iterable[Any]) -> dict[Any, list[str]]:

@@ -9,20 +9,23 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
+from datetime import datetime
 from uuid import UUID
 
 from django.conf import settings
 from django.db import DatabaseError, close_old_connections, connection
 
+from compliance.monitors import pulse
 from compliance.monitors.gates import Ledger, locked_contexts, request_for, stopped_by
 from compliance.monitors.heartbeats import request_due_heartbeats
 from compliance.monitors.models import SCHEDULER, Monitor, MonitorDecision, Outcome, database_time
 from compliance.monitors.schedule import BadSchedule
 from compliance.registry.models import AgentContext
-from compliance.runs import nudge
-from compliance.runs.models import ComplianceRequest, RequestState
-from compliance.tenancy.models import Organization
+from compliance.runners.watch import tell_of_lost_runners
+from compliance.runs.ledger import tell_executors
+from compliance.runs.models import ComplianceRequest
+from compliance.suites.health import Availability, read_availability
 from compliance.tenancy.scope import organization_scope
 
 logger = logging.getLogger(__name__)
@@ -39,19 +42,32 @@ def tick() -> dict[str, int]:
     phases: dict[str, Callable[[], Counter[str]]] = {
         "heartbeats": lambda: Counter(created=request_due_heartbeats()),
         "monitors": request_due_monitors,
+        "runners": lambda: Counter(told_offline=tell_of_lost_runners()),
     }
     counts: dict[str, int] = {}
     failures: list[Exception] = []
     for name, phase in phases.items():
+        started = time.monotonic()
         try:
+            pulse.begin(name)
             counts |= {f"{name}.{outcome}": count for outcome, count in phase().items()}
+            pulse.complete(name, duration_ms=round((time.monotonic() - started) * 1000))
         except Exception as failure:
             logger.exception("the phase %s of the tick failed", name)
             failures.append(failure)
             close_old_connections()
+            _note_failure(name, failure)
     if failures:
         raise failures[0]
     return counts
+
+
+def _note_failure(phase: str, failure: Exception) -> None:
+    try:
+        pulse.fail(phase, failure)
+    except DatabaseError:
+        # That it has not completed says enough; what failed first is what is raised.
+        logger.exception("that the phase %s failed is not on record", phase)
 
 
 def request_due_monitors() -> Counter[str]:
@@ -62,11 +78,12 @@ def request_due_monitors() -> Counter[str]:
     counts: Counter[str] = Counter()
     failures: list[DatabaseError] = []
     gives_up_at = time.monotonic() + settings.MONITOR_TICK_SECONDS
+    availability = read_availability()
     while time.monotonic() < gives_up_at:
         decided = 0
         for organization_id in _organizations_due():
             try:
-                outcomes = _evaluate(organization_id)
+                outcomes = _evaluate(organization_id, availability)
             except DatabaseError as failure:
                 logger.exception("the monitors of %s could not be decided about", organization_id)
                 failures.append(failure)
@@ -79,6 +96,7 @@ def request_due_monitors() -> Counter[str]:
         # What others hold, and what failed, is for the next tick.
         if not decided or failures:
             break
+    pulse.count("decisions", counts)
     if failures:
         raise failures[0]
     return counts
@@ -90,9 +108,9 @@ def _organizations_due() -> list[str]:
         return [row[0] for row in cursor.fetchall()]
 
 
-def _evaluate(organization_id: str) -> Counter[str]:
+def _evaluate(organization_id: str, availability: Availability) -> Counter[str]:
     try:
-        return _decide_all(organization_id, only=None)
+        return _decide_all(organization_id, availability)
     except DatabaseError:
         raise
     except Exception:
@@ -103,7 +121,7 @@ def _evaluate(organization_id: str) -> Counter[str]:
         due = list(Monitor.objects.due(organization_id, database_time()).values_list("pk", flat=True)[:BATCH])
     for monitor_id in due:
         try:
-            counts += _decide_all(organization_id, only=monitor_id)
+            counts += _decide_all(organization_id, availability, only=monitor_id)
         except DatabaseError:
             raise
         except Exception as failure:
@@ -112,64 +130,76 @@ def _evaluate(organization_id: str) -> Counter[str]:
     return counts
 
 
-def _decide_all(organization_id: str, *, only: UUID | None) -> Counter[str]:
+def _decide_all(organization_id: str, availability: Availability, *, only: UUID | None = None) -> Counter[str]:
     """One transaction: lock, ask, write. Nothing at all when another tick has the organization."""
     with organization_scope(organization_id):
-        if not _locked_by_us(organization_id):
+        now = _locked_by_us(organization_id)
+        if now is None:
             return Counter()
-        now = database_time()
         due = Monitor.objects.due(organization_id, now).select_related("suite__current_version", "suite_version")
         if only is not None:
             due = due.filter(pk=only)
         # Definitions are many kilobytes, and only an engine reads them.
         due = due.defer("suite__current_version__definition", "suite_version__definition")
         monitors = list(due.select_for_update(skip_locked=True, of=("self",))[:BATCH])
+        if not monitors:
+            return Counter()
         contexts = locked_contexts(monitors)
-        ledger = Ledger.read(organization_id, now)
-        taken = _occurrences_taken(monitors)
-        decisions, requests, evaluated = [], [], []
+        ledger = Ledger.read(organization_id, now, monitors, availability)
+        decisions, requests, moved = [], [], []
         for monitor in monitors:
             # A request was created, or the agent is just being removed, since it was found due: it is not evaluated.
             if monitor.pk in ledger.busy or (monitor.context_id and monitor.context_id not in contexts):
                 continue
-            decision, request = _decide(monitor, contexts, ledger, taken)
-            evaluated.append(monitor)
+            decision, request = _decide(monitor, contexts, ledger)
             decisions.append(decision)
-            if request is not None:
+            if request is None:
+                moved.append(monitor)
+            else:
                 requests.append(request)
         ComplianceRequest.objects.bulk_create(requests)
         MonitorDecision.objects.bulk_create(decisions)
-        Monitor.objects.bulk_update(
-            [monitor for monitor in evaluated if monitor.pk not in ledger.busy],
-            ["state", "state_reason", "next_run_at"],
-        )
-        for request in requests:
-            nudge.execute_after_commit(request.pk, organization_id)
+        _store(moved)
+        tell_executors(requests)
         return Counter(decision.outcome for decision in decisions)
 
 
-def _locked_by_us(organization_id: str) -> bool:
-    row = Organization.objects.select_for_update(no_key=True, skip_locked=True).filter(pk=organization_id)
-    return bool(row.values_list("pk", flat=True))
+def _locked_by_us(organization_id: str) -> datetime | None:
+    """The database's time under the organization's lock; None when somebody else has it."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT statement_timestamp() FROM organizations WHERE id = %s FOR NO KEY UPDATE SKIP LOCKED",
+            [organization_id],
+        )
+        row = cursor.fetchone()
+    return row[0] if row else None
 
 
-def _occurrences_taken(monitors: Iterable[Monitor]) -> set[tuple[UUID, object]]:
-    """Which of the occurrences that are due had a request that ended without moving the schedule."""
-    keys = [monitor.pk for monitor in monitors]
-    since = min((monitor.next_run_at for monitor in monitors if monitor.next_run_at), default=None)
-    found = ComplianceRequest.objects.filter(monitor_id__in=keys, scheduled_for__gte=since) if since else ()
-    return {
-        (request.monitor_id, request.scheduled_for)
-        for request in found
-        if request.monitor_id and request.state != RequestState.EXPIRED
-    }
+def _store(moved: Collection[Monitor]) -> None:
+    """Write the states and next times of monitors. One short statement, where the ORM's has a branch for each value."""
+    if not moved:
+        return
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            UPDATE monitors m
+            SET state = n.state, state_reason = n.reason, next_run_at = n.at, deferred_until = n.deferred_until
+            FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::timestamptz[], %s::timestamptz[])
+                AS n(id, state, reason, at, deferred_until)
+            WHERE m.id = n.id
+            """,
+            [
+                [monitor.pk for monitor in moved],
+                [str(monitor.state) for monitor in moved],
+                [monitor.state_reason for monitor in moved],
+                [monitor.next_run_at for monitor in moved],
+                [monitor.deferred_until for monitor in moved],
+            ],
+        )
 
 
 def _decide(
-    monitor: Monitor,
-    contexts: dict[UUID, AgentContext],
-    ledger: Ledger,
-    taken: set[tuple[UUID, object]],
+    monitor: Monitor, contexts: dict[UUID, AgentContext], ledger: Ledger
 ) -> tuple[MonitorDecision, ComplianceRequest | None]:
     """What becomes of one occurrence. A refused one is over: the schedule goes on at once (L8)."""
     occurrence = monitor.next_run_at
@@ -179,7 +209,7 @@ def _decide(
     except BadSchedule as bad:
         monitor.park(str(bad))
         return monitor.decision(Outcome.PARKED, monitor.state_reason, scheduled_for=occurrence, at=ledger.now), None
-    if (monitor.pk, occurrence) in taken:
+    if monitor.pk in ledger.taken:
         stop: tuple[str, str] | None = (Outcome.CANCELLED, "The request for this time was ended without a run.")
     else:
         stop = stopped_by(monitor, contexts, ledger)
@@ -193,8 +223,10 @@ def _decide(
     outcome, reason = stop
     if outcome == Outcome.NO_AGENT:
         monitor.park(reason)
+    elif outcome == Outcome.DEFERRED:
+        monitor.defer(ledger.now)
     else:
-        monitor.next_run_at = upcoming
+        monitor.next_run_at, monitor.deferred_until = upcoming, None
     return monitor.decision(outcome, reason, scheduled_for=occurrence, at=ledger.now), None
 
 
@@ -208,6 +240,6 @@ def _fail(organization_id: str, monitor_id: UUID, failure: Exception) -> Counter
             monitor.advance(now)
         except BadSchedule as bad:
             monitor.park(str(bad))
-        monitor.save(update_fields=["state", "state_reason", "next_run_at"])
+        monitor.save(update_fields=["state", "state_reason", "next_run_at", "deferred_until"])
         monitor.decision(Outcome.FAILED, reason, scheduled_for=occurrence, at=now).save()
         return Counter([Outcome.FAILED.value])

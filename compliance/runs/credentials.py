@@ -9,7 +9,8 @@ from uuid import UUID
 from django.db import DatabaseError, connection
 
 from compliance.engines import Credential, Notice, Report, Verdict
-from compliance.runs.actions import Lease
+from compliance.engines.report import NOT_ACCEPTED
+from compliance.runs.leases import Lease
 from compliance.runs.record import UsedCredential
 from compliance.vault.actions import forget_token
 from compliance.vault.models import UseResult
@@ -62,7 +63,11 @@ def open_credential(lease: Lease) -> Opened:
         credential_id=wanted.credential_id,
     )
     try:
-        return Opened(credential=use_credential(attempt))
+        credential = use_credential(attempt)
+        if credential is not None and lease.organization_id is None:
+            # Read by everybody who has the agent: a report that quotes it would tell what its owner calls it.
+            credential = replace(credential, name="")
+        return Opened(credential)
     except CredentialRefused as refused:
         return _without(lease, refused.result, refused.reason)
     except DatabaseError as error:
@@ -76,7 +81,8 @@ def after_run(opened: Opened, report: Report) -> None:
     """Drop a kept access token that the agent refused, so that the next run asks for a fresh one."""
     if opened.credential is None or not opened.credential.credential_id:
         return
-    if any(step.key == "accepted" and step.verdict is Verdict.FAILED for _, _, step in report.steps()):
+    refused = any(step.key == "accepted" and step.verdict is Verdict.FAILED for _, _, step in report.steps())
+    if refused or any(notice.code == NOT_ACCEPTED for notice in report.notices):
         forget_token(
             credential_id=UUID(opened.credential.credential_id), organization_id=opened.credential.organization_id
         )

@@ -6,11 +6,9 @@ A Celery task lends a thread, which does all the database work; the engines run 
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import math
 import queue
-import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -25,9 +23,12 @@ from django.db import DatabaseError, close_old_connections
 from django.utils import timezone
 
 from compliance.engines import Credential, Limits, Progress, Report, Target, engine_health, get_engine
+from compliance.engines.driving import abandon_loop, engine_loop, overdue_words, plain_progress, run_to_the_end
 from compliance.engines.room import Place, Room, default_room_mb
-from compliance.runs.actions import Lease, LeaseLost, broken_report, complete_request, renew_leases
 from compliance.runs.credentials import Opened, after_run, open_credential
+from compliance.runs.ending import complete_request
+from compliance.runs.leases import Lease, LeaseLost, broken_report
+from compliance.runs.ledger import renew_leases
 from compliance.runs.records import ComplianceRun
 
 logger = logging.getLogger(__name__)
@@ -38,36 +39,6 @@ UNAVAILABLE = "this worker cannot run the suite"
 REFILL = 4  # lease again when this part of the places is free: a query for each landing costs more than it brings
 # Threads that wait for a credential's record and, with OAuth, for its token endpoint, while other runs go on.
 _opening = ThreadPoolExecutor(max_workers=8, thread_name_prefix="credentials")
-
-
-_loops: dict[str, asyncio.AbstractEventLoop] = {}
-_loops_lock = threading.Lock()
-
-
-def _loop(engine: str) -> asyncio.AbstractEventLoop:
-    """The engine's own loop: one that blocks its loop holds up nobody else's runs."""
-    with _loops_lock:
-        loop = _loops.get(engine)
-        if loop is None:
-            _freeze()
-            loop = _loops[engine] = asyncio.new_event_loop()
-            threading.Thread(target=loop.run_forever, name=f"engine {engine}", daemon=True).start()
-        return loop
-
-
-@lru_cache(maxsize=1)
-def _freeze() -> None:
-    # What was loaded stays for good: the collector need not walk through the SDKs again with every run.
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 20)
-
-
-def _abandon(engine: str, loop: asyncio.AbstractEventLoop) -> None:
-    """Leave a blocked loop to itself, and its thread with it; the engine's next run gets another."""
-    with _loops_lock:
-        if _loops.get(engine) is loop:
-            del _loops[engine]
 
 
 @lru_cache(maxsize=1)
@@ -172,24 +143,16 @@ def _more(lease_more: Callable[[int], list[Lease]], free: int, *, flying: bool) 
 
 
 def _take_off(lease: Lease, ended: queue.SimpleQueue[UUID]) -> _Flight:
-    target, loop = target_of(lease), _loop(lease.engine)
+    target, loop = target_of(lease), engine_loop(lease.engine)
     most = target.deadline + settings.ENGINE_GRACE_SECONDS
     # Until the engine reports a step of its own, somebody who watches should see that the work has begun.
     begun = asdict(Progress("Reaching the agent", 0, 1))
     flight = _Flight(lease, Future(), loop, time.monotonic() + most + settings.ENGINE_GRACE_SECONDS, begun)
 
     def on_step(progress: Progress) -> None:
-        # Made plain here, where what is wrong with it breaks this run and not the storing of everybody's progress.
-        flight.progress = asdict(Progress(str(progress.step)[:300], int(progress.done), int(progress.total)))
+        flight.progress = asdict(plain_progress(progress))
 
     watched = on_step if lease.organization_id else None  # nobody waits before a screen for a heartbeat
-
-    async def engine(target: Target) -> Report:
-        try:
-            return await get_engine(lease.engine).run(target, on_step=watched)
-        except (SystemExit, KeyboardInterrupt) as error:
-            # It would end the loop, and with it the engine's other runs.
-            raise RuntimeError(f"{type(error).__name__} in the engine") from error
 
     async def run() -> Report:
         try:
@@ -208,18 +171,8 @@ def _take_off(lease: Lease, ended: queue.SimpleQueue[UUID]) -> _Flight:
                 flight.gives_up_at = time.monotonic() + most + settings.ENGINE_GRACE_SECONDS
             if flight.opened.instead is not None:
                 return flight.opened.instead
-            task = asyncio.ensure_future(engine(replace(target, credential=flight.opened.credential)))
-            try:
-                # Not wait_for, which waits on for an engine that does not let itself be cancelled.
-                await asyncio.wait([task], timeout=most)
-            finally:
-                if not task.done():
-                    task.cancel()
-            if not task.done():
-                return _overdue(lease)
-            if task.cancelled():
-                return broken_report(lease, f"the engine {lease.engine} cancelled its own run")
-            return flight.opened.complete(task.result())
+            engine, given = get_engine(lease.engine), replace(target, credential=flight.opened.credential)
+            return flight.opened.complete(await run_to_the_end(engine, given, seconds=most, on_step=watched))
         finally:
             flight.leave_room()
             flight.ended_at = timezone.now()
@@ -230,12 +183,12 @@ def _take_off(lease: Lease, ended: queue.SimpleQueue[UUID]) -> _Flight:
 
 
 def _overdue(lease: Lease) -> Report:
-    return broken_report(lease, f"the engine {lease.engine} did not end in time", truncated=True)
+    return broken_report(lease, overdue_words(lease.engine), truncated=True)
 
 
 def _give_up(flight: _Flight) -> ComplianceRun | None:
     logger.error("the engine %s blocks its loop; %s is given up", flight.lease.engine, flight.lease.agent_url)
-    _abandon(flight.lease.engine, flight.loop)
+    abandon_loop(flight.lease.engine, flight.loop)
     flight.future.cancel()
     flight.leave_room()  # the blocked loop will not come to it
     return _record(flight, _overdue(flight.lease), timezone.now())

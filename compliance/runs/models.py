@@ -10,7 +10,7 @@ from compliance.runs.records import (
     StepEvidence,
     TriggeredBy,
 )
-from compliance.runs.requests import ComplianceRequest, RequestState
+from compliance.runs.requests import ComplianceRequest, RejectedReport, RequestState
 from compliance.runs.status import AgentContextWithLatestTest, AgentStatus
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "ComplianceRun",
     "ExecutorKind",
     "OverallStatus",
+    "RejectedReport",
     "RequestState",
     "StepEvidence",
     "TriggeredBy",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from uuid import UUID
 
 from django.db import transaction
@@ -13,8 +14,10 @@ from compliance.celery import app
 logger = logging.getLogger(__name__)
 
 EXECUTE = "compliance.runs.tasks.execute_request"
+EXECUTE_MANY = "compliance.runs.tasks.execute_requests"
 HEARTBEATS = "compliance.runs.tasks.run_heartbeats"
 DETECT = "compliance.runs.tasks.detect_protocol"
+IN_ONE_MESSAGE = 10  # requests; one thread of a worker takes them together
 
 
 def send(task: str, *args: object) -> None:
@@ -33,3 +36,13 @@ def after_commit(task: str, *args: object) -> None:
 def execute_after_commit(request_id: UUID, organization_id: str) -> None:
     """Nudge a worker for one organization's request."""
     after_commit(EXECUTE, str(request_id), organization_id)
+
+
+def execute_all_after_commit(request_ids: Sequence[UUID], organization_id: str) -> None:
+    """Nudge workers for requests of one organization, with several in a message."""
+    keys = [str(request_id) for request_id in request_ids]
+    if len(keys) == 1:
+        after_commit(EXECUTE, keys[0], organization_id)
+        return
+    for first in range(0, len(keys), IN_ONE_MESSAGE):
+        after_commit(EXECUTE_MANY, keys[first : first + IN_ONE_MESSAGE], organization_id)

@@ -102,6 +102,9 @@ class ComplianceRun(models.Model):
     actor_name = models.CharField(max_length=254, help_text="As it was when the run was recorded.")
     executor_kind = models.CharField(max_length=10, choices=ExecutorKind.choices, default=ExecutorKind.HOSTED)
     executor_name = models.CharField(max_length=100, blank=True)
+    executor_id = models.UUIDField(
+        null=True, blank=True, help_text="Which private runner. No key: history outlives it."
+    )
     # NULL for a run that came from no request. One run per request, whatever is delivered twice.
     request_id = models.UUIDField(null=True, blank=True, unique=True)
 

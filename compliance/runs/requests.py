@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
 
+from django.conf import settings
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 
 from compliance.registry.models import Agent
-from compliance.runs.records import BY_ORGANIZATION, BY_PLATFORM, TriggeredBy
+from compliance.runs.records import BY_ORGANIZATION, BY_PLATFORM, ExecutorKind, TriggeredBy
 from compliance.suites.models import SuiteVersion
 from compliance.tenancy.ids import uuid7
 from compliance.tenancy.models import Organization
@@ -32,6 +35,32 @@ class CredentialChoice(models.TextChoices):
 
 
 ACTIVE = (RequestState.QUEUED, RequestState.LEASED)
+POOL_LENGTH = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Pin:
+    """Where work is to run: hosted when it says nothing, else one private runner, or any of a named pool."""
+
+    runner_id: UUID | None = None
+    pool: str = ""
+
+    @property
+    def kind(self) -> str:
+        return ExecutorKind.PRIVATE if self.runner_id or self.pool else ExecutorKind.HOSTED
+
+    @property
+    def is_private(self) -> bool:
+        return self.kind == ExecutorKind.PRIVATE
+
+
+HOSTED = Pin()
+
+
+def expires(pin: Pin = HOSTED) -> datetime:
+    """When a request that is created now ends if nobody serves it (L15)."""
+    seconds = settings.PRIVATE_REQUEST_EXPIRES_SECONDS if pin.is_private else settings.REQUEST_EXPIRES_SECONDS
+    return timezone.now() + timedelta(seconds=seconds)
 
 
 class RequestQuerySet(models.QuerySet["ComplianceRequest"]):
@@ -39,10 +68,12 @@ class RequestQuerySet(models.QuerySet["ComplianceRequest"]):
         """Work that has not ended."""
         return self.filter(state__in=ACTIVE)
 
-    def of_monitors(self, organization_id: str, since: datetime) -> RequestQuerySet:
-        """What an organization's monitors have asked for since then; what was cancelled does not count."""
-        spent = self.exclude(state__in=[RequestState.CANCELLED, RequestState.EXPIRED])
-        return spent.filter(organization_id=organization_id, triggered_by=TriggeredBy.MONITOR, created_at__gt=since)
+    def private_for(self, runner_id: UUID, pool: str) -> RequestQuerySet:
+        """Work that is pinned to this private runner, or to the pool that it is in."""
+        pinned = Q(runner_id=runner_id)
+        if pool:
+            pinned |= Q(pool=pool)
+        return self.filter(pinned, executor_kind=ExecutorKind.PRIVATE)
 
 
 class ComplianceRequest(models.Model):
@@ -79,6 +110,12 @@ class ComplianceRequest(models.Model):
     scheduled_for = models.DateTimeField(
         null=True, blank=True, help_text="The occurrence of the monitor; none when somebody asked."
     )
+    # Where it is to run. A private runner takes what is pinned to it or its pool; a hosted worker never does (L3).
+    executor_kind = models.CharField(
+        max_length=10, choices=ExecutorKind.choices, default=ExecutorKind.HOSTED, db_default="hosted"
+    )
+    runner_id = models.UUIDField(null=True, blank=True)
+    pool = models.CharField(max_length=POOL_LENGTH, blank=True, db_default="")
 
     state = models.CharField(max_length=10, choices=RequestState.choices, default=RequestState.QUEUED)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
@@ -86,6 +123,16 @@ class ComplianceRequest(models.Model):
     attempt = models.PositiveSmallIntegerField(default=0)
     lease_token = models.UUIDField(null=True, blank=True)
     lease_expires_at = models.DateTimeField(null=True, blank=True)
+    # Which private runner has it, or had it last, and the key of the run that comes of its lease.
+    leased_by = models.UUIDField(null=True, blank=True)
+    leased_by_name = models.CharField(max_length=100, blank=True, db_default="")
+    lease_run_id = models.UUIDField(null=True, blank=True)
+    # The lease that brought the result: the same result, sent again, is known by it (L5).
+    finished_token = models.UUIDField(null=True, blank=True)
+    expires_at = models.DateTimeField(default=expires, help_text="When it ends if nobody serves it.")
+    end_reason = models.CharField(
+        max_length=300, blank=True, db_default="", help_text="Why it ended without a run, for its organization."
+    )
     started_at = models.DateTimeField(null=True, blank=True)
     finished_at = models.DateTimeField(null=True, blank=True)
     progress = models.JSONField(default=dict, blank=True)
@@ -118,6 +165,19 @@ class ComplianceRequest(models.Model):
                 | Q(credential_choice__in=["automatic", "none"], credential_id__isnull=True),
                 name="request_credential_iff_chosen",
             ),
+            models.CheckConstraint(
+                condition=Q(executor_kind="hosted", runner_id__isnull=True, pool="")
+                | Q(executor_kind="private", runner_id__isnull=False, pool="", organization__isnull=False)
+                | (Q(executor_kind="private", runner_id__isnull=True, organization__isnull=False) & ~Q(pool="")),
+                name="request_pinned_iff_private",
+            ),
+            models.CheckConstraint(
+                # L3: hosted work is never in a private runner's hands, nor private work in a hosted worker's.
+                condition=~Q(state="leased")
+                | Q(executor_kind="hosted", leased_by__isnull=True)
+                | Q(executor_kind="private", leased_by__isnull=False, lease_run_id__isnull=False),
+                name="request_leased_by_its_kind",
+            ),
             # Two presses of the same button are one request.
             models.UniqueConstraint(
                 fields=["organization", "agent", "suite_version", "dry_run"],
@@ -149,6 +209,11 @@ class ComplianceRequest(models.Model):
                 fields=["state", "created_at"], name="requests_active", condition=Q(state__in=["queued", "leased"])
             ),
             models.Index(fields=["organization", "agent", "-created_at"], name="requests_of_agent"),
+            models.Index(
+                fields=["organization", "agent"],
+                name="requests_in_flight",
+                condition=Q(state__in=["queued", "leased"]),
+            ),
             models.Index(fields=["-created_at", "-id"], name="requests_newest"),
             models.Index(
                 fields=["monitor", "-created_at"], name="requests_of_monitor", condition=Q(monitor__isnull=False)
@@ -156,6 +221,12 @@ class ComplianceRequest(models.Model):
             models.Index(
                 fields=["organization", "created_at"], name="requests_of_monitors", condition=Q(triggered_by="monitor")
             ),
+            models.Index(
+                fields=["organization", "created_at", "id"],
+                name="requests_private",
+                condition=Q(state__in=["queued", "leased"], executor_kind="private"),
+            ),
+            models.Index(fields=["expires_at"], name="requests_expiring", condition=Q(state__in=["queued", "leased"])),
         ]
 
     def __str__(self) -> str:
@@ -165,8 +236,12 @@ class ComplianceRequest(models.Model):
     def is_active(self) -> bool:
         return self.state in ACTIVE
 
-    def cancel(self) -> bool:
-        """End the request without a run; False when it has ended meanwhile.
+    @property
+    def pin(self) -> Pin:
+        return Pin(self.runner_id, self.pool)
+
+    def cancel(self, reason: str = "") -> bool:
+        """End the request without a run; False when it has ended meanwhile. reason: why, for its organization.
 
         An executor that works on it loses its lease, and its result is discarded.
         """
@@ -174,9 +249,35 @@ class ComplianceRequest(models.Model):
         ended = ComplianceRequest.objects.active().filter(pk=self.pk)
         # One conditional UPDATE: a result that is recorded at the same moment wins or loses as a whole.
         if not ended.update(
-            state=RequestState.CANCELLED, lease_token=None, lease_expires_at=None, finished_at=ended_at
+            state=RequestState.CANCELLED,
+            lease_token=None,
+            lease_expires_at=None,
+            finished_at=ended_at,
+            end_reason=reason[:300],
         ):
             return False
         self.state, self.lease_token, self.lease_expires_at = RequestState.CANCELLED, None, None
-        self.finished_at = ended_at
+        self.finished_at, self.end_reason = ended_at, reason[:300]
         return True
+
+
+class RejectedReport(models.Model):
+    """What a private runner sent and could not be read as a report: kept for its organization to see (L16)."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    # The database's references name the organization too (migration 0011).
+    organization_id = models.CharField(max_length=68)
+    request = models.OneToOneField(
+        ComplianceRequest, on_delete=models.DO_NOTHING, db_constraint=False, related_name="rejected_report"
+    )
+    at = models.DateTimeField(default=timezone.now)
+    runner_id = models.UUIDField()
+    runner_name = models.CharField(max_length=100, help_text="As it was called then.")
+    problem = models.CharField(max_length=300)
+    body = models.TextField(help_text="What was sent, cut.")
+
+    class Meta:
+        db_table = "rejected_reports"
+
+    def __str__(self) -> str:
+        return f"report for {self.request_id}: {self.problem}"

@@ -13,8 +13,10 @@ from compliance.engines import Limits, Target
 from compliance.engines import detect_protocol as ask_agent
 from compliance.registry.actions import note_protocol
 from compliance.runs import record
-from compliance.runs.actions import Lease, lease_heartbeats, lease_request, repeat_nudges
 from compliance.runs.execution import run_leases
+from compliance.runs.leases import Lease
+from compliance.runs.ledger import lease_heartbeats, lease_request
+from compliance.runs.sweeping import sweep_requests
 
 _draining = threading.Lock()
 
@@ -22,13 +24,27 @@ _draining = threading.Lock()
 @shared_task
 def execute_request(request_id: str, organization_id: str) -> None:
     """Run one organization's request, if nobody else does."""
-    wanted = [UUID(request_id)]
+    _execute([request_id], organization_id)
 
-    def lease_it(at_most: int) -> list[Lease]:
-        lease = lease_request(wanted.pop(), organization_id) if wanted else None
-        return [lease] if lease else []
 
-    run_leases(lease_it, concurrency=1)
+@shared_task
+def execute_requests(request_ids: list[str], organization_id: str) -> None:
+    """Run several of an organization's requests, in flight at once; those that somebody else has are left out."""
+    _execute(request_ids, organization_id)
+
+
+def _execute(request_ids: list[str], organization_id: str) -> None:
+    wanted = [UUID(request_id) for request_id in reversed(request_ids)]
+
+    def lease_them(at_most: int) -> list[Lease]:
+        leases: list[Lease] = []
+        while wanted and len(leases) < at_most:
+            lease = lease_request(wanted.pop(), organization_id)
+            if lease is not None:
+                leases.append(lease)
+        return leases
+
+    run_leases(lease_them, concurrency=len(wanted))
 
 
 @shared_task
@@ -56,9 +72,9 @@ def detect_protocol(agent_url: str) -> None:
 
 
 @shared_task
-def sweep() -> int:
-    """Find what a lost message or a lost worker left behind."""
-    return repeat_nudges()
+def sweep() -> dict[str, int]:
+    """Find what a lost message or a lost executor left behind, and end what nobody serves."""
+    return sweep_requests()
 
 
 @shared_task

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from compliance.runs.records import TriggeredBy
 from compliance.runs.requests import ComplianceRequest, CredentialChoice
-from compliance.vault.models import UseFor
+from compliance.vault.models import Credential, UseFor
 from compliance.vault.use import has_grant, heartbeat_credentials
 
 
@@ -20,6 +20,8 @@ class WantedCredential:
     use: str  # a value of UseFor
     credential_id: UUID | None  # None: whichever is granted
     required: bool  # somebody chose it: without it the run would not be what they asked for
+    name: str = ""
+    may_be_released: bool = False  # to the private runner that works on the request
 
 
 def wanted_credentials(requests: Collection[ComplianceRequest]) -> dict[UUID, WantedCredential]:
@@ -35,7 +37,24 @@ def wanted_credentials(requests: Collection[ComplianceRequest]) -> dict[UUID, Wa
         if request.organization_id is None or request.credential_choice == CredentialChoice.NONE:
             continue
         use = UseFor.MONITORS if request.triggered_by == TriggeredBy.MONITOR else UseFor.OWNER_TESTS
-        named = request.credential_choice == CredentialChoice.CHOSEN
-        if named or has_grant(organization_id=request.organization_id, agent_url=request.agent_id, use=use):
-            wanted[request.pk] = WantedCredential(request.organization_id, use, request.credential_id, required=named)
+        named, private = request.credential_choice == CredentialChoice.CHOSEN, request.pin.is_private
+        may = (private or not named) and has_grant(
+            organization_id=request.organization_id, agent_url=request.agent_id, use=use, to_runner=private
+        )
+        if named or may:
+            wanted[request.pk] = WantedCredential(
+                request.organization_id,
+                use,
+                request.credential_id,
+                required=named,
+                name=_name(request) if private and named else "",
+                may_be_released=private and may,
+            )
     return wanted
+
+
+def _name(request: ComplianceRequest) -> str:
+    assert request.organization_id is not None
+    assert request.credential_id is not None
+    kept = Credential.objects.filter(organization_id=request.organization_id, pk=request.credential_id)
+    return kept.values_list("name", flat=True).first() or ""

@@ -116,7 +116,7 @@ def grant_credential(
     with organization_scope(organization.id):
         managing_membership(organization.id, by)
         credential = _locked(organization, credential_id)
-        if not uses or not set(uses) <= set(UseFor.values):
+        if not set(uses) - {UseFor.PRIVATE_RUNNERS} or not set(uses) <= set(UseFor.values):
             raise Refused("Choose what the credential may be used for.")
         known = set(
             AgentContext.objects.filter(organization=organization, pk__in=context_ids).values_list("pk", flat=True)

@@ -7,16 +7,18 @@ import re
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
+from django.conf import settings
 from django.db import models
 
 from compliance.engines import Credential as Usable
+from compliance.engines.egress import Guard, refusal, written_address
 from compliance.tenancy.errors import Refused
 
 MIN_SECRET = 6  # characters: hiding shorter ones wherever they turn up would hide half of a report
 MAX_SECRET = 8000  # characters; a request's headers must fit into what servers accept
+_HINTED = 16  # characters: the end of a shorter secret says too much of it
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
 _VISIBLE = re.compile(r"[\x21-\x7e]+")
-_LOOPBACK = ("localhost", "127.0.0.1", "::1")
 # Headers that say how a request is built, or whose it is to Assay: a key under their name would break it.
 _RESERVED = re.compile(
     r"(host|connection|keep-alive|te|trailer|upgrade|expect|cookie|accept|accept-encoding|user-agent|mcp-.*|a2a-.*"
@@ -95,13 +97,12 @@ def _check_oauth(parameters: dict[str, str]) -> None:
     address = parameters["token_url"]
     try:
         parts = urlsplit(address)
-        host, _ = parts.hostname, parts.port
+        host, port = parts.hostname, parts.port
     except ValueError:
         host = None
     if not host or not _VISIBLE.fullmatch(address) or len(address) > 2000 or "@" in parts.netloc or parts.fragment:
         raise Refused("Enter the token endpoint's address, such as https://login.example/oauth2/token.")
-    if parts.scheme != "https" and not (parts.scheme == "http" and host in _LOOPBACK):
-        raise Refused("The token endpoint's address must begin with https: the client's secret is sent there.")
+    _check_endpoint(parts.scheme, host, port or (80 if parts.scheme == "http" else 443))
     if not parameters["client_id"] or len(parameters["client_id"]) > 300 or not parameters["client_id"].isprintable():
         raise Refused("Enter the client's id: up to 300 characters.")
     if len(parameters["scope"]) > 1000 or not parameters["scope"].isprintable():
@@ -111,12 +112,28 @@ def _check_oauth(parameters: dict[str, str]) -> None:
         raise Refused("Choose how the client proves itself to the token endpoint.")
 
 
+def _check_endpoint(scheme: str, host: str, port: int) -> None:
+    """Refuse what the guard would refuse on use, as far as it can be told without looking a name up.
+
+    What the operator's allow-list names may be inside, and may do without TLS.
+    """
+    exempt = Guard(settings.EGRESS_ALLOW).exempts(host, port)
+    if scheme != "https" and not (scheme == "http" and exempt):
+        raise Refused("The token endpoint's address must begin with https: the client's secret is sent there.")
+    address = None if exempt else written_address(host)
+    if address is not None and (reason := refusal(address)):
+        raise Refused(
+            f"Assay does not connect to {host} ({reason}). Enter a public address of the token endpoint, or ask Assay's"
+            " operator to allow this one."
+        )
+
+
 def hint_of(kind: str, secret: str) -> str:
     """The last characters, by which people tell secrets apart: at most four, and never more than a fifth.
 
-    None of a password: people choose those, and their end is too much of them.
+    None of a short secret, nor of a password: people choose those, and their end is too much of them.
     """
-    if kind == Kind.BASIC or len(secret) < 12:
+    if kind == Kind.BASIC or len(secret) < _HINTED:
         return ""
     return secret[-min(4, len(secret) // 5) :]
 

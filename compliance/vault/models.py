@@ -23,6 +23,8 @@ class UseFor(models.TextChoices):
     OWNER_TESTS = "owner_tests", "Tests that somebody asks for"
     MONITORS = "monitors", "Monitors"
     HEARTBEATS = "heartbeats", "Heartbeats"
+    # Not a use of its own: for the uses above, the secret may also leave Assay.
+    PRIVATE_RUNNERS = "private_runners", "Handed to private runners"
 
 
 class CredentialQuerySet(models.QuerySet["Credential"]):
@@ -109,6 +111,7 @@ class CredentialGrant(models.Model):
     for_owner_tests = models.BooleanField(default=False)
     for_monitors = models.BooleanField(default=False)
     for_heartbeats = models.BooleanField(default=False)
+    for_private_runners = models.BooleanField(default=False, db_default=False)
     # Keys of agent contexts. One that is removed names nothing any more, and its key is never used again.
     context_ids = UUIDArray()
     expires_at = models.DateTimeField()
@@ -178,6 +181,7 @@ class SentTo(models.TextChoices):
 
     AGENT = "agent", "The agent"
     TOKEN_ENDPOINT = "token_endpoint", "The token endpoint"
+    RUNNER = "runner", "A private runner"
 
 
 class CredentialUse(models.Model):

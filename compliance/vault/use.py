@@ -58,6 +58,7 @@ class Attempt:
     run_id: UUID
     credential_id: UUID | None = None  # None: whichever is granted for this agent and use, the oldest grant first
     executor_name: str = ""
+    to_runner: bool = False  # the secret leaves Assay: the grant must say that it may
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,9 +114,10 @@ def _decide_on_record(
         decision = _decide(attempt, bought_with.pk if bought_with else attempt.credential_id)
         if decision is None:
             return None
-        receiver: str = decision.receiver
+        reader = SentTo.RUNNER if attempt.to_runner else SentTo.AGENT
+        receiver: str = reader if decision.receiver == SentTo.AGENT else decision.receiver
         if bought_with is not None:
-            receiver = SentTo.AGENT
+            receiver = reader
             failure = str(fetched) if isinstance(fetched, TokenFailed) else ""
             if decision.credential.version != bought_with.version:
                 failure = f"The secret of “{bought_with.name}” was replaced while its token was awaited. Try again."
@@ -177,14 +179,15 @@ def _automatic(attempt: Attempt, context: AgentContext | None) -> CredentialGran
     if context is None:
         return None
     standing = _grants("revoked_at IS NULL AND %s = ANY (context_ids)", [attempt.organization_id, context.pk])
-    named = [grant for grant in standing if grant.is_for(attempt.use)]
+    named = [grant for grant in standing if _fits(grant, attempt)]
     now = timezone.now()
     return next((grant for grant in named if not expired(grant.expires_at, now)), named[-1] if named else None)
 
 
 # 'infinity' is an instant to PostgreSQL and none to Python: read as no expiry at all, it counts as expired (V4).
 _GRANTS = """
-    SELECT id, organization_id, credential_id, for_owner_tests, for_monitors, for_heartbeats, context_ids,
+    SELECT id, organization_id, credential_id, for_owner_tests, for_monitors, for_heartbeats, for_private_runners,
+        context_ids,
         CASE WHEN isfinite(expires_at) THEN expires_at END AS expires_at, created_at, created_by, revoked_at, revoked_by
     FROM credential_grants WHERE organization_id = %s AND {} ORDER BY created_at, id
 """
@@ -207,6 +210,10 @@ def _locked_credential(organization_id: str, credential_id: UUID) -> Credential 
     return next(iter(found), None)
 
 
+def _fits(grant: CredentialGrant, attempt: Attempt) -> bool:
+    return grant.is_for(attempt.use) and (not attempt.to_runner or grant.for_private_runners)
+
+
 def _judged(
     attempt: Attempt, context: AgentContext | None, credential: Credential, grants: list[CredentialGrant]
 ) -> tuple[str, str, CredentialGrant | None]:
@@ -216,7 +223,10 @@ def _judged(
     naming = [grant for grant in grants if context is not None and context.pk in grant.context_ids]
     if not naming:
         return UseResult.AGENT_OUT_OF_SCOPE, f"No grant of “{credential.name}” names this agent.", grants[-1]
-    fitting = [grant for grant in naming if grant.is_for(attempt.use)]
+    fitting = [grant for grant in naming if _fits(grant, attempt)]
+    if not fitting and attempt.to_runner and any(grant.is_for(attempt.use) for grant in naming):
+        reason = f"“{credential.name}” is not granted to be handed to private runners."
+        return UseResult.USE_OUT_OF_SCOPE, reason, naming[-1]
     if not fitting:
         use = str(UseFor(attempt.use).label).lower()
         return UseResult.USE_OUT_OF_SCOPE, f"“{credential.name}” is not granted for {use} of this agent.", naming[-1]
@@ -285,14 +295,24 @@ _HAS_GRANT = """
         JOIN credential_grants g ON g.organization_id = c.organization_id AND c.id = ANY (g.context_ids)
         WHERE c.organization_id = %(organization)s AND c.agent_url = %(agent)s AND g.revoked_at IS NULL
             AND CASE %(use)s WHEN 'owner_tests' THEN g.for_owner_tests WHEN 'monitors' THEN g.for_monitors
-                ELSE g.for_heartbeats END)
+                ELSE g.for_heartbeats END
+            AND (g.for_private_runners OR NOT %(to_runner)s))
 """
 
 
-def has_grant(*, organization_id: str, agent_url: str, use: str) -> bool:
-    """Whether a grant that was not revoked names this agent and use. Needs the organization's scope."""
+def has_grant(*, organization_id: str, agent_url: str, use: str, to_runner: bool = False) -> bool:
+    """Whether a grant that was not revoked names this agent and use, and a private runner if it is to have it.
+
+    Needs the organization's scope.
+    """
+    named: dict[str, str | bool] = {
+        "organization": organization_id,
+        "agent": agent_url,
+        "use": use,
+        "to_runner": to_runner,
+    }
     with connection.cursor() as cursor:
-        cursor.execute(_HAS_GRANT, {"organization": organization_id, "agent": agent_url, "use": use})
+        cursor.execute(_HAS_GRANT, named)
         return bool(cursor.fetchone()[0])
 
 

@@ -122,6 +122,7 @@ def operation(
     problems: tuple[int, ...] = (),
     rate: rates.Rate = rates.ORGANIZATION,
     body_kb: int = settings.API_BODY_MAX_KB,
+    opens_scope: bool = True,
     **more: Any,
 ) -> Callable[[_View], _View]:
     """Decorate a view, which becomes an operation of the router for keys that have the scope.
@@ -131,8 +132,9 @@ def operation(
     a Problem that it returns is answered likewise, and what was done stays.
     response: what comes with 200, or by status. problems: statuses beside those that every operation may answer
     (401, 403, 422, 429, 500, 503; with a body 400, 413, 415). rate: which limit counts it. body_kb: the most that a
-    body may have; what is more than DATA_UPLOAD_MAX_MEMORY_SIZE is refused anyway. more: as ninja's api_operation
-    takes it.
+    body may have; what is more than DATA_UPLOAD_MAX_MEMORY_SIZE is refused anyway. opens_scope: False for a view whose
+    action opens scopes of its own, because it commits before it answers; it has no request.organization. more: as
+    ninja's api_operation takes it.
     """
     answers: dict[int, Any] = response if isinstance(response, dict) else {200: response}
     takes_body = method in ("POST", "PUT", "PATCH")
@@ -149,8 +151,11 @@ def operation(
             if unknown:  # a filter that is misspelt must not show everything
                 raise invalid("query", unknown[0][:100], "There is no such parameter here.")
             # The scope is left by an exception before anything is answered: what was half done is rolled back.
-            with organization_scope(request.auth.organization_id):
-                request.organization = Organization.objects.get(pk=request.auth.organization_id)
+            if opens_scope:
+                with organization_scope(request.auth.organization_id):
+                    request.organization = Organization.objects.get(pk=request.auth.organization_id)
+                    answer = view(request, *args, **kwargs)
+            else:
                 answer = view(request, *args, **kwargs)
             if isinstance(answer, Problem):
                 return answer.response()

@@ -21,6 +21,7 @@ class Answer:
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
     cacheable: bool = False
+    media_type: str = "application/json"
 
 
 def _has_already(request: HttpRequest, etag: str) -> bool:
@@ -32,7 +33,7 @@ def _has_already(request: HttpRequest, etag: str) -> bool:
 def answer_of(request: HttpRequest, answer: Answer) -> HttpResponse:
     """The response. What may be kept is private and asked for anew each time; 304 when the client has it."""
     content = answer.body.model_dump_json().encode()
-    response = HttpResponse(content, status=answer.status, content_type="application/json", headers=answer.headers)
+    response = HttpResponse(content, status=answer.status, content_type=answer.media_type, headers=answer.headers)
     if not answer.cacheable:
         response["Cache-Control"] = "no-store"
         return response

@@ -24,6 +24,7 @@ class RequestAdmin(HistoryAdmin):
         "state",
         "attempt",
         "lease_expires_at",
+        "executor",
         "triggered_by",
         "organization",
         "suite_version",
@@ -55,6 +56,14 @@ class RequestAdmin(HistoryAdmin):
     @admin.display(description="agent")
     def address(self, request: ComplianceRequest) -> str:
         return request.agent_id
+
+    @admin.display(description="executor")
+    def executor(self, request: ComplianceRequest) -> str:
+        """Where it may run, and which private runner has it or had it last."""
+        if not request.pin.is_private:
+            return request.get_executor_kind_display()
+        where = f"pool {request.pool}" if request.pool else request.get_executor_kind_display()
+        return f"{where}: {request.leased_by_name}" if request.leased_by_name else where
 
     def has_cancel_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("compliance.change_compliancerequest")

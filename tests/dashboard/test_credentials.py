@@ -101,6 +101,26 @@ class TestKeeping:
         assert "The secret has to be entered again." in page
         assert SECRET not in page
 
+    def test_granting_to_an_agent_without_tls_is_warned_about(
+        self, alices: Client, organization: Organization, context: AgentContext, credential: Credential
+    ) -> None:
+        address = at("grant_add", organization, credential.pk)
+        assert "anybody on the way" not in alices.get(address).content.decode()
+        make_context(organization, "http://plain.example/mcp", name="Plain")
+        page = alices.get(address).content.decode()
+        assert "<strong>Plain</strong> has an address that begins with http://." in page
+        assert "anybody on the way can read the credential" in page
+
+    def test_a_token_endpoint_inside_is_refused_beside_the_form(
+        self, alices: Client, organization: Organization, settings: Any
+    ) -> None:  # V7
+        settings.EGRESS_ALLOW = ()
+        parameters = {"token_url": "https://10.0.0.7/token", "client_id": "assay", "client_authentication": "header"}
+        data = {"kind": "oauth", "name": "Key", "secret": SECRET, **parameters}
+        response = alices.post(at("credential_add", organization), data)
+        assert response.status_code == 422
+        assert "Assay does not connect to 10.0.0.7 (private)." in response.content.decode()
+
     def test_only_managers_see_the_hint(
         self,
         alices: Client,

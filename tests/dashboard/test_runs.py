@@ -9,7 +9,7 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 
-from compliance.engines.report import Evidence, Report, Scenario, Step, Track, Verdict
+from compliance.engines.report import Evidence, Notice, Report, Scenario, Step, Track, Verdict
 from compliance.models import AgentContext, ComplianceRun, Organization, User
 from compliance.runs.record import UsedCredential
 from compliance.tenancy.ids import uuid7
@@ -80,6 +80,15 @@ def test_provenance_in_words(alices: Client, organization: Organization, context
         (make_report("passed", "not_tested", truncated=True), "ran out before every check had run"),
         (make_report("passed", harness_error="ValueError in the engine"), "The test itself broke, not the agent"),
         (make_report("skipped"), "No check could be judged"),
+        (make_report("failed").without_access("Key", 401), "refused the credential “Key” (HTTP 401). Replace it, or"),
+        (
+            replace(
+                make_report("skipped", harness_error="Assay does not test this address"),
+                refused=True,
+                notices=(Notice("refused", "Private"),),
+            ),
+            "That is a rule of this site.",
+        ),
     ],
 )
 def test_what_says_nothing_about_the_agent_says_so(
@@ -87,7 +96,8 @@ def test_what_says_nothing_about_the_agent_says_so(
 ) -> None:  # R7
     text = page(alices, organization, make_run(organization=organization, report=report))
     assert said in text
-    assert "changes no status" in text
+    assert text.count("It says nothing about the agent, and changes no status.") == 1
+    assert text.count("nothing about the agent") == 1
     assert "because it is inconclusive" in text
 
 

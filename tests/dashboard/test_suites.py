@@ -90,6 +90,12 @@ class TestList:
         assert reverse("suite_version", args=["baseline", "1"]) in page
         assert "Not available" not in page
 
+    def test_groups_are_called_as_their_protocols_are(self, alices: Client) -> None:
+        publish("requirements", engine="a2a", protocols=("a2a",), full=False)
+        page = alices.get("/suites/").content.decode()
+        assert "<summary><strong>A2A</strong>" in page
+        assert "<strong>a2a</strong>" not in page
+
     def test_says_which_cannot_be_run_and_why(self, alices: Client) -> None:
         publish("media-buy")
         workers_have(missing="storyboards")
@@ -277,6 +283,30 @@ class TestChoosing:
         assert "field-error" in response.content.decode()
         with organization_scope(organization.id):
             assert not ComplianceRequest.objects.exists()
+
+    def test_a_suite_that_is_not_there_is_named_with_what_to_do(
+        self, alices: Client, organization: Organization, context: AgentContext
+    ) -> None:
+        response = alices.get(asking_address(organization, context), {"suite": "nope"})
+        page = response.content.decode()
+        assert response.status_code == 422
+        assert "There is no suite “nope” that this agent can be tested with. Choose one from this list" in page
+        assert "Select a valid choice" not in page
+
+    def test_counts_the_scenarios_that_this_agent_can_be_asked(
+        self, alices: Client, organization: Organization, context: AgentContext
+    ) -> None:
+        with platform_scope():
+            Agent.objects.update(protocol="mcp")
+        page = alices.get(asking_address(organization, context)).content.decode()
+        asked = re.search(r"Only some of its (\d+) scenarios", page)
+        assert asked is not None
+        assert re.search(rf"<dt>Scenarios</dt><dd>{asked[1]} of \d+<span", page)
+        assert "The others are for agents of other protocols." in page
+        publish("media-buy")
+        page = alices.get(asking_address(organization, context), {"suite": "media-buy"}).content.decode()
+        assert "<dt>Scenarios</dt><dd>2<" in page
+        assert "of other protocols" not in page
 
     def test_what_cannot_be_run_is_shown_and_refused_with_the_reason(
         self, alices: Client, organization: Organization, context: AgentContext

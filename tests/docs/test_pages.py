@@ -68,6 +68,12 @@ def test_the_readme_begins_with_the_picture_and_the_two_commands() -> None:
     assert "make test" in first_screen
 
 
+@pytest.mark.parametrize("page", ["engines.md", "engines-official.md", "engines-a2a.md"])
+def test_the_pages_on_engines_are_found_from_the_readme_and_the_architecture(page: str) -> None:
+    assert f"](docs/{page})" in README.read_text()
+    assert f"]({page})" in (PROJECT / "docs" / "architecture.md").read_text()
+
+
 def test_the_readme_tells_the_exit_codes_that_the_command_has() -> None:
     from compliance.management.commands import owner_test
 

@@ -5,8 +5,10 @@ import os
 import re
 import shutil
 import signal
+import socket
 import time
 import urllib.request
+from contextlib import ExitStack
 
 import psutil
 import pytest
@@ -23,8 +25,17 @@ sys.exit(3 if sys.argv[1] == os.environ.get("FAILING_STEP") else 0)
 """
 WSGI = """
 import os
+from django.conf import settings
+import environ
+url = environ.Env().db_url("DATABASE_URL")
+settings.configure(
+    DATABASES={"default": url},
+    RUNNER_WAIT_MOST_SECONDS=55,
+    RUNNER_WAIT_MOST_REQUESTS=500,
+    RUNNER_WAIT_SCAN_SECONDS=15,
+)
 def application(environ, start_response):
-    start_response("200 OK", [("Content-Type", "text/plain")])
+    start_response("200 OK", [("Content-Type", "text/plain"), ("Assay-Wait-For", "runner:1")])
     return [os.environ["ASSAY_EGRESS_ALLOW"].encode()]
 """
 CELERY = """
@@ -47,6 +58,7 @@ def project(folder):
     shutil.copytree(
         PROJECT / "compliance" / "embedded", root / "compliance" / "embedded", ignore=lambda *_: {"__pycache__"}
     )
+    shutil.copytree(PROJECT / "compliance" / "web", root / "compliance" / "web", ignore=lambda *_: {"__pycache__"})
     shutil.copy(PROJECT / "compliance" / "gunicorn.conf.py", root / "compliance")
     (root / "compliance" / "__init__.py").touch()
     (root / "manage.py").write_text(MANAGE)
@@ -120,6 +132,22 @@ def test_it_starts_everything_restarts_what_dies_and_stops_cleanly(begin, folder
     assert "Everything has stopped." in process.stdout.read()
 
 
+def test_it_stops_as_soon_while_runners_wait_for_work(begin):
+    process = begin()
+    read_until(process, "Ctrl-C stops everything")
+    with ExitStack() as waiting:
+        runners = [waiting.enter_context(socket.create_connection(("127.0.0.1", process.port))) for _ in range(300)]
+        for runner in runners:
+            runner.settimeout(10)
+            runner.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nPrefer: wait=50\r\n\r\n")
+        time.sleep(1)  # nothing outside tells that a request is held
+        began = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        assert all(runner.recv(1000).startswith(b"HTTP/1.1 200 OK") for runner in runners)
+        assert process.wait(15) == 0
+        assert time.monotonic() - began < 10
+
+
 def test_it_starts_again_after_everything_was_killed(begin):
     process = begin()
     read_until(process, "Ctrl-C stops everything")
@@ -147,8 +175,6 @@ def test_a_failing_step_shows_its_log_and_leaves_nothing(begin):
 
 
 def test_a_busy_port_is_named_with_the_way_out(begin):
-    import socket
-
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()

@@ -296,12 +296,15 @@ async def test_token_opens_the_agent_and_is_in_no_evidence() -> None:  # V1
     assert TOKEN not in repr(report)
 
 
-async def test_token_that_is_refused_fails() -> None:
+async def test_token_that_is_refused_says_that_it_is_wrong_and_not_the_agent() -> None:  # R7
     async with serving(scripted(token=TOKEN)) as url:
         report = await check(url, token="another")
 
     assert step(report, "a2a/auth", "accepted").verdict == "failed"
     assert step(report, "a2a/errors", "unknown_task").verdict == "skipped"
+    assert {s.key for _, _, s in report.steps() if s.verdict == "failed"} == {"accepted"}
+    assert report.overall() is Overall.INCONCLUSIVE
+    assert "The agent refused the credential (HTTP 401)" in report.headline()
 
 
 async def test_agent_that_hangs_is_failing() -> None:

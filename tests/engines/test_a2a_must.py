@@ -22,6 +22,7 @@ from tests.processes import ROOT
 
 from .a2a_reference import application
 from .servers import PATIENT, QUICK, bound, serving, step, target
+from .test_a2a import OLD_CARD, scripted
 
 WORK = {"allow_side_effects": True}
 
@@ -528,7 +529,46 @@ async def test_declared_credentials_are_asked_of_everybody() -> None:
     assert failed(report) == set()
     for key in ("unauthorized", "accepted", "enforced", "invalid"):
         assert step(report, "security", key).verdict == "passed"
-    assert step(refused, "security", "accepted").verdict == "failed"
+    assert failed(refused) == {"security/accepted"}
+    assert refused.overall() is Overall.INCONCLUSIVE  # the secret was ours to supply
+    assert "refused the credential (HTTP 401)" in refused.headline()
+
+
+async def test_a_refused_token_is_known_as_such_whatever_comes_with_the_401() -> None:  # R7
+    def bare(heard: Heard, said: Said) -> None:
+        if said.status == 401:
+            said.headers, said.body = {"www-authenticate": "Bearer", "content-type": "text/plain"}, b"go away"
+
+    async with altered(bare, token="Bearer tok3n") as url:
+        report = await check(url, token="wrong")
+
+    assert failed(report) == {"security/accepted"}
+    assert report.overall() is Overall.INCONCLUSIVE
+    assert "refused the credential (HTTP 401)" in report.headline()
+
+
+async def test_an_interface_that_refuses_what_another_takes_is_at_fault() -> None:
+    def alter(heard: Heard, said: Said) -> None:
+        if heard.over_http:
+            said.status, said.headers, said.body = 401, {"content-type": "text/plain"}, b"go away"
+
+    async with altered(alter) as url:
+        report = await check(url, token="tok3n")
+
+    assert "http_json/interface/answers" in failed(report)
+    assert report.overall() is Overall.PARTIAL
+
+
+@pytest.mark.parametrize("token", [None, "wrong"])
+async def test_an_agent_of_the_older_version_behind_a_door_is_not_failing(token: str | None) -> None:  # R7
+    async with serving(scripted(OLD_CARD, token="tok3n")) as url:
+        report = await check(url, token=token)
+        opened = await check(url, token="tok3n")
+
+    assert failed(report) == (set() if token is None else {"security/accepted"})
+    assert (report.overall(), report.locked) == (Overall.INCONCLUSIVE, token is None)
+    assert set(verdicts(report, "v03/jsonrpc")) == {"skipped"}
+    assert set(verdicts(opened, "v03/jsonrpc")) != {"skipped"}
 
 
 async def test_door_without_a_challenge_fails() -> None:

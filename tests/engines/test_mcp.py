@@ -6,6 +6,7 @@ import asyncio
 import json
 import re
 import time
+from dataclasses import replace
 from importlib.metadata import version
 from typing import Any
 
@@ -16,7 +17,7 @@ from mcp.server.transport_security import TransportSecuritySettings
 from mcp_types import ToolAnnotations
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
-from compliance.engines import Overall, Progress, get_engine
+from compliance.engines import Credential, Overall, Progress, get_engine
 
 from .servers import check, scripted, serving, step, target, tool
 
@@ -384,13 +385,35 @@ async def test_token_opens_the_agent_and_the_challenge_is_still_checked() -> Non
     assert step(report, "mcp/listings", "tools").verdict == "passed"
 
 
-async def test_token_that_is_refused_fails_and_skips_the_rest() -> None:
-    async with serving(guarded()) as url:
-        report = await check(f"{url}/mcp", token="another")
+@pytest.mark.parametrize("status", [401, 403])
+async def test_token_that_is_refused_says_that_it_is_wrong_and_not_the_agent(status: int) -> None:  # R7
+    async with serving(guarded(status=status)) as url:
+        report = await check(f"{url}/mcp", credential=replace(Credential.bearer("another"), name="Test key"))
 
-    assert step(report, "mcp/auth", "accepted").actual == "The credential was refused with status 401"
+    refused = step(report, "mcp/auth", "accepted")
+    assert (refused.verdict, refused.actual) == ("failed", f"The credential was refused with status {status}")
+    assert refused.evidence is not None
+    assert refused.evidence.response["status"] == status
     assert step(report, "mcp/lifecycle", "ping").verdict == "skipped"
-    assert report.overall() is not Overall.PASSING
+    assert report.overall() is Overall.INCONCLUSIVE
+    words = f"The agent refused the credential “Test key” (HTTP {status}). Replace it, or test without one"
+    assert (report.headline(), report.locked) == (f"Not tested: {words}", False)
+    assert [notice.code for notice in report.notices] == ["credential_not_accepted"]
+
+
+@pytest.mark.parametrize("token", [None, "another"])
+async def test_agent_that_answers_401_to_everything_gets_no_verdict_out_of_it(token: str | None) -> None:  # R7
+    async def shut(scope: Any, receive: Any, send: Any) -> None:
+        await Response(status_code=401, headers={"WWW-Authenticate": "Bearer"})(scope, receive, send)
+
+    async with serving(shut) as url:
+        reports = [await check(f"{url}/{path}", token=token, protocol=protocol)
+                   for path, protocol in (("mcp", "mcp"), ("", "a2a"), ("mcp", ""))]  # fmt: skip
+        unknown = await check(f"{url}/api", token=token, protocol="")
+
+    assert {report.overall() for report in reports} == {Overall.INCONCLUSIVE}
+    # Without a credential and a hint at a protocol, nothing says that it is an agent at all.
+    assert unknown.overall() is (Overall.FAILING if token is None else Overall.INCONCLUSIVE)
 
 
 @pytest.mark.parametrize(
@@ -643,6 +666,31 @@ async def test_token_as_a_name_is_in_no_key_and_its_beginning_in_no_text_that_is
 
     assert any(each.key.startswith("call/") for _, _, each in report.steps())
     assert "s3cr3t" not in repr(report) + repr(told) + json.dumps(report.tracks_json())
+
+
+@pytest.mark.parametrize("before", [170, 185, 195, 199, 440, 470, 1980, 1995])
+async def test_no_beginning_of_a_token_is_left_where_a_schemas_fault_is_cut(before: int) -> None:  # V1
+    text = "x" * before + TOKEN
+    faulty = {"type": "object", "properties": {"a": {"type": text}}}
+    lost = {"type": "object", "properties": {"a": {"$ref": f"#/{text}"}}}
+    output = {"type": "object", "properties": {"a": {"enum": [1]}}}
+    tools = [
+        tool("faulty", inputSchema=faulty, outputSchema=faulty),
+        tool("lost", inputSchema=lost, outputSchema=faulty),
+        tool("wrong", outputSchema=output, annotations={"readOnlyHint": True}),
+    ]
+    app = scripted(
+        initialize=_initialize(capabilities={"tools": {}}),
+        tools_list=lambda message: {"tools": tools},
+        tools_call=lambda message: {"content": [], "structuredContent": {"a": text}},
+    )
+    async with serving(app) as url:
+        report = await check(f"{url}/mcp", token=TOKEN)
+
+    said = [each.actual for _, scenario, each in report.steps() if scenario.key in ("mcp/schemas", "mcp/calls")]
+    assert sum("xxxx" in actual for actual in said) == 3, said
+    for cut in range(4, len(TOKEN) + 1):
+        assert not any(re.search(re.escape(TOKEN[:cut]), actual) for actual in said)
 
 
 def sdk_echoing(tools: list[Any], info: dict[str, str]) -> Any:

@@ -157,7 +157,7 @@ async def test_a_server_of_versions_that_the_official_runner_does_not_speak_is_n
 
 
 @pytest.mark.parametrize("held", [None, Credential.bearer("wrong")])
-async def test_a_guarded_agent_is_locked_without_a_credential_and_fails_with_a_wrong_one(held) -> None:
+async def test_a_guarded_agent_is_locked_without_a_credential_and_says_that_a_wrong_one_is(held) -> None:  # R7
     async def refuse(message: dict[str, Any]) -> Response:
         return Response(status_code=401, headers={"WWW-Authenticate": "Bearer"})
 
@@ -165,8 +165,10 @@ async def test_a_guarded_agent_is_locked_without_a_credential_and_fails_with_a_w
         report = await conform(f"{base}/mcp", credential=held)
 
     assert report.locked is (held is None)
-    assert report.overall() is (Overall.INCONCLUSIVE if held is None else Overall.PARTIAL)
+    assert report.overall() is Overall.INCONCLUSIVE
+    assert report.refused is (held is not None)
     if held is not None:
+        assert "The agent refused the credential (HTTP 401)" in report.headline()
         assert verdicts(report, "mcp/auth")["accepted"] is Verdict.FAILED
     assert set(verdicts(report, "ping").values()) == {Verdict.SKIPPED}
 

@@ -12,7 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from compliance.engines import Evidence, Notice, Report, Scenario, Step, Track, Verdict
-from compliance.engines.report_json import EVIDENCE_BYTES, SCHEMA_FILE, BadReport, accepted, from_json, to_json
+from compliance.engines.report_json import (
+    EVIDENCE_BYTES,
+    SCENARIOS,
+    SCHEMA_FILE,
+    BadReport,
+    accepted,
+    from_json,
+    to_json,
+)
 
 SCHEMA = json.loads(SCHEMA_FILE.read_text())
 
@@ -141,6 +149,20 @@ def test_what_breaks_the_contract_is_refused_with_its_place(path: str, value: An
     part[int(last) if isinstance(part, list) else last] = value
     with pytest.raises(BadReport, match=place.replace("(", "\\(")):
         from_json(data)
+
+
+def test_scenarios_are_counted_over_all_tracks_and_empty_ones_too() -> None:  # L16
+    def tracks(total: int) -> tuple[Track, ...]:
+        each = [Scenario(f"s{n}", "S", ()) for n in range(total)]
+        return tuple(Track(f"t{n}", "T", tuple(each[n : n + 1000])) for n in range(0, total, 1000))
+
+    report = from_json(good())
+    from_json(replace(report, tracks=tracks(SCENARIOS)).to_json())
+    for total in (SCENARIOS + 1, 100_000):
+        with pytest.raises(BadReport, match=r"tracks/2/scenarios/0: more than 2,000 scenarios in all"):
+            from_json(replace(report, tracks=tracks(total)).to_json())
+    with pytest.raises(BadReport, match="tracks: breaks"):
+        from_json(replace(report, tracks=tuple(Track(f"t{n}", "T", ()) for n in range(101))).to_json())
 
 
 @pytest.mark.parametrize("garbage", [None, 5, "report", [], {}, {"schema": "assay-report/1"}])

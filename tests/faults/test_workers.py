@@ -12,7 +12,8 @@ import redis
 
 from compliance.models import AgentContext, ComplianceRequest, ComplianceRun, Organization, User
 from compliance.monitors.heartbeats import request_due_heartbeats
-from compliance.runs.actions import repeat_nudges, request_owner_test
+from compliance.runs.actions import request_owner_test
+from compliance.runs.sweeping import repeat_nudges
 from compliance.tenancy.actions import create_organization
 from compliance.tenancy.scope import Actor, system_scope
 from tests.conftest import make_context, make_user

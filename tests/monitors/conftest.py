@@ -18,7 +18,8 @@ from compliance.models import (
 )
 from compliance.monitors.actions import What, When, create_monitor
 from compliance.monitors.models import database_time
-from compliance.runs.actions import complete_request, lease_request
+from compliance.runs.ending import complete_request
+from compliance.runs.ledger import lease_request
 from compliance.tenancy.scope import organization_scope
 from tests.conftest import make_report
 

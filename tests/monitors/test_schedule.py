@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -70,6 +71,17 @@ def test_what_comes_each_hour_comes_in_each_hour_that_there_is(expression: str) 
 def test_in_the_hour_that_a_clock_repeats_nothing_comes_from_the_past() -> None:  # L19
     repeated = (AUTUMN.replace(hour=2, minute=15, fold=1)).astimezone(UTC)
     assert cron("30 2 * * *").next_after(repeated).astimezone(BERLIN).day == AUTUMN.day + 1
+
+
+@pytest.mark.parametrize(("day", "count"), [(SPRING, 23), (AUTUMN, 25)])
+def test_an_interval_comes_by_the_hours_that_there_are(day: datetime, count: int) -> None:  # L19
+    """A day with a change of clocks is an hour shorter or longer; an interval neither doubles nor skips."""
+    hourly = Schedule("Europe/Berlin", ANCHOR, interval_minutes=60)
+    moments = [(day - timedelta(seconds=1)).astimezone(UTC)]
+    for _ in range(count + 1):
+        moments.append(hourly.next_after(moments[-1]))
+    assert {later - earlier for earlier, later in pairwise(moments[1:])} == {timedelta(hours=1)}
+    assert len(on_day(hourly, day)) == count
 
 
 @given(

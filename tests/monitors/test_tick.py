@@ -228,6 +228,47 @@ def test_a_clock_that_was_set_back_brings_no_occurrence_again(
     assert stored(monitor).next_run_at > occurrence
 
 
+@pytest.mark.parametrize("gate", ["paused", "cooldown"])
+def test_a_database_whose_clock_is_set_back_does_not_decide_again_about_what_it_refused(
+    organization: Organization, monitor: Monitor, monkeypatch: pytest.MonkeyPatch, gate: str
+) -> None:  # L19
+    change(monitor, anchor=database_time() - timedelta(days=1))
+    GATES[gate](monitor)
+    occurrence = make_due(monitor, since=timedelta(0))
+    assert request_due_monitors() == {gate: 1}
+    upcoming = stored(monitor).next_run_at
+    assert upcoming > occurrence
+    locked = ticking._locked_by_us
+    for back in (timedelta(hours=5), timedelta(hours=1), timedelta(seconds=1)):
+
+        def set_back(organization_id: str, back: timedelta = back) -> Any:
+            now = locked(organization_id)
+            return now and now - back
+
+        monkeypatch.setattr(ticking, "_locked_by_us", set_back)
+        assert request_due_monitors() == {}
+    assert stored(monitor).next_run_at == upcoming
+    assert len(decisions_of(organization)) == 1
+
+
+def test_a_clock_that_is_set_back_while_an_occurrence_is_decided_about_moves_on_all_the_same(
+    organization: Organization, monitor: Monitor, monkeypatch: pytest.MonkeyPatch
+) -> None:  # L19
+    """Found due by one clock, and decided about by another that is behind the occurrence: the ledger's time."""
+    change(monitor, anchor=database_time() - timedelta(hours=23.5))
+    GATES["paused"](monitor)
+    occurrence = make_due(monitor)
+    read = ticking.Ledger.read
+
+    def read_earlier(organization_id: str, now: Any, *rest: Any) -> Any:
+        return read(organization_id, now - timedelta(hours=5), *rest)
+
+    monkeypatch.setattr(ticking.Ledger, "read", read_earlier)
+    assert request_due_monitors() == {"paused": 1}
+    assert stored(monitor).next_run_at > occurrence
+    assert request_due_monitors() == {}
+
+
 def test_a_run_by_hand_leaves_the_schedule_as_it_is(
     organization: Organization, monitor: Monitor, bob: User, alice: User
 ) -> None:  # L9
@@ -479,7 +520,7 @@ def test_a_tick_tells_what_came_of_each_phase(
     organization: Organization, context: AgentContext, monitor: Monitor
 ) -> None:
     make_due(monitor)
-    assert tick() == {"heartbeats.created": 1, "monitors.allowed": 1}
+    assert tick() == {"heartbeats.created": 1, "monitors.allowed": 1, "runners.told_offline": 0}
 
 
 # Failures of ours

@@ -17,8 +17,9 @@ import redis
 
 from compliance.engines import Health, engine_health, engine_names, get_engine, suites_of
 from compliance.models import AgentContext, ComplianceRun, EngineHealth, Organization, Suite, SuiteVersion, User
-from compliance.runs.actions import lease_request, request_owner_test
+from compliance.runs.actions import request_owner_test
 from compliance.runs.execution import run_leases
+from compliance.runs.ledger import lease_request
 from compliance.suites.actions import publish_engine_suites, publish_suite
 from compliance.suites.health import record_engine_health
 from compliance.tenancy.actions import create_organization

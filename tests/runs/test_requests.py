@@ -17,16 +17,11 @@ from compliance.models import Agent, AgentContext, ComplianceRequest, Compliance
 from compliance.monitors.heartbeats import request_due_heartbeats
 from compliance.registry.actions import change_heartbeats, remove_context
 from compliance.runs import actions
-from compliance.runs.actions import (
-    Lease,
-    LeaseLost,
-    complete_request,
-    lease_heartbeats,
-    lease_request,
-    renew_leases,
-    repeat_nudges,
-    request_owner_test,
-)
+from compliance.runs.actions import request_owner_test
+from compliance.runs.ending import complete_request
+from compliance.runs.leases import Lease, LeaseLost
+from compliance.runs.ledger import lease_heartbeats, lease_request, renew_leases
+from compliance.runs.sweeping import repeat_nudges
 from compliance.tenancy.actions import create_organization
 from compliance.tenancy.errors import NotAllowed, Refused
 from compliance.tenancy.scope import Actor, organization_scope, platform_scope, system_scope

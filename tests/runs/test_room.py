@@ -16,7 +16,9 @@ from compliance.engines.process import ProcessLimits, run_process, scratch_folde
 from compliance.engines.room import Room
 from compliance.models import ComplianceRequest, Organization, User
 from compliance.runs import execution
-from compliance.runs.actions import Lease, lease_request, request_owner_test
+from compliance.runs.actions import request_owner_test
+from compliance.runs.leases import Lease
+from compliance.runs.ledger import lease_request
 from compliance.tenancy.actions import create_organization
 from compliance.tenancy.scope import Actor, system_scope
 from tests.conftest import make_context, make_report, make_user

@@ -26,11 +26,14 @@ from compliance.models import (
     SystemScopeUse,
     User,
 )
+from compliance.monitors import pulse
+from compliance.monitors.actions import run_monitor_now
 from compliance.runs.actions import request_owner_test
 from compliance.suites.health import record_engine_health
 from compliance.tenancy.actions import invite
 from compliance.tenancy.scope import Actor, system_scope
 from tests.conftest import make_run
+from tests.monitors.conftest import make_monitor
 from tests.staff.conftest import REASON
 
 
@@ -41,6 +44,9 @@ def world(organization: Organization, other_organization: Organization, context:
     record_engine_health("hosted@one")
     invite(organization=organization, email="dana@example.org", role="member", by=alice)
     request_owner_test(organization=organization, context_id=context.pk, by=alice)
+    monitor = make_monitor(organization, context, alice)
+    run_monitor_now(organization=organization, monitor_id=monitor.pk, by=alice)
+    pulse.begin("monitors")
 
 
 def a_key_of(model: Any) -> Any:

@@ -25,7 +25,10 @@ from compliance.models import (
     Role,
     User,
 )
-from compliance.runs.actions import LeaseLost, complete_request, lease_request, request_owner_test
+from compliance.runs.actions import request_owner_test
+from compliance.runs.ending import complete_request
+from compliance.runs.leases import LeaseLost
+from compliance.runs.ledger import lease_request
 from compliance.tenancy.scope import Actor, organization_scope, system_scope
 from tests.conftest import AGENT_URL, add_member, make_context, make_report, make_run, make_user
 

@@ -18,7 +18,7 @@ from dashboard.staff import history
 from tests.conftest import AGENT_URL, make_context, make_run
 
 RUNS = "/staff/compliance/compliancerun/"
-LISTS = ["compliancerun", "compliancerequest", "systemscopeuse"]
+LISTS = ["compliancerun", "compliancerequest", "systemscopeuse", "monitor", "monitordecision"]
 
 
 @pytest.fixture

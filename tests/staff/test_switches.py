@@ -17,18 +17,24 @@ from compliance.models import (
     EngineHealth,
     Invitation,
     Membership,
+    Monitor,
+    MonitorDecision,
     Organization,
     Role,
     Suite,
     SuiteVersion,
     SystemScopeUse,
+    TickPhase,
     User,
 )
+from compliance.monitors import pulse
+from compliance.monitors.actions import run_monitor_now
 from compliance.runs.actions import request_owner_test
 from compliance.suites.health import record_engine_health
 from compliance.tenancy.actions import invite
 from compliance.tenancy.scope import Actor, system_scope
 from tests.conftest import make_run
+from tests.monitors.conftest import make_monitor
 from tests.staff.conftest import REASON
 
 DECIDED: dict[Any, set[str]] = {
@@ -43,6 +49,9 @@ DECIDED: dict[Any, set[str]] = {
     Suite: set(),
     SuiteVersion: set(),
     SystemScopeUse: set(),
+    Monitor: set(),
+    MonitorDecision: set(),
+    TickPhase: set(),
     EngineHealth: set(),  # what workers say
 }
 
@@ -55,6 +64,9 @@ def keys(organization: Organization, context: AgentContext, alice: User, monkeyp
     record_engine_health("hosted@one")
     invite(organization=organization, email="dana@example.org", role=Role.MEMBER, by=alice)
     request_owner_test(organization=organization, context_id=context.pk, by=alice)
+    monitor = make_monitor(organization, context, alice)
+    run_monitor_now(organization=organization, monitor_id=monitor.pk, by=alice)
+    pulse.begin("monitors")
     with system_scope(by=Actor.system("tests"), reason="find rows"):
         found = {model: model._default_manager.order_by("pk").first().pk for model in DECIDED}
         return {**found, Membership: Membership.objects.get(role=Role.MEMBER).pk, User: alice.pk}

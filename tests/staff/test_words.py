@@ -11,9 +11,12 @@ from django.urls import reverse
 from django.utils.html import strip_tags
 
 from compliance.models import AgentContext, Organization, User
+from compliance.monitors import pulse
+from compliance.monitors.actions import run_monitor_now
 from compliance.runs.actions import request_owner_test
 from compliance.suites.health import record_engine_health
 from tests.conftest import make_run
+from tests.monitors.conftest import make_monitor
 
 OF_TABLES = re.compile(r"\b(scope|url|id|pk|org)\b|compliance (run|request)|membership|_", re.IGNORECASE)
 
@@ -25,6 +28,9 @@ def rows(organization: Organization, context: AgentContext, alice: User, monkeyp
     make_run()
     record_engine_health("hosted@one")
     request_owner_test(organization=organization, context_id=context.pk, by=alice)
+    monitor = make_monitor(organization, context, alice)
+    run_monitor_now(organization=organization, monitor_id=monitor.pk, by=alice)
+    pulse.begin("monitors")
 
 
 def test_the_index_names_things_as_people_do(staff: Any) -> None:

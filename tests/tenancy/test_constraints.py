@@ -12,7 +12,10 @@ from typing import Any
 import psycopg
 import pytest
 
-from compliance.runs.actions import complete_request, lease_request, request_owner_test
+from compliance.monitors import pulse
+from compliance.runs.actions import request_owner_test
+from compliance.runs.ending import complete_request
+from compliance.runs.ledger import lease_request
 from compliance.suites.health import record_engine_health
 from compliance.tenancy.ids import uuid7
 from compliance.tenancy.scope import Actor
@@ -45,6 +48,8 @@ UNIQUE: dict[str, tuple[str, dict[str, Any]]] = {
     "one_monitor_per_name": ("monitors", {"id": "new", "name": "EVERY HOUR"}),
     "one_context_per_agent": ("agent_contexts", {"id": "new"}),
     "one_health_of_engine_and_worker": ("engine_health", {"id": -1}),
+    "tick_phases_pkey": ("tick_phases", {}),
+    "one_counter_per_label": ("tick_counters", {"id": -1}),
     "one_credential_per_name": ("credentials", {"id": "new", "name": "TEST KEY"}),
     "credential_secrets_pkey": ("credential_secrets", {}),
     "one_membership_per_user": ("memberships", {"id": -1}),
@@ -159,6 +164,7 @@ CHECKS: dict[str, tuple[str, list[dict[str, Any]]]] = {
     ),
     "request_state_known": (_REQUEST, [{"state": "asleep"}]),
     "engine_health_memory_mb_check": ("engine_health", [{"memory_mb": -1}]),
+    "tick_phases_last_duration_ms_check": ("tick_phases", [{"last_duration_ms": -1}]),
     "request_credential_iff_chosen": (
         _REQUEST,
         [
@@ -250,6 +256,8 @@ CHECKS: dict[str, tuple[str, list[dict[str, Any]]]] = {
 def world(committed_db: None, monkeypatch: pytest.MonkeyPatch) -> World:
     monkeypatch.setattr("compliance.celery.app.send_task", lambda name, args: None)
     record_engine_health("hosted@one")
+    pulse.begin("monitors")
+    pulse.count("phases", {"monitors.completed": 1})
     return make_world()
 
 

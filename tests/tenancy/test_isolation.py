@@ -77,6 +77,8 @@ GLOBAL_TABLES = {
     "suites": "published to everybody",
     "suite_versions": "published to everybody",
     "engine_health": "what workers can run",
+    "tick_phases": "when the tick last came; of nobody",
+    "tick_counters": "numbers over everybody",
     "system_scope_uses": "no right for the app role at all",
     "organization_tombstones": "no right for the app role at all",
 }

@@ -15,19 +15,20 @@ import psycopg
 import pytest
 from django.db import DatabaseError, connection, transaction
 
+from compliance.alerts.notices import tell
 from compliance.engines.report import Evidence
-from compliance.models import Organization, Role, User
+from compliance.models import AgentContext, Organization, Role, User
 from compliance.monitors.heartbeats import request_due_heartbeats
 from compliance.monitors.tick import request_due_monitors
 from compliance.runs.actions import request_owner_test
 from compliance.runs.record import UsedCredential
 from compliance.tenancy.actions import create_organization, invite
 from compliance.tenancy.ids import uuid7
-from compliance.tenancy.key_actions import create_key
 from compliance.tenancy.scope import Actor, organization_scope, platform_scope, system_scope, user_scope
 from compliance.vault.use import use_credential
 from tests.conftest import AGENT_URL, add_member, make_context, make_report, make_run, make_user
 from tests.monitors.conftest import make_due, make_monitor
+from tests.runners.conftest import ask, make_runner
 from tests.vault.conftest import attempt, make_credential, make_grant
 
 OWN = "organization_id = %(organization)s"
@@ -55,6 +56,9 @@ READ = {
         "credential_uses": OWN,
         "monitors": OWN,
         "monitor_decisions": OWN,
+        "runners": OWN,
+        "notices": OWN,
+        "rejected_reports": OWN,
         "api_keys": OWN,
         "step_evidence": f"{OWN} OR {PLATFORMS} AND (credential_organization_id = %(organization)s"
         f" OR credential_organization_id IS NULL AND {VERIFIED})",
@@ -87,6 +91,9 @@ INSERT = {
         "credential_uses": OWN,
         "monitors": OWN,
         "monitor_decisions": OWN,
+        "runners": OWN,
+        "notices": OWN,
+        "rejected_reports": OWN,
         "api_keys": OWN,
     },
     "user": {},
@@ -110,6 +117,8 @@ CHANGE = {
         "credential_secrets": OWN,
         "credential_grants": OWN,
         "monitors": OWN,
+        "runners": OWN,
+        "notices": OWN,
         "api_keys": OWN,
     },
     "user": {},
@@ -128,9 +137,19 @@ ASSIGNMENTS = {
     "credential_secrets": "sealed_token = ''",
     "credential_grants": "revoked_at = now()",
     "monitors": "options = '{}'",
+    "runners": "last_error = 'changed'",
+    "notices": "read_at = now()",
     "api_keys": "last_used_at = now()",
 }
-DELETABLE = set(ASSIGNMENTS) - {"agents", "credentials", "credential_grants", "monitors", "api_keys"}
+DELETABLE = set(ASSIGNMENTS) - {
+    "agents",
+    "credentials",
+    "credential_grants",
+    "monitors",
+    "runners",
+    "notices",
+    "api_keys",
+}
 NOT_FOR_STAFF = {"credential_secrets", "api_keys"}  # of the second, the hash
 
 
@@ -158,7 +177,7 @@ def make_world() -> World:
         make_grant(make_credential(organization, owner), contexts[0], owner)
         assert use_credential(attempt(organization)) is not None
         make_due(make_monitor(organization, contexts[0], owner))
-        create_key(organization=organization, name="CI", scopes=["read"], by=owner)
+        _make_runner_with_a_rejected_report(organization, contexts[1], owner)
         make_run(organization=organization, report=make_report("failed", evidence=evidence))
         make_run(agent_url=own_url, report=make_report("passed", evidence=evidence))
         make_run(
@@ -169,6 +188,15 @@ def make_world() -> World:
     assert request_due_heartbeats() == 3
     assert request_due_monitors() == {"allowed": 2}
     return World(alpha, omega, alice)
+
+
+def _make_runner_with_a_rejected_report(organization: Organization, context: AgentContext, owner: User) -> None:
+    lab = make_runner(organization, owner)
+    ask(organization, context, owner, lab.pin())
+    [lease] = lab.poll()
+    assert lab.complete(lease, report={"no": "report"}).status_code == 400
+    with organization_scope(organization.id):
+        tell(organization_id=organization.id, subject="runner", subject_id=lab.runner.pk, text="Hello", occasion="1")
 
 
 @pytest.fixture

@@ -25,6 +25,8 @@ DECIDED: dict[str, tuple[set[str], set[str]]] = {
     "monitors": (ALL - {"DELETE"}, {"SELECT"}),
     "monitor_decisions": (ADDED_TO, {"SELECT"}),
     "api_keys": (ALL - {"DELETE"}, {"SELECT"}),
+    "tick_phases": (ALL - {"DELETE"}, {"SELECT"}),
+    "tick_counters": (ALL - {"DELETE"}, {"SELECT"}),
     "agents": (ALL - {"DELETE"}, ALL - {"DELETE"}),
     "agent_status": (DERIVED, DERIVED),
     "agent_run_totals": (DERIVED, DERIVED),
@@ -38,6 +40,8 @@ FUNCTIONS: dict[str, set[str]] = {
     "heartbeat_credentials": {"assay_app"},
     "organizations_due": {"assay_app"},
     "find_api_key": {"assay_app"},
+    "ledger_metrics": {"assay_app"},
+    "forget_decisions": {"assay_app"},
     "rebuild_agent_status": {"assay_staff"},
     "heartbeat_slot": {"assay_app", "assay_staff"},  # arithmetic, open to everybody
 }
@@ -100,6 +104,9 @@ def test_functions_that_run_as_the_owner_choose_their_tables_themselves(
         "heartbeat_credentials",
         "organizations_due",
         "find_api_key",
+        "ledger_metrics",
+        "forget_decisions",
+        "count_lease_run_out",
         "rebuild_agent_status",
         "refresh_agent_status",
         "project_run",

@@ -15,11 +15,12 @@ from django.db import connections
 from django.utils import timezone
 
 from compliance.demo_agents import AGENTS
-from compliance.models import ComplianceRequest, ComplianceRun, StepEvidence
+from compliance.models import AgentStatus, ComplianceRequest, ComplianceRun, StepEvidence
 from compliance.monitors.heartbeats import request_due_heartbeats
 from compliance.monitors.tick import request_due_monitors
-from compliance.runs.actions import lease_request, request_owner_test
+from compliance.runs.actions import request_owner_test
 from compliance.runs.execution import run_leases
+from compliance.runs.ledger import lease_request
 from compliance.runs.requests import CredentialChoice
 from compliance.runs.tasks import execute_request, run_heartbeats
 from compliance.tenancy.scope import Actor, organization_scope, system_scope
@@ -151,6 +152,26 @@ def test_what_nobody_chose_is_done_without_and_said(world: Any, payroll: str, su
     assert "Tested without a credential." in notices(beat)
     assert "Test key" not in str(beat.__dict__)
     assert [use.result for use in here.uses()] == ["expired", "expired"]
+
+
+def test_a_secret_that_the_agent_refuses_moves_no_status_and_tells_others_no_name(
+    world: Any, payroll: str
+) -> None:  # R4, R7
+    here = world(payroll)
+    credential = here.credential(secret="expired-yesterday")
+    here.grant(credential)
+    own, beat = owner_test(here), heartbeat(here)
+    for run in (own, beat):
+        assert (run.overall_status, run.moves_status, run.failed_count) == ("inconclusive", False, 1)
+        assert run.credential_id == credential.pk
+    said = "The agent refused the credential{} (HTTP 401). Replace it, or test without one"
+    assert own.harness_error == said.format(" “Test key”")
+    assert beat.harness_error == said.format("")
+    assert "Test key" not in json.dumps([beat.tracks_json, beat.notices, beat.headline])
+    with organization_scope(here.organization.id):
+        assert not AgentStatus.objects.filter(agent_id=here.agent_url).exists()
+        refused = list(StepEvidence.objects.filter(run_id=own.pk))
+    assert {row.response["status"] for row in refused} == {401}
 
 
 def test_what_cannot_be_written_down_is_not_sent(world: Any, superuser: Any) -> None:  # V2
@@ -290,7 +311,7 @@ class TestOAuth:
         here = world(payroll)
         with token_endpoint("stale") as endpoint:
             self.oauth(here, endpoint.url)
-            assert owner_test(here).overall_status == "partial"
+            assert owner_test(here).overall_status == "inconclusive"
             endpoint.answer = (200, {"access_token": TOKEN, "token_type": "bearer", "expires_in": 3600})
             assert owner_test(here).overall_status == "passing"
 
@@ -327,9 +348,10 @@ class TestOAuth:
 
     def test_the_token_endpoint_is_behind_the_egress_guard(self, world: Any, payroll: str, settings: Any) -> None:  # V7
         here = world(payroll)
-        settings.EGRESS_ALLOW = (payroll.split("/")[2],)
         with token_endpoint(TOKEN) as endpoint:
             credential, _ = self.oauth(here, endpoint.url)
+            # What was kept while the operator allowed it is refused on use when they do no more.
+            settings.EGRESS_ALLOW = (payroll.split("/")[2],)
             run = owner_test(here, credential=credential.pk)
             assert endpoint.headers == []
         assert "address not allowed" in run.harness_error

@@ -6,6 +6,7 @@ import base64
 import json
 import logging
 import traceback
+from contextlib import nullcontext
 from dataclasses import fields
 from typing import Any
 from uuid import uuid4
@@ -175,14 +176,53 @@ class TestNowhere:  # V1
     ("kind", "secret", "hint"),
     [
         ("bearer", "sk-live-4f9a-77c2-XYZW", "XYZW"),
-        ("api_key", "123456789012345", "345"),
-        ("bearer", "123456789012", "12"),
-        ("bearer", "12345678901", ""),
+        ("api_key", "1234567890123456", "456"),
+        ("api_key", "123456789012345", ""),
+        ("bearer", "123456789012", ""),
         ("basic", "a-long-password-of-somebody", ""),
     ],
 )
-def test_a_hint_is_at_most_a_fifth_of_the_secret_and_none_of_a_password(kind: str, secret: str, hint: str) -> None:
+def test_a_hint_is_at_most_a_fifth_and_none_of_a_short_secret_or_a_password(kind: str, secret: str, hint: str) -> None:
     assert hint_of(kind, secret) == hint
+
+
+INSIDE = "Assay does not connect to"
+NO_TLS = "must begin with https"
+
+
+@pytest.mark.parametrize(
+    ("address", "allow", "said"),
+    [
+        ("https://127.0.0.1/token", (), INSIDE),
+        ("https://127.1/token", (), INSIDE),
+        ("https://2130706433/token", (), INSIDE),
+        ("https://localhost:8443/token", (), INSIDE),
+        ("https://login.localhost./token", (), INSIDE),
+        ("https://10.1.2.3/token", ("127.0.0.0/8",), INSIDE),
+        ("https://169.254.169.254/latest/meta-data/", (), INSIDE),
+        ("https://[::1]/token", (), INSIDE),
+        ("https://[::ffff:10.0.0.1]/token", (), INSIDE),
+        ("https://[fe80::1%25eth0]/token", (), INSIDE),
+        ("https://10.1.2.3:8443/token", ("10.1.2.3:8443",), ""),
+        ("https://10.1.2.3/token", ("10.1.2.3:8443",), INSIDE),
+        ("https://10.1.2.3/token", ("10.0.0.0/8",), ""),
+        ("https://login.example/token", (), ""),
+        ("https://93.184.215.14/token", (), ""),
+        ("http://127.0.0.1:8080/token", (), NO_TLS),
+        ("http://localhost:8080/token", ("127.0.0.0/8",), ""),
+        ("http://login.example/token", ("127.0.0.0/8",), NO_TLS),
+        ("http://login.internal/token", ("login.internal",), ""),
+        ("http://login.internal/token", ("login.internal:8080",), NO_TLS),
+        ("ftp://login.internal/token", ("login.internal",), NO_TLS),
+    ],
+)
+def test_a_token_endpoint_that_would_be_refused_on_use_is_refused_in_the_form(
+    settings: Any, address: str, allow: tuple[str, ...], said: str
+) -> None:  # V7
+    settings.EGRESS_ALLOW = allow
+    parameters = {"token_url": address, "client_id": "assay"}
+    with pytest.raises(Refused, match=said) if said else nullcontext():
+        checked("oauth", parameters, SECRET)
 
 
 @pytest.mark.parametrize("role", ["member", "stranger"])

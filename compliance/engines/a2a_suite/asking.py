@@ -68,7 +68,8 @@ async def _identifiers(talk: Talk, step: Judgement) -> None:
             step.failed(f"Answered with {wrong}", at=wrong_at(exchange))
             return
         if message.get("id") != sent or isinstance(message.get("id"), bool):
-            step.failed(f"The request's {sent!r} came back as {str(message.get('id'))[:60]!r}", at="/response/body/id")
+            said = talk.run.said(message.get("id"), 60)
+            step.failed(f"The request's {sent!r} came back as {said!r}", at="/response/body/id")
             return
     step.passed("A text and a number came back as they were sent")
 

@@ -196,7 +196,7 @@ def read_http(exchange: Exchange) -> Answer:
         return Answer(
             exchange, over_http=True, code=exchange.status, wrong=f"status {exchange.status}", root="/response/status"
         )
-    name, text = "", str(error.get("message", ""))[:300]
+    name, text = "", str(error.get("message", ""))
     details = error.get("details")
     for detail in details if isinstance(details, list) else ():
         if isinstance(detail, dict) and detail.get("@type") == ERROR_INFO and detail.get("reason") in ERRORS:

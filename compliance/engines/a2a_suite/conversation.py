@@ -40,7 +40,10 @@ async def converse(run: Run, make_wire: MakeWire) -> None:
         return
     for talk in talks:
         await _all(run, talk)
-    await old.judge_old(run, document, [i for i in interfaces if i.is_old])
+    former = [i for i in interfaces if i.is_old]
+    if not talks and not await old.is_open(run, former):
+        return
+    await old.judge_old(run, document, former)
     if run.wants("interop"):
         await judge_interop(run, talks)
     if run.wants("security"):
@@ -67,7 +70,7 @@ async def _card(run: Run) -> dict[str, Any] | None:
             return None
         step.passed(f"An agent card was answered at {path}")
     for key, name in (("name", "agent_name"), ("version", "agent_version")):
-        run.observe(name, str(document.get(key, ""))[:100])
+        run.observe(name, run.said(document.get(key, ""), 100))
     if digest := digest_of_card(document):
         run.observe("tools_digest", digest)
     return document if await judge_card(run, document, exchange, path) else None
@@ -102,6 +105,7 @@ def _grpc(run: Run, document: dict[str, Any]) -> None:
 async def _open(run: Run, document: dict[str, Any], interfaces: list[Interface]) -> list[Talk]:
     """A conversation with the first interface of each binding that answers."""
     talks: list[Talk] = []
+    shut_out = False
     for binding, prefix in PREFIXES.items():
         interface = next((i for i in interfaces if i.binding == binding), None)
         if interface is None:
@@ -113,8 +117,11 @@ async def _open(run: Run, document: dict[str, Any], interfaces: list[Interface])
             fault = answer.exchange.fault
             if fault is not None and fault.kind is FaultKind.REFUSED:
                 step.failed(f"The card points to where a test may not go: {fault.message}", at="/request/url")
-            elif answer.wants_credential and run.target.credential is None:
-                step.passed(f"Answered with status {answer.exchange.status}: it wants a credential")
+            elif answer.wants_credential and (shut_out or not talks or run.target.credential is None):
+                # When another interface has taken the credential, it is this one that is at fault.
+                another = "a" if run.target.credential is None else "another"
+                step.passed(f"Answered with status {answer.exchange.status}: it wants {another} credential")
+                shut_out = True
             elif fault is not None or (answer.wrong and not _speaks(talk, answer)):
                 step.failed(answer.words, at=answer.root)
             else:

@@ -7,6 +7,7 @@ from typing import Any
 from uuid import uuid4
 
 from ..exchange import Exchange
+from ..judge import judge_credential
 from ..rpc import error_of, message_of, wrong_at
 from ..run import Judgement, Run
 from ..suites import RuledStepSpec, ScenarioSpec
@@ -57,6 +58,22 @@ def declared_interfaces(card: dict[str, Any]) -> list[Interface]:
         if isinstance(entry, dict):
             found.append(Interface(number, str(entry.get("url", "")), str(entry.get("transport", "")), version))
     return found
+
+
+async def is_open(run: Run, interfaces: list[Interface]) -> bool:
+    """Whether the agent answers on the first of these with what the run has to show; judged when it does not."""
+    for interface in interfaces:
+        if interface.binding == JSONRPC:
+            sent = [(b"Content-Type", b"application/json"), (b"Accept", b"application/json, text/event-stream")]
+            task = {"jsonrpc": "2.0", "id": "assay-1", "method": "tasks/get", "params": {"id": str(uuid4())}}
+            exchange = await run.wire.send("POST", interface.url, sent, json.dumps(task).encode())
+        elif interface.binding == HTTP_JSON:
+            url = f"{interface.url.rstrip('/')}/v1/tasks/{uuid4()}"
+            exchange = await run.wire.send("GET", url, [(b"Accept", b"application/json")])
+        else:
+            continue
+        return exchange.status not in (401, 403) or judge_credential(run, "security", exchange)
+    return True
 
 
 async def judge_old(run: Run, card: dict[str, Any], interfaces: list[Interface]) -> None:
@@ -116,7 +133,7 @@ async def _jsonrpc(run: Run, card: dict[str, Any], interface: Interface) -> None
         if message is None:
             step.failed(f"Answered with {wrong}", at=wrong_at(exchange))
         elif message.get("id") != "assay-1":
-            step.failed(f"It came back as {str(message.get('id'))[:60]!r}", at="/response/body/id")
+            step.failed(f"It came back as {run.said(message.get('id'), 60)!r}", at="/response/body/id")
         else:
             step.passed("It came back")
 

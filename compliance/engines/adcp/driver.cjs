@@ -214,6 +214,7 @@ async function main() {
     protocol,
     profile: result.agent_profile,
     server: await wire.server(),
+    refused: await wire.refused(),
     headline: result.summary.headline,
     tracks: result.tracks.map(({ track, status, label }) => ({ track, status, label })),
     observations: result.observations.map(({ category, severity, message }) => ({ category, severity, message })),

@@ -16,6 +16,7 @@ from ..redact import Redactor
 from ..report import Notice, Report, Scenario, Step, Track, Verdict
 from ..suites import CONNECTIVITY, StepSpec
 from .catalogue import spec_link
+from .evidence import evidence_of
 from .outcome import Told
 from .results import Results, connectivity_track
 
@@ -48,7 +49,7 @@ def report_of(
     results = Results(told, redactor, locked=ending.locked, all_evidence=target.all_evidence)
     tracks = (*ending.tracks, *results.tracks(ending.unreached))
     server = _members(end.get("server"))
-    return Report(
+    report = Report(
         engine=engine[0],
         engine_version=engine[1],
         suite=target.suite,
@@ -67,6 +68,9 @@ def report_of(
         runtime=runtime,
         full=full,
     )
+    if target.credential is None or not ending.shut_out:
+        return report
+    return report.without_access(redactor.start(target.credential.name, 100), ending.shut_out)
 
 
 class _Ending:
@@ -90,6 +94,7 @@ class _Ending:
         self.refused = refused
         self.truncated = False
         self.locked = False
+        self.shut_out = 0  # the status with which the agent refused the run's own credential
         self.tracks: list[Track] = []
         self.notices: list[Notice] = []
         self.unreached = ""  # why what was planned and did not run was not tested
@@ -143,13 +148,19 @@ class _Ending:
         if wants_credential and self.target.credential is None:
             self.locked = True
         elif wants_credential:
+            # The runner asks without a credential, too, when it wonders: only what was seen to be refused was refused.
+            seen = end.get("refused")
+            self.shut_out = seen["status"] if seen else 0
             spec = Step(
                 "accepted",
                 "The stored credential is accepted",
                 Verdict.FAILED,
                 expected="An answer other than 401 or 403",
-                actual="The agent answered that it wants another one",
+                actual=f"The credential was refused with status {self.shut_out}"
+                if self.shut_out
+                else "The agent answered that it wants another one",
                 spec_url=spec_link("/protocol/authentication"),
+                evidence=evidence_of({"wire": seen, "checks": []}, self.redactor) if seen else None,
             )
             self.tracks.append(Track("security", "Security", (Scenario("security/credential", "Credential", (spec,)),)))
         elif status == "unreachable":

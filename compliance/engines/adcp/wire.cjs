@@ -11,6 +11,7 @@ class Wire {
   #send = globalThis.fetch;
   #latest = null;
   #opening = null;
+  #refused = null;
 
   // header: {name, value} that the runner has no option for, or null. secrets: what no other origin may see.
   constructor(url, { header, secrets, cap }) {
@@ -30,6 +31,13 @@ class Wire {
     this.#latest = null;
     if (latest === null) return null;
     const { reading, ...seen } = latest;
+    return { ...seen, body: await reading };
+  }
+
+  // The first exchange in which the agent refused the credential that it was sent; null when it refused none.
+  async refused() {
+    if (this.#refused === null) return null;
+    const { reading, ...seen } = this.#refused;
     return { ...seen, body: await reading };
   }
 
@@ -84,21 +92,34 @@ class Wire {
     }
   }
 
+  // Whether the credential went along: checks of how an agent guards itself send none, or one made up.
+  #carried(init) {
+    if (this.header !== null) return true;
+    const sent = [...new Headers(init?.headers).values()];
+    return sent.some((value) => this.secrets.some((secret) => value.includes(secret)));
+  }
+
   #note(url, init, started, response) {
+    if (!this.#ours(url)) return;
+    const refused = this.#refused === null && [401, 403].includes(response?.status) && this.#carried(init);
     // The stream that a session keeps open in the other direction is nobody's answer.
-    if (!this.#ours(url) || (init?.method ?? "GET") !== "POST") return;
+    const asked = init?.method === "POST";
+    if (!asked && !refused) return;
     const reading = response?.body ? this.#read(response.clone()) : Promise.resolve(null);
-    if (response?.ok && typeof init.body === "string" && init.body.includes('"method":"initialize"')) this.#opening = reading;
-    this.#latest = {
-      method: "POST",
+    const body = typeof init?.body === "string" ? init.body : null;
+    if (response?.ok && body?.includes('"method":"initialize"')) this.#opening = reading;
+    const seen = {
+      method: init?.method ?? "GET",
       url,
-      headers: [...new Headers(init.headers)],
-      sent: typeof init.body === "string" ? init.body : null,
+      headers: [...new Headers(init?.headers)],
+      sent: body,
       status: response?.status ?? null,
       received: response === null ? [] : [...response.headers],
       ms: Math.round(performance.now() - started),
       reading,
     };
+    if (refused) this.#refused = seen;
+    if (asked) this.#latest = seen;
   }
 
   async #read(response) {

@@ -12,7 +12,7 @@ from typing import Any
 
 import psutil
 import pytest
-from starlette.responses import PlainTextResponse
+from starlette.responses import PlainTextResponse, Response
 
 from compliance.engines import Overall, Progress, Report, Verdict, node_runtime
 from compliance.engines.adcp import AdcpEngine, engine
@@ -209,8 +209,25 @@ async def test_an_agent_that_wants_a_credential_is_locked_and_not_failing(tmp_pa
     assert locked.overall() is Overall.INCONCLUSIVE
     assert not wrong.locked
     assert "security/credential/accepted" in failed(wrong)
-    assert wrong.overall() in (Overall.FAILING, Overall.PARTIAL)
+    [refused] = [step for _, _, step in wrong.steps() if step.key == "accepted"]
+    assert refused.evidence is not None
+    assert refused.evidence.response["status"] == 401
+    assert wrong.overall() is Overall.INCONCLUSIVE  # the secret was ours to supply
+    assert "The agent refused the credential (HTTP 401)" in wrong.headline()
     assert "another-token" not in json.dumps(wrong.tracks_json())
+
+
+async def test_an_agent_that_takes_the_credential_and_is_broken_gets_no_excuse_from_its_door() -> None:  # R7
+    async def broken(scope: Any, receive: Any, send: Any) -> None:
+        headers = dict(scope.get("headers") or ())
+        status = 500 if headers.get(b"authorization") == b"Bearer right-token" else 401
+        await Response("unauthorized", status_code=status)(scope, receive, send)
+
+    async with serving(broken) as url:
+        report = await check(f"{url}/mcp", token="right-token")
+
+    assert not report.refused
+    assert report.overall() is Overall.FAILING
 
 
 async def test_capabilities_that_contradict_themselves_are_the_agents_fault() -> None:

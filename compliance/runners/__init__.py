@@ -1,0 +1,1 @@
+"""Where: private runners. Imports nothing, so that the runner program needs no Django."""

@@ -1,0 +1,137 @@
+"""Writes on private runners: create, change, give a new token, disable, enable, delete. Owners and admins may."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from django.conf import settings
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+
+from compliance.runners.models import POOL_PATTERN, Runner, RunnerState
+from compliance.runners.pins import pinned_monitors
+from compliance.runs.ledger import release_requests
+from compliance.runs.requests import ComplianceRequest, RequestState
+from compliance.tenancy.authority import lock_organization, managing_membership
+from compliance.tenancy.errors import Refused
+from compliance.tenancy.key_actions import make_runner_key, revoke_runner_keys
+from compliance.tenancy.models import Organization, User
+from compliance.tenancy.names import plain_name
+from compliance.tenancy.scope import organization_scope
+
+PINNED_SHOWN = 5
+
+
+def create_runner(*, organization: Organization, name: str, pool: str = "", by: User) -> tuple[Runner, str]:
+    """A new private runner and its token, which is shown once. Raises NotAllowed or Refused."""
+    with organization_scope(organization.id):
+        lock_organization(organization.id)
+        managing_membership(organization.id, by)
+        runner = Runner(organization=organization, created_by=by.get_full_name())
+        _name(runner, name, pool)
+        _save(runner)
+        return runner, _token(organization, runner, by)
+
+
+def change_runner(*, organization: Organization, runner_id: UUID | str, name: str, pool: str, by: User) -> Runner:
+    """Another name or pool. Work that is pinned to the pool that it leaves is no longer its own."""
+    with organization_scope(organization.id):
+        runner = _locked(organization, runner_id, by)
+        left = runner.pool
+        _name(runner, name, pool)
+        _save(runner)
+        if left and left != runner.pool:
+            _hand_back(runner, pool=left)
+        return runner
+
+
+def new_token(*, organization: Organization, runner_id: UUID | str, by: User) -> tuple[Runner, str]:
+    """Another token in place of the runner's old one, which stops to work at once. What it holds, it keeps."""
+    with organization_scope(organization.id):
+        runner = _locked(organization, runner_id, by)
+        return runner, _token(organization, runner, by)
+
+
+def disable_runner(*, organization: Organization, runner_id: UUID | str, by: User) -> Runner:
+    """Give a runner no more work, and take back what it holds; its results are refused from now on (L3)."""
+    with organization_scope(organization.id):
+        runner = _locked(organization, runner_id, by)
+        runner.state = RunnerState.DISABLED
+        runner.save(update_fields=["state"])
+        _hand_back(runner)
+        return runner
+
+
+def enable_runner(*, organization: Organization, runner_id: UUID | str, by: User) -> Runner:
+    """Trust a disabled runner again."""
+    with organization_scope(organization.id):
+        runner = _locked(organization, runner_id, by)
+        runner.state = RunnerState.ACTIVE
+        runner.save(update_fields=["state"])
+        return runner
+
+
+def delete_runner(*, organization: Organization, runner_id: UUID | str, by: User) -> Runner:
+    """End a runner for good. Its token stops to work, and what waited for it ends without a run (L14).
+
+    Raises Refused while a monitor that is not archived is pinned to it.
+    """
+    with organization_scope(organization.id):
+        runner = _locked(organization, runner_id, by)
+        pinned = pinned_monitors(runner.pk)
+        if pinned:
+            names = ", ".join(f"“{name}”" for name in pinned[:PINNED_SHOWN])
+            more = f" and {len(pinned) - PINNED_SHOWN} more" if len(pinned) > PINNED_SHOWN else ""
+            raise Refused(f"Monitors are pinned to this runner: {names}{more}. Move or archive them first.")
+        runner.state = RunnerState.DELETED
+        runner.save(update_fields=["state"])
+        _hand_back(runner)
+        revoke_runner_keys(organization=organization, runner_id=runner.pk, by=by)
+        for request in ComplianceRequest.objects.active().filter(runner_id=runner.pk):
+            request.cancel(f"The private runner {runner.name} was deleted.")
+        return runner
+
+
+def _locked(organization: Organization, runner_id: UUID | str, by: User) -> Runner:
+    # The organization first, as the tick does: whoever holds it may wait for a runner, and not the other way round.
+    lock_organization(organization.id)
+    managing_membership(organization.id, by)
+    # The strongest lock: whoever works for the runner holds a share of it, and is waited for.
+    return Runner.objects.kept_by(organization.id).select_for_update(of=("self",)).get(pk=runner_id)
+
+
+def _name(runner: Runner, name: str, pool: str) -> None:
+    runner.name, runner.pool = plain_name(name)[:100].strip(), pool.strip().lower()
+    if not runner.name:
+        raise Refused("Give the runner a name.")
+    if runner.pool and not re.fullmatch(POOL_PATTERN, runner.pool):
+        raise Refused("A pool's name is of letters, digits and hyphens, begins with no hyphen, and has at most 60.")
+
+
+def _save(runner: Runner) -> None:
+    try:
+        with transaction.atomic():
+            runner.save()
+    except IntegrityError:
+        raise Refused(f"There is a runner “{runner.name}” already. Choose another name.") from None
+
+
+def _token(organization: Organization, runner: Runner, by: User) -> str:
+    _, token = make_runner_key(
+        organization=organization, runner_id=runner.pk, name=runner.name, expires=_token_end(), by=by
+    )
+    return token
+
+
+def _token_end() -> datetime:
+    return timezone.now() + timedelta(days=min(settings.RUNNER_TOKEN_DAYS, settings.API_KEY_MAX_DAYS))
+
+
+def _hand_back(runner: Runner, *, pool: str = "") -> None:
+    """Put back what the runner holds: all of it, or what it has of a pool."""
+    held = ComplianceRequest.objects.filter(leased_by=runner.pk, state=RequestState.LEASED)
+    if pool:
+        held = held.filter(pool=pool)
+    release_requests(held.select_for_update(of=("self",)), counted=False)

@@ -1,0 +1,40 @@
+"""What work may be pinned to, and what is."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from django.db import connection
+
+from compliance.runs.requests import Pin
+from compliance.tenancy.errors import Refused
+
+
+def lock_pin(organization_id: str, pin: Pin) -> None:
+    """Keep the runners that a pin names from being deleted until the transaction ends; in the organization's scope.
+
+    Raises Refused when there is none.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT id FROM runners WHERE organization_id = %s AND state <> 'deleted'"
+            " AND (id = %s::uuid OR (%s <> '' AND pool = %s)) ORDER BY id FOR KEY SHARE",
+            [organization_id, pin.runner_id, pin.pool, pin.pool],
+        )
+        if cursor.fetchone() is None:
+            raise Refused(
+                "There is no such private runner. Choose another."
+                if pin.runner_id
+                else f"There is no private runner in the pool “{pin.pool}”. Choose another."
+            )
+
+
+def pinned_monitors(runner_id: UUID) -> list[str]:
+    """The names of the monitors that are pinned to this runner, archived ones left out. Needs the scope."""
+    # The table of a room that knows this one: read here by name, because a runner must not go while it has pins.
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT name FROM monitors WHERE runner_id = %s AND state <> 'archived' ORDER BY lower(name), id",
+            [runner_id],
+        )
+        return [row[0] for row in cursor.fetchall()]

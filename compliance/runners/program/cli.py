@@ -1,0 +1,212 @@
+"""The command `assay-runner`: its options, and how it starts and ends."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+import platform
+import signal
+import sys
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from compliance.engines.paths import use_paths
+from compliance.engines.room import Room, default_room_mb
+
+from . import __version__, allowing, checking
+from .addresses import server_url, travels_in_the_clear
+from .client import Client, trusting
+from .install import install_engines
+from .logs import Hider, set_up
+from .pool import MOST, Pool, Terms, engine_versions
+from .problems import Exit, Problem
+from .running import Workshop
+from .secretsfile import Secrets, read_secrets
+from .state import State, default_folder
+from .token import VARIABLE, read_token
+
+log = logging.getLogger(__name__)
+
+_CODES = {
+    Exit.OK: "done, or stopped by a signal",
+    Exit.BROKEN: "a fault of the program itself",
+    Exit.USAGE: "options, the allow-list or the secrets file are wrong",
+    Exit.TOKEN: "the token is missing, wrong, expired or revoked",
+    Exit.STATE: "the state folder is not usable, or in use",
+    Exit.ENGINES: "no engine can run here",
+    Exit.VERSION: "this program and the server do not understand each other",
+    Exit.SERVER: "the server is not reachable, not trusted or not Assay (check, --once)",
+    Exit.UNDELIVERED: "results wait in the state folder for the next start (--once)",
+}
+_LOOPBACK_WORDS = "--url is http and not on this machine: the token travels unencrypted"
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if not 0 < number <= MOST:
+        raise argparse.ArgumentTypeError(f"must be from 1 to {MOST}")
+    return number
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 <= seconds <= 86_400:
+        raise argparse.ArgumentTypeError("must be from 0 to 86400 seconds")
+    return seconds
+
+
+def _parser() -> argparse.ArgumentParser:
+    codes = "\n".join(f"  {code.value}  {words}" for code, words in _CODES.items())
+    parser = argparse.ArgumentParser(
+        prog="assay-runner",
+        description="Tests agents inside your own network and reports to an Assay server.",
+        epilog=f"exit codes:\n{codes}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "command",
+        nargs="?",
+        default="run",
+        choices=("run", "check", "engines", "install-engines"),
+        help="run (the default); check that everything is set up; list the engines; install the official ones",
+    )
+    parser.add_argument("--url", help="the Assay server, such as https://assay.example.com")
+    parser.add_argument("--token-file", type=Path, help=f"file with the runner's token; or set {VARIABLE}")
+    parser.add_argument(
+        "--allow",
+        action="append",
+        default=[],
+        metavar="HOST|HOST:PORT|ADDRESS|NETWORK",
+        help="what may be tested (repeatable); '*' stands for any public address",
+    )
+    parser.add_argument("--allow-file", type=Path, help="the same, one a line; # begins a comment")
+    parser.add_argument("--secrets-file", type=Path, help="credentials of agents (TOML or JSON), which stay here")
+    parser.add_argument("--state-dir", type=Path, help="what outlives a restart (default: ~/.local/state/assay-runner)")
+    parser.add_argument("--concurrency", type=_positive, default=4, help="tests at once (default: 4)")
+    parser.add_argument("--engine-memory", type=_positive_mb, help="MiB for all engines (default: a quarter)")
+    parser.add_argument("--once", action="store_true", help="run what there is now, then end")
+    parser.add_argument(
+        "--grace", type=_seconds, default=30.0, help="seconds to end tests after a signal (default: 30)"
+    )
+    parser.add_argument("--ca-file", type=Path, help="certificate authority of the server, when it is a private one")
+    parser.add_argument("--log-format", choices=("text", "json"), default="text")
+    parser.add_argument("--version", action="version", version=f"assay-runner {__version__}")
+    return parser
+
+
+def _positive_mb(text: str) -> int:
+    number = int(text)
+    if number < 64:
+        raise argparse.ArgumentTypeError("must be 64 or more")
+    return number
+
+
+def say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The exit code, which the command's --help explains."""
+    options = _parser().parse_args(arguments)
+    hider = Hider()
+    set_up(hider, as_json=options.log_format == "json")
+    use_paths({"a2a-tck": os.environ.get("A2A_TCK_PATH", "")})
+    try:
+        if options.command == "engines":
+            return checking.list_engines(say)
+        if options.command == "install-engines":
+            install_engines(say)
+            return checking.list_engines(say)
+        if options.command == "check":
+            return asyncio.run(_check(options, hider))
+        return asyncio.run(_run(options, hider))
+    except Problem as problem:
+        log.error("%s %s", problem.what, problem.mend)
+        return problem.exit_code
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    except Exception:
+        log.exception("the runner broke; please report this")
+        return Exit.BROKEN
+
+
+def _url(options: argparse.Namespace) -> str:
+    url = server_url(options.url)
+    if travels_in_the_clear(url):
+        log.warning(_LOOPBACK_WORDS)
+    return url
+
+
+def _room(options: argparse.Namespace) -> Room:
+    return Room(options.engine_memory or default_room_mb())
+
+
+async def _run(options: argparse.Namespace, hider: Hider) -> Exit:
+    url = _url(options)
+    token = read_token(options.token_file, os.environ)
+    hider.learn([token])
+    allowed = allowing.parse(options.allow, options.allow_file)
+    secrets = read_secrets(options.secrets_file, os.environ)
+    hider.learn(secrets.hidden())
+    context = trusting(options.ca_file)
+    engines = engine_versions()
+    if not engines:
+        raise checking.NO_ENGINES
+    state = State(options.state_dir or default_folder(dict(os.environ)), server=url)
+    client = Client(url, token, context=context)
+    try:
+        shop = Workshop(client, allowed, secrets, _room(options), hider)
+        terms = Terms(options.concurrency, options.once, options.grace, platform.node()[:200])
+        pool = Pool(shop, state, terms, engines)
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, pool.stop)
+        log.info("assay-runner %s; engines: %s", __version__, ", ".join(engines))
+        log.info("may test: %s", allowing.in_words(allowed))
+        return await pool.work()
+    finally:
+        await client.aclose()
+        state.close()
+
+
+def _open_state(folder: Path, url: str) -> None:
+    State(folder, server=url).close()
+
+
+async def _check(options: argparse.Namespace, hider: Hider) -> Exit:
+    """Everything that can be wrong, all of it at once."""
+    findings = checking.Findings(say)
+    token: list[str] = []
+    secrets: list[Secrets] = []
+    url: list[str] = []
+    findings.holds("--url is an address", lambda: url.append(_url(options)))
+    findings.holds("there is a token", lambda: token.append(read_token(options.token_file, os.environ)))
+    hider.learn(token)
+    allowed: list[tuple[str, ...]] = []
+    findings.holds("there is an allow-list", lambda: allowed.append(allowing.parse(options.allow, options.allow_file)))
+    for entries in allowed:
+        checking.check_allowed(findings, entries)
+    if options.secrets_file is not None:
+        findings.holds(
+            "the secrets file can be read", lambda: secrets.append(read_secrets(options.secrets_file, os.environ))
+        )
+    folder = options.state_dir or default_folder(dict(os.environ))
+    for address in url:
+        findings.holds(f"the state folder is {folder}", partial(_open_state, folder, address))
+    checking.check_engines(findings)
+    if url and token:
+        try:
+            client = Client(url[0], token[0], context=trusting(options.ca_file))
+        except Problem as problem:
+            findings.wrong(problem)
+        else:
+            try:
+                await checking.check_server(findings, client)
+            finally:
+                await client.aclose()
+    return findings.exit_code

@@ -1,0 +1,178 @@
+"""The state folder: what must outlive the process. One holder at a time.
+
+held/ has a file for each lease that runs here: at the next start they are handed back.
+outbox/ has a file for each answer that the server has not acknowledged yet.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import logging
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from .client import as_bytes
+from .problems import Exit, Problem
+from .wire import Lease
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """An answer for the server: how a request ended here. Sent until it is acknowledged."""
+
+    call: str  # "complete", "fail" or "release"
+    request_id: str
+    token: str
+    agent_url: str
+    body: dict[str, Any]
+    ended: dict[str, Any]  # clock.moment() at the end of the test
+
+
+class InUse(Problem):
+    """Another process holds the state folder."""
+
+
+def default_folder(environment: dict[str, str]) -> Path:
+    """Where systemd says, or where programs of a user keep their state."""
+    systemd = environment.get("STATE_DIRECTORY", "").split(":")[0]
+    if systemd:
+        return Path(systemd)
+    base = environment.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    return Path(base) / "assay-runner"
+
+
+class State:
+    def __init__(self, folder: Path, *, server: str) -> None:
+        """Raises Problem when the folder cannot be written, is in use, or holds answers for another server."""
+        self.folder = folder
+        self._held, self._outbox = folder / "held", folder / "outbox"
+        try:
+            for part in (folder, self._held, self._outbox):
+                part.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            self._take_lock()
+            self._clear_unfinished()
+            self._of_server(server)
+        except OSError as error:
+            mend = "Give a folder of its own with --state-dir, and check as which user the runner runs."
+            raise Problem(
+                Exit.STATE, f"The state folder {folder} cannot be used: {error.strerror or error}.", mend
+            ) from None
+
+    def _take_lock(self) -> None:
+        try:
+            # The kernel drops it when its holder dies, however it dies.
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.pread(self._lock, 20, 0).decode("ascii", "replace") or "unknown"
+            os.close(self._lock)
+            mend = "Stop that one, or give each its own --state-dir."
+            raise InUse(Exit.STATE, f"Another runner uses {self.folder} (process {holder}).", mend) from None
+        os.ftruncate(self._lock, 0)
+        os.pwrite(self._lock, str(os.getpid()).encode(), 0)
+
+    def _clear_unfinished(self) -> None:
+        for part in (self._held, self._outbox):
+            for left in part.glob("*.new"):
+                left.unlink()
+
+    def _of_server(self, server: str) -> None:
+        file = self.folder / "server"
+        try:
+            known = file.read_text("utf-8").strip()
+        except FileNotFoundError:
+            known = ""
+        if known and known != server and (self.held_files() or self.outbox_files()):
+            mend = f"Start once with --url {known} --once to deliver them, or give another --state-dir."
+            raise Problem(Exit.STATE, f"The state folder {self.folder} holds answers for {known}.", mend)
+        if known != server:
+            self._write(file, server.encode())
+
+    def close(self) -> None:
+        os.close(self._lock)
+
+    def held_files(self) -> list[Path]:
+        return sorted(self._held.glob("*.json"))
+
+    def outbox_files(self) -> list[Path]:
+        return sorted(self._outbox.glob("*.json"))
+
+    def hold(self, lease: Lease) -> None:
+        """Note a lease before its work begins. Raises OSError."""
+        self._write(self._held / f"{lease.token}.json", as_bytes(lease.kept()))
+
+    def let_go(self, token: str) -> None:
+        """The lease is nobody's concern here any more."""
+        (self._held / f"{token}.json").unlink(missing_ok=True)
+
+    def post(self, letter: Letter) -> None:
+        """Keep an answer until it is acknowledged, on disk when this returns. Raises OSError."""
+        kept = {
+            "call": letter.call,
+            "request_id": letter.request_id,
+            "token": letter.token,
+            "agent_url": letter.agent_url,
+            "ended": letter.ended,
+            "body": letter.body,
+        }
+        self._write(self._outbox / f"{letter.token}.json", as_bytes(kept))
+        self.let_go(letter.token)
+
+    def delivered(self, letter: Letter) -> None:
+        (self._outbox / f"{letter.token}.json").unlink(missing_ok=True)
+        self.let_go(letter.token)
+
+    def _write(self, file: Path, content: bytes) -> None:
+        """All or nothing, also when the power fails."""
+        unfinished = file.with_name(file.name + ".new")
+        descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        try:
+            with os.fdopen(descriptor, "wb") as opened:
+                opened.write(content)
+                opened.flush()
+                os.fsync(opened.fileno())
+            unfinished.replace(file)
+        except OSError:
+            unfinished.unlink(missing_ok=True)
+            raise
+        folder = os.open(file.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+    def left_behind(self) -> Iterator[Letter]:
+        """What an earlier process left: its unacknowledged answers, and a release for each other lease."""
+        answered = set()
+        for file in self.outbox_files():
+            kept = self._read(file)
+            if kept is not None:
+                answered.add(file.name)
+                yield Letter(**kept)
+        for file in self.held_files():
+            kept = None if file.name in answered else self._read(file)
+            if kept is not None:
+                yield Letter("release", kept["request_id"], kept["token"], kept["agent_url"], {}, {})
+
+    def _read(self, file: Path) -> dict[str, Any] | None:
+        wanted = ("request_id", "token", "agent_url")
+        try:
+            kept = json.loads(file.read_bytes())
+            if not all(isinstance(kept[name], str) for name in wanted):
+                raise ValueError("a part is of the wrong type")
+            UUID(kept["request_id"])
+            if file.parent == self._outbox and set(kept) != {*wanted, "call", "ended", "body"}:
+                raise ValueError("parts are missing")
+        except (ValueError, KeyError, TypeError) as error:
+            # Kept for a person: what it says can no longer be delivered, and must not stop the rest.
+            file.replace(file.with_suffix(".unreadable"))
+            log.error("%s cannot be read (%s) and is set aside as .unreadable", file, type(error).__name__)
+            return None
+        return kept

@@ -1,0 +1,54 @@
+"""The runner's token: out of a file or the environment, never off the command line, which everybody can see."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+
+from .problems import Exit, Problem
+
+log = logging.getLogger(__name__)
+
+VARIABLE = "ASSAY_RUNNER_TOKEN"
+_TOKEN = re.compile(r"asr_[A-Za-z0-9_-]{8}_[A-Za-z0-9_-]{43}")
+_MEND = "Create a runner in Assay under Runners, and put the token that it shows once into the file."
+
+
+def read_token(file: Path | None, environment: Mapping[str, str]) -> str:
+    """The token. Raises Problem; warns when others may read the file."""
+    if file is not None:
+        text, where = read_private(file, "token file", "--token-file", Exit.TOKEN), f"The token file {file}"
+    else:
+        text, where = environment.get(VARIABLE, ""), VARIABLE
+        if not text.strip():
+            raise Problem(Exit.TOKEN, f"There is no token: neither --token-file nor {VARIABLE} is given.", _MEND)
+    token = text.strip()
+    if not token:
+        raise Problem(Exit.TOKEN, f"{where} is empty.", _MEND)
+    if token.startswith("ask_"):
+        raise Problem(Exit.TOKEN, f"{where} holds an organization's API key and no runner's token.", _MEND)
+    if not _TOKEN.fullmatch(token):
+        raise Problem(Exit.TOKEN, f"{where} holds no runner's token: those begin with asr_ and are one line.", _MEND)
+    return token
+
+
+def read_private(file: Path, what: str, option: str, exit_code: Exit) -> str:
+    """The text of a file that holds secrets. Raises Problem; warns when others may read the file."""
+    try:
+        with file.open("rb") as opened:
+            mode = os.fstat(opened.fileno()).st_mode
+            text = opened.read(1024 * 1024).decode("utf-8")
+    except FileNotFoundError:
+        raise Problem(exit_code, f"The {what} {file} does not exist.", f"Check {option}.") from None
+    except OSError as error:
+        mend = "Check its permissions, and as which user the runner runs."
+        raise Problem(exit_code, f"The {what} {file} cannot be read: {error.strerror}.", mend) from None
+    except UnicodeDecodeError:
+        raise Problem(exit_code, f"The {what} {file} is no text.", f"Check {option}.") from None
+    if mode & (stat.S_IRWXG | stat.S_IRWXO):
+        log.warning("The %s %s is open to other users of this machine: chmod 600 %s", what, file, file)
+    return text

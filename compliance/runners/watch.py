@@ -1,0 +1,54 @@
+"""Runners that were lost: their organizations are told once."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from django.conf import settings
+from django.db import connection
+from django.utils import timezone
+
+from compliance.alerts.notices import Priority, Subject, tell
+from compliance.runners.models import Runner, RunnerState
+from compliance.tenancy.scope import organization_scope
+
+BATCH = 500
+
+
+def tell_of_lost_runners() -> int:
+    """Tell the organizations of runners that have been offline for long; returns of how many."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT DISTINCT organization_id FROM runners_gone(make_interval(secs => %s), %s)",
+            [settings.RUNNER_TELL_OFFLINE_AFTER_SECONDS, BATCH],
+        )
+        organizations = [row[0] for row in cursor.fetchall()]
+    told = 0
+    for organization_id in organizations:
+        with organization_scope(organization_id):
+            told += _tell(organization_id)
+    return told
+
+
+def _tell(organization_id: str) -> int:
+    before = timezone.now() - timedelta(seconds=settings.RUNNER_TELL_OFFLINE_AFTER_SECONDS)
+    gone = list(
+        Runner.objects.kept_by(organization_id)
+        .filter(
+            state=RunnerState.ACTIVE, last_seen_at__lt=before, online_until__lt=timezone.now(), told_offline_at=None
+        )
+        .select_for_update(skip_locked=True, of=("self",))[:BATCH]
+    )
+    for runner in gone:
+        assert runner.last_seen_at is not None
+        runner.told_offline_at = timezone.now()
+        runner.save(update_fields=["told_offline_at"])
+        tell(
+            organization_id=organization_id,
+            subject=Subject.RUNNER,
+            subject_id=runner.pk,
+            text=f"The private runner {runner.name} is offline. What is pinned to it waits.",
+            occasion=f"runner-offline:{runner.pk}:{runner.last_seen_at.isoformat()}",
+            priority=Priority.HIGH,
+        )
+    return len(gone)

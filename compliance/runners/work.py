@@ -1,0 +1,303 @@
+"""What a private runner does with the ledger: poll, renew, complete, fail, release, and be given a secret.
+
+One rule says who may (L7): `at_work`. Who it is comes from the token that was shown, never from a body (L6).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.db.models.fields.json import KeyTextTransform
+from django.utils import timezone
+
+from compliance.alerts.notices import Priority, Subject, tell
+from compliance.engines.report_json import BadReport, from_json
+from compliance.runners.models import Runner
+from compliance.runs.ending import end_with_run
+from compliance.runs.leases import Lease, LeaseLost, broken_report_of
+from compliance.runs.ledger import lease_private, release_requests, renew_tokens
+from compliance.runs.record import UsedCredential, storable
+from compliance.runs.records import ComplianceRun, ExecutorKind
+from compliance.runs.requests import ComplianceRequest, RejectedReport, RequestState
+from compliance.tenancy.errors import NotAllowed
+from compliance.tenancy.scope import Actor, organization_scope
+from compliance.vault.models import CredentialUse, UseFor, UseResult
+from compliance.vault.use import Attempt, use_credential
+
+
+class NotPrivate(Exception):
+    """The request is for hosted workers."""
+
+
+class ReportRefused(Exception):
+    """What was sent is no report of this request: kept for its organization, and the request has ended (L16)."""
+
+    def __init__(self, problem: str, run: ComplianceRun) -> None:
+        super().__init__(problem)
+        self.run = run
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What a runner says of itself when it polls."""
+
+    version: str = ""
+    host: str = ""
+    engines: Mapping[str, str] | None = None  # those that it can run, with their versions
+    clock: datetime | None = None
+    last_error: str = ""
+
+
+def at_work(organization_id: str, runner_id: UUID | None) -> Runner:
+    """The runner, if its organization trusts it, kept so until the transaction ends; in the organization's scope.
+
+    Raises NotAllowed otherwise. Who disables or deletes it waits for this transaction, or comes before it (L3).
+    """
+    found = Runner.objects.raw(
+        "SELECT * FROM runners WHERE organization_id = %s AND id = %s AND state = 'active' FOR KEY SHARE",
+        [organization_id, runner_id],
+    )
+    runner = next(iter(found), None)
+    if runner is None:
+        raise NotAllowed("This runner is disabled or deleted. An owner or admin of the organization can enable it.")
+    return runner
+
+
+def poll(
+    *, organization_id: str, runner_id: UUID | None, at_most: int, engines: Collection[str], about: About
+) -> tuple[Runner, list[Lease]]:
+    """Up to `at_most` leases on what is pinned to the runner or its pool, for engines that it has.
+
+    Needs the organization's scope. Raises NotAllowed.
+    """
+    runner = at_work(organization_id, runner_id)
+    _note(runner, about)
+    leases: list[Lease] = []
+    ended = 1
+    # A batch of nothing but lost causes is not the end of the queue.
+    while ended and not leases and at_most:
+        leases, ended = lease_private(
+            organization_id=organization_id, executor=runner.executor, engines=engines, at_most=at_most
+        )
+    return runner, leases
+
+
+def _note(runner: Runner, about: About) -> None:
+    """Write down that it was heard of, and what it said, if that is news."""
+    now = timezone.now()
+    said: dict[str, Any] = {
+        "version": storable(about.version)[:40],
+        "host": storable(about.host)[:200],
+        "engines": {storable(name)[:60]: storable(version)[:60] for name, version in (about.engines or {}).items()},
+    }
+    was_away, told = not runner.is_online, runner.told_offline_at is not None
+    news = {name: value for name, value in said.items() if getattr(runner, name) != value}
+    if about.last_error and about.last_error[:500] != runner.last_error:
+        news |= {"last_error": storable(about.last_error)[:500], "last_error_at": now}
+    due = runner.last_seen_at is None or now - runner.last_seen_at >= timedelta(
+        seconds=settings.RUNNER_SEEN_EVERY_SECONDS
+    )
+    if not (news or due or was_away):
+        return
+    if about.clock is not None:
+        news["clock_ahead_ms"] = round((about.clock - now).total_seconds() * 1000)
+    runner.seen(now)
+    news |= {"last_seen_at": now, "online_until": runner.online_until, "online_since": runner.online_since}
+    if told:
+        news["told_offline_at"] = None
+    Runner.objects.filter(pk=runner.pk).update(**news)
+    if told:
+        tell(
+            organization_id=runner.organization_id,
+            subject=Subject.RUNNER,
+            subject_id=runner.pk,
+            text=f"The private runner {runner.name} is back.",
+            occasion=f"runner-back:{runner.pk}:{now.isoformat()}",
+            priority=Priority.LOW,
+        )
+
+
+def renew(
+    *,
+    organization_id: str,
+    runner_id: UUID | None,
+    tokens: Mapping[UUID, UUID],
+    progress: Mapping[UUID, dict[str, Any]],
+) -> dict[UUID, str]:
+    """Prolong the leases of these requests; returns for each that is lost, why. Needs the scope."""
+    runner = at_work(organization_id, runner_id)
+    held = renew_tokens(dict(tokens), dict(progress), runner.executor)
+    lost = [request_id for request_id in tokens if request_id not in held]
+    if not lost:
+        return {}
+    rows = {request.pk: request for request in ComplianceRequest.objects.filter(pk__in=lost)}
+    return {request_id: why_lost(rows.get(request_id), runner) for request_id in lost}
+
+
+def why_lost(request: ComplianceRequest | None, runner: Runner) -> str:
+    """Why the runner no longer holds the request, in words for its log."""
+    if request is None:
+        return "There is no such request."
+    match request.state:
+        case RequestState.CANCELLED:
+            return f"The request was cancelled. {request.end_reason}".strip()
+        case RequestState.EXPIRED:
+            return f"The request has expired. {request.end_reason}".strip()
+        case RequestState.FINISHED:
+            return "The lease ran out, and the request has ended with another result."
+        case RequestState.LEASED if request.leased_by != runner.pk:
+            return "The lease ran out, and another runner has taken the request."
+        case RequestState.LEASED:
+            return "The lease ran out, and the request was leased anew."
+    return "The lease ran out or was taken back; the request waits to be taken again."
+
+
+def _held(organization_id: str, runner: Runner, request_id: UUID, token: UUID) -> ComplianceRequest:
+    """The request, locked, that the runner holds by this token.
+
+    Raises ComplianceRequest.DoesNotExist, NotPrivate, or LeaseLost, which says why.
+    """
+    request = (
+        ComplianceRequest.objects.select_for_update(of=("self",))
+        .select_related("suite_version__suite", "agent")
+        .defer("suite_version__definition")
+        .annotate(is_full_suite=KeyTextTransform("full", "suite_version__definition"))
+        .get(pk=request_id, organization_id=organization_id)
+    )
+    if request.executor_kind != ExecutorKind.PRIVATE:
+        raise NotPrivate
+    if request.state != RequestState.LEASED or request.lease_token != token or request.leased_by != runner.pk:
+        raise LeaseLost(f"The result was discarded. {why_lost(request, runner)}")
+    return request
+
+
+def complete(
+    *,
+    organization_id: str,
+    runner_id: UUID | None,
+    request_id: UUID,
+    token: UUID,
+    report: Any,
+    age: timedelta = timedelta(),
+    secret_of_assay: bool = False,
+) -> ComplianceRun:
+    """Record the report of a request that the runner holds, and return its run; needs the scope.
+
+    report: JSON values. age: how long ago the test ended, by the runner's monotonic clock: its calendar may be wrong.
+    The same once more returns the same run (L5). Raises NotAllowed, ComplianceRequest.DoesNotExist, NotPrivate,
+    LeaseLost, or ReportRefused: then the request has ended, and the transaction must be committed all the same.
+    """
+    runner = at_work(organization_id, runner_id)
+    try:
+        request = _held(organization_id, runner, request_id, token)
+    except LeaseLost:
+        already = _run_of(runner, request_id, token)
+        if already is None:
+            raise
+        return already
+    full_suite = request.is_full_suite != "false" and not request.options.get("scenarios")  # type: ignore[attr-defined]
+    try:
+        read = from_json(report)
+        if read.engine != request.suite_version.engine:
+            raise BadReport("engine: the report is in the name of another engine")
+        if read.suite != request.suite_version.suite.slug:
+            raise BadReport("suite: the report is about another suite")
+    except BadReport as bad:
+        raise ReportRefused(str(bad), _end_refused(request, runner, report, str(bad))) from None
+    assert request.lease_run_id is not None
+    used = _used(request) if secret_of_assay else None
+    return end_with_run(
+        request,
+        read,
+        _tested_at(request, age),
+        full_suite=full_suite,
+        run_id=request.lease_run_id,
+        credential=used,
+    )
+
+
+def _run_of(runner: Runner, request_id: UUID, token: UUID) -> ComplianceRun | None:
+    done = ComplianceRequest.objects.filter(pk=request_id, finished_token=token, leased_by=runner.pk).first()
+    return ComplianceRun.objects.filter(pk=done.run_id).first() if done and done.run_id else None
+
+
+def _tested_at(request: ComplianceRequest, age: timedelta) -> datetime:
+    now = timezone.now()
+    return min(max(now - age, request.started_at or now), now)
+
+
+def _used(request: ComplianceRequest) -> UsedCredential | None:
+    assert request.lease_run_id is not None
+    use = CredentialUse.objects.filter(
+        organization_id=request.organization_id, request_id=request.pk, run_id=request.lease_run_id, result=UseResult.OK
+    ).first()
+    return UsedCredential(use.organization_id, use.credential_id, use.credential_name) if use else None
+
+
+def _end_refused(request: ComplianceRequest, runner: Runner, body: Any, problem: str) -> ComplianceRun:
+    assert request.lease_run_id is not None
+    assert request.organization_id is not None
+    RejectedReport.objects.create(
+        organization_id=request.organization_id,
+        request=request,
+        runner_id=runner.pk,
+        runner_name=runner.name,
+        problem=problem[:300],
+        body=json.dumps(storable(body), ensure_ascii=False)[: settings.REJECTED_REPORT_BYTES],
+    )
+    report = broken_report_of(request, f"the report of the private runner is not valid: {problem}")
+    return end_with_run(request, report, None, full_suite=False, run_id=request.lease_run_id)
+
+
+def fail(*, organization_id: str, runner_id: UUID | None, request_id: UUID, token: UUID, reason: str) -> ComplianceRun:
+    """End a request that the runner could not test as asked, as an inconclusive run that says why (R7, L8)."""
+    runner = at_work(organization_id, runner_id)
+    try:
+        request = _held(organization_id, runner, request_id, token)
+    except LeaseLost:
+        already = _run_of(runner, request_id, token)
+        if already is None:
+            raise
+        return already
+    assert request.lease_run_id is not None
+    reason = storable(" ".join(reason.split()))[:300] or "the private runner could not test"
+    Runner.objects.filter(pk=runner.pk).update(last_error=reason, last_error_at=timezone.now())
+    report = broken_report_of(request, reason.rstrip("."))
+    return end_with_run(request, report, None, full_suite=False, run_id=request.lease_run_id)
+
+
+def release(*, organization_id: str, runner_id: UUID | None, request_id: UUID, token: UUID) -> None:
+    """Hand a request back, untested, so that it is taken again."""
+    runner = at_work(organization_id, runner_id)
+    release_requests([_held(organization_id, runner, request_id, token)], counted=False)
+
+
+def release_secret(*, organization_id: str, runner_id: UUID | None, request_id: UUID, token: UUID) -> Any:
+    """The credential that the request wants, for the runner to send; on record before it is given (V2).
+
+    Opens its own scopes: what is written down must be committed whatever happens then. Returns None when none is
+    granted. Raises NotAllowed, ComplianceRequest.DoesNotExist, NotPrivate, LeaseLost, or CredentialRefused.
+    """
+    with organization_scope(organization_id):
+        runner = at_work(organization_id, runner_id)
+        request = _held(organization_id, runner, request_id, token)
+        assert request.lease_run_id is not None
+        attempt = Attempt(
+            organization_id=organization_id,
+            agent_url=request.agent_id,
+            use=UseFor.MONITORS if request.monitor_id else UseFor.OWNER_TESTS,
+            triggered_by=request.triggered_by,
+            by=Actor(request.actor_kind, request.actor_id, request.actor_name),
+            request_id=request.pk,
+            run_id=request.lease_run_id,
+            credential_id=request.credential_id,
+            executor_name=runner.name,
+            to_runner=True,
+        )
+    return use_credential(attempt)

@@ -1,0 +1,263 @@
+"""The ledger: requests are created, leased, renewed and released here; ending.py and sweeping.py end them.
+
+One set of functions for owner tests, heartbeats, monitors and the rest, hosted and private alike. The row is the
+truth; who holds its lease token may write it. docs/adr tells why.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+from django.conf import settings
+from django.db import connection
+from django.db.models import F, Q
+from django.db.models.functions import Greatest
+from django.utils import timezone
+
+from compliance.runs import nudge
+from compliance.runs.ending import end_lost
+from compliance.runs.leases import HOSTED_WORKER, Executor, Lease, scope_of
+from compliance.runs.record import storable
+from compliance.runs.records import ExecutorKind
+from compliance.runs.requests import ACTIVE, ComplianceRequest, RequestState
+from compliance.runs.wishes import wanted_credentials
+from compliance.tenancy.ids import uuid7
+from compliance.tenancy.scope import Actor, platform_scope
+
+WAKE_CHANNEL = "assay_work"  # what the web server's waiting room listens to
+
+
+# Create
+
+
+def insert_requests(requests: Iterable[ComplianceRequest]) -> list[UUID]:
+    """Insert the requests for which no like one is active; returns the keys of those inserted.
+
+    The unique keys decide, so that any number of processes may try at once.
+    """
+    requests = list(requests)
+    ComplianceRequest.objects.bulk_create(requests, ignore_conflicts=True)
+    keys = [request.pk for request in requests]
+    return list(ComplianceRequest.objects.filter(pk__in=keys).values_list("pk", flat=True))
+
+
+def tell_executors(requests: Iterable[ComplianceRequest]) -> None:
+    """Tell whoever may run these requests of an organization, once the transaction is committed."""
+    keys = set()
+    hosted: dict[str, list[UUID]] = {}
+    for request in requests:
+        assert request.organization_id is not None
+        if request.pin.is_private:
+            keys.add(wake_key(request))
+        else:
+            hosted.setdefault(request.organization_id, []).append(request.pk)
+    for organization_id, request_ids in hosted.items():
+        nudge.execute_all_after_commit(request_ids, organization_id)
+    _wake(keys)
+
+
+def wake_key(request: ComplianceRequest) -> str:
+    """By what a waiting private runner is woken for this request."""
+    return runner_key(request.runner_id) if request.runner_id else pool_key(request.organization_id, request.pool)
+
+
+def runner_key(runner_id: UUID) -> str:
+    return f"runner:{runner_id}"
+
+
+def pool_key(organization_id: str | None, pool: str) -> str:
+    return f"pool:{organization_id}:{pool}"
+
+
+def _wake(keys: Collection[str]) -> None:
+    if not keys:
+        return
+    # Sent by the database when the transaction commits, and never when it is rolled back.
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_notify(%s, key) FROM unnest(%s::text[]) AS key", [WAKE_CHANNEL, sorted(keys)])
+
+
+# Lease
+
+
+def lease_request(request_id: UUID, organization_id: str | None) -> Lease | None:
+    """Lease one hosted request for a worker, or None when it is taken, ended, pinned to a runner or not there (L3).
+
+    A request whose executors were lost too often ends here, as an inconclusive run.
+    """
+    with scope_of(organization_id):
+        leases = _lease(_locked_free(ComplianceRequest.objects.filter(pk=request_id, **_HOSTED), 1))
+        return leases[0] if leases else None
+
+
+def lease_heartbeats(at_most: int) -> list[Lease]:
+    """Lease up to `at_most` of the platform's requests, the oldest first."""
+    with platform_scope():
+        requests = _locked_free(ComplianceRequest.objects.filter(organization__isnull=True, **_HOSTED), at_most)
+        leases = _lease(requests)
+    # A batch of nothing but lost causes is not the end of the queue.
+    return lease_heartbeats(at_most) if requests and not leases else leases
+
+
+def lease_private(
+    *, organization_id: str, executor: Executor, engines: Collection[str], at_most: int
+) -> tuple[list[Lease], int]:
+    """Lease up to `at_most` of an organization's requests for a private runner that has these engines.
+
+    Only what is pinned to it or to its pool, the oldest first. Returns the leases, and how many requests ended
+    because their executors were lost too often. Needs the organization's scope, with the runner locked (L3).
+    """
+    assert executor.id is not None
+    pinned = ComplianceRequest.objects.private_for(executor.id, executor.pool).filter(organization_id=organization_id)
+    requests = _locked_free(pinned.filter(suite_version__engine__in=engines), at_most)
+    leases = _lease(requests, executor)
+    return leases, len(requests) - len(leases)
+
+
+_HOSTED = {"executor_kind": ExecutorKind.HOSTED}
+
+
+def _locked_free(requests: Any, at_most: int) -> list[ComplianceRequest]:
+    """The free ones of these requests, the oldest first, locked; those that another takes right now are left to it."""
+    now = timezone.now()
+    free = Q(state=RequestState.QUEUED) | Q(state=RequestState.LEASED, lease_expires_at__lt=now)
+    return list(
+        requests.filter(free, state__in=ACTIVE, expires_at__gt=now)
+        .order_by("created_at", "id")
+        .select_for_update(skip_locked=True, of=("self",))
+        .select_related("suite_version__suite", "agent")[:at_most]
+    )
+
+
+def _lease(requests: Collection[ComplianceRequest], executor: Executor = HOSTED_WORKER) -> list[Lease]:
+    """Lease these locked requests in one statement; those whose executors were lost too often end instead (L12)."""
+    leased = []
+    for request in requests:
+        if request.attempt >= settings.REQUEST_MAX_ATTEMPTS:
+            end_lost(request)
+        else:
+            leased.append(request)
+    # One token for all: what it fences is the next lease of the same request.
+    token, now = uuid4(), timezone.now()
+    run_ids = {request.pk: uuid7() for request in leased}
+    if leased:
+        _mark_leased(leased, token, now, executor, run_ids)
+    wanted = wanted_credentials(leased)
+    return [
+        Lease(
+            request_id=request.pk,
+            token=token,
+            organization_id=request.organization_id,
+            agent_url=request.agent_id,
+            protocol=request.agent.protocol,
+            suite_slug=request.suite_version.suite.slug,
+            engine=request.suite_version.engine,
+            options={**request.suite_version.definition.get("options", {}), **request.options},
+            suite_version=request.suite_version.version,
+            full_suite=_is_full(request),
+            run_id=run_ids[request.pk],
+            triggered_by=request.triggered_by,
+            by=Actor(request.actor_kind, request.actor_id, request.actor_name),
+            credential=wanted.get(request.pk),
+            attempt=request.attempt + 1,
+            executor=executor,
+        )
+        for request in leased
+    ]
+
+
+def _mark_leased(
+    requests: Collection[ComplianceRequest], token: UUID, now: datetime, executor: Executor, run_ids: dict[UUID, UUID]
+) -> None:
+    rows = ComplianceRequest.objects.filter(pk__in=[request.pk for request in requests])
+    common: dict[str, Any] = {
+        "state": RequestState.LEASED,
+        "attempt": F("attempt") + 1,
+        "lease_token": token,
+        "lease_expires_at": now + timedelta(seconds=settings.LEASE_SECONDS),
+        "started_at": now,
+        "progress": {},
+    }
+    if executor.id is None:
+        rows.update(**common)
+        return
+    for request in requests:
+        # The key of its run is kept: a secret is released, and the release recorded, in another call.
+        rows.filter(pk=request.pk).update(
+            **common, leased_by=executor.id, leased_by_name=executor.name, lease_run_id=run_ids[request.pk]
+        )
+
+
+def _is_full(request: ComplianceRequest) -> bool:
+    return bool(request.suite_version.definition.get("full", True)) and not request.options.get("scenarios")
+
+
+# Renew
+
+
+def renew_leases(leases: Collection[Lease], progress: dict[UUID, dict[str, Any]]) -> set[UUID]:
+    """Prolong the leases and store where each run is. Returns the requests whose lease still holds.
+
+    leases: all of one organization, or all of the platform.
+    """
+    if not leases:
+        return set()
+    organization_id = next(iter(leases)).organization_id
+    with scope_of(organization_id):
+        return renew_tokens({lease.request_id: lease.token for lease in leases}, progress, HOSTED_WORKER)
+
+
+def renew_tokens(tokens: dict[UUID, UUID], progress: dict[UUID, dict[str, Any]], executor: Executor) -> set[UUID]:
+    """The same by the requests' keys and tokens, in an open scope. Only what this executor holds is prolonged (L6)."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            UPDATE compliance_requests r
+            SET lease_expires_at = %s, progress = coalesce(l.progress, r.progress)
+            FROM unnest(%s::uuid[], %s::uuid[], %s::jsonb[]) AS l(id, token, progress)
+            WHERE r.id = l.id AND r.lease_token = l.token AND r.state = 'leased'
+                AND r.leased_by IS NOT DISTINCT FROM %s::uuid
+            RETURNING r.id
+            """,
+            [
+                timezone.now() + timedelta(seconds=settings.LEASE_SECONDS),
+                list(tokens),
+                list(tokens.values()),
+                [_json(progress.get(request_id)) for request_id in tokens],
+                executor.id,
+            ],
+        )
+        return {row[0] for row in cursor.fetchall()}
+
+
+def _json(value: dict[str, Any] | None) -> str | None:
+    return None if value is None else json.dumps(storable(value))
+
+
+# Release
+
+
+def release_requests(requests: Iterable[ComplianceRequest], *, counted: bool) -> int:
+    """Put locked, leased requests back into the queue and tell who may take them; returns how many.
+
+    counted: whether the lease that ends here counts as an attempt: one that was handed back in order does not.
+    Needs the organization's scope.
+    """
+    requests = list(requests)
+    ComplianceRequest.objects.filter(pk__in=[request.pk for request in requests], state=RequestState.LEASED).update(
+        state=RequestState.QUEUED,
+        lease_token=None,
+        lease_expires_at=None,
+        leased_by=None,
+        leased_by_name="",
+        lease_run_id=None,
+        nudged_at=timezone.now(),
+        progress={},
+        attempt=F("attempt") if counted else Greatest(F("attempt") - 1, 0),
+    )
+    tell_executors(requests)
+    return len(requests)
