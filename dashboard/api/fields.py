@@ -6,10 +6,11 @@ from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from ninja import Schema
-from pydantic import AfterValidator, ConfigDict, Field, StrictBool, StrictInt, StrictStr
+from pydantic import AfterValidator, ConfigDict, Field, StrictBool, StrictInt, StrictStr, model_validator
 from pydantic.types import FiniteFloat
 
-from compliance.runs.requests import CredentialChoice
+from compliance.runs.records import ExecutorKind
+from compliance.runs.requests import POOL_LENGTH, CredentialChoice, Pin
 
 
 def _storable(text: str) -> str:
@@ -56,6 +57,34 @@ class SuiteRef(Schema):
 
     slug: str = Field(examples=["baseline"])
     version: str = Field(examples=["1.0"])
+
+
+class ExecutorIn(In):
+    """Where it is to run: by one private runner, by any of a pool, or, when neither is named, by Assay's workers."""
+
+    runner_id: UUID | None = None
+    pool: Annotated[Text, Field(max_length=POOL_LENGTH)] = ""
+
+    @model_validator(mode="after")
+    def name_one(self) -> ExecutorIn:
+        if self.runner_id and self.pool:
+            raise ValueError("Name a runner or a pool, not both.")
+        return self
+
+    def pin(self) -> Pin:
+        return Pin(self.runner_id, self.pool)
+
+
+class ExecutorOut(Schema):
+    """Where it runs."""
+
+    kind: ExecutorKind
+    runner_id: UUID | None
+    pool: str
+
+
+def executor_out(pin: Pin) -> ExecutorOut:
+    return ExecutorOut(kind=ExecutorKind(pin.kind), runner_id=pin.runner_id, pool=pin.pool)
 
 
 def credential_choice(credential: str | UUID) -> UUID | CredentialChoice:

@@ -9,15 +9,18 @@ from uuid import UUID
 from ninja import Schema
 from pydantic import Field
 
+from compliance.alerts.notices import Channel, Priority
 from compliance.models import Monitor, MonitorState, Organization
-from compliance.monitors.actions import What, When
-from compliance.monitors.models import CRON_LENGTH, MAX_INTERVAL_MINUTES
+from compliance.monitors.actions import Notify, What, When
+from compliance.monitors.models import CRON_LENGTH, MAX_COOLDOWN_SECONDS, MAX_INTERVAL_MINUTES
 from compliance.monitors.schedule import BadSchedule
 from compliance.runs.models import OverallStatus
 from compliance.runs.requests import CredentialChoice
 from dashboard.api.agents import page_url
 from dashboard.api.fields import (
     Credential,
+    ExecutorIn,
+    ExecutorOut,
     In,
     Name,
     Options,
@@ -25,6 +28,7 @@ from dashboard.api.fields import (
     SuiteRef,
     Text,
     credential_choice,
+    executor_out,
     plain_options,
 )
 from dashboard.api.paging import Page, PageQuery
@@ -41,6 +45,17 @@ class ScheduleIn(In):
         return When(self.interval_minutes, self.cron, self.timezone)
 
 
+class NotifyFields(In):
+    """How the organization wants to hear of its results."""
+
+    priority: Priority = Priority.NORMAL
+    channel: Channel = Channel.IN_APP
+    cooldown_seconds: Annotated[int, Field(ge=0, le=MAX_COOLDOWN_SECONDS)] = 3600
+
+    def notify(self) -> Notify:
+        return Notify(self.priority, self.channel, self.cooldown_seconds)
+
+
 class MonitorIn(In):
     """A monitor to create."""
 
@@ -54,6 +69,8 @@ class MonitorIn(In):
     all_evidence: bool = False
     dry_run: bool = False
     credential: Credential = "automatic"
+    executor: ExecutorIn = ExecutorIn()
+    notify: NotifyFields = NotifyFields()
 
     def what(self) -> What:
         return What(
@@ -63,11 +80,13 @@ class MonitorIn(In):
             all_evidence=self.all_evidence,
             dry_run=self.dry_run,
             credential=credential_choice(self.credential),
+            pin=self.executor.pin(),
+            notify=self.notify.notify(),
         )
 
 
 class MonitorChange(In):
-    """What is to change; what is left out stays. A schedule is replaced as a whole."""
+    """What is to change; what is left out stays. Schedule, executor and notify are each replaced as a whole."""
 
     name: Name | None = None
     pinned: bool | None = None
@@ -77,6 +96,8 @@ class MonitorChange(In):
     all_evidence: bool | None = None
     dry_run: bool | None = None
     credential: Credential | None = None
+    executor: ExecutorIn | None = None
+    notify: NotifyFields | None = None
 
     def when(self, monitor: Monitor) -> When:
         """The monitor's schedule with the change."""
@@ -86,6 +107,7 @@ class MonitorChange(In):
     def what(self, monitor: Monitor) -> What:
         """What the monitor does with the change."""
         chosen = monitor.credential_id or CredentialChoice(monitor.credential_choice)
+        told = Notify(monitor.notify_priority, monitor.notify_channel, monitor.notify_cooldown_seconds)
         return What(
             pinned=_or(self.pinned, monitor.suite_version_id is not None),
             options=_or(self.options, plain_options(monitor.options)),
@@ -93,6 +115,8 @@ class MonitorChange(In):
             all_evidence=_or(self.all_evidence, monitor.options.get("evidence") == "all"),
             dry_run=_or(self.dry_run, monitor.dry_run),
             credential=chosen if self.credential is None else credential_choice(self.credential),
+            pin=monitor.pin if self.executor is None else self.executor.pin(),
+            notify=told if self.notify is None else self.notify.notify(),
         )
 
 
@@ -123,9 +147,12 @@ class MonitorOut(Schema):
     dry_run: bool
     credential_choice: CredentialChoice
     credential_id: UUID | None
+    executor: ExecutorOut
+    notify: NotifyFields
     state: MonitorState
     state_reason: str = Field(description="Why it is paused or parked.")
     next_run_at: datetime | None = Field(description="Null unless it is active.")
+    deferred_until: datetime | None = Field(description="Until when it waits for its runner to be back.")
     last_run_id: UUID | None
     last_status: OverallStatus | None
     last_run_at: datetime | None
@@ -173,9 +200,16 @@ def monitor_fields(monitor: Monitor, organization: Organization) -> dict[str, An
         "dry_run": monitor.dry_run,
         "credential_choice": CredentialChoice(monitor.credential_choice),
         "credential_id": monitor.credential_id,
+        "executor": executor_out(monitor.pin),
+        "notify": NotifyFields(
+            priority=Priority(monitor.notify_priority),
+            channel=Channel(monitor.notify_channel),
+            cooldown_seconds=monitor.notify_cooldown_seconds,
+        ),
         "state": MonitorState(monitor.state),
         "state_reason": monitor.state_reason,
         "next_run_at": monitor.next_run_at,
+        "deferred_until": monitor.deferred_until,
         "last_run_id": monitor.last_run_id,
         "last_status": OverallStatus(monitor.last_status) if monitor.last_status else None,
         "last_run_at": monitor.last_run_at,

@@ -17,7 +17,19 @@ from compliance.tenancy.keys import Scope
 from dashboard.api.access import ApiRequest, operation
 from dashboard.api.agents import page_url
 from dashboard.api.answers import Answer
-from dashboard.api.fields import ActorOut, Credential, In, Options, Scenarios, SuiteRef, Text, credential_choice
+from dashboard.api.fields import (
+    ActorOut,
+    Credential,
+    ExecutorIn,
+    ExecutorOut,
+    In,
+    Options,
+    Scenarios,
+    SuiteRef,
+    Text,
+    credential_choice,
+    executor_out,
+)
 
 router = Router(tags=["Requests"])
 
@@ -31,6 +43,7 @@ class TestIn(In):
     all_evidence: bool = Field(False, description="Keep the exchanges of steps that passed, too.")
     dry_run: bool = Field(False, description="Keep it out of the last-test fields and of every status.")
     credential: Credential = "automatic"
+    executor: ExecutorIn = ExecutorIn()
 
 
 class Progress(Schema):
@@ -55,8 +68,11 @@ class RequestOut(Schema):
     credential_id: UUID | None
     monitor_id: UUID | None
     scheduled_for: datetime | None = Field(description="The monitor's occurrence; null when somebody asked.")
+    executor: ExecutorOut
     state: RequestState
+    end_reason: str = Field(description="Why it ended without a run.")
     created_at: datetime
+    expires_at: datetime = Field(description="When it ends if nobody serves it.")
     started_at: datetime | None
     finished_at: datetime | None
     attempt: int = Field(description="How many executors have taken it.")
@@ -79,8 +95,11 @@ def request_out(wanted: ComplianceRequest, organization: Organization) -> Reques
         credential_id=wanted.credential_id,
         monitor_id=wanted.monitor_id,
         scheduled_for=wanted.scheduled_for,
+        executor=executor_out(wanted.pin),
         state=RequestState(wanted.state),
+        end_reason=wanted.end_reason,
         created_at=wanted.created_at,
+        expires_at=wanted.expires_at,
         started_at=wanted.started_at,
         finished_at=wanted.finished_at,
         attempt=wanted.attempt,
@@ -118,6 +137,7 @@ def ask_for_test(request: ApiRequest, agent: UUID, test: TestIn) -> Answer:
         all_evidence=test.all_evidence,
         dry_run=test.dry_run,
         credential=credential_choice(test.credential),
+        pin=test.executor.pin(),
     )
     return Answer(
         request_out(wanted, request.organization),

@@ -34,7 +34,7 @@ class CredentialRef(Schema):
     name: str = Field(description="As it was called then.")
 
 
-class RunOut(Schema):
+class RunSummary(Schema):
     """One finished execution."""
 
     id: UUID
@@ -68,7 +68,7 @@ class RunOut(Schema):
 
 
 class RunPage(Page):
-    items: list[RunOut]
+    items: list[RunSummary]
 
 
 class StepOut(Schema):
@@ -101,7 +101,7 @@ class Notice(Schema):
     message: str
 
 
-class RunWithReport(RunOut):
+class RunWithReport(RunSummary):
     """One finished execution with its whole report."""
 
     why_inconclusive: str = Field(description="In words; empty for a run that is conclusive.")
@@ -127,7 +127,7 @@ class StepEvidenceOut(Schema):
 
 
 def run_fields(run: ComplianceRun, organization: Organization) -> dict[str, Any]:
-    """The values of RunOut."""
+    """The values of RunSummary."""
     own = run.triggered_org_id == organization.id
     credential = run.credential_id if own else None
     return {

@@ -19,7 +19,7 @@ from dashboard.api.answers import Answer
 from dashboard.api.fields import Text
 from dashboard.api.paging import PageQuery, bad_cursor, page_answer
 from dashboard.api.problems import Problem, invalid
-from dashboard.api.run_fields import RunOut, RunPage, RunWithReport, StepEvidenceOut, run_fields, run_with_report
+from dashboard.api.run_fields import RunPage, RunSummary, RunWithReport, StepEvidenceOut, run_fields, run_with_report
 from dashboard.exchanges import expires_at, has_expired
 from dashboard.reports import step_at
 from dashboard.views.runs import get_run, readable_evidence
@@ -74,7 +74,7 @@ def list_runs(request: ApiRequest, asked: Query[RunQuery]) -> Answer:
     )
     rows = ComplianceRun.objects.narrow().select_related("suite_version__suite").defer("suite_version__definition")
     by_key = rows.in_bulk([run.pk for run in page.runs])
-    items = [RunOut(**run_fields(by_key[run.pk], organization)) for run in page.runs]
+    items = [RunSummary(**run_fields(by_key[run.pk], organization)) for run in page.runs]
     return page_answer(request, RunPage(items=items, next=page.older.encode() if page.older else None))
 
 

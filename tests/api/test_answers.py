@@ -14,10 +14,12 @@ from django.utils import timezone
 
 from compliance.models import Organization, User
 from compliance.runs.actions import complete_request, lease_request
+from compliance.tenancy.ids import uuid7
 from dashboard.api import rates
 from tests.api.conftest import Caller, Things, make_key
 from tests.conftest import make_context, make_report, make_run
 from tests.monitors.conftest import finish, make_monitor, requests_of
+from tests.runners.conftest import make_runner
 
 
 def is_problem(answer: Any, status: int, kind: str) -> bool:
@@ -357,6 +359,30 @@ class TestMonitors:
         assert is_problem(alphas.patch(path, {"name": "New"}), 409, "refused")
         assert str(created.data["id"]) not in walked(alphas, "/monitors")
         assert str(created.data["id"]) in walked(alphas, "/monitors?state=archived")
+
+    def test_a_change_of_one_thing_leaves_where_it_runs_and_how_it_tells(
+        self, alphas: Caller, things: Things, organization: Organization, alice: User
+    ) -> None:
+        lab = make_runner(organization, alice)
+        path = f"/monitors/{things.monitor.pk}"
+        notify = {"priority": "high", "channel": "both", "cooldown_seconds": 60}
+        executor = {"runner_id": str(lab.runner.pk), "pool": ""}
+        pinned = alphas.patch(path, {"executor": executor, "notify": notify}).data
+        assert pinned["executor"] == {"kind": "private", **executor}
+        renamed = alphas.patch(path, {"name": "Renamed"}).data
+        assert (renamed["executor"], renamed["notify"]) == (pinned["executor"], notify)
+        assert alphas.patch(path, {"executor": {}}).data["executor"]["kind"] == "hosted"
+
+    @pytest.mark.parametrize(
+        ("executor", "status"),
+        [({"runner_id": str(uuid7()), "pool": "lab"}, 422), ({"runner_id": str(uuid7())}, 409), ({"pool": "no"}, 409)],
+    )
+    def test_a_runner_that_is_not_there_is_refused(
+        self, alphas: Caller, things: Things, executor: dict[str, str], status: int
+    ) -> None:
+        assert alphas.patch(f"/monitors/{things.monitor.pk}", {"executor": executor}).status_code == status
+        body = {"executor": executor, "dry_run": True}
+        assert alphas.post(f"/agents/{things.context.pk}/tests", body).status_code == status
 
     def test_run_now_leads_to_the_request(self, alphas: Caller, things: Things, organization: Organization) -> None:
         finish(requests_of(organization)[0], "failed")
