@@ -109,6 +109,12 @@ def request_out(wanted: ComplianceRequest, organization: Organization) -> Reques
     )
 
 
+def _shown(request: ApiRequest, request_id: UUID) -> RequestOut:
+    """The row as it is stored: what was just created does not know what the database fills in."""
+    known = ComplianceRequest.objects.select_related("suite_version__suite").defer("suite_version__definition")
+    return request_out(known.get(organization=request.organization, pk=request_id), request.organization)
+
+
 def _number(value: object) -> int:
     # Progress comes from an engine: an answer must not break on what it says.
     return value if isinstance(value, int) and value > 0 else 0
@@ -140,7 +146,7 @@ def ask_for_test(request: ApiRequest, agent: UUID, test: TestIn) -> Answer:
         pin=test.executor.pin(),
     )
     return Answer(
-        request_out(wanted, request.organization),
+        _shown(request, wanted.pk),
         status=202 if created else 200,
         headers={"Location": f"{settings.SITE_URL}/api/v1/requests/{wanted.pk}"},
     )
@@ -158,12 +164,7 @@ def ask_for_test(request: ApiRequest, agent: UUID, test: TestIn) -> Answer:
 )
 def one_request(request: ApiRequest, wanted: UUID) -> Answer:
     """Ask again with If-None-Match until `run_id` is set, or the state is `expired` or `cancelled`."""
-    found = (
-        ComplianceRequest.objects.select_related("suite_version__suite")
-        .defer("suite_version__definition")
-        .get(organization=request.organization, pk=wanted)
-    )
-    return Answer(request_out(found, request.organization), cacheable=True)
+    return Answer(_shown(request, wanted), cacheable=True)
 
 
 @operation(
@@ -179,4 +180,4 @@ def one_request(request: ApiRequest, wanted: UUID) -> Answer:
 def cancel(request: ApiRequest, wanted: UUID) -> RequestOut:
     """What an executor has under way is discarded. A monitor's run needs the scope `manage` as well."""
     ended = cancel_request(organization=request.organization, request_id=wanted, by=request.auth)
-    return request_out(ended, request.organization)
+    return _shown(request, ended.pk)

@@ -18,12 +18,13 @@ from compliance.engines.report import Evidence
 from compliance.models import AgentContext, ApiKey, ComplianceRequest, ComplianceRun, Monitor, Organization, User
 from compliance.monitors.actions import run_monitor_now
 from compliance.runs.actions import request_owner_test
-from compliance.tenancy.ids import uuid7
-from compliance.tenancy.key_actions import create_key, make_runner_key
+from compliance.tenancy.key_actions import create_key
+from compliance.tenancy.keys import hash_of, new_token
 from compliance.tenancy.scope import organization_scope
 from dashboard.api import rates
 from tests.conftest import make_report, make_run
 from tests.monitors.conftest import make_monitor
+from tests.runners.conftest import make_runner
 
 EVERYTHING = ("read", "test", "manage")
 
@@ -34,10 +35,12 @@ def make_key(organization: Organization, by: User, *scopes: str, name: str = "CI
 
 def make_expired_key(organization: Organization, by: User) -> str:
     """The token of a key whose time has passed; the database lets nobody change when one ends."""
-    end = timezone.now() + timedelta(milliseconds=20)
-    _, token = create_key(organization=organization, name="Old", scopes=EVERYTHING, by=by, expires=end)
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_sleep_until(%s)", [end])
+    token, prefix = new_token("ask")
+    key = ApiKey(organization=organization, name="Old", prefix=prefix, secret_hash=hash_of(token))
+    key.scopes, key.created_by = list(EVERYTHING), by.get_full_name()
+    key.created_at, key.expires_at = (timezone.now() - timedelta(days=days) for days in (2, 1))
+    with organization_scope(organization.id):
+        key.save(force_insert=True)
     return token
 
 
@@ -99,8 +102,7 @@ def with_scopes(organization: Organization, alice: User) -> Callable[..., Caller
 @pytest.fixture
 def a_runners(organization: Organization, alice: User) -> Caller:
     """A private runner of Alice's organization."""
-    _, token = make_runner_key(organization=organization, runner_id=uuid7(), name="lab", by=alice)
-    return Caller(token)
+    return Caller(make_runner(organization, alice).token)
 
 
 def change_key(key: ApiKey, **values: Any) -> None:

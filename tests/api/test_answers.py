@@ -13,7 +13,8 @@ from django.db import OperationalError
 from django.utils import timezone
 
 from compliance.models import Organization, User
-from compliance.runs.actions import complete_request, lease_request
+from compliance.runs.ending import complete_request
+from compliance.runs.ledger import lease_request
 from compliance.tenancy.ids import uuid7
 from dashboard.api import rates
 from tests.api.conftest import Caller, Things, make_key

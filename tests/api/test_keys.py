@@ -22,6 +22,7 @@ from compliance.tenancy.keys import BadKey, KeyActor, actor_of, hash_of
 from compliance.tenancy.scope import organization_scope
 from tests.api.conftest import change_key, make_expired_key, make_key
 from tests.conftest import add_member
+from tests.runners.conftest import make_runner
 
 
 def stored(key: ApiKey) -> ApiKey:
@@ -168,9 +169,10 @@ class TestAuthority:
 
 class TestRunners:
     def test_a_new_key_of_a_runner_ends_the_one_before(self, organization: Organization, alice: User) -> None:
-        runner = uuid7()
+        lab = make_runner(organization, alice)
+        runner, first = lab.runner.pk, lab.token
         make = {"organization": organization, "runner_id": runner, "name": "lab", "by": alice}
-        (_, first), (_, second) = make_runner_key(**make), make_runner_key(**make)
+        (_, second) = make_runner_key(**make)
         assert second.startswith("asr_")
         assert why_bad(first) == "revoked"
         assert actor_of(second).runner_id == runner
@@ -180,8 +182,10 @@ class TestRunners:
         assert why_bad(third) == "revoked"
 
     def test_other_runners_keys_stay(self, organization: Organization, alice: User) -> None:
-        keys = [make_runner_key(organization=organization, runner_id=uuid7(), name="lab", by=alice) for _ in "12"]
-        assert all(stored(key).works for key, _ in keys)
+        one, other = (make_runner(organization, alice, name) for name in ("one", "other"))
+        make_runner_key(organization=organization, runner_id=one.runner.pk, name="one", by=alice)
+        assert why_bad(one.token) == "revoked"
+        assert actor_of(other.token).runner_id == other.runner.pk
         with organization_scope(organization.id):
             assert not ApiKey.objects.of_organization(organization.id).exists()
 

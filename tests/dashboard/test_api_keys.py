@@ -10,10 +10,10 @@ from django.test import Client
 from django.urls import reverse
 
 from compliance.models import ApiKey, Organization, User
-from compliance.tenancy.ids import uuid7
-from compliance.tenancy.key_actions import create_key, make_runner_key
+from compliance.tenancy.key_actions import create_key
 from compliance.tenancy.keys import BadKey, actor_of
 from compliance.tenancy.scope import organization_scope
+from tests.runners.conftest import make_runner
 
 FORM = {"name": "CI", "scopes": ["read", "test"], "days": "30"}
 
@@ -87,7 +87,7 @@ def test_a_name_is_escaped_and_a_runners_keys_are_not_listed(
     alices: Client, organization: Organization, alice: User
 ) -> None:
     make(organization, alice, "<b>CI</b>")
-    make_runner_key(organization=organization, runner_id=uuid7(), name="of the lab", by=alice)
+    make_runner(organization, alice, "of the lab")
     page = alices.get(at("api_keys", organization)).content.decode()
     assert "&lt;b&gt;CI&lt;/b&gt;" in page
     assert "of the lab" not in page
