@@ -26,6 +26,9 @@ OF_MANAGERS = {
     *("agent_add", "agent_settings", "agent_remove"),
     *("monitor_add", "monitor_edit", "monitor_run", "monitor_pause", "monitor_resume", "monitor_archive"),
     *("credential_add", "credential_replace", "credential_delete", "grant_add", "grant_revoke"),
+    "api_keys",
+    "api_key_add",
+    "api_key_revoke",
 }
 OF_PEOPLE = {"members", "organization_settings"}
 
