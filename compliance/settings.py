@@ -294,6 +294,9 @@ if WORKER_ENGINE_MEMORY_MB < 0:
     raise ImproperlyConfigured(
         "ASSAY_WORKER_ENGINE_MEMORY_MB must be a number of MiB, or 0 for a quarter of the machine"
     )
+WORKER_ENGINE_PROGRAMS = env.int("ASSAY_WORKER_ENGINE_PROGRAMS", default=0)
+if WORKER_ENGINE_PROGRAMS < 0:
+    raise ImproperlyConfigured("ASSAY_WORKER_ENGINE_PROGRAMS must be a number, or 0 for three for each core")
 HEARTBEAT_DEFAULT_INTERVAL_HOURS = 12
 HEARTBEAT_CONCURRENCY = env.int("ASSAY_HEARTBEAT_CONCURRENCY", default=32)
 HEARTBEAT_OVERDUE_AFTER_MINUTES = env.int("ASSAY_HEARTBEAT_OVERDUE_AFTER_MINUTES", default=15)

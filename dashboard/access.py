@@ -37,6 +37,7 @@ class OrganizationRequest(HttpRequest):
     organization: Organization
     membership: Membership
     memberships: list[Membership]
+    unread: int  # notices of the organization
 
 
 def organization_view(
@@ -87,7 +88,8 @@ def _in_scope(
 
     try:
         # The scope is left by the exception before anything is answered: what was half done is rolled back.
-        with membership_scope(request.user, choose):
+        with membership_scope(request.user, choose) as belonging:
+            request.unread = belonging.unread
             if _RANK[Role(request.membership.role)] < _RANK[Role(minimum_role)]:
                 raise NotAllowed(f"Only {_WHO_MAY[Role(minimum_role)]} of the organization may do this.")
             return _rendered(view(request, *args, **kwargs))

@@ -9,8 +9,12 @@ from django.template.context import Context
 from django.template.loader import get_template
 from django.utils.safestring import SafeString
 
-# Stands for the form's token, which is another one each time. Names are escaped: none can look like it.
+from compliance.tenancy.memberships import COUNTED
+
+# Stand for the form's token, which is another one each time, and for the number of unread notices, of which there
+# are as many bars. Names are escaped: none can look like them.
 _TOKEN = SafeString("<!--token-->")
+_UNREAD = SafeString("<!--unread-->")
 
 
 class Choice(NamedTuple):
@@ -42,18 +46,26 @@ def topbar(context: Context) -> SafeString:
                 for m in request.memberships
             )
             here = _section(request)
-    return SafeString(_bar(reader, choices, here).replace(_TOKEN, _token(context)))
+    bar = _bar(reader, choices, here).replace(_TOKEN, _token(context))
+    return SafeString(bar.replace(_UNREAD, _unread(getattr(request, "unread", 0))))
+
+
+_SECTIONS = frozenset(
+    ("overview", "members", "organization_settings", "suites", "suite_version", "credentials", "notices")
+)
 
 
 def _section(request: Any) -> str:
     match = request.resolver_match
     name = match.url_name if match else ""
-    if name in ("overview", "members", "organization_settings", "suites", "suite_version", "credentials"):
+    if name in _SECTIONS:
         return name
     if "/credentials/" in request.path:
         return "credential"
     if "/monitors/" in request.path:
         return "monitors" if name == "monitors" else "monitor"
+    if "/runners/" in request.path:
+        return "runners" if name == "runners" else "runner"
     return "agents" if "/agents/" in request.path or "/runs/" in request.path else ""
 
 
@@ -63,11 +75,25 @@ def _token(context: Context) -> str:
     return f'<input type="hidden" name="csrfmiddlewaretoken" value="{token}">' if token else ""
 
 
+def _unread(count: int) -> str:
+    if not count:
+        return ""
+    shown = str(count) if count < COUNTED else f"{COUNTED - 1}+"
+    return f'<span class="count">{shown}<span class="visually-hidden"> unread</span></span>'
+
+
 # Put together from twelve addresses and thirty pieces, and the same on each page that somebody opens.
 @lru_cache(maxsize=512)  # about three kilobytes each
 def _bar(reader: Reader | None, choices: tuple[Choice, ...], here: str) -> str:
     current = next((choice for choice in choices if choice.current), None)
-    values = {"reader": reader, "choices": choices, "current": current, "here": here, "token": _TOKEN}
+    values = {
+        "reader": reader,
+        "choices": choices,
+        "current": current,
+        "here": here,
+        "token": _TOKEN,
+        "unread": _UNREAD,
+    }
     return get_template("_nav.html").render(values)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
+from django.utils import timezone
 from django.utils.safestring import SafeString
 
 
@@ -17,6 +18,25 @@ def instant(moment: datetime | None, empty: str = "never", exact: bool = False) 
     return SafeString(
         f'<time datetime="{utc[:19]}Z"{" data-exact" if exact else ""}>{utc[:10]} {utc[11:16]} UTC</time>'
     )
+
+
+def lasting(since: datetime | None) -> SafeString:
+    """How long something has lasted, as a <time> element that names its beginning; the script keeps it up to date."""
+    if since is None:
+        return SafeString("an unknown time")
+    utc = since.astimezone(UTC).isoformat()
+    return SafeString(
+        f'<time datetime="{utc[:19]}Z" data-lasting>{span((timezone.now() - since).total_seconds())}</time>'
+    )
+
+
+def span(seconds: float) -> str:
+    """A length of time in one unit: "less than a minute", "3 hours"."""
+    for name, length in (("day", 86_400), ("hour", 3600), ("minute", 60)):
+        if seconds >= length:
+            count = int(seconds // length)
+            return f"{count} {name}{'' if count == 1 else 's'}"
+    return "less than a minute"
 
 
 def in_zone(moment: datetime, timezone: str) -> str:

@@ -1,8 +1,10 @@
-"""Room for the engines that take memory beside the worker: who comes first is served first."""
+"""Room for the engines that start programs beside the worker: who comes first is served first."""
 
 from __future__ import annotations
 
 import asyncio
+import math
+import os
 import threading
 from collections import deque
 from concurrent.futures import Future
@@ -13,8 +15,10 @@ import psutil  # type: ignore[import-untyped]
 _MIB = 1024 * 1024
 _SHARE = 4  # a quarter of the machine's memory is for engines, when nobody says otherwise
 _LEAST_MB = 1024
+_FOR_EACH_CORE = 3  # programs: a run keeps a core busy for most of its time, unless its agent is slow
 # What a container may take, which psutil does not know: cgroups in their second and in their first version.
 _CGROUP_FILES = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+_CGROUP_CPU = "/sys/fs/cgroup/cpu.max"
 
 
 def default_room_mb() -> int:
@@ -28,6 +32,17 @@ def default_room_mb() -> int:
         if text.isdigit():
             total = min(total, int(text))
     return max(total // _MIB // _SHARE, _LEAST_MB)
+
+
+def default_room_programs() -> int:
+    """Three for each core that this process may use, of the machine or of the container's share of it."""
+    cores: float = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = Path(_CGROUP_CPU).read_text("ascii").split()
+        cores = min(cores, int(quota) / int(period))
+    except (OSError, ValueError):
+        pass  # no container, or one that may use every core ("max")
+    return math.ceil(cores) * _FOR_EACH_CORE
 
 
 class Place:
@@ -58,10 +73,12 @@ class Place:
 
 
 class Room:
-    """So much memory, for runs on any event loop of this process."""
+    """So much memory and so many programs, for runs on any event loop of this process."""
 
-    def __init__(self, total_mb: int) -> None:
+    def __init__(self, total_mb: int, programs: int | None = None) -> None:
+        """programs: how many runs may hold a place at once; None for as many as the memory takes."""
         self.total_mb = total_mb
+        self.programs = programs
         self.taken_mb = 0
         self._lock = threading.Lock()
         self._waiting: deque[Place] = deque()
@@ -83,11 +100,16 @@ class Room:
 
     def _admit(self) -> None:
         # Nobody overtakes: a large one would otherwise wait for as long as small ones come.
-        while self._waiting and self.taken_mb + self._waiting[0].memory_mb <= self.total_mb:
+        while self._waiting and self._fits(self._waiting[0]):
             place = self._waiting.popleft()
             if place._grant():
                 self.taken_mb += place.memory_mb
                 self._held.add(place)
+
+    def _fits(self, place: Place) -> bool:
+        if self.programs is not None and len(self._held) >= self.programs:
+            return False
+        return self.taken_mb + place.memory_mb <= self.total_mb
 
     def _release(self, place: Place) -> None:
         with self._lock:

@@ -87,8 +87,18 @@ BEGIN
 END $$;
 CREATE TRIGGER guard_runner BEFORE UPDATE OF state ON runners FOR EACH ROW EXECUTE FUNCTION guard_runner();
 
-CREATE TRIGGER insert_only BEFORE UPDATE OR DELETE OR TRUNCATE ON rejected_reports
+CREATE TRIGGER insert_only BEFORE UPDATE OR TRUNCATE ON rejected_reports
     FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+-- It goes with its request, as that does with its organization, and not before.
+CREATE FUNCTION guard_rejected_report() RETURNS trigger LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+BEGIN
+    IF EXISTS (SELECT 1 FROM compliance_requests r WHERE r.id = OLD.request_id) THEN
+        RAISE EXCEPTION 'rejected_reports is insert-only: DELETE refused' USING ERRCODE = 'insufficient_privilege';
+    END IF;
+    RETURN OLD;
+END $$;
+CREATE TRIGGER guard_rejected_report BEFORE DELETE ON rejected_reports
+    FOR EACH ROW EXECUTE FUNCTION guard_rejected_report();
 """
 
 FUNCTIONS = """
@@ -202,7 +212,7 @@ BEGIN
 END $$;
 
 REVOKE ALL ON FUNCTION lapsed_private_requests(integer), expire_requests(integer), waiting_work(),
-    runners_gone(interval, integer), guard_pin(), guard_runner() FROM PUBLIC;
+    runners_gone(interval, integer), guard_pin(), guard_runner(), guard_rejected_report() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION lapsed_private_requests(integer), expire_requests(integer), waiting_work(),
     runners_gone(interval, integer) TO assay_app;
 """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 from django.conf import settings
@@ -31,7 +32,7 @@ def create_runner(*, organization: Organization, name: str, pool: str = "", by: 
         managing_membership(organization.id, by)
         runner = Runner(organization=organization, created_by=by.get_full_name())
         _name(runner, name, pool)
-        _save(runner)
+        _save(runner, force_insert=True)
         return runner, _token(organization, runner, by)
 
 
@@ -41,7 +42,7 @@ def change_runner(*, organization: Organization, runner_id: UUID | str, name: st
         runner = _locked(organization, runner_id, by)
         left = runner.pool
         _name(runner, name, pool)
-        _save(runner)
+        _save(runner, update_fields=["name", "pool"])
         if left and left != runner.pool:
             _hand_back(runner, pool=left)
         return runner
@@ -110,10 +111,10 @@ def _name(runner: Runner, name: str, pool: str) -> None:
         raise Refused("A pool's name is of letters, digits and hyphens, begins with no hyphen, and has at most 60.")
 
 
-def _save(runner: Runner) -> None:
+def _save(runner: Runner, **how: Any) -> None:
     try:
         with transaction.atomic():
-            runner.save()
+            runner.save(**how)
     except IntegrityError:
         raise Refused(f"There is a runner “{runner.name}” already. Choose another name.") from None
 

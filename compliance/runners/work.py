@@ -190,7 +190,7 @@ def complete(
     """Record the report of a request that the runner holds, and return its run; needs the scope.
 
     report: JSON values. age: how long ago the test ended, by the runner's monotonic clock: its calendar may be wrong.
-    The same once more returns the same run (L5). Raises NotAllowed, ComplianceRequest.DoesNotExist, NotPrivate,
+    The same once more is answered the same (L5). Raises NotAllowed, ComplianceRequest.DoesNotExist, NotPrivate,
     LeaseLost, or ReportRefused: then the request has ended, and the transaction must be committed all the same.
     """
     runner = at_work(organization_id, runner_id)
@@ -200,6 +200,9 @@ def complete(
         already = _run_of(runner, request_id, token)
         if already is None:
             raise
+        rejected = RejectedReport.objects.filter(request_id=request_id).first()
+        if rejected is not None:
+            raise ReportRefused(rejected.problem, already) from None
         return already
     full_suite = request.is_full_suite != "false" and not request.options.get("scenarios")  # type: ignore[attr-defined]
     try:
@@ -209,7 +212,8 @@ def complete(
         if read.suite != request.suite_version.suite.slug:
             raise BadReport("suite: the report is about another suite")
     except BadReport as bad:
-        raise ReportRefused(str(bad), _end_refused(request, runner, report, str(bad))) from None
+        problem = str(bad)[:300]
+        raise ReportRefused(problem, _end_refused(request, runner, report, problem)) from None
     assert request.lease_run_id is not None
     used = _used(request) if secret_of_assay else None
     return end_with_run(
@@ -248,7 +252,7 @@ def _end_refused(request: ComplianceRequest, runner: Runner, body: Any, problem:
         request=request,
         runner_id=runner.pk,
         runner_name=runner.name,
-        problem=problem[:300],
+        problem=problem,
         body=json.dumps(storable(body), ensure_ascii=False)[: settings.REJECTED_REPORT_BYTES],
     )
     report = broken_report_of(request, f"the report of the private runner is not valid: {problem}")

@@ -11,6 +11,7 @@ from django.db.models.functions import Greatest
 
 from compliance.engines.report import Overall, Report
 from compliance.engines.report_json import BadReport, accepted
+from compliance.registry.actions import note_protocol
 from compliance.registry.models import Agent, HeartbeatSlot, Protocol
 from compliance.runs.leases import (
     HOSTED_WORKER,
@@ -49,9 +50,14 @@ def complete_request(
         request = held(lease.request_id, lease.token, HOSTED_WORKER)
         if request is None:
             raise LeaseLost("The lease ran out or the request has ended; the result was discarded.")
-        return end_with_run(
+        run = end_with_run(
             request, report, tested_at, full_suite=lease.full_suite, run_id=lease.run_id, credential=credential
         )
+        unknown = lease.organization_id is not None and _found_protocol(request.agent, report)
+    if unknown:
+        # Afterwards, and from outside: an agent that others have too is not an observer's to change.
+        note_protocol(agent_url=lease.agent_url, protocol=report.protocol, note="A test found it.")
+    return run
 
 
 def held(request_id: UUID, token: UUID, executor: Executor) -> ComplianceRequest | None:

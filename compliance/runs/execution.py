@@ -24,7 +24,7 @@ from django.utils import timezone
 
 from compliance.engines import Credential, Limits, Progress, Report, Target, engine_health, get_engine
 from compliance.engines.driving import abandon_loop, engine_loop, overdue_words, plain_progress, run_to_the_end
-from compliance.engines.room import Place, Room, default_room_mb
+from compliance.engines.room import Place, Room, default_room_mb, default_room_programs
 from compliance.runs.credentials import Opened, after_run, open_credential
 from compliance.runs.ending import complete_request
 from compliance.runs.leases import Lease, LeaseLost, broken_report
@@ -43,8 +43,11 @@ _opening = ThreadPoolExecutor(max_workers=8, thread_name_prefix="credentials")
 
 @lru_cache(maxsize=1)
 def _room() -> Room:
-    """The memory that all engines of this worker process share."""
-    return Room(settings.WORKER_ENGINE_MEMORY_MB or default_room_mb())
+    """The memory and the processor that the programs of this worker process's engines share."""
+    return Room(
+        settings.WORKER_ENGINE_MEMORY_MB or default_room_mb(),
+        settings.WORKER_ENGINE_PROGRAMS or default_room_programs(),
+    )
 
 
 @dataclass(slots=True)

@@ -106,6 +106,8 @@ class HistoryRun(NamedTuple):
     triggered_org_id: str | None
     actor_name: str
     executor_kind: str
+    executor_name: str
+    executor_id: UUID | None
     dry_run: bool
     full_suite: bool
     passed_count: int
@@ -128,7 +130,8 @@ class HistoryPage:
 # history_page with text of its own; whatever comes from outside is a parameter.
 _SCAN = """(
         SELECT id, tested_at, overall_status, headline, triggered_by, triggered_org_id, actor_name, executor_kind,
-            dry_run, full_suite, passed_count, failed_count, skipped_count, duration_ms, suite_version_id
+            executor_name, executor_id, dry_run, full_suite, passed_count, failed_count, skipped_count, duration_ms,
+            suite_version_id
         FROM agent_compliance_runs WHERE {whose}{beyond} ORDER BY {order} LIMIT {length:d}
     )"""
 # The same for a filter that picks single runs out: it stops when it has found enough, or has looked at so many.
@@ -140,7 +143,8 @@ _PICKING = """(
 # Plain SQL: the ORM takes longer to compose the union of two querysets than the database to answer it.
 _PAGE = """
     SELECT r.id, r.tested_at, r.overall_status, r.headline, r.triggered_by, r.triggered_org_id, r.actor_name,
-        r.executor_kind, r.dry_run, r.full_suite, r.passed_count, r.failed_count, r.skipped_count, r.duration_ms,
+        r.executor_kind, r.executor_name, r.executor_id, r.dry_run, r.full_suite,
+        r.passed_count, r.failed_count, r.skipped_count, r.duration_ms,
         s.title, v.version{counted}
     FROM (
         SELECT * FROM ({scans}) all_scans ORDER BY {order} LIMIT {length:d}

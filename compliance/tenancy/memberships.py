@@ -1,14 +1,17 @@
-"""Where a person belongs: the first question of every page."""
+"""Where a person belongs, and what waits for them there: the first question of every page."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import NamedTuple
 
 from django.db import connection
 
 from compliance.tenancy.models import Membership, Organization, User
 from compliance.tenancy.scope import member_scope, user_scope
+
+COUNTED = 100  # unread notices; more are called more
 
 _FIELDS = [field.attname for field in Membership._meta.concrete_fields]
 _ITS_FIELDS = [field.attname for field in Organization._meta.concrete_fields]
@@ -26,16 +29,35 @@ def memberships_of(user: User) -> list[Membership]:
         return _read(user)
 
 
+# Notices belong to a room that knows this one, and are counted here by name: every page shows how many are unread.
+_UNREAD = f"""(
+    SELECT count(*) FROM (
+        SELECT FROM notices n WHERE n.organization_id = opened.organization_id AND n.read_at IS NULL
+        LIMIT {COUNTED}
+    ) AS unread
+)"""  # noqa: S608 - a number of our own
+
+
+class Belonging(NamedTuple):
+    """Where a person belongs, and what waits for them where they are."""
+
+    memberships: list[Membership]
+    unread: int  # notices of the chosen organization that nobody has read, COUNTED at most
+
+
 @contextmanager
-def membership_scope(user: User, choose: Callable[[list[Membership]], Membership]) -> Iterator[list[Membership]]:
-    """The scope of one of the user's organizations, in the transaction that read the memberships; yields those.
+def membership_scope(user: User, choose: Callable[[list[Membership]], Membership]) -> Iterator[Belonging]:
+    """The scope of one of the user's organizations, in the transaction that read the memberships.
 
     choose: picks the membership, or raises.
     """
     with member_scope(
-        user.pk, ask=lambda: _read(user), choose=lambda memberships: choose(memberships).organization_id
-    ) as memberships:
-        yield memberships
+        user.pk,
+        ask=lambda: _read(user),
+        choose=lambda memberships: choose(memberships).organization_id,
+        value=_UNREAD,
+    ) as (memberships, unread):
+        yield Belonging(memberships, unread)
 
 
 def _read(user: User) -> list[Membership]:

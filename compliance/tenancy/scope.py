@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from django.db import connection, transaction
 
@@ -57,12 +57,16 @@ def _current() -> _Scope:
     return scope
 
 
-def _apply(scope: _Scope) -> None:
+_SET = (
+    "SELECT set_config(%s, %s, true), set_config(%s, %s, true), set_config(%s, %s, true), set_config('role', %s, true)"
+)
+
+
+def _apply(scope: _Scope, statement: str = _SET) -> tuple[Any, ...]:
     # One round trip. Every setting is set each time, so that nothing of an outer scope shines through.
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT set_config(%s, %s, true), set_config(%s, %s, true), set_config(%s, %s, true),"
-            " set_config('role', %s, true)",
+            statement,
             [
                 ORGANIZATION_SETTING,
                 scope.organization_id,
@@ -73,7 +77,26 @@ def _apply(scope: _Scope) -> None:
                 STAFF_ROLE if scope.staff else "none",
             ],
         )
+        row: tuple[Any, ...] = cursor.fetchone()
     connection.assay_scope = scope  # type: ignore[attr-defined]
+    return row
+
+
+def _apply_and_read(scope: _Scope, value: str) -> Any:
+    """Apply the scope and read a value in it, in one round trip. value: SQL that depends on opened.organization_id.
+
+    The database sets the settings before it has that key, and can answer nothing that asks for it earlier; if it
+    did, the policies would let it see nothing.
+    """
+    return _apply(scope, _SET_AND_READ.format(value=value))[0]
+
+
+_SET_AND_READ = """
+    SELECT {value} FROM (
+        SELECT set_config(%s, %s, true) AS organization_id, set_config(%s, %s, true), set_config(%s, %s, true),
+            set_config('role', %s, true) OFFSET 0
+    ) AS opened (organization_id, user_id, platform, role)
+"""
 
 
 @contextmanager
@@ -118,12 +141,15 @@ def user_scope(user_id: int) -> Iterator[None]:
 
 
 @contextmanager
-def member_scope(user_id: int, *, ask: Callable[[], _Answer], choose: Callable[[_Answer], str]) -> Iterator[_Answer]:
+def member_scope(
+    user_id: int, *, ask: Callable[[], _Answer], choose: Callable[[_Answer], str], value: str = "NULL"
+) -> Iterator[tuple[_Answer, Any]]:
     """See one user's memberships, then the rows of the organization that is chosen from them; in one transaction.
 
-    ask: reads the memberships; its answer is yielded.
-    choose: the organization's key out of the answer; what it raises ends the scope.
-    Every page begins so; a transaction for each would cost it two more trips to the database.
+    ask: reads the memberships. choose: the organization's key out of its answer; what it raises ends the scope.
+    value: SQL, read on the way into the organization, whose key is opened.organization_id in it.
+    Yields the answer and the value. Every page begins so; a transaction for each, and a statement for the value,
+    would cost it three more trips to the database.
     """
     if _current() != _NO_SCOPE:
         raise ScopeError("a scope is open")
@@ -132,8 +158,8 @@ def member_scope(user_id: int, *, ask: Callable[[], _Answer], choose: Callable[[
         organization_id = choose(answer)
         if not organization_id:
             raise ScopeError("member_scope needs an organization's key")
-        _apply(_Scope(organization_id=organization_id))  # and the user's rows are out of sight again
-        yield answer
+        # And the user's rows are out of sight again.
+        yield answer, _apply_and_read(_Scope(organization_id=organization_id), value)
 
 
 @contextmanager

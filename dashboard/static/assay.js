@@ -19,11 +19,26 @@
     return relative.format(Math.round(seconds / 60) || (seconds > 0 ? 1 : -1), "minute");
   }
 
+  // How long something has lasted: "3 hours".
+  function lasted(instant) {
+    const seconds = (Date.now() - instant) / 1000;
+    for (const [unit, length] of STEPS) {
+      const count = Math.floor(seconds / length);
+      if (count >= 1) return `${count} ${unit}${count === 1 ? "" : "s"}`;
+    }
+    return "less than a minute";
+  }
+
+  function textOf(element, instant) {
+    if (element.dataset.lasting !== undefined) return lasted(instant);
+    return element.dataset.exact === undefined ? words(instant) : exact.format(instant);
+  }
+
   function showTimes(root) {
     for (const element of root.querySelectorAll("time[datetime]")) {
       const instant = new Date(element.dateTime);
       if (Number.isNaN(instant.valueOf())) continue;
-      const text = element.dataset.exact === undefined ? words(instant) : exact.format(instant);
+      const text = textOf(element, instant);
       if (element.textContent !== text) element.textContent = text;
       if (!element.title) element.title = `${exact.format(instant)} (${element.dateTime})`;
     }

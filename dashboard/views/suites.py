@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache, wraps
 from typing import Any
 
@@ -14,10 +15,10 @@ from django.views.decorators.cache import cache_control
 from django.views.decorators.http import require_safe
 
 from compliance.engines.report_json import SCHEMA_FILE
-from compliance.models import Suite, SuiteVersion
+from compliance.models import Membership, Suite, SuiteVersion
 from compliance.suites.catalogue import OfferedSuite, facts_of, offered_suites
 from compliance.suites.health import read_availability
-from compliance.tenancy.memberships import memberships_of
+from compliance.tenancy.memberships import membership_scope
 from dashboard.access import LAST_ORGANIZATION, to_login
 from dashboard.suite_choice import by_family
 
@@ -31,11 +32,17 @@ def reader_view(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResp
     def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         if not request.user.is_authenticated:
             return to_login(request)
-        memberships = memberships_of(request.user)
         last = request.COOKIES.get(LAST_ORGANIZATION)
-        here = next((m for m in memberships if m.organization.slug == last), memberships[0] if memberships else None)
-        if here is not None:
-            request.memberships, request.organization = memberships, here.organization  # type: ignore[attr-defined]
+
+        def choose(memberships: list[Membership]) -> Membership:
+            if not memberships:
+                raise Membership.DoesNotExist
+            here = next((m for m in memberships if m.organization.slug == last), memberships[0])
+            request.organization = here.organization  # type: ignore[attr-defined]
+            return here
+
+        with suppress(Membership.DoesNotExist), membership_scope(request.user, choose) as belonging:
+            request.memberships, request.unread = belonging  # type: ignore[attr-defined]
         return view(request, *args, **kwargs)
 
     return cache_control(private=True, no_store=True)(guarded)

@@ -10,14 +10,17 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 
-from compliance.models import AgentContext, ComplianceRun, CredentialGrant, Monitor, Organization, Role, User
+from compliance.alerts.notices import Subject, tell
+from compliance.models import AgentContext, ComplianceRun, CredentialGrant, Monitor, Notice, Organization, Role, User
 from compliance.runs.actions import request_owner_test
 from compliance.tenancy.errors import NotAllowed, Refused
 from compliance.tenancy.key_actions import create_key
+from compliance.tenancy.scope import organization_scope
 from dashboard import urls
 from dashboard.access import organization_view
 from tests.conftest import make_context, make_run, make_user
 from tests.monitors.conftest import make_monitor
+from tests.runners.conftest import Calling, make_runner
 from tests.vault.conftest import make_credential, make_grant
 
 pytestmark = pytest.mark.django_db
@@ -25,6 +28,7 @@ pytestmark = pytest.mark.django_db
 OF_MANAGERS = {
     *("agent_add", "agent_settings", "agent_remove"),
     *("monitor_add", "monitor_edit", "monitor_run", "monitor_pause", "monitor_resume", "monitor_archive"),
+    *("runner_add", "runner_settings", "runner_token", "runner_disable", "runner_enable", "runner_delete"),
     *("credential_add", "credential_replace", "credential_delete", "grant_add", "grant_revoke"),
     "api_keys",
     "api_key_add",
@@ -54,12 +58,27 @@ def monitor(organization: Organization, context: AgentContext, alice: User) -> M
 
 
 @pytest.fixture
+def lab(organization: Organization, alice: User) -> Calling:
+    return make_runner(organization, alice)
+
+
+@pytest.fixture
+def notice(organization: Organization, lab: Calling) -> Notice:
+    with organization_scope(organization.id):
+        about = {"subject": Subject.RUNNER, "subject_id": lab.runner.pk}
+        tell(organization_id=organization.id, text="lab is offline.", occasion="test", **about)
+        return Notice.objects.get()
+
+
+@pytest.fixture
 def addresses(
     organization: Organization,
     context: AgentContext,
     own_run: ComplianceRun,
     grant: CredentialGrant,
     monitor: Monitor,
+    lab: Calling,
+    notice: Notice,
     alice: User,
 ) -> Callable[[str], dict[str, str]]:
     """Every address of Alice's organization, by its route's name, under the given slug."""
@@ -77,6 +96,8 @@ def addresses(
             "grant": grant.pk,
             "monitor": monitor.pk,
             "key": key.pk,
+            "runner": lab.runner.pk,
+            "notice": notice.pk,
         }
         return {
             pattern.name: reverse(
@@ -116,6 +137,8 @@ def test_another_organizations_objects_do_not_exist_under_ones_own_slug(
     own_run: ComplianceRun,
     grant: CredentialGrant,
     monitor: Monitor,
+    lab: Calling,
+    notice: Notice,
     other_organization: Organization,
     charlie: User,
     alice: User,
@@ -126,6 +149,7 @@ def test_another_organizations_objects_do_not_exist_under_ones_own_slug(
     values = {"agent": context.pk, "wanted": wanted.pk, "run": own_run.pk, "other": own_run.pk, "step": 0}
     values |= {"credential": grant.credential_id, "grant": grant.pk, "monitor": monitor.pk}
     values["key"] = create_key(organization=organization, name="CI", scopes=["read"], by=alice)[0].pk
+    values |= {"runner": lab.runner.pk, "notice": notice.pk}
     for pattern in urls.of_organization:
         keys = [key for key in pattern.pattern.converters if key != "org"]
         if pattern.name not in routes() or not keys:
@@ -168,8 +192,8 @@ def test_members_open_every_page_and_change_nothing(
             assert "Alice Owner" in response.content.decode()
         elif name == "evidence":
             assert response.status_code == 404  # the run kept none
-        elif name == "agent_protocol":
-            assert response.status_code == 302  # a part of a page; by itself it leads to the page
+        elif name in ("agent_protocol", "notice_read", "notices_read"):
+            assert response.status_code == 302  # a part of a page, or what is posted to; by itself it leads to the page
         else:
             assert response.status_code == 200, name
 
@@ -213,8 +237,6 @@ def test_refusals_become_messages_and_roll_back(
     response = refusing(request, org=organization.slug)
     assert response["Location"] == reverse("overview", args=[organization.slug])
     assert said == ["Not like this."]
-    from compliance.tenancy.scope import organization_scope
-
     with organization_scope(organization.id):
         assert list(AgentContext.objects.values_list("name", flat=True)) == [context.name]
 

@@ -12,7 +12,7 @@ import pytest
 
 from compliance.engines import room as room_module
 from compliance.engines.process import ProcessLimits, run_process, scratch_folder
-from compliance.engines.room import Room, default_room_mb
+from compliance.engines.room import Room, default_room_mb, default_room_programs
 from tests.processes import wait_for
 
 
@@ -35,6 +35,16 @@ async def test_who_comes_first_is_served_first() -> None:
     holder.release()
     assert large.held
     assert small.held
+
+
+async def test_no_more_programs_at_once_than_the_room_takes_however_small_they_are() -> None:
+    room = Room(1000, programs=2)
+    first, second, third = room.reserve(1), room.reserve(1), room.reserve(1)
+
+    assert (first.held, second.held, third.held) == (True, True, False)
+    assert room.reserve(0).held, "engines inside the worker start no program"
+    second.release()
+    assert third.held
 
 
 async def test_one_that_wants_more_than_the_room_runs_alone() -> None:
@@ -175,3 +185,16 @@ def test_room_of_a_machine_is_a_quarter_of_it_and_enough_for_one(
     assert default_room_mb() == max(min(memory_mb, 6 * 1024) // 4, 1024)
     limit.write_text(str(512 * 1024**2))
     assert default_room_mb() == 1024
+
+
+def test_programs_by_default_follow_the_cores_that_a_container_may_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    share = tmp_path / "cpu.max"
+    monkeypatch.setattr(room_module, "_CGROUP_CPU", str(share))
+    monkeypatch.setattr(room_module.os, "sched_getaffinity", lambda pid: set(range(4)))
+    assert default_room_programs() == 12
+    share.write_text("max 100000\n")
+    assert default_room_programs() == 12
+    share.write_text("150000 100000\n")
+    assert default_room_programs() == 6

@@ -176,10 +176,12 @@ class Assay:
             self._new.clear()
             watching = asyncio.create_task(self._new.wait())
             gone = asyncio.create_task(request.receive())
-            await asyncio.wait([watching, gone], timeout=wait, return_when=asyncio.FIRST_COMPLETED)
-            watching.cancel()
-            gone.cancel()
-            await asyncio.gather(watching, gone, return_exceptions=True)
+            try:
+                await asyncio.wait([watching, gone], timeout=wait, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                watching.cancel()
+                gone.cancel()
+                await asyncio.gather(watching, gone, return_exceptions=True)
             if not gone.cancelled():
                 return Response(status_code=499)
             leases = self._lease(body["at_most"])

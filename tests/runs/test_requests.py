@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
@@ -13,6 +14,7 @@ import pytest
 from django.db import DatabaseError, connections
 from django.utils import timezone
 
+from compliance.engines import Report
 from compliance.models import Agent, AgentContext, ComplianceRequest, ComplianceRun, Organization, User
 from compliance.monitors.heartbeats import request_due_heartbeats
 from compliance.registry.actions import change_heartbeats, remove_context
@@ -167,6 +169,25 @@ def test_a_request_that_another_worker_is_taking_is_not_waited_for(
         other = Meanwhile(lambda: lease_request(request.pk, organization.id))
         assert not other.waits(superuser)
     assert other.outcome() is None
+
+
+@pytest.mark.parametrize(
+    ("known", "report", "after"),
+    [
+        ("", make_report("passed"), "mcp"),
+        ("", make_report("failed"), "mcp"),
+        ("", make_report("failed", harness_error="we broke"), ""),
+        ("", replace(make_report("failed"), protocol=""), ""),
+        ("a2a", make_report("passed"), "a2a"),
+    ],
+)
+def test_an_observers_conclusive_run_tells_a_protocol_that_nobody_knew(
+    request_: ComplianceRequest, known: str, report: Report, after: str
+) -> None:
+    with platform_scope():
+        Agent.objects.update(protocol=known)
+    complete_request(lease_of(request_), report)
+    assert agent().protocol == after
 
 
 def test_completing_records_one_run_that_carries_the_requests_provenance(request_: ComplianceRequest) -> None:

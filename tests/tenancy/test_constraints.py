@@ -17,6 +17,7 @@ from compliance.runs.actions import request_owner_test
 from compliance.runs.ending import complete_request
 from compliance.runs.ledger import lease_request
 from compliance.suites.health import record_engine_health
+from compliance.tenancy.actions import delete_organization
 from compliance.tenancy.ids import uuid7
 from compliance.tenancy.scope import Actor
 from tests.conftest import AGENT_URL, make_report
@@ -28,6 +29,7 @@ INSERT_ONLY = [
     "agent_compliance_runs",
     "credential_uses",
     "monitor_decisions",
+    "rejected_reports",
     "step_evidence",
     "suite_versions",
     "system_scope_uses",
@@ -39,13 +41,16 @@ UNIQUE: dict[str, tuple[str, dict[str, Any]]] = {
     "agent_run_totals_pkey": ("agent_run_totals", {}),
     "agent_status_pkey": ("agent_status", {}),
     "agents_pkey": ("agents", {}),
-    "api_keys_prefix_key": ("api_keys", {"id": "new", "secret_hash": "0" * 64}),
-    "api_keys_secret_hash_key": ("api_keys", {"id": "new", "prefix": "00000000"}),
     "one_active_request_of_platform": ("compliance_requests", {"id": "new"}),
     "one_active_request_per_organization": ("compliance_requests", {"id": "new"}),
     "one_active_request_per_monitor": ("compliance_requests", {"id": "new", "scheduled_for": None}),
     "one_request_per_occurrence": ("compliance_requests", {"id": "new", "state": "cancelled"}),
     "one_monitor_per_name": ("monitors", {"id": "new", "name": "EVERY HOUR"}),
+    "one_runner_per_name": ("runners", {"id": "new", "name": "LAB"}),
+    "one_notice_per_occasion": ("notices", {"id": "new"}),
+    "rejected_reports_request_id_key": ("rejected_reports", {"id": "new"}),
+    "api_keys_prefix_key": ("api_keys", {"id": "new", "secret_hash": "0" * 64}),
+    "api_keys_secret_hash_key": ("api_keys", {"id": "new", "prefix": "0" * 8}),
     "one_context_per_agent": ("agent_contexts", {"id": "new"}),
     "one_health_of_engine_and_worker": ("engine_health", {"id": -1}),
     "tick_phases_pkey": ("tick_phases", {}),
@@ -68,9 +73,15 @@ OF_ROW = {
     "one_active_request_per_organization": "organization_id IS NOT NULL AND state = 'queued' AND monitor_id IS NULL",
     "one_active_request_per_monitor": "monitor_id IS NOT NULL AND state = 'queued'",
     "one_request_per_occurrence": "scheduled_for IS NOT NULL",
+    "request_pinned_iff_private": "executor_kind = 'private'",
+    "request_leased_by_its_kind": "executor_kind = 'private' AND leased_by IS NOT NULL",
+    "key_of_runner_iff_scope_runner": "runner_id IS NOT NULL",
 }
+# And where the check does not say.
+OF_TABLE = {"agent_compliance_runs": "overall_status = 'passing'", "compliance_requests": "executor_kind = 'hosted'"}
 # A check, and what it refuses. One without a change here is counted as left out.
 _RUN, _REQUEST = "agent_compliance_runs", "compliance_requests"
+_LEASED = {"state": "leased", "run_id": None, "lease_token": "new", "lease_expires_at": "2026-01-01"}
 CHECKS: dict[str, tuple[str, list[dict[str, Any]]]] = {
     **{
         f"{_RUN}_{column}_check": (_RUN, [{column: -1}])
@@ -163,6 +174,23 @@ CHECKS: dict[str, tuple[str, list[dict[str, Any]]]] = {
         [{"state": "finished", "run_id": None}, {"state": "cancelled", "run_id": "new"}],
     ),
     "request_state_known": (_REQUEST, [{"state": "asleep"}]),
+    "request_pinned_iff_private": (
+        _REQUEST,
+        [
+            {"executor_kind": "private", "pool": "berlin"},  # its runner and a pool; of nobody's, see guard_pin
+            {"executor_kind": "hosted"},
+            {"executor_kind": "hosted", "runner_id": None, "pool": "berlin"},
+            {"executor_kind": "cloud", "runner_id": None},
+        ],
+    ),
+    "request_leased_by_its_kind": (
+        _REQUEST,
+        [
+            {**_LEASED, "executor_kind": "hosted", "runner_id": None},
+            {**_LEASED, "leased_by": None},
+            {**_LEASED, "lease_run_id": None},
+        ],
+    ),
     "engine_health_memory_mb_check": ("engine_health", [{"memory_mb": -1}]),
     "tick_phases_last_duration_ms_check": ("tick_phases", [{"last_duration_ms": -1}]),
     "request_credential_iff_chosen": (
@@ -208,27 +236,35 @@ CHECKS: dict[str, tuple[str, list[dict[str, Any]]]] = {
     ),
     "monitors_interval_minutes_check": ("monitors", [{"interval_minutes": -1}]),
     "monitors_failures_in_a_row_check": ("monitors", [{"failures_in_a_row": -1}]),
+    "monitor_pinned_iff_private": (
+        "monitors",
+        [
+            {"executor_kind": "hosted", "runner_id": "new"},
+            {"executor_kind": "hosted", "pool": "berlin"},
+            {"executor_kind": "cloud"},
+        ],
+    ),
+    "monitor_priority_known": ("monitors", [{"notify_priority": "urgent"}]),
+    "monitor_channel_known": ("monitors", [{"notify_channel": "pigeon"}]),
+    "monitor_cooldown_range": ("monitors", [{"notify_cooldown_seconds": 604_801}]),
+    "monitors_notify_cooldown_seconds_check": ("monitors", [{"notify_cooldown_seconds": -1}]),
+    "runner_state_known": ("runners", [{"state": "asleep"}]),
+    "runner_pool_shape": ("runners", [{"pool": pool} for pool in ("Berlin", "-a", "a b", "ä")]),
+    "notice_priority_known": ("notices", [{"priority": "urgent"}]),
+    "notice_subject_known": ("notices", [{"subject": "weather"}]),
+    "key_prefix_shape": ("api_keys", [{"prefix": prefix} for prefix in ("", "1234567", "1234567-")]),
+    "key_hash_shape": ("api_keys", [{"secret_hash": text} for text in ("", "0" * 63, "A" * 64)]),
+    "key_revoked_by_iff_revoked": ("api_keys", [{"revoked_at": None, "revoked_by": "Alice"}]),
+    "key_ends": ("api_keys", [{"expires_at": "infinity"}, {"expires_at": "2020-01-01"}]),
+    "key_scopes_known": ("api_keys", [{"runner_id": None, "scopes": scopes} for scopes in ([], ["all"], [None])]),
+    "key_of_runner_iff_scope_runner": (
+        "api_keys",
+        [{"scopes": ["read"]}, {"scopes": ["runner", "read"]}, {"runner_id": None}],
+    ),
     "decision_outcome_known": ("monitor_decisions", [{"outcome": "perhaps", "request_id": None}]),
     "decision_request_iff_allowed": (
         "monitor_decisions",
         [{"outcome": "allowed", "request_id": None}, {"outcome": "budget", "request_id": "new"}],
-    ),
-    "key_prefix_shape": ("api_keys", [{"prefix": text} for text in ("", "abc", "abcdefg_")]),
-    "key_hash_shape": ("api_keys", [{"secret_hash": text} for text in ("", "0" * 63, "G" * 64)]),
-    "key_revoked_by_iff_revoked": ("api_keys", [{"revoked_at": None, "revoked_by": "Alice"}]),
-    "key_ends": ("api_keys", [{"expires_at": "infinity"}, {"expires_at": "2020-01-01"}]),
-    "key_scopes_known": (
-        "api_keys",
-        [{"scopes": []}, {"scopes": ["everything"]}, {"scopes": ["read", None]}, {"scopes": ["read", ""]}],
-    ),
-    "key_of_runner_iff_scope_runner": (
-        "api_keys",
-        [
-            {"scopes": ["runner"]},
-            {"scopes": ["read", "runner"]},
-            {"scopes": ["read"], "runner_id": "new"},
-            {"scopes": ["read", "runner"], "runner_id": "new"},
-        ],
     ),
     "credential_kind_known": ("credentials", [{"kind": "ssh"}]),
     "credentials_version_check": ("credentials", [{"version": -1}]),
@@ -261,7 +297,14 @@ def world(committed_db: None, monkeypatch: pytest.MonkeyPatch) -> World:
     return make_world()
 
 
-def copied(superuser: psycopg.Connection[Any], table: str, changes: dict[str, Any], where: str = "true") -> str:
+def copied(
+    superuser: psycopg.Connection[Any],
+    table: str,
+    changes: dict[str, Any],
+    where: str = "true",
+    *,
+    no_trigger: bool = False,
+) -> str:
     """The name of the constraint that refuses a changed copy of a row; '' when it is taken."""
     found = superuser.execute(f"SELECT to_jsonb(t) FROM {table} t WHERE {where} LIMIT 1").fetchone()
     assert found is not None, f"the test needs a row of {table}"
@@ -273,6 +316,8 @@ def copied(superuser: psycopg.Connection[Any], table: str, changes: dict[str, An
     assert columns is not None
     row = {**found[0], **{name: str(uuid7()) if value == "new" else value for name, value in changes.items()}}
     with superuser.transaction(force_rollback=True):
+        if no_trigger:
+            superuser.execute(f"ALTER TABLE {table} DISABLE TRIGGER USER")
         try:
             superuser.execute(
                 f"INSERT INTO {table} ({columns[0]}) SELECT {columns[0]} FROM jsonb_populate_record(NULL::{table}, %s)",
@@ -314,7 +359,9 @@ def test_each_unique_key_refuses_a_second_row(world: World, superuser: psycopg.C
         " AND NOT (x.indisprimary AND x.indnatts = 1 AND a.attname = 'id' AND c.relname <> 'organization_tombstones')",
     )
     # These are there for references to name: what they refuse, the row's own key refuses before.
-    for_references = {"credentials_of_organization", "agent_contexts_of_organization", "monitors_of_organization"}
+    for_references = {
+        f"{name}_of_organization" for name in ("credentials", "agent_contexts", "monitors", "runners", "requests")
+    }
     assert {row[1] for row in there} - for_references == set(UNIQUE)
 
 
@@ -335,7 +382,7 @@ def _partition(superuser: psycopg.Connection[Any]) -> str:
 
 def test_each_check_refuses_what_it_is_for(world: World, superuser: psycopg.Connection[Any]) -> None:  # R2, R7
     refused_by = [
-        (name, change, copied(superuser, table, change, "overall_status = 'passing'" if table == _RUN else "true"))
+        (name, change, copied(superuser, table, change, OF_ROW.get(name, OF_TABLE.get(table, "true"))))
         for name, (table, changes) in CHECKS.items()
         for change in changes
     ]
@@ -366,10 +413,13 @@ def test_each_reference_refuses_what_is_not_there(world: World, superuser: psyco
             "agent_compliance_runs": ["suite_version_id"],
             "agent_contexts": ["agent_url", "organization_id"],
             "agent_status": ["agent_url"],
-            "compliance_requests": ["agent_url", "monitor_id", "organization_id", "suite_version_id"],
-            "monitors": ["context_id", "organization_id", "suite_id", "suite_version_id"],
+            "compliance_requests": ["agent_url", "monitor_id", "organization_id", "runner_id", "suite_version_id"],
+            "monitors": ["context_id", "organization_id", "runner_id", "suite_id", "suite_version_id"],
+            "runners": ["organization_id"],
+            "notices": ["organization_id"],
+            "rejected_reports": ["request_id"],
+            "api_keys": ["organization_id", "runner_id"],
             "credentials": ["organization_id"],
-            "api_keys": ["organization_id"],
             "credential_secrets": ["credential_id"],
             "credential_grants": ["credential_id"],
             "invitations": ["invited_by_id", "organization_id"],
@@ -386,6 +436,8 @@ def test_each_reference_refuses_what_is_not_there(world: World, superuser: psyco
         "credential_id": str(uuid7()),
         "context_id": str(uuid7()),
         "monitor_id": str(uuid7()),
+        "request_id": str(uuid7()),
+        "runner_id": str(uuid7()),
         "suites": {"id": -1, "slug": "new"},
         "suite_versions": {"id": -1},
         "memberships": {"id": -1},
@@ -397,10 +449,14 @@ def test_each_reference_refuses_what_is_not_there(world: World, superuser: psyco
         where = "organization_id IS NOT NULL" if table == "compliance_requests" else "true"
         more = {"state": "cancelled", "scheduled_for": None} if table == "compliance_requests" else {}
         more |= {"triggered_by": "monitor"} if column == "monitor_id" else {}
-        more |= {"name": "New"} if table == "monitors" else {}
-        more |= {"prefix": "00000000", "secret_hash": "0" * 64} if table == "api_keys" else {}
+        more |= {"request_id": None} if table == "agent_compliance_runs" else {}
+        more |= {"name": "New"} if table in ("monitors", "runners") else {}
+        more |= {"prefix": "0" * 8, "secret_hash": "0" * 64} if table == "api_keys" else {}
+        pinned = column == "runner_id" and table != "api_keys"
+        more |= {"executor_kind": "private", "pool": ""} if pinned else {}
         more |= {"email": "new@example.org"} if table == "invitations" else {}
-        assert copied(superuser, table, {**own_key, **more, column: value}, where) == name
+        # A trigger that looks for the runner comes before its reference does.
+        assert copied(superuser, table, {**own_key, **more, column: value}, where, no_trigger=pinned) == name
 
 
 @pytest.mark.parametrize("change", ["UPDATE {} SET {} = {}", "DELETE FROM {}", "TRUNCATE {} CASCADE"])
@@ -433,6 +489,50 @@ def test_each_table_that_may_only_be_added_to_is_tried_above(db: None, superuser
         " AND NOT has_table_privilege('assay_staff', c.oid, 'UPDATE, DELETE')",
     )
     assert sorted(row[0] for row in rows) == INSERT_ONLY
+
+
+def test_a_rejected_report_goes_with_its_request_as_that_does_with_its_organization(
+    world: World, superuser: psycopg.Connection[Any]
+) -> None:  # L16
+    delete_organization(organization=world.alpha, by=world.alice)
+    assert superuser.execute("SELECT DISTINCT organization_id FROM rejected_reports").fetchall() == [(world.omega.id,)]
+
+
+GUARDED = {
+    "there is no such private runner": [
+        "UPDATE monitors SET executor_kind = 'private', runner_id = gen_random_uuid()",
+        "UPDATE monitors SET executor_kind = 'private', pool = 'nowhere'",
+        "UPDATE monitors m SET executor_kind = 'private', runner_id ="
+        " (SELECT r.id FROM runners r WHERE r.organization_id <> m.organization_id)",
+        "INSERT INTO compliance_requests SELECT (jsonb_populate_record(q, jsonb_build_object("
+        "'id', gen_random_uuid(), 'runner_id', gen_random_uuid()))).*"
+        " FROM compliance_requests q WHERE executor_kind = 'private'",
+    ],
+    "monitors are pinned to this runner": [
+        "UPDATE monitors m SET executor_kind = 'private', runner_id ="
+        " (SELECT r.id FROM runners r WHERE r.organization_id = m.organization_id);"
+        "UPDATE runners SET state = 'deleted'",
+    ],
+    "a deleted runner stays as it is": [
+        f"UPDATE runners SET state = 'deleted'; UPDATE runners SET state = '{state}'"
+        for state in ("active", "disabled", "deleted")
+    ],
+    "a key is revoked once and never changed": [
+        "UPDATE api_keys SET scopes = ARRAY['read']",
+        "UPDATE api_keys SET expires_at = expires_at + interval '1 day'",
+        "UPDATE api_keys SET revoked_at = now(); UPDATE api_keys SET revoked_at = NULL",
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    ("refusal", "change"), [(refusal, change) for refusal, changes in GUARDED.items() for change in changes]
+)
+def test_nobody_passes_a_guard(
+    world: World, superuser: psycopg.Connection[Any], refusal: str, change: str
+) -> None:  # L3, L14
+    with superuser.transaction(force_rollback=True), pytest.raises(psycopg.Error, match=refusal):
+        superuser.execute(change)
 
 
 @pytest.mark.parametrize("change", ["UPDATE {} SET response = NULL", "DELETE FROM {}"])

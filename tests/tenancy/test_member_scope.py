@@ -29,7 +29,7 @@ def test_it_shows_the_chosen_organization_and_no_longer_the_user(
 ) -> None:
     add_member(other_organization, alice, Role.ADMIN)
     with membership_scope(alice, lambda found: next(m for m in found if m.organization_id == organization.id)) as found:
-        assert [m.organization.name for m in found] == ["Alpha", "Omega"]
+        assert [m.organization.name for m in found.memberships] == ["Alpha", "Omega"]
         now = settings_now()
         assert (now["organization"], now["user"], now["platform"], now["role"]) == (
             organization.id,

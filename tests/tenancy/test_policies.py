@@ -150,7 +150,12 @@ DELETABLE = set(ASSIGNMENTS) - {
     "notices",
     "api_keys",
 }
-NOT_FOR_STAFF = {"credential_secrets", "api_keys"}  # of the second, the hash
+NOT_FOR_STAFF = {"credential_secrets", "api_keys"}  # of the latter, all but the hash is
+# So that a trigger that looks for a row of the organization does not stop it before the policy is asked.
+UNTRIED_BY_TRIGGERS: dict[str, dict[str, Any]] = {
+    "credential_grants": {"context_ids": []},
+    "compliance_requests": {"executor_kind": "hosted", "runner_id": None},
+}
 
 
 class World(NamedTuple):
@@ -233,6 +238,11 @@ def execute(statement: str, parameters: Any = None) -> int:
         return cursor.rowcount
 
 
+def execute_and_keep(statement: str) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(statement)
+
+
 def rows(world: World, table: str, condition: str) -> list[str]:
     """With staff's eyes: the rows of which the condition is true, as JSON."""
     statement = f"SELECT to_jsonb(t)::text FROM {table} t WHERE {condition} ORDER BY 1"
@@ -290,7 +300,7 @@ def test_a_scope_takes_its_rows_and_no_others(world: World, table: str) -> None:
     """Each row there is, once more: a foreign one is stopped by the policy, one's own by its key alone."""
     # As a verified owner's, or with agents that are not seen, a trigger would stop it before the policy is asked.
     changes: dict[str, Any] = {"relation": "observer"} if table == "agent_contexts" else {}
-    foreign = {"context_ids": []} if table == "credential_grants" else {}
+    foreign = UNTRIED_BY_TRIGGERS.get(table, {})
     for scope, opened in SCOPES.items():
         own = rows(world, table, INSERT[scope].get(table, NOTHING))
         for row in rows(world, table, EVERYTHING):
@@ -310,7 +320,10 @@ def test_a_change_of_everything_changes_the_scopes_own_rows(world: World, table:
 @pytest.mark.parametrize("table", sorted(DELETABLE))
 def test_a_deletion_of_everything_deletes_the_scopes_own_rows(world: World, table: str) -> None:  # I2
     for scope, opened in SCOPES.items():
-        with opened(world):
+        with opened(world), undone():
+            if table == "organizations" and scope == "organization":
+                # As delete_organization does: what is asked for goes before whoever was to run it.
+                execute_and_keep("DELETE FROM compliance_requests")
             deleted = execute(f"DELETE FROM {table}")
         assert deleted == len(rows(world, table, CHANGE[scope].get(table, NOTHING))), scope
 
@@ -348,7 +361,7 @@ def test_a_row_of_ones_own_is_not_moved_out_of_the_scope(world: World, table: st
 
 
 def test_a_run_of_a_verified_owner_is_taken_from_one_only(world: World) -> None:
-    [row] = rows(world, "agent_compliance_runs", "triggered_org_id = %(organization)s")
+    [row] = rows(world, "agent_compliance_runs", "triggered_org_id = %(organization)s AND executor_kind = 'hosted'")
     for url, stopped_by in ((AGENT_URL, "duplicate key"), ("https://alpha.example/mcp", "row-level security")):
         with organization_scope(world.alpha.id), pytest.raises(DatabaseError, match=stopped_by):
             execute(*copy_into("agent_compliance_runs", row, by_verified_owner=True, agent_url=url))
@@ -386,6 +399,7 @@ def test_the_owner_reaches_what_its_functions_need_and_no_more(
             "agent_compliance_runs",
             "credential_grants",
             "monitors",
+            "runners",
             "api_keys",
         }
         # Of these only what heartbeat_credentials asks: verified owners, and what they granted for heartbeats.
@@ -399,13 +413,17 @@ def test_the_owner_reaches_what_its_functions_need_and_no_more(
             "credential_secrets",
             "credential_grants",
             "monitors",
+            "runners",
+            "notices",
             "api_keys",
         ):
             assert superuser.execute(f"UPDATE {table} SET {ASSIGNMENTS[table]}").rowcount == 0
             assert superuser.execute(f"DELETE FROM {table}").rowcount == 0
-        # Requests of organizations may end without a run, and nothing else may happen to them.
+        # Requests may end without a run, and nothing else may happen to them.
         assert superuser.execute("DELETE FROM compliance_requests").rowcount == 0
-        ended = superuser.execute("UPDATE compliance_requests SET state = 'cancelled'")
-        assert ended.rowcount == 4
+        for state in ("cancelled", "expired"):
+            with superuser.transaction(force_rollback=True):
+                ended = superuser.execute(f"UPDATE compliance_requests SET state = '{state}' WHERE run_id IS NULL")
+                assert ended.rowcount == 7
         with pytest.raises(psycopg.errors.InsufficientPrivilege, match="row-level security"):
-            superuser.execute("UPDATE compliance_requests SET state = 'expired'")
+            superuser.execute("UPDATE compliance_requests SET progress = '{}'")

@@ -12,7 +12,6 @@ import httpx
 import psycopg
 import pytest
 
-from tests.processes import wait_for
 from tests.web.conftest import DATABASE, SUPERUSER_URL, asked, holds, listeners, put_work, until
 
 SOON = 2  # seconds, within which work must reach who waits for it
@@ -289,7 +288,8 @@ async def test_a_process_that_has_served_its_share_answers_all_who_wait(serve, w
         await client.get(f"{server.url}/where")
     responses = await asyncio.wait_for(asyncio.gather(*waiting), 5)
     assert [response.json()["work"] for response in responses] == [[], []]
-    wait_for(lambda: httpx.get(f"{server.url}/where").status_code == 200, what="the next process")
+    answer = await client.get(f"{server.url}/where")  # waits in the line of the socket until the next process is there
+    assert answer.status_code == 200
 
 
 async def test_a_server_whose_database_is_away_holds_who_waits(serve, work, client) -> None:

@@ -28,15 +28,14 @@ from ..report import Report
 from ..suites import SuiteSpec
 from .catalogue import FULL, NAME, CatalogueUnreadable, make_suites, part_of, read_catalogue
 from .outcome import Told
+from .prepared import NODE_FLAGS, PACKAGE, folder_of, link_compiled, parsed_storyboards
 from .reporting import report_of
 
 log = logging.getLogger(__name__)
 
-PACKAGE = "@adcp/sdk"
 ADAPTER_VERSION = "1.0"
 
 _DRIVER = Path(__file__).with_name("driver.cjs")
-_HEAP_MB = 320  # of Node's memory for objects; a runner that needs more ends with an error of its own
 _OUTPUT_BYTES = 64 * 1024 * 1024
 _MARGIN_SECONDS = 1.0  # before the deadline, for the runner to end by itself and say how far it came
 
@@ -45,10 +44,20 @@ class AdcpEngine:
     name = NAME
     memory_mb = 512  # the runner's tree peaks at 212 to 326 MiB with the package's example agents
 
-    def __init__(self, *, resolve: Resolve = system_resolve, environment: dict[str, str] | None = None) -> None:
-        """environment: added to what the runner's process sees, such as NODE_EXTRA_CA_CERTS."""
+    def __init__(
+        self,
+        *,
+        resolve: Resolve = system_resolve,
+        environment: dict[str, str] | None = None,
+        prepared: Path | None = None,
+    ) -> None:
+        """environment: added to what the runner's process sees, such as NODE_EXTRA_CA_CERTS.
+
+        prepared: what prepare() made, when that is not where scripts/install puts it.
+        """
         self._resolve = resolve
         self._environment = environment or {}
+        self._prepared = prepared
 
     @property
     def version(self) -> str:
@@ -122,6 +131,7 @@ class AdcpEngine:
         auth, header = _as_runner_takes_it(target.credential)
         return {
             "sdk": str(package(PACKAGE).path),
+            "parsed": parsed_storyboards(self._prepared_folder()),
             "url": target.url,
             "protocol": target.protocol if target.protocol in ("mcp", "a2a") else "",
             "bundle": part.bundle,
@@ -136,15 +146,18 @@ class AdcpEngine:
             "all_evidence": target.all_evidence,
         }
 
+    def _prepared_folder(self) -> Path:
+        return self._prepared or folder_of(package(PACKAGE).path)
+
     async def _drive(self, target: Target, config: dict[str, Any], proxy: EgressProxy, told: Told) -> Finished:
         limits = ProcessLimits(
             seconds=target.deadline, memory_mb=self.memory_mb, output_bytes=_OUTPUT_BYTES, processes=4
         )
         with scratch_folder() as folder:
             return await run_process(
-                [os.fspath(node()), f"--max-old-space-size={_HEAP_MB}", os.fspath(_DRIVER)],
+                [os.fspath(node()), *NODE_FLAGS, os.fspath(_DRIVER)],
                 limits=limits,
-                env={**proxy.environment(), **self._environment},
+                env={**proxy.environment(), **link_compiled(self._prepared_folder(), folder), **self._environment},
                 folder=folder,
                 stdin=json.dumps(config).encode(),
                 on_line=told.line,

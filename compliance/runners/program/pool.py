@@ -120,9 +120,10 @@ class Pool:
             if free <= 0:
                 await self._wait_for_landing()
                 continue
-            asked = now()
+            # Whether the server is there (again) is found out without waiting for work.
+            asked, hurried = now(), first or backoff.failures > 0
             try:
-                work = await self._client.poll(self._question(free), wait=not (self._terms.once or first))
+                work = await self._client.poll(self._question(free), wait=not (self._terms.once or hurried))
             except Unavailable as away:
                 self._note(f"no work could be asked for: {away}")
                 if self._terms.once and now() - since > ONCE_SECONDS:
@@ -141,8 +142,8 @@ class Pool:
             self._told.set()
             self._compare_clocks(work)
             await self._take(work)
-            greeting, first = first and not self._terms.once, False
-            if greeting or work.leases or work.unreadable:
+            first = False
+            if work.leases or work.unreadable or (hurried and not self._terms.once):
                 continue
             if self._terms.once:
                 if not self._flights:

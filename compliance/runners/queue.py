@@ -1,0 +1,96 @@
+"""What private runners have to do: what each holds, what waits for it, and what it ran. Needs the organization's scope.
+
+A request whose lease has run out is waiting: whoever had it has lost it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from django.db import connection
+from django.db.models import Q
+from django.utils import timezone
+
+from compliance.runners.models import Runner
+from compliance.runs.models import ComplianceRequest, ComplianceRun, ExecutorKind, RequestState
+from compliance.runs.records import NEWEST_FIRST
+
+LOOKED_AT = 1000  # runs of an organization, among which those of one runner are looked for
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """How much each runner of an organization holds, and how much waits for it or for its pool."""
+
+    held: Counter[UUID]
+    waiting: Counter[UUID]
+    waiting_in_pool: Counter[str]
+
+    def waits_for(self, runner: Runner) -> int:
+        return self.waiting[runner.pk] + (self.waiting_in_pool[runner.pool] if runner.pool else 0)
+
+
+def load_of(organization_id: str) -> Load:
+    """The load of all of an organization's runners; one query."""
+    load = Load(Counter(), Counter(), Counter())
+    with connection.cursor() as cursor:
+        cursor.execute(_LOAD, [organization_id])
+        for is_held, leased_by, runner_id, pool, count in cursor.fetchall():
+            if is_held:
+                load.held[leased_by] += count
+            elif runner_id:
+                load.waiting[runner_id] += count
+            else:
+                load.waiting_in_pool[pool] += count
+    return load
+
+
+_LOAD = """
+    SELECT is_held, CASE WHEN is_held THEN leased_by END, runner_id, pool, count(*) FROM (
+        SELECT state = 'leased' AND lease_expires_at > statement_timestamp() AS is_held, leased_by, runner_id, pool
+        FROM compliance_requests
+        WHERE organization_id = %s AND state IN ('queued', 'leased') AND executor_kind = 'private'
+    ) AS active
+    GROUP BY 1, 2, 3, 4
+"""
+
+
+def held_by(runner: Runner) -> list[ComplianceRequest]:
+    """What the runner works on, the longest held first."""
+    return list(
+        _private(runner)
+        .filter(state=RequestState.LEASED, lease_expires_at__gt=timezone.now(), leased_by=runner.pk)
+        .order_by("started_at", "id")
+    )
+
+
+def waiting_for(runner: Runner, at_most: int) -> tuple[list[ComplianceRequest], int]:
+    """The first of what waits for the runner or its pool, the oldest first, and how much there is."""
+    pinned = Q(runner_id=runner.pk)
+    if runner.pool:
+        pinned |= Q(pool=runner.pool)
+    free = Q(state=RequestState.QUEUED) | Q(lease_expires_at__lte=timezone.now())
+    waiting = _private(runner).filter(pinned, free)
+    first = list(waiting.order_by("created_at", "id")[: at_most + 1])
+    return first[:at_most], waiting.count() if len(first) > at_most else len(first)
+
+
+def _private(runner: Runner) -> Any:
+    return (
+        ComplianceRequest.objects.active()
+        .filter(organization_id=runner.organization_id, executor_kind=ExecutorKind.PRIVATE)
+        .select_related("suite_version__suite")
+        .defer("suite_version__definition")
+    )
+
+
+def runs_by(runner: Runner, at_most: int) -> list[ComplianceRun]:
+    """The last runs that the runner made, among the last LOOKED_AT of its organization, the newest first."""
+    # By an index to the organization's newest; there is none by runner, and a runner may have made no run for long.
+    newest = ComplianceRun.objects.own(runner.organization_id).order_by(*NEWEST_FIRST).values("pk", "executor_id")
+    keys = [row["pk"] for row in newest[:LOOKED_AT] if row["executor_id"] == runner.pk][:at_most]
+    runs = ComplianceRun.objects.narrow().select_related("suite_version__suite").defer("suite_version__definition")
+    return list(runs.filter(pk__in=keys).order_by(*NEWEST_FIRST)) if keys else []

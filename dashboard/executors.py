@@ -1,0 +1,137 @@
+"""Where work runs, in words and as a choice: Assay's hosted workers, one private runner, or any of a pool."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from uuid import UUID
+
+from django import forms
+from django.utils.safestring import SafeString
+
+from compliance.models import ComplianceRun, Runner, RunnerState
+from compliance.runs.records import ExecutorKind
+from compliance.runs.requests import HOSTED, Pin
+from dashboard.times import instant, lasting
+
+HOSTED_WORDS = "Assay's hosted workers"
+TRUST = "your organization's own evidence, never public status"
+_RUNNER, _POOL = "runner:", "pool:"
+
+
+def names_of(organization_id: str) -> dict[UUID, str]:
+    """What the organization's runners are called, deleted ones too: past work names them. Needs the scope."""
+    return dict(Runner.objects.filter(organization_id=organization_id).values_list("pk", "name"))
+
+
+def kept_runners(organization_id: str) -> list[Runner]:
+    """Those that work can be pinned to. Needs the organization's scope."""
+    return list(Runner.objects.kept_by(organization_id))
+
+
+def state_badge(runner: Runner) -> SafeString:
+    """Online, offline, never connected, disabled or deleted."""
+    if runner.state == RunnerState.DELETED:
+        shape, words = "skipped", "Deleted"
+    elif runner.state == RunnerState.DISABLED:
+        shape, words = "skipped", "Disabled"
+    elif runner.last_seen_at is None:
+        shape, words = "never", "Never connected"
+    elif runner.is_online:
+        shape, words = "passed", "Online"
+    else:
+        shape, words = "failed", "Offline"
+    return SafeString(f'<span class="v v-{shape}">{words}</span>')
+
+
+def state_since(runner: Runner) -> SafeString:
+    """For how long it has been so; empty for what has no beginning."""
+    if runner.last_seen_at is None:
+        return SafeString("")
+    if runner.is_online:
+        return SafeString(f"for {lasting(runner.online_since)}")
+    if runner.state == RunnerState.ACTIVE:
+        return SafeString(f"for {lasting(runner.last_seen_at)}")
+    return SafeString(f"last heard of {instant(runner.last_seen_at)}")
+
+
+def label_of(executor_name: str, link: str) -> SafeString:
+    """A private runner's result by its level of trust, for lists."""
+    return SafeString(
+        f'<a class="v v-private" href="{escape(link)}" title="Private runner {escape(executor_name)}: {escape(TRUST)}">'
+        f"Private runner {escape(executor_name)}</a>"
+    )
+
+
+class ExecutorField(forms.ChoiceField):
+    """Where to run. A form without runners to choose from takes it out."""
+
+    def __init__(self, *, help_text: str = "A private runner reaches agents inside your network.") -> None:
+        super().__init__(label="Where it runs", required=False, choices=[("", HOSTED_WORDS)], help_text=help_text)
+
+
+def choices_among(runners: Sequence[Runner], *, engine: str = "", pin: Pin = HOSTED) -> list[tuple[str, object]]:
+    """The choices of an ExecutorField.
+
+    engine: which one the work needs; who lacks it is marked. pin: one that stays a choice whatever became of it.
+    """
+    choices: list[tuple[str, object]] = [("", HOSTED_WORDS)]
+    if runners:
+        choices.append(
+            ("Private runners", [(f"{_RUNNER}{runner.pk}", _words(runner, engine)) for runner in runners]),
+        )
+    pools = {runner.pool for runner in runners if runner.pool} | ({pin.pool} if pin.pool else set())
+    if pools:
+        named = [(f"{_POOL}{pool}", _pool_words(pool, runners)) for pool in sorted(pools)]
+        choices.append(("Any runner of a pool", named))
+    return choices
+
+
+def _words(runner: Runner, engine: str) -> str:
+    if runner.state == RunnerState.DISABLED:
+        state = "disabled"
+    elif runner.last_seen_at is None:
+        state = "never connected"
+    elif engine and engine not in runner.engines:
+        state = f"lacks the engine {engine}"
+    else:
+        state = "online" if runner.is_online else "offline"
+    return f"{runner.name} ({state})"
+
+
+def _pool_words(pool: str, runners: Iterable[Runner]) -> str:
+    members = [runner for runner in runners if runner.pool == pool]
+    online = sum(runner.is_online for runner in members)
+    return f"{pool} ({online} of {len(members)} online)"
+
+
+def pin_of(value: str) -> Pin:
+    """The choice as the ledger knows it. Raises ValueError for text that is none."""
+    if value.startswith(_RUNNER):
+        return Pin(runner_id=UUID(value.removeprefix(_RUNNER)))
+    if value.startswith(_POOL):
+        return Pin(pool=value.removeprefix(_POOL))
+    if value:
+        raise ValueError(value)
+    return HOSTED
+
+
+def value_of(pin: Pin) -> str:
+    """The choice that stands for a pin."""
+    if pin.runner_id:
+        return f"{_RUNNER}{pin.runner_id}"
+    return f"{_POOL}{pin.pool}" if pin.pool else ""
+
+
+def where(pin: Pin, names: Mapping[UUID, str], base: str) -> SafeString:
+    """A pin in words, with a link to its runner. base: the organization's address, such as "/o/alpha/"."""
+    if pin.runner_id:
+        name = escape(names.get(pin.runner_id, "unknown"))
+        return SafeString(f'Private runner <a href="{base}runners/{pin.runner_id}/">{name}</a>')
+    if pin.pool:
+        return SafeString(f'Any private runner of the pool <a href="{base}runners/">{escape(pin.pool)}</a>')
+    return SafeString(HOSTED_WORDS)
+
+
+def is_private(run: ComplianceRun) -> bool:
+    return run.executor_kind == ExecutorKind.PRIVATE
