@@ -30,6 +30,9 @@ OF_MANAGERS = {
     *("monitor_add", "monitor_edit", "monitor_run", "monitor_pause", "monitor_resume", "monitor_archive"),
     *("runner_add", "runner_settings", "runner_token", "runner_disable", "runner_enable", "runner_delete"),
     *("credential_add", "credential_replace", "credential_delete", "grant_add", "grant_revoke"),
+    "api_keys",
+    "api_key_add",
+    "api_key_revoke",
 }
 OF_PEOPLE = {"members", "organization_settings"}
 
@@ -92,9 +95,9 @@ def addresses(
             "credential": grant.credential_id,
             "grant": grant.pk,
             "monitor": monitor.pk,
+            "key": key.pk,
             "runner": lab.runner.pk,
             "notice": notice.pk,
-            "key": key.pk,
         }
         return {
             pattern.name: reverse(
@@ -145,8 +148,8 @@ def test_another_organizations_objects_do_not_exist_under_ones_own_slug(
     wanted, _ = request_owner_test(organization=organization, context_id=context.pk, by=alice)
     values = {"agent": context.pk, "wanted": wanted.pk, "run": own_run.pk, "other": own_run.pk, "step": 0}
     values |= {"credential": grant.credential_id, "grant": grant.pk, "monitor": monitor.pk}
-    values |= {"runner": lab.runner.pk, "notice": notice.pk}
     values["key"] = create_key(organization=organization, name="CI", scopes=["read"], by=alice)[0].pk
+    values |= {"runner": lab.runner.pk, "notice": notice.pk}
     for pattern in urls.of_organization:
         keys = [key for key in pattern.pattern.converters if key != "org"]
         if pattern.name not in routes() or not keys:

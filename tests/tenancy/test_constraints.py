@@ -41,8 +41,6 @@ UNIQUE: dict[str, tuple[str, dict[str, Any]]] = {
     "agent_run_totals_pkey": ("agent_run_totals", {}),
     "agent_status_pkey": ("agent_status", {}),
     "agents_pkey": ("agents", {}),
-    "api_keys_prefix_key": ("api_keys", {"id": "new", "secret_hash": "0" * 64}),
-    "api_keys_secret_hash_key": ("api_keys", {"id": "new", "prefix": "00000000"}),
     "one_active_request_of_platform": ("compliance_requests", {"id": "new"}),
     "one_active_request_per_organization": ("compliance_requests", {"id": "new"}),
     "one_active_request_per_monitor": ("compliance_requests", {"id": "new", "scheduled_for": None}),
