@@ -231,10 +231,17 @@ def _decide(
 
 
 def _fail(organization_id: str, monitor_id: UUID, failure: Exception) -> Counter[str]:
-    """Write down that nothing could be decided, and let the schedule go on, or stop it when it cannot."""
+    """Write down that nothing could be decided, and let the schedule go on, or stop it when it cannot.
+
+    Nothing at all when another tick has done so, or when the monitor is no longer due.
+    """
     with organization_scope(organization_id):
-        monitor = Monitor.objects.filter(pk=monitor_id).select_for_update(of=("self",)).get()
-        occurrence, now = monitor.next_run_at, database_time()
+        now = database_time()
+        due = Monitor.objects.due(organization_id, now).filter(pk=monitor_id)
+        monitor = due.select_for_update(skip_locked=True, of=("self",)).first()
+        if monitor is None:
+            return Counter()
+        occurrence = monitor.next_run_at
         reason = f"{type(failure).__name__} in Assay. Its operator has been told."
         try:
             monitor.advance(now)
