@@ -94,8 +94,7 @@ def run(request: OrganizationRequest, run: UUID) -> HttpResponseBase:
 
 def _by_runner(run: ComplianceRun, organization: Organization) -> dict[str, Any]:
     """Which private runner ran it, and what it sent if that was no report."""
-    own = Runner.objects.filter(organization=organization)
-    runner = own.filter(pk=run.executor_id).first() if run.executor_id else None
+    runner = Runner.objects.filter(organization=organization, pk__in=[run.executor_id]).first()
     rejected = RejectedReport.objects.filter(organization_id=organization.id, request_id=run.request_id).first()
     return {
         "trust": TRUST,
