@@ -117,11 +117,7 @@ class Command(BaseCommand):
                     return ComplianceRun.objects.select_related("suite_version__suite").get(pk=current.run_id)
             if not current.is_active:
                 return None
-            step = (
-                current.progress.get("step", "")
-                if current.state == "leased"
-                else _WAITING[ExecutorKind(current.executor_kind)]
-            )
+            step = current.progress.get("step", "") if current.state == "leased" else _WAITING[current.executor_kind]
             if step and step != shown and not options["json"]:
                 self.stdout.write(f"  {step}")
                 shown = step
