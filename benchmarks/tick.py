@@ -155,8 +155,8 @@ def _run(into: _Rounds, due: int, expected: str) -> None:
 def _heartbeats(postgres: Postgres, section: Section, database: str) -> None:
     """All agents due at once: each tick takes a thousand, so the phase of monitors is not kept waiting."""
     with connect_superuser(postgres, database) as superuser:
-        superuser.execute("TRUNCATE compliance_requests CASCADE")
         superuser.execute("SET session_replication_role = replica")
+        superuser.execute("TRUNCATE compliance_requests CASCADE")
         agents = superuser.execute("UPDATE agents SET next_heartbeat_at = now() - interval '1 minute'").rowcount
     use_database(database)
     seconds, found, started = [], 0, time.perf_counter()

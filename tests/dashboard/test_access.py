@@ -14,6 +14,7 @@ from compliance.alerts.notices import Subject, tell
 from compliance.models import AgentContext, ComplianceRun, CredentialGrant, Monitor, Notice, Organization, Role, User
 from compliance.runs.actions import request_owner_test
 from compliance.tenancy.errors import NotAllowed, Refused
+from compliance.tenancy.key_actions import create_key
 from compliance.tenancy.scope import organization_scope
 from dashboard import urls
 from dashboard.access import organization_view
@@ -78,6 +79,7 @@ def addresses(
     alice: User,
 ) -> Callable[[str], dict[str, str]]:
     """Every address of Alice's organization, by its route's name, under the given slug."""
+    key, _ = create_key(organization=organization, name="CI", scopes=["read"], by=alice)
     wanted, _ = request_owner_test(organization=organization, context_id=context.pk, by=alice)
 
     def of(slug: str) -> dict[str, str]:
@@ -92,6 +94,7 @@ def addresses(
             "monitor": monitor.pk,
             "runner": lab.runner.pk,
             "notice": notice.pk,
+            "key": key.pk,
         }
         return {
             pattern.name: reverse(
@@ -143,6 +146,7 @@ def test_another_organizations_objects_do_not_exist_under_ones_own_slug(
     values = {"agent": context.pk, "wanted": wanted.pk, "run": own_run.pk, "other": own_run.pk, "step": 0}
     values |= {"credential": grant.credential_id, "grant": grant.pk, "monitor": monitor.pk}
     values |= {"runner": lab.runner.pk, "notice": notice.pk}
+    values["key"] = create_key(organization=organization, name="CI", scopes=["read"], by=alice)[0].pk
     for pattern in urls.of_organization:
         keys = [key for key in pattern.pattern.converters if key != "org"]
         if pattern.name not in routes() or not keys:

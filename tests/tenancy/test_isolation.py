@@ -13,6 +13,7 @@ from compliance.models import (
     Agent,
     AgentContext,
     AgentContextWithLatestTest,
+    ApiKey,
     ComplianceRequest,
     ComplianceRun,
     Credential,
@@ -31,6 +32,7 @@ from compliance.models import (
 from compliance.monitors.actions import run_monitor_now
 from compliance.runs.models import AgentRunTotal, AgentStatus, StepEvidence
 from compliance.tenancy import scope
+from compliance.tenancy.key_actions import create_key
 from compliance.tenancy.scope import Actor, ScopeError, organization_scope, platform_scope, system_scope, user_scope
 from compliance.vault.use import use_credential
 from tests.conftest import AGENT_URL, make_context, make_report, make_run
@@ -55,6 +57,7 @@ TENANT_MODELS = [
     CredentialUse,
     Monitor,
     MonitorDecision,
+    ApiKey,
 ]
 # Tables with no organization's data in them. A new table is either here, with a reason, or has policies.
 GLOBAL_TABLES = {
@@ -98,6 +101,7 @@ def filled(organization: Organization, context: AgentContext, other_context: Age
     use_credential(attempt(organization))
     monitor = make_monitor(organization, context, alice)
     run_monitor_now(organization=organization, monitor_id=monitor.pk, by=alice)
+    create_key(organization=organization, name="CI", scopes=["read"], by=alice)
     return organization
 
 
