@@ -23,6 +23,7 @@ from compliance.monitors.models import SCHEDULER, Monitor, MonitorDecision, Outc
 from compliance.monitors.schedule import BadSchedule
 from compliance.registry.models import AgentContext
 from compliance.runners.watch import tell_of_lost_runners
+from compliance.runs.inserting import insert_rows
 from compliance.runs.ledger import tell_executors
 from compliance.runs.models import ComplianceRequest
 from compliance.suites.health import Availability, read_availability
@@ -157,8 +158,8 @@ def _decide_all(organization_id: str, availability: Availability, *, only: UUID 
                 moved.append(monitor)
             else:
                 requests.append(request)
-        ComplianceRequest.objects.bulk_create(requests)
-        MonitorDecision.objects.bulk_create(decisions)
+        insert_rows(requests)
+        insert_rows(decisions)
         _store(moved)
         tell_executors(requests)
         return Counter(decision.outcome for decision in decisions)
