@@ -20,6 +20,7 @@ from django.utils import timezone
 
 from compliance.runs import nudge
 from compliance.runs.ending import end_lost
+from compliance.runs.inserting import insert_rows
 from compliance.runs.leases import HOSTED_WORKER, Executor, Lease, scope_of
 from compliance.runs.record import storable
 from compliance.runs.records import ExecutorKind
@@ -40,9 +41,8 @@ def insert_requests(requests: Iterable[ComplianceRequest]) -> list[UUID]:
     The unique keys decide, so that any number of processes may try at once.
     """
     requests = list(requests)
-    ComplianceRequest.objects.bulk_create(requests, ignore_conflicts=True)
-    keys = [request.pk for request in requests]
-    return list(ComplianceRequest.objects.filter(pk__in=keys).values_list("pk", flat=True))
+    inserted = insert_rows(requests, skip_conflicts=True)
+    return [request.pk for request in requests if request.pk in inserted]
 
 
 def tell_executors(requests: Iterable[ComplianceRequest]) -> None:

@@ -77,6 +77,10 @@ class SignedBySource(AuthBase):
         return delivery_id
 
 
+def _header(name: str, kind: str) -> dict[str, Any]:
+    return {"in": "header", "name": name, "required": True, "schema": {"type": kind}}
+
+
 @router.post(
     "/{source}/",
     auth=SignedBySource(),
@@ -84,6 +88,7 @@ class SignedBySource(AuthBase):
     operation_id="deliverEvent",
     summary="Tell of a new or changed agent",
     description="For sources that the operator has set up. The same `webhook-id` again is answered the same.",
+    openapi_extra={"parameters": [_header("webhook-id", "string"), _header("webhook-timestamp", "integer")]},
 )
 def deliver(request: HttpRequest, source: str, data: EventIn) -> HttpResponse:
     agent_url = data.data.get("agent_url")
