@@ -95,9 +95,7 @@ def _settle(stage: Stage, witness: Witness) -> tuple[float, dict[str, list[Row]]
         stage.tend()
         now = time.monotonic()
         try:
-            with psycopg.connect(
-                stage.services.postgres.superuser_url, dbname=DATABASE, application_name="people.1"
-            ) as c:
+            with psycopg.connect(stage.services.postgres.superuser_url, dbname=DATABASE, application_name="people.1") as c:
                 c.execute(_PUT_OFF)
             happened, left = witness.number(_HAPPENED), witness.number(_OPEN) + len(_left_in_folders(stage))
         except psycopg.OperationalError:
