@@ -17,6 +17,7 @@ from django.conf import settings
 from django.db import DatabaseError, close_old_connections, connection
 
 from compliance.monitors import pulse
+from compliance.monitors.due import Offer, lock_due
 from compliance.monitors.gates import Ledger, locked_contexts, request_for, stopped_by
 from compliance.monitors.heartbeats import request_due_heartbeats
 from compliance.monitors.models import SCHEDULER, Monitor, MonitorDecision, Outcome, database_time
@@ -26,7 +27,6 @@ from compliance.runners.watch import tell_of_lost_runners
 from compliance.runs.inserting import insert_rows
 from compliance.runs.ledger import tell_executors
 from compliance.runs.models import ComplianceRequest
-from compliance.suites.health import Availability, read_availability
 from compliance.tenancy.scope import organization_scope
 
 logger = logging.getLogger(__name__)
@@ -79,12 +79,12 @@ def request_due_monitors() -> Counter[str]:
     counts: Counter[str] = Counter()
     failures: list[DatabaseError] = []
     gives_up_at = time.monotonic() + settings.MONITOR_TICK_SECONDS
-    availability = read_availability()
     while time.monotonic() < gives_up_at:
         decided = 0
+        offer = Offer.read()
         for organization_id in _organizations_due():
             try:
-                outcomes = _evaluate(organization_id, availability)
+                outcomes = _evaluate(organization_id, offer)
             except DatabaseError as failure:
                 logger.exception("the monitors of %s could not be decided about", organization_id)
                 failures.append(failure)
@@ -109,9 +109,9 @@ def _organizations_due() -> list[str]:
         return [row[0] for row in cursor.fetchall()]
 
 
-def _evaluate(organization_id: str, availability: Availability) -> Counter[str]:
+def _evaluate(organization_id: str, offer: Offer) -> Counter[str]:
     try:
-        return _decide_all(organization_id, availability)
+        return _decide_all(organization_id, offer)
     except DatabaseError:
         raise
     except Exception:
@@ -122,7 +122,7 @@ def _evaluate(organization_id: str, availability: Availability) -> Counter[str]:
         due = list(Monitor.objects.due(organization_id, database_time()).values_list("pk", flat=True)[:BATCH])
     for monitor_id in due:
         try:
-            counts += _decide_all(organization_id, availability, only=monitor_id)
+            counts += _decide_all(organization_id, offer, only=monitor_id)
         except DatabaseError:
             raise
         except Exception as failure:
@@ -131,22 +131,18 @@ def _evaluate(organization_id: str, availability: Availability) -> Counter[str]:
     return counts
 
 
-def _decide_all(organization_id: str, availability: Availability, *, only: UUID | None = None) -> Counter[str]:
+def _decide_all(organization_id: str, offer: Offer, *, only: UUID | None = None) -> Counter[str]:
     """One transaction: lock, ask, write. Nothing at all when another tick has the organization."""
     with organization_scope(organization_id):
         now = _locked_by_us(organization_id)
         if now is None:
             return Counter()
-        due = Monitor.objects.due(organization_id, now).select_related("suite__current_version", "suite_version")
-        if only is not None:
-            due = due.filter(pk=only)
-        # Definitions are many kilobytes, and only an engine reads them.
-        due = due.defer("suite__current_version__definition", "suite_version__definition")
-        monitors = list(due.select_for_update(skip_locked=True, of=("self",))[:BATCH])
+        monitors = lock_due(organization_id, now, at_most=BATCH, only=only)
         if not monitors:
             return Counter()
+        offer.give_to(monitors)
         contexts = locked_contexts(monitors)
-        ledger = Ledger.read(organization_id, now, monitors, availability)
+        ledger = Ledger.read(organization_id, now, monitors, offer.availability)
         decisions, requests, moved = [], [], []
         for monitor in monitors:
             # A request was created, or the agent is just being removed, since it was found due: it is not evaluated.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from functools import cache
 from operator import attrgetter
 from typing import Any
 from uuid import UUID
@@ -25,23 +26,17 @@ def insert_rows(rows: Sequence[models.Model], *, skip_conflicts: bool = False) -
     """
     if not rows:
         return set()
-    meta = rows[0]._meta
-    fields = meta.concrete_fields
+    meta, fields = rows[0]._meta, _fields(type(rows[0]))
     columns, sources, parameters = [], [], []
-    for field, values in zip(
-        fields, zip(*map(attrgetter(*(field.attname for field in fields)), rows), strict=True), strict=True
-    ):
-        first = values[0]
-        if isinstance(first, DatabaseDefault):
+    of_a_row = attrgetter(*(field.attname for field, _ in fields))
+    for (field, kind), values in zip(fields, zip(*map(of_a_row, rows), strict=True), strict=True):
+        if field.has_db_default() and any(isinstance(value, DatabaseDefault) for value in values):
             if not all(isinstance(value, DatabaseDefault) for value in values):
                 raise TypeError(f"{field.name} is given for some rows, and left to the database for others")
             continue
         columns.append(f'"{field.column}"')
         stored = _stored(field, values)
-        if isinstance(stored, list):
-            sources.append(f"unnest(%s::{_type(field)}[])")
-        else:
-            sources.append(f"%s::{_type(field)}")
+        sources.append(f"unnest(%s::{kind}[])" if isinstance(stored, list) else f"%s::{kind}")
         parameters.append(stored)
     statement = f"INSERT INTO {meta.db_table} ({', '.join(columns)}) SELECT {', '.join(sources)}"
     conflict = " ON CONFLICT DO NOTHING" if skip_conflicts else ""
@@ -50,21 +45,27 @@ def insert_rows(rows: Sequence[models.Model], *, skip_conflicts: bool = False) -
         return {row[0] for row in cursor.fetchall()}
 
 
-def _stored(field: models.Field[Any, Any], values: Sequence[Any]) -> Any:
+@cache
+def _fields(model: type[models.Model]) -> list[tuple[Any, str]]:
+    """The model's fields with the types of their columns."""
+    # Without their lengths: a cast would cut what is too long, and the column refuses it.
+    return [(field, (field.db_type(connection) or "").split("(")[0]) for field in model._meta.concrete_fields]
+
+
+def _stored(field: Any, values: Sequence[Any]) -> Any:
     """What the column is given: a list, or the one value that all rows have."""
     if isinstance(field, models.JSONField):
         # As text: equal objects need not be the same JSON, such as 1 and true.
         values = [None if value is None else json.dumps(value, cls=field.encoder) for value in values]
         return values[0] if values.count(values[0]) == len(values) else values
     if values.count(values[0]) == len(values):
-        return _plain(field.get_db_prep_save(values[0], connection))
-    return [_plain(field.get_db_prep_save(value, connection)) for value in values]
+        return _plain(field, values[0])
+    return [value if type(value) in _PLAIN else _plain(field, value) for value in values]
 
 
-def _plain(value: Any) -> Any:
+_PLAIN = {str, int, UUID, type(None)}  # what goes to the database as it is
+
+
+def _plain(field: Any, value: Any) -> Any:
+    value = field.get_db_prep_save(value, connection)
     return str(value) if isinstance(value, str) else value  # a member of an enumeration too
-
-
-def _type(field: models.Field[Any, Any]) -> str:
-    # Without its length: a cast would cut what is too long, and the column refuses it.
-    return (field.db_type(connection) or "").split("(")[0]
