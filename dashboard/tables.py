@@ -132,7 +132,9 @@ class HistoryTable:
             marks += ' <span class="v v-plain">Part of the suite</span>'
         if run.executor_kind == ExecutorKind.PRIVATE:
             marks += f" {label_of(run.executor_name, f'{self.base}runners/{run.executor_id}/')}"
-        by = run.actor_name if run.triggered_org_id else "Platform"
+        # A webhook's actor is its source, which an operator named; other runs of the platform have nobody behind them.
+        named = run.triggered_org_id or run.triggered_by == TriggeredBy.WEBHOOK
+        by = run.actor_name if named else "Platform"
         skipped = f", {run.skipped_count} skipped" if run.skipped_count else ""
         return (
             f"<tr><td>{badge(run.overall_status)}{marks}"

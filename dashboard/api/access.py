@@ -57,7 +57,7 @@ class BearerKey(AuthBase):
         if standing is not None:
             request.rate_headers = standing.headers  # type: ignore[attr-defined]  # ApiMiddleware sends them
             if not standing.allowed:
-                raise _too_many(standing)
+                raise too_many(standing)
         if self._scope not in key.scopes:
             raise Problem(403, "not-allowed", f"This API key does not have the scope “{self._scope}”.")
         self._refuse_body(request)
@@ -77,14 +77,14 @@ def _key_of(request: HttpRequest) -> KeyActor:
         return actor_of(shown[1] if shown else "")
     except BadKey as bad:
         # Only those who fail are counted: neighbours with a good key behind the same address must not suffer.
-        failures = rates.count(rates.FAILED_KEYS, _address_of(request)) if shown else None
+        failures = rates.count(rates.FAILED_KEYS, address_of(request)) if shown else None
         if failures is not None and not failures.allowed:
-            raise _too_many(failures) from None
+            raise too_many(failures) from None
         challenge = 'Bearer realm="Assay"' + (', error="invalid_token"' if shown else "")
         raise Problem(401, "unauthorized", _WHY[bad.why], headers={"WWW-Authenticate": challenge}) from None
 
 
-def _address_of(request: HttpRequest) -> str:
+def address_of(request: HttpRequest) -> str:
     """Where the call comes from, as logins are counted."""
     try:
         return get_adapter().get_client_ip(request)
@@ -92,7 +92,8 @@ def _address_of(request: HttpRequest) -> str:
         return "unknown"  # as behind a socket file: who cannot be told apart is counted as one
 
 
-def _too_many(standing: rates.Count) -> Problem:
+def too_many(standing: rates.Count) -> Problem:
+    """The answer to whoever has used up a limit."""
     return Problem(
         429,
         "too-many-requests",

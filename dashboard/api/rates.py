@@ -35,6 +35,7 @@ class Rate:
 
 ORGANIZATION = Rate("api", "API_RATE_PER_MINUTE")
 RUNNERS = Rate("api-runners", "RUNNER_RATE_PER_MINUTE")
+WEBHOOKS = Rate("api-webhooks", "WEBHOOK_RATE_PER_MINUTE")
 FAILED_KEYS = Rate("api-failed-keys", "API_FAILED_KEYS_PER_MINUTE")
 
 

@@ -6,7 +6,7 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import path, re_path
 from django.views.decorators.csrf import csrf_exempt
 
-from dashboard.api import agents, decisions, monitors, organization, requests, runners, runs, suites
+from dashboard.api import agents, decisions, monitors, organization, requests, runners, runs, suites, webhooks
 from dashboard.api.document import DocumentedAPI
 from dashboard.api.problems import answer_problems, not_found
 
@@ -22,6 +22,7 @@ answer_problems(api)
 for room in (organization, agents, requests, runs, monitors, decisions, suites):
     api.add_router("", room.router)
 api.add_router("/runner", runners.router)
+api.add_router("/webhooks", webhooks.router)
 
 
 @csrf_exempt
