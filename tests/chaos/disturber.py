@@ -50,7 +50,7 @@ BAG = [
 def plan(seed: int, seconds: float) -> list[Deed]:
     """The same seed and length give the same plan, on any machine."""
     chance = random.Random(seed)
-    mean = min(2.0, seconds / len(BAG))
+    mean = min(1.8, seconds / len(BAG))
     deeds: list[Deed] = []
     after, bag = 1.0, list[str]()
     while True:
