@@ -88,7 +88,7 @@ _HAPPENED = "SELECT coalesce(max(id), 0) AS last FROM witness.events"
 
 
 def _settle(stage: Stage, witness: Witness) -> tuple[float, dict[str, list[Row]]]:
-    """Wait until nothing is open, however long a busy machine takes while there is progress; how many seconds it took."""
+    """Wait until nothing is open, while there is progress; returns how many seconds it took, and what did not end."""
     url = stage.services.postgres.superuser_url
     started = moved = time.monotonic()
     last = 0
@@ -96,10 +96,8 @@ def _settle(stage: Stage, witness: Witness) -> tuple[float, dict[str, list[Row]]
         stage.tend()
         now = time.monotonic()
         try:
-            with psycopg.connect(
-                stage.services.postgres.superuser_url, dbname=DATABASE, application_name="people.1"
-            ) as c:
-                c.execute(_PUT_OFF)
+            with psycopg.connect(url, dbname=DATABASE, application_name="people.1") as connection:
+                connection.execute(_PUT_OFF)
             happened, left = witness.number(_HAPPENED), witness.number(_OPEN) + len(_left_in_folders(stage))
         except psycopg.OperationalError:
             time.sleep(1)
