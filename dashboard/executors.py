@@ -56,11 +56,9 @@ def state_since(runner: Runner) -> SafeString:
 
 
 def label_of(executor_name: str, link: str) -> SafeString:
-    """A private runner's result by its level of trust, for lists."""
-    return SafeString(
-        f'<a class="v v-private" href="{escape(link)}" title="Private runner {escape(executor_name)}: {escape(TRUST)}">'
-        f"Private runner {escape(executor_name)}</a>"
-    )
+    """A private runner's result by its level of trust, for lists; without a name where that stands beside it."""
+    words = escape(f"Private runner {executor_name}".rstrip())
+    return SafeString(f'<a class="v v-private" href="{escape(link)}" title="{words}: {escape(TRUST)}">{words}</a>')
 
 
 class ExecutorField(forms.ChoiceField):

@@ -101,7 +101,7 @@ def _agent_row(row: AgentRow, base: str) -> str:
         tested = f'{badge(row.last_test_status)}<span class="sub">{link}</span>'
         if row.runner is not None:
             key, _, name = row.runner.partition(" ")
-            tested += str(label_of(name, f"{base}runners/{key}/"))
+            tested += f'{label_of("", f"{base}runners/{key}/")}<span class="sub">{escape(name)}</span>'
     return (
         f'<tr><td><a href="{base}agents/{row.id}/">{escape(row.name)}</a>'
         f'<span class="sub">{escape(row.agent_id)}</span></td>'

@@ -132,7 +132,7 @@ _SCAN = """(
         SELECT id, tested_at, overall_status, headline, triggered_by, triggered_org_id, actor_name, executor_kind,
             executor_name, executor_id, dry_run, full_suite, passed_count, failed_count, skipped_count, duration_ms,
             suite_version_id
-        FROM agent_compliance_runs WHERE {whose} AND agent_url = %s{beyond} ORDER BY {order} LIMIT {length:d}
+        FROM agent_compliance_runs WHERE {whose}{beyond} ORDER BY {order} LIMIT {length:d}
     )"""
 # The same for a filter that picks single runs out: it stops when it has found enough, or has looked at so many.
 _PICKING = """(
@@ -161,7 +161,7 @@ _EDGE = """
     SELECT tested_at, id FROM ({scans}) edges ORDER BY {order} LIMIT 1
 """
 _EDGE_OF_SCAN = """(
-        SELECT tested_at, id FROM agent_compliance_runs WHERE {whose} AND agent_url = %s{beyond}
+        SELECT tested_at, id FROM agent_compliance_runs WHERE {whose}{beyond}
         ORDER BY {order} OFFSET {last:d} LIMIT 1
     )"""
 
@@ -176,13 +176,14 @@ class _Scan(NamedTuple):
 def history_page(
     *,
     organization_id: str,
-    agent_url: str,
+    agent_url: str | None,
     narrowed_to: HistoryFilter | None = None,
     cursor: Cursor | None = None,
     size: int = PAGE_SIZE,
 ) -> HistoryPage:
     """One page of an agent's history as the organization may see it, newest first.
 
+    agent_url: None for the organization's own runs of all agents, without the platform's.
     Ties in tested_at are decided by the run's id (R5). Costs the same at any depth, and of a narrowed
     history no more than looking at LOOK_AT runs of each kind.
     """
@@ -192,9 +193,13 @@ def history_page(
     scans = []
     if narrowed_to.of(BY_ORGANIZATION):
         picks = narrowed_to.picks_from(BY_ORGANIZATION)
-        scans.append(_Scan(True, "triggered_org_id = %s", [organization_id, agent_url], picks))
-    if narrowed_to.of(BY_PLATFORM):
-        scans.append(_Scan(False, "triggered_org_id IS NULL", [agent_url], narrowed_to.picks_from(BY_PLATFORM)))
+        whose, keys = "triggered_org_id = %s", [organization_id]
+        if agent_url is not None:
+            whose, keys = f"{whose} AND agent_url = %s", [organization_id, agent_url]
+        scans.append(_Scan(True, whose, keys, picks))
+    if narrowed_to.of(BY_PLATFORM) and agent_url is not None:
+        picks = narrowed_to.picks_from(BY_PLATFORM)
+        scans.append(_Scan(False, "triggered_org_id IS NULL AND agent_url = %s", [agent_url], picks))
     if not scans:
         return HistoryPage([], None, None)
 

@@ -77,11 +77,15 @@ def _limiter() -> MovingWindowRateLimiter:
     return _Redis.limiter
 
 
+def _item(rate: Rate) -> RateLimitItemPerMinute:
+    return RateLimitItemPerMinute(rate.per_minute, namespace=rate.name)
+
+
 def count(rate: Rate, whom: str) -> Count | None:
     """Count one more for whom, if there is room. None when Redis is away: then nothing is limited."""
     if time.monotonic() < _Redis.away_until:
         return None
-    item = RateLimitItemPerMinute(rate.per_minute, namespace=rate.name)
+    item = _item(rate)
     try:
         limiter = _limiter()
         allowed = limiter.hit(item, whom)

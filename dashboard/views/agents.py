@@ -30,7 +30,7 @@ from compliance.runs.history import history_page, last_of_each_kind, recent_hear
 from compliance.runs.requests import Pin
 from dashboard.access import OrganizationRequest, organization_view
 from dashboard.charts import strip
-from dashboard.executors import kept_runners, value_of
+from dashboard.executors import TRUST, kept_runners, value_of
 from dashboard.forms import AgentForm
 from dashboard.suite_choice import SuiteForm, default_among, suites_for
 from dashboard.tables import HistoryTable
@@ -119,6 +119,7 @@ def agent(request: OrganizationRequest, agent: UUID) -> HttpResponseBase:
             initial={"suite": default.slug if default else "", "executor": _last_executor(last["own"], runners)},
         ),
         "runners": runners,
+        "trust": TRUST,
         "suites": suites,
         "whole_suites": sum(suite.facts.full for suite in suites),
         "default_suite": default,

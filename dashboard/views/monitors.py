@@ -99,7 +99,7 @@ def monitor(request: OrganizationRequest, monitor: UUID) -> HttpResponseBase:
             names_of(organization.id) if found.runner_id else {},
             reverse("overview", args=[organization.slug]),
         ),
-        "cooldown": in_units(found.notify_cooldown_seconds),
+        "cooldown": _in_words_of_units(found.notify_cooldown_seconds),
         **_unserved(found),
         "decisions": DecisionTable(decided.decisions, prefix=reverse("overview", args=[organization.slug]))
         if decided.decisions
@@ -108,6 +108,11 @@ def monitor(request: OrganizationRequest, monitor: UUID) -> HttpResponseBase:
         "archiving": ARCHIVING,
     }
     return TemplateResponse(request, "monitor.html", page)
+
+
+def _in_words_of_units(seconds: int) -> str:
+    count, unit = in_units(seconds)
+    return f"{count} {unit.removesuffix('s') if count == 1 else unit}" if seconds else ""
 
 
 def _unserved(monitor: Monitor) -> dict[str, Any]:

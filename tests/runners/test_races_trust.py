@@ -29,11 +29,11 @@ __all__ = ["lab"]
 
 
 def disable(lab: Lab) -> None:
-    disable_runner(organization=lab.organization, runner_id=lab.runner.runner.pk, by=lab.alice)
+    disable_runner(organization=lab.organization, runner_id=lab.runner.runner.pk, by=lab.bob)
 
 
 def delete(lab: Lab) -> None:
-    delete_runner(organization=lab.organization, runner_id=lab.runner.runner.pk, by=lab.alice)
+    delete_runner(organization=lab.organization, runner_id=lab.runner.runner.pk, by=lab.bob)
 
 
 # Trust
@@ -85,7 +85,7 @@ def test_what_a_runner_takes_of_a_pool_while_it_leaves_it_is_taken_back(
     request = lab.ask(Pin(pool="berlin"))
 
     def leave() -> None:
-        change_runner(organization=lab.organization, runner_id=runner.runner.pk, name="one", pool="paris", by=lab.alice)
+        change_runner(organization=lab.organization, runner_id=runner.runner.pk, name="one", pool="paris", by=lab.bob)
 
     leases, left = race(superuser, REQUESTS, [runner.poll, leave], in_turn=True)
     assert (len(leases), left) == (1, None)
@@ -174,7 +174,7 @@ def test_a_runner_is_deleted_while_its_monitor_is_archived_and_due_at_the_same_m
     make_due(monitor)
 
     def archive() -> None:
-        archive_monitor(organization=lab.organization, monitor_id=monitor.pk, by=lab.alice)
+        archive_monitor(organization=lab.organization, monitor_id=monitor.pk, by=lab.bob)
 
     race(superuser, REQUESTS, [request_due_monitors, request_due_monitors, archive, lambda: delete(lab)], in_turn=True)
     [request] = requests_of(lab.organization)

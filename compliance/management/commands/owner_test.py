@@ -14,14 +14,13 @@ from django.db import OperationalError
 from compliance.models import AgentContext, ComplianceRequest, ComplianceRun, Organization, Runner, User
 from compliance.registry.urls import InvalidAgentURL, normalize_agent_url
 from compliance.runs.actions import request_owner_test
-from compliance.runs.records import ExecutorKind
 from compliance.runs.requests import HOSTED, Pin
 from compliance.tenancy.errors import NotAllowed, Refused
 from compliance.tenancy.scope import Actor, organization_scope, system_scope
 
 PASSING, FAILING, INCONCLUSIVE, USAGE = 0, 1, 2, 3
 _EXIT_CODES = {"passing": PASSING, "failing": FAILING, "partial": FAILING, "inconclusive": INCONCLUSIVE}
-_WAITING = {ExecutorKind.HOSTED: "waiting for a worker", ExecutorKind.PRIVATE: "waiting for a private runner"}
+_WAITING = {"hosted": "waiting for a worker", "private": "waiting for a private runner"}
 _COMMAND_LINE = Actor.system("command line")
 
 
