@@ -201,8 +201,10 @@ def test_an_agent_that_is_removed_while_ticks_decide_takes_its_request_along(
     def remove() -> None:
         remove_context(organization=organization, context_id=context.pk, by=alice)
 
-    results = race(superuser, REQUESTS, [request_due_monitors, remove, request_due_monitors], in_turn=True)
-    assert results == [{"allowed": 1}, None, {}]
+    first, removed, last = race(superuser, REQUESTS, [request_due_monitors, remove, request_due_monitors], in_turn=True)
+    assert removed is None
+    # A tick may come by once more before its end, and finds what the removal has cancelled.
+    assert first + last in ({"allowed": 1}, {"allowed": 1, "cancelled": 1})
     assert [request.state for request in requests_of(organization)] == ["cancelled"]
     make_due(monitor)
     assert request_due_monitors() == {"no_agent": 1}
