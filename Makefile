@@ -4,17 +4,20 @@ PY := $(VENV)/bin/python
 PORT ?= 8000
 DATA_DIR ?= .data
 ARGS ?=
+SECONDS ?= 600
+SEED ?=
 
 # Values for commands that need settings but neither database nor Redis.
 NO_SERVERS = SECRET_KEY=lint DEBUG=false DATABASE_URL=postgresql://nobody:none@127.0.0.1:9/none \
 	DATABASE_OWNER_URL=postgresql://nobody:none@127.0.0.1:9/none REDIS_URL=redis://127.0.0.1:9/0
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint bench screenshot venv
+.PHONY: help run test lint bench chaos screenshot venv
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
 	@echo "  PORT=8001 and DATA_DIR=/somewhere move 'make run'; ARGS='-k name' goes to pytest."
+	@echo "  SECONDS=60 SEED=7 make a short 'make chaos', which can be repeated."
 
 run: $(VENV)/.installed-run ## Start Assay with demo data on http://localhost:8000
 	@PORT=$(PORT) DATA_DIR="$(DATA_DIR)" exec $(PY) -m compliance.embedded run
@@ -34,6 +37,9 @@ lint: $(VENV)/.installed-dev ## Check style, types, import rules, migrations, th
 
 bench: $(VENV)/.installed-dev ## Measure what must stay fast
 	$(PY) -m benchmarks $(ARGS)
+
+chaos: $(VENV)/.installed-dev ## Kill, freeze and cut off everything at random, then check the record
+	$(PY) -m tests.chaos --seconds $(SECONDS) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 screenshot: $(VENV)/.installed-dev ## Take docs/screenshot.png anew
 	$(PY) scripts/screenshot

@@ -81,8 +81,11 @@ def request_due_monitors() -> Counter[str]:
     gives_up_at = time.monotonic() + settings.MONITOR_TICK_SECONDS
     while time.monotonic() < gives_up_at:
         decided = 0
+        organizations = _organizations_due()
+        if not organizations:
+            break
         offer = Offer.read()
-        for organization_id in _organizations_due():
+        for organization_id in organizations:
             try:
                 outcomes = _evaluate(organization_id, offer)
             except DatabaseError as failure:

@@ -1,6 +1,6 @@
 """`make chaos`: break everything that may break for a while, let it settle, and look what the record says.
 
-SECONDS (600) says how long, SEED which plan; --folder keeps the logs. Exit code 1 with the rows when something is wrong.
+The seed decides the plan. --folder keeps the logs. Exit code 1 with the rows when something is wrong.
 """
 
 from __future__ import annotations
@@ -18,17 +18,18 @@ from typing import NoReturn
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
-    parser.add_argument("--seconds", type=float, default=float(os.environ.get("SECONDS") or 600))
-    parser.add_argument("--seed", type=int, default=int(os.environ.get("SEED") or random.randrange(1_000_000)))
+    parser.add_argument("--seconds", type=float, default=600, help="how long (600)")
+    parser.add_argument("--seed", type=int, help="which plan; else any")
     parser.add_argument("--folder", type=Path, help="where logs and state go, and stay; else a temporary one")
     parser.add_argument("--plan", action="store_true", help="print what the seed plans, and do nothing")
     options = parser.parse_args()
-    say(f"SEED={options.seed} SECONDS={options.seconds:g}")
+    seed = random.randrange(1_000_000) if options.seed is None else options.seed
+    say(f"SEED={seed} SECONDS={options.seconds:g}")
     os.environ["DJANGO_SETTINGS_MODULE"] = "tests.chaos.settings"
 
     from tests.chaos.disturber import plan
 
-    deeds = plan(options.seed, options.seconds)
+    deeds = plan(seed, options.seconds)
     if options.plan:
         say("\n".join(map(str, deeds)))
         return 0
@@ -47,7 +48,7 @@ def main() -> int:
         django.setup()
         from tests.chaos.play import play
 
-        return play(stage, deeds, seconds=options.seconds, seed=options.seed, say=say)
+        return play(stage, deeds, seconds=options.seconds, seed=seed, say=say)
 
 
 def say(text: str) -> None:

@@ -1,4 +1,4 @@
-"""What must hold after a chaos run, asked of the database with a superuser's eyes; each check gives the rows that break it.
+"""What must hold after a chaos run, asked of the database with a superuser's eyes; each check gives what breaks it.
 
 The tables say how things ended, the witness how they came to it (tests/chaos/witness.py), and the relays' books what
 passed between runners and server.
@@ -116,7 +116,7 @@ def schedules_ahead(witness: Witness, books: Books) -> list[Row]:
 
 
 def one_decision_an_evaluation(witness: Witness, books: Books) -> list[Row]:
-    """Each request of a monitor has its one decision, made in its transaction, and each that allows has its request (G4)."""
+    """Each request of a monitor has one decision, of the same transaction, and each that allows its request (G4)."""
     return witness.rows(
         """
         SELECT 'request without its one decision' AS what, q.key, count(d.id) AS decisions
@@ -130,7 +130,8 @@ def one_decision_an_evaluation(witness: Witness, books: Books) -> list[Row]:
             AND q.monitor_id = d.monitor_id AND q.scheduled_for IS NOT DISTINCT FROM d.scheduled_for)
         UNION ALL
         SELECT 'two decisions about a monitor in one transaction', d.after ->> 'monitor_id', count(*)
-        FROM witness.events d WHERE d.source = 'monitor_decisions' AND d.after ->> 'outcome' NOT IN ('stopped', 'parked')
+        FROM witness.events d
+        WHERE d.source = 'monitor_decisions' AND d.after ->> 'outcome' NOT IN ('stopped', 'parked')
         GROUP BY d.xid, d.after ->> 'monitor_id' HAVING count(*) > 1
         """
     )
@@ -172,7 +173,8 @@ def one_run_a_request(witness: Witness, books: Books) -> list[Row]:
         SELECT q.id AS request_id, q.state, q.run_id, array_agg(r.id) AS runs
         FROM compliance_requests q LEFT JOIN agent_compliance_runs r ON r.request_id = q.id
         GROUP BY q.id, q.state, q.run_id
-        HAVING count(r.id) <> (q.state = 'finished')::int OR (q.run_id IS NOT NULL AND q.run_id <> ALL (array_agg(r.id)))
+        HAVING count(r.id) <> (q.state = 'finished')::int
+            OR (q.run_id IS NOT NULL AND q.run_id <> ALL (array_agg(r.id)))
         UNION ALL
         SELECT r.request_id, 'gone', NULL, ARRAY[r.id] FROM agent_compliance_runs r
         WHERE NOT EXISTS (SELECT FROM compliance_requests q WHERE q.id = r.request_id)
@@ -237,7 +239,7 @@ _RECORDED = """
 
 
 def hosted_leases_fenced(witness: Witness, books: Books, *, most: int) -> list[Row]:
-    """A hosted run is recorded by the very process that holds the lease; what was lost is ended after its attempts (L6)."""
+    """A hosted run is recorded by the process that holds the lease; what was lost ends after its attempts (L6)."""
     return witness.rows(
         f"""
         SELECT * FROM ({_RECORDED}) r WHERE executor_kind = 'hosted' AND CASE
@@ -285,7 +287,7 @@ def _unfenced(answer: Answered, given: set[Leased], request: Row | None) -> Iter
 
 
 def right_executor(witness: Witness, books: Books) -> list[Row]:
-    """Runs carry the runner that they were pinned to, or one of its pool and organization; hosted ones carry none (L3)."""
+    """Runs carry the runner that they were pinned to, or one of its pool; hosted ones carry none (L3)."""
     return witness.rows(
         """
         SELECT r.id, r.request_id, q.executor_kind AS wanted, q.runner_id, q.pool, r.executor_kind, r.executor_id,

@@ -27,8 +27,10 @@ class Deed:
 
 # From here the plan is drawn, bag after bag, so that even a short run sees each of them.
 BAG = [
-    *["kill hosted"] * 3,
-    *["freeze hosted"] * 3,
+    *["kill hosted"] * 2,
+    *["freeze hosted"] * 2,
+    *["stall database"] * 4,
+    "cut database",
     *["kill runner"] * 2,
     *["freeze runner"] * 2,
     "kill runner for long",
@@ -50,7 +52,7 @@ BAG = [
 def plan(seed: int, seconds: float) -> list[Deed]:
     """The same seed and length give the same plan, on any machine."""
     chance = random.Random(seed)
-    mean = min(2.0, seconds / len(BAG))
+    mean = min(1.8, 0.95 * seconds / len(BAG))
     deeds: list[Deed] = []
     after, bag = 1.0, list[str]()
     while True:
@@ -80,6 +82,8 @@ class Disturber:
             "freeze runner": lambda deed: self._freeze(deed, "runner"),
             "freeze web": lambda deed: self._freeze(deed, "web"),
             "freeze beat": lambda deed: self._freeze(deed, "beat"),
+            "stall database": self._stall,
+            "cut database": self._cut_database,
             "flush redis": self._flush_redis,
             "restart redis": self._restart_redis,
             "restart postgres": self._restart_postgres,
@@ -96,8 +100,8 @@ class Disturber:
 
     def calm_down(self) -> None:
         """Everything runs again, and the network is whole."""
-        for relay in self.stage.relays.values():
-            relay.heal()
+        for network in (*self.stage.relays.values(), *self.stage.pipes):
+            network.heal()
         for player in self.stage.players.values():
             if player.wake_at is not None:
                 player.wake()
@@ -148,6 +152,16 @@ class Disturber:
         self.stage.services.postgres.kill()  # immediate: the next start replays the log
         time.sleep(2 * deed.seconds)
         self.stage.services.postgres.start()
+        return True
+
+    def _stall(self, deed: Deed) -> bool:
+        """What a worker sends to the database arrives when its leases have run out."""
+        self.stage.pipes[deed.whom % 2].stall(LEASE_SECONDS * (1.3 + 1.2 * deed.seconds))
+        return True
+
+    def _cut_database(self, deed: Deed) -> bool:
+        """Maybe between a commit and the word of it."""
+        self.stage.pipes[deed.whom % 2].cut()
         return True
 
     def _relay(self, deed: Deed) -> str:

@@ -119,7 +119,7 @@ class People(threading.Thread):
             (self._cancel, 1),
         ]
         weights = [weight for _, weight in deeds]
-        while not self._end.wait(self.chance.uniform(0.1, 0.9)):
+        while not self._end.wait(self.chance.uniform(0.05, 0.5)):
             [(deed, _)] = self.chance.choices(deeds, weights)
             house = self.chance.choice(self.houses)
             close_old_connections()

@@ -88,15 +88,16 @@ _HAPPENED = "SELECT coalesce(max(id), 0) AS last FROM witness.events"
 
 
 def _settle(stage: Stage, witness: Witness) -> tuple[float, dict[str, list[Row]]]:
-    """Wait until nothing is open, however long a busy machine takes while there is progress; how many seconds it took."""
+    """Wait until nothing is open, while there is progress; returns how many seconds it took, and what did not end."""
+    url = stage.services.postgres.superuser_url
     started = moved = time.monotonic()
     last = 0
     while True:
         stage.tend()
         now = time.monotonic()
         try:
-            with psycopg.connect(stage.services.postgres.superuser_url, dbname=DATABASE, application_name="people.1") as c:
-                c.execute(_PUT_OFF)
+            with psycopg.connect(url, dbname=DATABASE, application_name="people.1") as connection:
+                connection.execute(_PUT_OFF)
             happened, left = witness.number(_HAPPENED), witness.number(_OPEN) + len(_left_in_folders(stage))
         except psycopg.OperationalError:
             time.sleep(1)
@@ -151,7 +152,8 @@ def _recorded(stage: Stage, witness: Witness) -> Counter[str]:
     """What there is on record at the end."""
     rows = witness.rows(
         """
-        SELECT 'runs ' || overall_status || ', ' || executor_kind AS what, count(*) FROM agent_compliance_runs GROUP BY 1
+        SELECT 'runs ' || overall_status || ', ' || executor_kind AS what, count(*)
+            FROM agent_compliance_runs GROUP BY 1
         UNION ALL
         SELECT 'requests ' || state || ', ' || triggered_by, count(*) FROM compliance_requests GROUP BY 1
         UNION ALL SELECT 'decisions ' || outcome, count(*) FROM monitor_decisions GROUP BY 1

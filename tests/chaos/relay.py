@@ -1,6 +1,7 @@
-"""The network between a private runner and the web servers: an HTTP relay on the loopback that can be disturbed.
+"""The network of a chaos run, on the loopback, which can be disturbed.
 
-It also keeps the books of what passed: which leases a runner was given, and which of its answers the server took.
+Between a private runner and the web servers it also keeps the books of what passed: which leases a runner was given,
+and which of its answers the server took.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ import itertools
 import json
 import threading
 import time
-from collections.abc import Coroutine
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -51,29 +51,96 @@ class _Cut(Exception):
     """The connection is to be cut now."""
 
 
-class Relay:
-    """Runs on a thread of its own. The methods below may be called from any other."""
+class Listener:
+    """Listens on a port of the loopback, on a thread and an event loop of its own."""
+
+    def __init__(self, name: str) -> None:
+        self.port = 0
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._loop = asyncio.new_event_loop()
+        ready = threading.Event()
+        threading.Thread(target=self._serve, args=(ready,), daemon=True, name=name).start()
+        ready.wait(10)
+
+    def cut(self) -> None:
+        """Cut every connection that there is."""
+        asyncio.run_coroutine_threadsafe(self._abort_all(), self._loop).result(10)
+
+    def close(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+
+    async def _abort_all(self) -> None:
+        for writer in list(self._writers):
+            writer.transport.abort()
+
+    def _serve(self, ready: threading.Event) -> None:
+        asyncio.set_event_loop(self._loop)
+
+        async def listen() -> None:
+            server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
+            self.port = server.sockets[0].getsockname()[1]
+            ready.set()
+
+        self._loop.run_until_complete(listen())
+        self._loop.run_forever()
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        raise NotImplementedError
+
+
+class Pipe(Listener):
+    """The network between a hosted worker and the database: bytes as they come, unless it stalls or is cut."""
+
+    def __init__(self, name: str, target: int) -> None:
+        self.target = target
+        self._stalled_until = 0.0
+        super().__init__(f"pipe-{name}")
+
+    def stall(self, seconds: float) -> None:
+        """Hold back everything for so long, both ways; it arrives afterwards."""
+        self._stalled_until = time.monotonic() + seconds
+
+    def heal(self) -> None:
+        self._stalled_until = 0.0
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self.target)
+        except OSError:
+            writer.transport.abort()
+            return
+        both = {writer, far_writer}
+        self._writers |= both
+        try:
+            await asyncio.gather(self._pour(reader, far_writer), self._pour(far_reader, writer))
+        finally:
+            self._writers -= both
+            for one in both:
+                one.transport.abort()
+
+    async def _pour(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError):
+            while data := await reader.read(LARGEST):
+                while time.monotonic() < self._stalled_until:
+                    await asyncio.sleep(0.05)
+                writer.write(data)
+                await writer.drain()
+        writer.close()
+
+
+class Relay(Listener):
+    """The network between a runner and the web servers. The methods below may be called from any thread."""
 
     def __init__(self, runner: str, targets: list[int], books: Books) -> None:
         self.runner = runner
         self.targets = itertools.cycle(targets)
         self.books = books
-        self.port = 0
         self.lost_answers = 0
-        self._writers: set[asyncio.StreamWriter] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
         self._black_until = self._slow_until = 0.0
         self._lose = 0
-        self._loop = asyncio.new_event_loop()
-        ready = threading.Event()
-        threading.Thread(target=self._serve, args=(ready,), daemon=True, name=f"relay-{runner}").start()
-        ready.wait(10)
+        super().__init__(f"relay-{runner}")
 
     # Disturbing
-
-    def cut(self) -> None:
-        """Cut every connection that there is."""
-        self._call(self._abort_all())
 
     def blackhole(self, seconds: float) -> None:
         """Swallow everything for so long, then cut what hangs."""
@@ -91,28 +158,7 @@ class Relay:
         self._black_until = self._slow_until = 0.0
         self._lose = 0
 
-    def close(self) -> None:
-        self._loop.call_soon_threadsafe(self._loop.stop)
-
-    def _call(self, work: Coroutine[Any, Any, None]) -> None:
-        asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
-
-    async def _abort_all(self) -> None:
-        for writer in list(self._writers):
-            writer.transport.abort()
-
     # Passing on
-
-    def _serve(self, ready: threading.Event) -> None:
-        asyncio.set_event_loop(self._loop)
-
-        async def listen() -> None:
-            server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
-            self.port = server.sockets[0].getsockname()[1]
-            ready.set()
-
-        self._loop.run_until_complete(listen())
-        self._loop.run_forever()
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writers.add(writer)

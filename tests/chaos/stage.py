@@ -24,7 +24,7 @@ from typing import Any
 from compliance.embedded import Services, services
 from compliance.embedded.processes import tail
 from compliance.embedded.programs import Program
-from tests.chaos.relay import Books, Relay
+from tests.chaos.relay import Books, Pipe, Relay
 from tests.processes import ROOT, free_port
 
 LEASE_SECONDS = 4
@@ -141,6 +141,7 @@ class Stage:
     books: Books = field(default_factory=Books)
     players: dict[str, Player] = field(default_factory=dict)
     relays: dict[str, Relay] = field(default_factory=dict)
+    pipes: list[Pipe] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
     redis_back_at: float | None = None
 
@@ -153,13 +154,14 @@ class Stage:
     def of_kind(self, *kinds: str) -> list[Player]:
         return [player for player in self.players.values() if player.kind in kinds]
 
-    def add(self, name: str, *command: str, grace: float = 10.0, **more: str) -> None:
-        """A process of this name; each of its lives has a name of its own in the database."""
+    def add(self, name: str, *command: str, grace: float = 10.0, pipe: Pipe | None = None, **more: str) -> None:
+        """A process of this name; each of its lives has a name of its own in the database. pipe: its way there."""
 
         def environment() -> dict[str, str]:
-            own = f"?application_name={name}.{player.starts}"
-            urls = {key: self.environment[key] + own for key in ("DATABASE_URL", "DATABASE_OWNER_URL")}
-            return {**self.environment, **urls, **more}
+            url = self.environment["DATABASE_URL"]
+            if pipe is not None:
+                url = url.replace(f":{pipe.target}/", f":{pipe.port}/")
+            return {**self.environment, "DATABASE_URL": f"{url}?application_name={name}.{player.starts}", **more}
 
         player = Player(name, Program(name, (sys.executable, *command), self.log(name), environment, ROOT, grace=grace))
         self.players[name] = player
@@ -200,10 +202,15 @@ def set_up(folder: Path) -> Iterator[Stage]:
         stage.agents |= _demo_agents(stage)
         celery = ("-m", "celery", "-A", "compliance.celery:app")
         for number in (1, 2):
+            assert running.postgres.port is not None
+            pipe = Pipe(f"hosted-{number}", running.postgres.port)
+            stage.pipes.append(pipe)
+            stack.callback(pipe.close)
             stage.add(
                 f"hosted-{number}",
                 *(*celery, "worker", "--pool=threads", "--concurrency=6", f"--hostname=hosted-{number}@%h"),
                 *("--without-gossip", "--without-mingle", "--loglevel=warning"),
+                pipe=pipe,
             )
             stage.add(f"beat-{number}", *celery, "beat", f"--schedule={folder}/beat-{number}", "--pidfile=")
         ports = [free_port(), free_port()]

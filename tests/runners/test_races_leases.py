@@ -14,6 +14,7 @@ import psycopg
 import pytest
 from django.utils import timezone
 
+from compliance.alerts.notices import Notice
 from compliance.models import (
     AgentContext,
     ComplianceRequest,
@@ -58,8 +59,6 @@ class Lab(NamedTuple):
             return list(ComplianceRun.objects.order_by("recorded_at", "id"))
 
     def notices(self) -> list[str]:
-        from compliance.alerts.notices import Notice
-
         with organization_scope(self.organization.id):
             return list(Notice.objects.order_by("at").values_list("occasion", flat=True))
 
