@@ -25,13 +25,14 @@ run: $(VENV)/.installed-run ## Start Assay with demo data on http://localhost:80
 test: $(VENV)/.installed-dev ## Run all tests, with a real browser
 	@CHROMIUM="$$(VENV="$(VENV)" scripts/browser)" || exit 1; export CHROMIUM; $(PY) -m pytest -n 2 --dist loadfile $(ARGS)
 
-lint: $(VENV)/.installed-dev ## Check style, types, import rules, migrations and templates
+lint: $(VENV)/.installed-dev ## Check style, types, import rules, migrations, the API's document and templates
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(NO_SERVERS) $(PY) -m mypy compliance dashboard
 	$(VENV)/bin/lint-imports
 	$(NO_SERVERS) $(PY) manage.py check
 	$(NO_SERVERS) $(PY) -W ignore::RuntimeWarning manage.py makemigrations --check --dry-run
+	$(NO_SERVERS) $(PY) manage.py openapi --check
 	$(VENV)/bin/djlint --lint --quiet templates
 
 bench: $(VENV)/.installed-dev ## Measure what must stay fast

@@ -100,10 +100,10 @@ async def _measure(
     for runner in people:
         waiting.append(asyncio.create_task(runner.wait_for_work(port)))
         await asyncio.sleep(WAIT_SECONDS / len(people))
-    polls, began, before = _answers(people), time.perf_counter(), (_processor(web), _processor(postgres))
+    polls, began, before = _answers(people), time.perf_counter(), (processor_seconds(web), processor_seconds(postgres))
     await asyncio.sleep(WAIT_SECONDS)
     passed, polls = time.perf_counter() - began, _answers(people) - polls
-    web_time, database_time = _processor(web) - before[0], _processor(postgres) - before[1]
+    web_time, database_time = processor_seconds(web) - before[0], processor_seconds(postgres) - before[1]
     held = _memory(web) - empty
     sample = Sample()
     for runner, agent in zip(people, agents, strict=False):
@@ -158,7 +158,7 @@ def _answers(people: list[_Runner]) -> int:
     return sum(runner.answers for runner in people)
 
 
-def _processor(pid: int) -> float:
+def processor_seconds(pid: int) -> float:
     """Seconds of a process and its children, those that have ended as well."""
     main = psutil.Process(pid)
     own = main.cpu_times()

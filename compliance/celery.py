@@ -13,7 +13,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "compliance.settings")
 broker.use()
 app = Celery("assay")
 app.config_from_object("django.conf:settings", namespace="CELERY")
-app.autodiscover_tasks(["compliance.runs", "compliance.monitors", "compliance.suites"])
+app.autodiscover_tasks(["compliance.runs", "compliance.monitors", "compliance.suites", "compliance.webhooks"])
 
 
 @worker_init.connect

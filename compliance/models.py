@@ -21,6 +21,7 @@ from compliance.suites.models import Suite, SuiteVersion
 from compliance.tenancy.keys import ApiKey
 from compliance.tenancy.models import Invitation, Membership, Organization, Role, SystemScopeUse, User
 from compliance.vault.models import Credential, CredentialGrant, CredentialSecret, CredentialUse
+from compliance.webhooks.models import DeliveryOutcome, WebhookDelivery
 
 __all__ = [
     "Agent",
@@ -35,6 +36,7 @@ __all__ = [
     "CredentialGrant",
     "CredentialSecret",
     "CredentialUse",
+    "DeliveryOutcome",
     "EngineHealth",
     "Invitation",
     "LifecycleStage",
@@ -59,4 +61,5 @@ __all__ = [
     "TickPhase",
     "TriggeredBy",
     "User",
+    "WebhookDelivery",
 ]

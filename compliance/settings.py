@@ -14,6 +14,8 @@ import environ
 from csp.constants import NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
 
+from compliance.webhooks.sources import read_sources
+
 BASE_DIR = Path(__file__).resolve().parent.parent
 env = environ.Env()
 
@@ -238,6 +240,7 @@ CELERY_BEAT_SCHEDULE = {
     "tick": {"task": "compliance.monitors.tasks.tick", "schedule": timedelta(seconds=20)},
     "sweep-requests": {"task": "compliance.runs.tasks.sweep", "schedule": timedelta(seconds=15)},
     "forget-decisions": {"task": "compliance.monitors.tasks.forget_decisions", "schedule": timedelta(minutes=30)},
+    "forget-deliveries": {"task": "compliance.webhooks.tasks.forget_deliveries", "schedule": timedelta(minutes=30)},
     "evidence-partitions": {
         "task": "compliance.runs.tasks.keep_evidence_partitions",
         "schedule": timedelta(minutes=30),
@@ -344,6 +347,21 @@ if not 1 <= API_KEY_DEFAULT_DAYS <= API_KEY_MAX_DAYS:
 for _rate in ("API_RATE_PER_MINUTE", "API_FAILED_KEYS_PER_MINUTE", "API_BODY_MAX_KB"):
     if vars()[_rate] < 1:
         raise ImproperlyConfigured(f"ASSAY_{_rate} must be 1 or more")
+# Who may tell of new and changed agents: the source's name to its secrets, of which each may sign.
+WEBHOOK_SECRETS = read_sources(env.list("ASSAY_WEBHOOK_SOURCES", default=[]))
+WEBHOOK_TOLERANCE_SECONDS = env.int("ASSAY_WEBHOOK_TOLERANCE_SECONDS", default=300)
+WEBHOOK_COOLDOWN_SECONDS = env.int("ASSAY_WEBHOOK_COOLDOWN_SECONDS", default=60)
+WEBHOOK_RATE_PER_MINUTE = env.int("ASSAY_WEBHOOK_RATE_PER_MINUTE", default=600)
+WEBHOOK_RETENTION_DAYS = env.int("ASSAY_WEBHOOK_RETENTION_DAYS", default=90)
+WEBHOOK_BODY_MAX_KB = 64
+if not 1 <= WEBHOOK_TOLERANCE_SECONDS <= 300:
+    raise ImproperlyConfigured("ASSAY_WEBHOOK_TOLERANCE_SECONDS must be 1 to 300")
+if WEBHOOK_COOLDOWN_SECONDS < 0:
+    raise ImproperlyConfigured("ASSAY_WEBHOOK_COOLDOWN_SECONDS must be 0 or more")
+if WEBHOOK_RATE_PER_MINUTE < 1:
+    raise ImproperlyConfigured("ASSAY_WEBHOOK_RATE_PER_MINUTE must be 1 or more")
+if not 7 <= WEBHOOK_RETENTION_DAYS <= 3650:
+    raise ImproperlyConfigured("ASSAY_WEBHOOK_RETENTION_DAYS must be 7 to 3650")
 INVITATION_VALID_DAYS = env.int("ASSAY_INVITATION_VALID_DAYS", default=7)
 # The database's functions refuse less, on each run of the job: better said at once, by the name of the variable.
 if REQUEST_NUDGE_AFTER_SECONDS < 1:

@@ -140,6 +140,8 @@ class AccessTable(PlainTable):
     def render_credential(self, use: Access) -> SafeString:
         name = escape(use.credential_name) or "unknown"
         where = _WHERE[SentTo(use.sent_to)]
+        if use.sent_to == SentTo.RUNNER:
+            where = f"{where}, {escape(use.executor_name)}"
         # One that never was has no page.
         link = f'<a href="{self.base}credentials/{use.credential_id}/">{name}</a>' if use.credential_name else name
         return SafeString(f'{link}<span class="sub">{where}</span>')
@@ -178,10 +180,11 @@ def as_csv(use: Access) -> list[Any]:
         use.run_status or "",
         str(use.request_id),
         str(use.grant_id or ""),
+        use.executor_name,
     ]
 
 
 CSV_HEADER = [
     *("at", "result", "reason", "credential", "credential_id", "credential_version", "sent_to", "agent", "agent_url"),
-    *("triggered_by", "actor", "run_id", "run_status", "request_id", "grant_id"),
+    *("triggered_by", "actor", "run_id", "run_status", "request_id", "grant_id", "runner"),
 ]

@@ -132,6 +132,14 @@ def _in_double_quotes(text: str) -> str:
     return "".join(character for character in text if character.isalnum() or character in "-_")
 
 
+def as_sent(body: str) -> str:
+    """A body that was kept as text: pretty-printed if it is whole JSON, else as it is."""
+    try:
+        return json.dumps(json.loads(body), indent=2, ensure_ascii=False)
+    except (ValueError, RecursionError):
+        return body
+
+
 def expires_at(run: ComplianceRun) -> datetime:
     """When the run's evidence is dropped: with its whole month, so many months later."""
     at = run.recorded_at.astimezone(timezone.get_default_timezone())

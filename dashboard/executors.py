@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from uuid import UUID
@@ -57,32 +56,32 @@ def state_since(runner: Runner) -> SafeString:
 
 
 def label_of(executor_name: str, link: str) -> SafeString:
-    """A private runner's result by its level of trust, for lists."""
-    return SafeString(
-        f'<a class="v v-private" href="{escape(link)}" title="Private runner {escape(executor_name)}: {escape(TRUST)}">'
-        f"Private runner {escape(executor_name)}</a>"
-    )
+    """A private runner's result by its level of trust, for lists; without a name where that stands beside it."""
+    words = escape(f"Private runner {executor_name}".rstrip())
+    return SafeString(f'<a class="v v-private" href="{escape(link)}" title="{words}: {escape(TRUST)}">{words}</a>')
 
 
 class ExecutorField(forms.ChoiceField):
-    """Where to run. Gone from its form for an organization without runners, unless the work is pinned to one."""
+    """Where to run. A form without runners to choose from takes it out."""
 
-    def __init__(self, **more: object) -> None:
-        more.setdefault("help_text", "A private runner reaches agents inside your network.")
-        super().__init__(label="Where it runs", required=False, choices=[("", HOSTED_WORDS)], **more)  # type: ignore[arg-type]
+    def __init__(self, *, help_text: str = "A private runner reaches agents inside your network.") -> None:
+        super().__init__(label="Where it runs", required=False, choices=[("", HOSTED_WORDS)], help_text=help_text)
 
 
-def choices_among(runners: Sequence[Runner], *, engine: str = "") -> list[tuple[str, object]]:
-    """The choices of an ExecutorField. engine: which one the work needs; who lacks it is marked."""
+def choices_among(runners: Sequence[Runner], *, engine: str = "", pin: Pin = HOSTED) -> list[tuple[str, object]]:
+    """The choices of an ExecutorField.
+
+    engine: which one the work needs; who lacks it is marked. pin: one that stays a choice whatever became of it.
+    """
     choices: list[tuple[str, object]] = [("", HOSTED_WORDS)]
     if runners:
         choices.append(
             ("Private runners", [(f"{_RUNNER}{runner.pk}", _words(runner, engine)) for runner in runners]),
         )
-    sizes = Counter(runner.pool for runner in runners if runner.pool)
-    if sizes:
-        pools = [(f"{_POOL}{pool}", _pool_words(pool, runners)) for pool in sorted(sizes)]
-        choices.append(("Any runner of a pool", pools))
+    pools = {runner.pool for runner in runners if runner.pool} | ({pin.pool} if pin.pool else set())
+    if pools:
+        named = [(f"{_POOL}{pool}", _pool_words(pool, runners)) for pool in sorted(pools)]
+        choices.append(("Any runner of a pool", named))
     return choices
 
 

@@ -11,12 +11,13 @@ from django import forms
 from django.conf import settings
 from django.http import QueryDict
 
+from compliance.alerts.notices import Channel, Priority
 from compliance.models import AgentContext, Monitor
-from compliance.monitors.actions import What, When, times_of
+from compliance.monitors.actions import Notify, What, When, times_of
 from compliance.monitors.decisions import NOT_ALLOWED, DecisionFilter
-from compliance.monitors.models import CRON_LENGTH, Outcome, database_time
+from compliance.monitors.models import CRON_LENGTH, MAX_COOLDOWN_SECONDS, Outcome, database_time
 from compliance.monitors.schedule import BadSchedule, is_timezone
-from compliance.runs.requests import CredentialChoice
+from compliance.runs.requests import HOSTED, CredentialChoice
 from compliance.suites.catalogue import OfferedSuite
 from dashboard.filters import midnight
 from dashboard.forms import PlainDate, PlainSelect, StyledForm
@@ -24,6 +25,7 @@ from dashboard.suite_choice import SuiteForm, TestForm
 
 _PLAIN = {"autocomplete": "off", "autocapitalize": "off", "spellcheck": "false"}
 INTERVAL, CRON = "interval", "cron"
+UNITS = {"hours": 3600, "minutes": 60, "seconds": 1}  # the longest first
 
 
 class MonitorChoice(SuiteForm):
@@ -69,13 +71,37 @@ class MonitorForm(TestForm):
         required=False,
         help_text="Otherwise the monitor goes on with new versions as they are published.",
     )
+    notify_priority = forms.ChoiceField(
+        label="Priority", choices=Priority.choices, initial=Priority.NORMAL, required=False, widget=PlainSelect
+    )
+    notify_channel = forms.ChoiceField(
+        label="How you are told",
+        choices=Channel.choices,
+        initial=Channel.IN_APP,
+        required=False,
+        widget=PlainSelect,
+        help_text="Sent today, whichever is chosen: notices in Assay, when the monitor stops by itself.",
+    )
+    cooldown = forms.IntegerField(label="Not again within", min_value=0, initial=1, required=False)
+    cooldown_unit = forms.ChoiceField(
+        label="Unit",
+        choices=[(unit, unit.capitalize()) for unit in reversed(UNITS)],
+        initial="hours",
+        required=False,
+        widget=PlainSelect,
+    )
     times: Sequence[datetime] = ()
 
     def __init__(self, *args: Any, monitor: Monitor | None = None, **kwargs: Any) -> None:
         initial = _initial(monitor) if monitor else {}
+        kwargs.setdefault("pin", monitor.pin if monitor else HOSTED)
         super().__init__(*args, initial=initial | kwargs.pop("initial", {}), **kwargs)
         least, most = settings.MONITOR_MIN_INTERVAL_MINUTES, settings.MONITOR_MAX_INTERVAL_MINUTES
         self.fields["interval_minutes"].help_text = f"{least} to {most}."
+        self.fields["cooldown"].help_text = (
+            f"The shortest time between two of its notifications, at most {MAX_COOLDOWN_SECONDS // 86_400} days."
+            " 0 is none."
+        )
         self.fields["dry_run"].help_text = "Its runs change neither your last test nor any status."
         self.style()
 
@@ -89,7 +115,17 @@ class MonitorForm(TestForm):
                 self.times = times_of(self.when(), database_time())
             except BadSchedule as bad:
                 self.add_error("cron" if by_cron else "interval_minutes", str(bad))
+        if "cooldown" not in self.errors and self.cooldown_seconds > MAX_COOLDOWN_SECONDS:
+            self.add_error("cooldown", f"At most {MAX_COOLDOWN_SECONDS // 86_400} days.")
         return cleaned
+
+    @property
+    def cooldown_seconds(self) -> int:
+        """The chosen time; as a new monitor has it when none is given."""
+        count = self.cleaned_data.get("cooldown")
+        if count is None:
+            return Notify().cooldown_seconds
+        return int(count) * UNITS[self.cleaned_data.get("cooldown_unit") or "hours"]
 
     def when(self) -> When:
         """The schedule; what belongs to the other kind is left out."""
@@ -105,13 +141,32 @@ class MonitorForm(TestForm):
             all_evidence=self.cleaned_data["all_evidence"],
             dry_run=self.cleaned_data["dry_run"],
             credential=self.chosen_credential,
+            pin=self.chosen_pin,
+            notify=Notify(
+                self.cleaned_data["notify_priority"] or Priority.NORMAL,
+                self.cleaned_data["notify_channel"] or Channel.IN_APP,
+                self.cooldown_seconds,
+            ),
         )
+
+    def notify_fields(self) -> list[forms.BoundField]:
+        return [self[name] for name in ("notify_priority", "notify_channel")]
+
+    def cooldown_fields(self) -> list[forms.BoundField]:
+        return [self[name] for name in ("cooldown", "cooldown_unit")]
 
     def schedule_fields(self) -> list[forms.BoundField]:
         return [self[name] for name in ("how", "interval_minutes", "cron", "timezone")]
 
 
+def in_units(seconds: int) -> tuple[int, str]:
+    """A length of time in the longest unit that says it exactly."""
+    unit = next(unit for unit, length in UNITS.items() if seconds % length == 0)
+    return seconds // UNITS[unit], unit
+
+
 def _initial(monitor: Monitor) -> dict[str, Any]:
+    cooldown, unit = in_units(monitor.notify_cooldown_seconds)
     initial: dict[str, Any] = {
         "name": monitor.name,
         "how": CRON if monitor.cron else INTERVAL,
@@ -123,6 +178,10 @@ def _initial(monitor: Monitor) -> dict[str, Any]:
         "all_evidence": monitor.options.get("evidence") == "all",
         "scenarios": monitor.options.get("scenarios", []),
         "credential": "",
+        "notify_priority": monitor.notify_priority,
+        "notify_channel": monitor.notify_channel,
+        "cooldown": cooldown,
+        "cooldown_unit": unit,
     }
     if monitor.credential_choice == CredentialChoice.CHOSEN:
         initial["credential"] = str(monitor.credential_id)

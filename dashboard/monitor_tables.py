@@ -8,12 +8,13 @@ from uuid import UUID
 
 from django.utils.safestring import SafeString
 
-from compliance.models import Monitor, MonitorState
+from compliance.models import Monitor, MonitorState, RequestState
 from compliance.monitors.decisions import Decided
 from compliance.monitors.models import Outcome
 from dashboard.badges import badge
 from dashboard.charts import strip
 from dashboard.credential_tables import PlainTable
+from dashboard.executors import where
 from dashboard.tables import Column
 from dashboard.times import instant
 
@@ -23,7 +24,24 @@ _STATES = {
     MonitorState.PARKED: ' <span class="v v-late">Parked</span>',
     MonitorState.ARCHIVED: ' <span class="v v-plain">Archived</span>',
 }
-_SHAPES = {Outcome.ALLOWED: "passed", Outcome.FAILED: "failed", Outcome.PARKED: "late", Outcome.STOPPED: "late"}
+WAITS = SafeString('<span class="v v-queued">Waits for its runner</span>')
+_SHAPES = {
+    Outcome.DEFERRED: "queued",
+    Outcome.ALLOWED: "passed",
+    Outcome.FAILED: "failed",
+    Outcome.PARKED: "late",
+    Outcome.STOPPED: "late",
+}
+_REQUESTS = {
+    str(state): SafeString(f'<span class="v v-{shape}">{escape(state.label)}</span>')
+    for state, shape in (
+        (RequestState.QUEUED, "queued"),
+        (RequestState.LEASED, "running"),
+        (RequestState.FINISHED, "plain"),
+        (RequestState.EXPIRED, "late"),
+        (RequestState.CANCELLED, "skipped"),
+    )
+}
 _OUTCOMES = {
     str(outcome): SafeString(f'<span class="v v-{_SHAPES.get(outcome, "skipped")}">{escape(outcome.label)}</span>')
     for outcome in Outcome
@@ -49,16 +67,28 @@ class MonitorTable(PlainTable):
     css = "table monitors stack"
     caption = "Monitors by name"
 
-    def __init__(self, monitors: Sequence[Monitor], *, strips: Mapping[UUID, list[str]], prefix: str) -> None:
+    def __init__(
+        self,
+        monitors: Sequence[Monitor],
+        *,
+        strips: Mapping[UUID, list[str]],
+        runners: Mapping[UUID, str],
+        prefix: str,
+    ) -> None:
+        """runners: what those are called that monitors are pinned to."""
         super().__init__(monitors, prefix=prefix)
-        self.strips = strips
+        self.strips, self.runners = strips, runners
 
     def render_name(self, monitor: Monitor) -> SafeString:
         link = f'<a href="{self.base}monitors/{monitor.pk}/">{escape(monitor.name)}</a>{state_badge(monitor)}'
         if monitor.context is None:
             return SafeString(f'{link}<span class="sub">{escape(monitor.agent_url)}, removed</span>')
         agent = f'<a href="{self.base}agents/{monitor.context_id}/">{escape(monitor.context.name)}</a>'
-        return SafeString(f'{link}<span class="sub">{agent}, {escape(monitor.suite.title)}</span>')
+        place = f", {self.where(monitor)}" if monitor.pin.is_private else ""
+        return SafeString(f'{link}<span class="sub">{agent}, {escape(monitor.suite.title)}{place}</span>')
+
+    def where(self, monitor: Monitor) -> SafeString:
+        return where(monitor.pin, self.runners, self.base)
 
     def render_schedule(self, monitor: Monitor) -> str:
         return escape(monitor.schedule_words)
@@ -66,6 +96,9 @@ class MonitorTable(PlainTable):
     def render_due(self, monitor: Monitor) -> SafeString:
         if monitor.next_run_at is None:
             return SafeString(f'<span class="quiet">{escape(monitor.state_reason) or "Not scheduled"}</span>')
+        if monitor.deferred_until is not None:
+            again = instant(monitor.deferred_until)
+            return SafeString(f'{WAITS}<span class="sub">looked at again {again}</span>')
         return instant(monitor.next_run_at)
 
     def render_last(self, monitor: Monitor) -> SafeString:
@@ -119,4 +152,8 @@ class DecisionTable(PlainTable):
             return SafeString(f'<a class="d-inline-block" href="{link}">{badge(decided.run_status)}</a>')
         if decided.request_id is None:
             return SafeString('<span class="quiet">None</span>')
-        return SafeString(f'<a href="{self.base}requests/{decided.request_id}/">Its request</a>')
+        link = f"{self.base}requests/{decided.request_id}/"
+        if decided.request_state is None:
+            return SafeString('<span class="quiet">Its request is gone</span>')
+        reason = f'<span class="sub">{escape(decided.end_reason)}</span>' if decided.end_reason else ""
+        return SafeString(f'<a href="{link}">{_REQUESTS[decided.request_state]}</a>{reason}')

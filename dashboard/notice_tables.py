@@ -54,7 +54,7 @@ class NoticeTable(PlainTable):
         return SafeString(
             f'<form method="post" action="{action}">'
             f'<input type="hidden" name="csrfmiddlewaretoken" value="{get_token(self.request)}">'
-            '<button class="btn btn-sm btn-outline-secondary" type="submit">Mark as read'
+            '<button class="btn btn-sm btn-outline-secondary text-nowrap" type="submit">Mark as read'
             f'<span class="visually-hidden">: {escape(notice.text)}</span></button></form>'
         )
 

@@ -8,9 +8,10 @@ from uuid import UUID
 
 from django import forms
 
-from compliance.models import Credential
-from compliance.runs.requests import CredentialChoice
+from compliance.models import Credential, Runner
+from compliance.runs.requests import HOSTED, CredentialChoice, Pin
 from compliance.suites.catalogue import OfferedSuite, Option, offered_suites
+from dashboard.executors import ExecutorField, choices_among, pin_of, value_of
 from dashboard.forms import StyledForm
 
 DEFAULT = "baseline"
@@ -61,7 +62,7 @@ class SuiteForm(StyledForm, forms.Form):
     """Which suite: the whole ones, then by family those whose runs change no status.
 
     asks: the form's button asks for the test, and does not show the suite first. Such a form is short: whoever
-    wants a part of a suite looks at it before.
+    wants a part of a suite looks at it before. runners: where else than at Assay it can be run.
     """
 
     suite = forms.ChoiceField(
@@ -74,8 +75,21 @@ class SuiteForm(StyledForm, forms.Form):
         },
     )
 
-    def __init__(self, *args: Any, suites: list[OfferedSuite], asks: bool = False, **kwargs: Any) -> None:
+    executor = ExecutorField(help_text="")
+
+    def __init__(
+        self,
+        *args: Any,
+        suites: list[OfferedSuite],
+        asks: bool = False,
+        runners: Sequence[Runner] = (),
+        **kwargs: Any,
+    ) -> None:
         super().__init__(*args, **kwargs)
+        if runners:
+            self.fields["executor"].choices = choices_among(runners)  # type: ignore[attr-defined]
+        else:
+            del self.fields["executor"]
         whole = [(suite.slug, suite.title) for suite in suites if suite.facts.full]
         parts = by_family([suite for suite in suites if not suite.facts.full and not asks])
         groups = [(family, [(suite.slug, title) for title, suite in members]) for family, members in parts]
@@ -84,15 +98,17 @@ class SuiteForm(StyledForm, forms.Form):
         assert isinstance(field.widget, SuiteSelect)
         field.choices = [("Whole suites", whole), *groups]
         field.widget.unavailable = frozenset(suite.slug for suite in suites if suite.problem)
-        field.widget.asks = asks
+        field.widget.asks = asks and not runners  # they may have what our workers lack
 
 
 class TestForm(StyledForm, forms.Form):
     """What one suite lets one decide. `scenarios`: keys and titles of those that the agent can be asked.
 
-    credentials: those that may be used on the agent, the one that is chosen automatically first.
+    credentials: those that may be used on the agent, the one that is chosen automatically first. runners: the
+    organization's; engine: which one the suite needs. pin: where it runs until something else is chosen.
     """
 
+    executor = ExecutorField()
     credential = forms.ChoiceField(label="Credential", required=False)
     dry_run = forms.BooleanField(
         label="Dry run",
@@ -111,9 +127,17 @@ class TestForm(StyledForm, forms.Form):
         options: tuple[Option, ...],
         scenarios: list[tuple[str, str]],
         credentials: Sequence[Credential],
+        runners: Sequence[Runner] = (),
+        engine: str = "",
+        pin: Pin = HOSTED,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
+        if runners or pin.is_private:
+            self.fields["executor"].choices = choices_among(runners, engine=engine, pin=pin)  # type: ignore[attr-defined]
+            self.fields["executor"].initial = value_of(pin)
+        else:
+            del self.fields["executor"]
         automatic = f"Automatic: {credentials[0].name}" if credentials else "Automatic: none is granted for this agent"
         self.fields["credential"].choices = [  # type: ignore[attr-defined]
             ("", automatic),
@@ -132,6 +156,10 @@ class TestForm(StyledForm, forms.Form):
 
     def option_fields(self) -> list[forms.BoundField]:
         return [self[_OPTION + option.key] for option in self._options]
+
+    @property
+    def chosen_pin(self) -> Pin:
+        return pin_of(self.cleaned_data.get("executor", ""))
 
     @property
     def chosen_credential(self) -> UUID | CredentialChoice:

@@ -22,6 +22,7 @@ from compliance.runs.records import ExecutorKind
 from compliance.runs.status import AgentRow
 from dashboard.badges import badge
 from dashboard.charts import strip
+from dashboard.executors import label_of
 from dashboard.filters import address
 from dashboard.times import duration, instant
 
@@ -98,6 +99,9 @@ def _agent_row(row: AgentRow, base: str) -> str:
     else:
         link = f'<a href="{base}runs/{row.last_test_run_id}/">{instant(row.last_tested_at)}</a>'
         tested = f'{badge(row.last_test_status)}<span class="sub">{link}</span>'
+        if row.runner is not None:
+            key, _, name = row.runner.partition(" ")
+            tested += f'{label_of("", f"{base}runners/{key}/")}<span class="sub">{escape(name)}</span>'
     return (
         f'<tr><td><a href="{base}agents/{row.id}/">{escape(row.name)}</a>'
         f'<span class="sub">{escape(row.agent_id)}</span></td>'
@@ -127,8 +131,10 @@ class HistoryTable:
         if not run.full_suite:
             marks += ' <span class="v v-plain">Part of the suite</span>'
         if run.executor_kind == ExecutorKind.PRIVATE:
-            marks += ' <span class="v v-plain">Private runner</span>'
-        by = run.actor_name if run.triggered_org_id else "Platform"
+            marks += f" {label_of(run.executor_name, f'{self.base}runners/{run.executor_id}/')}"
+        # A webhook's actor is its source, which an operator named; other runs of the platform have nobody behind them.
+        named = run.triggered_org_id or run.triggered_by == TriggeredBy.WEBHOOK
+        by = run.actor_name if named else "Platform"
         skipped = f", {run.skipped_count} skipped" if run.skipped_count else ""
         return (
             f"<tr><td>{badge(run.overall_status)}{marks}"

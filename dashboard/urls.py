@@ -7,6 +7,7 @@ from django.urls import include, path
 from dashboard.views import (
     agent_settings,
     agents,
+    api_keys,
     credential_access,
     credentials,
     history,
@@ -74,6 +75,9 @@ of_organization = [
     path("members/<int:membership_id>/role/", people.member_role, name="member_role"),
     path("members/<int:membership_id>/remove/", people.member_remove, name="member_remove"),
     path("settings/", people.organization_settings, name="organization_settings"),
+    path("settings/keys/", api_keys.api_keys, name="api_keys"),
+    path("settings/keys/add/", api_keys.api_key_add, name="api_key_add"),
+    path("settings/keys/<uuid:key>/revoke/", api_keys.api_key_revoke, name="api_key_revoke"),
     path("settings/delete/", people.organization_delete, name="organization_delete"),
 ]
 

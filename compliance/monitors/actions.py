@@ -1,4 +1,4 @@
-"""Writes on monitors: create, change, pause, resume, archive, run now. Owners and admins may; members look."""
+"""Writes on monitors: create, change, pause, resume, archive, run now. Who manages may; members look."""
 
 from __future__ import annotations
 
@@ -33,7 +33,8 @@ from compliance.suites.health import read_availability
 from compliance.suites.models import SuiteVersion
 from compliance.tenancy.actions import lock_organization, managing_membership
 from compliance.tenancy.errors import Refused
-from compliance.tenancy.models import Organization, User
+from compliance.tenancy.keys import Principal
+from compliance.tenancy.models import Organization
 from compliance.tenancy.names import plain_name
 from compliance.tenancy.scope import organization_scope
 from compliance.vault.models import Credential
@@ -101,7 +102,7 @@ def create_monitor(
     suite_slug: str,
     when: When,
     what: What,
-    by: User,
+    by: Principal,
 ) -> Monitor:
     """Test an agent again and again. Its first time is the schedule's next.
 
@@ -126,7 +127,7 @@ def create_monitor(
 
 
 def change_monitor(
-    *, organization: Organization, monitor_id: UUID | str, name: str, when: When, what: What, by: User
+    *, organization: Organization, monitor_id: UUID | str, name: str, when: When, what: What, by: Principal
 ) -> Monitor:
     """Change a monitor from its next run on; a request that is under way stays as it was (L2).
 
@@ -153,7 +154,7 @@ def change_monitor(
         return monitor
 
 
-def pause_monitor(*, organization: Organization, monitor_id: UUID | str, by: User) -> Monitor:
+def pause_monitor(*, organization: Organization, monitor_id: UUID | str, by: Principal) -> Monitor:
     """Let no occurrence come until somebody resumes it. What is under way goes on."""
     with organization_scope(organization.id):
         managing_membership(organization.id, by)
@@ -164,7 +165,7 @@ def pause_monitor(*, organization: Organization, monitor_id: UUID | str, by: Use
         return monitor
 
 
-def resume_monitor(*, organization: Organization, monitor_id: UUID | str, by: User) -> Monitor:
+def resume_monitor(*, organization: Organization, monitor_id: UUID | str, by: Principal) -> Monitor:
     """Take a paused or parked monitor up again, at its next time; what passed meanwhile is not made up for.
 
     Raises Refused while what parked it is still so.
@@ -185,7 +186,7 @@ def resume_monitor(*, organization: Organization, monitor_id: UUID | str, by: Us
         return monitor
 
 
-def archive_monitor(*, organization: Organization, monitor_id: UUID | str, by: User) -> Monitor:
+def archive_monitor(*, organization: Organization, monitor_id: UUID | str, by: Principal) -> Monitor:
     """End a monitor for good. Its runs and decisions stay; its name is free again."""
     with organization_scope(organization.id):
         managing_membership(organization.id, by)
@@ -196,7 +197,7 @@ def archive_monitor(*, organization: Organization, monitor_id: UUID | str, by: U
         return monitor
 
 
-def run_monitor_now(*, organization: Organization, monitor_id: UUID | str, by: User) -> MonitorDecision:
+def run_monitor_now(*, organization: Organization, monitor_id: UUID | str, by: Principal) -> MonitorDecision:
     """Ask for a run of a monitor beside its schedule, which stays as it is (L9); returns the decision.
 
     A gate that stops it is on record like any other; the one under way is named when there is one.

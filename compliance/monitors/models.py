@@ -388,7 +388,7 @@ def strips(monitor_ids: Iterable[Any]) -> dict[Any, list[str]]:
     """The verdicts of each monitor's last conclusive runs, oldest first. Needs organization_scope."""
     with connection.cursor() as cursor:
         cursor.execute(_STRIPS, [list(monitor_ids)])
-        return dict(cursor.fetchall())
+        return {monitor_id: newest_first[::-1] for monitor_id, newest_first in cursor.fetchall()}
 
 
 _STRIPS = """

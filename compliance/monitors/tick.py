@@ -17,15 +17,16 @@ from django.conf import settings
 from django.db import DatabaseError, close_old_connections, connection
 
 from compliance.monitors import pulse
+from compliance.monitors.due import Offer, lock_due
 from compliance.monitors.gates import Ledger, locked_contexts, request_for, stopped_by
 from compliance.monitors.heartbeats import request_due_heartbeats
 from compliance.monitors.models import SCHEDULER, Monitor, MonitorDecision, Outcome, database_time
 from compliance.monitors.schedule import BadSchedule
 from compliance.registry.models import AgentContext
 from compliance.runners.watch import tell_of_lost_runners
+from compliance.runs.inserting import insert_rows
 from compliance.runs.ledger import tell_executors
 from compliance.runs.models import ComplianceRequest
-from compliance.suites.health import Availability, read_availability
 from compliance.tenancy.scope import organization_scope
 
 logger = logging.getLogger(__name__)
@@ -78,12 +79,15 @@ def request_due_monitors() -> Counter[str]:
     counts: Counter[str] = Counter()
     failures: list[DatabaseError] = []
     gives_up_at = time.monotonic() + settings.MONITOR_TICK_SECONDS
-    availability = read_availability()
     while time.monotonic() < gives_up_at:
         decided = 0
-        for organization_id in _organizations_due():
+        organizations = _organizations_due()
+        if not organizations:
+            break
+        offer = Offer.read()
+        for organization_id in organizations:
             try:
-                outcomes = _evaluate(organization_id, availability)
+                outcomes = _evaluate(organization_id, offer)
             except DatabaseError as failure:
                 logger.exception("the monitors of %s could not be decided about", organization_id)
                 failures.append(failure)
@@ -108,9 +112,9 @@ def _organizations_due() -> list[str]:
         return [row[0] for row in cursor.fetchall()]
 
 
-def _evaluate(organization_id: str, availability: Availability) -> Counter[str]:
+def _evaluate(organization_id: str, offer: Offer) -> Counter[str]:
     try:
-        return _decide_all(organization_id, availability)
+        return _decide_all(organization_id, offer)
     except DatabaseError:
         raise
     except Exception:
@@ -121,7 +125,7 @@ def _evaluate(organization_id: str, availability: Availability) -> Counter[str]:
         due = list(Monitor.objects.due(organization_id, database_time()).values_list("pk", flat=True)[:BATCH])
     for monitor_id in due:
         try:
-            counts += _decide_all(organization_id, availability, only=monitor_id)
+            counts += _decide_all(organization_id, offer, only=monitor_id)
         except DatabaseError:
             raise
         except Exception as failure:
@@ -130,22 +134,18 @@ def _evaluate(organization_id: str, availability: Availability) -> Counter[str]:
     return counts
 
 
-def _decide_all(organization_id: str, availability: Availability, *, only: UUID | None = None) -> Counter[str]:
+def _decide_all(organization_id: str, offer: Offer, *, only: UUID | None = None) -> Counter[str]:
     """One transaction: lock, ask, write. Nothing at all when another tick has the organization."""
     with organization_scope(organization_id):
         now = _locked_by_us(organization_id)
         if now is None:
             return Counter()
-        due = Monitor.objects.due(organization_id, now).select_related("suite__current_version", "suite_version")
-        if only is not None:
-            due = due.filter(pk=only)
-        # Definitions are many kilobytes, and only an engine reads them.
-        due = due.defer("suite__current_version__definition", "suite_version__definition")
-        monitors = list(due.select_for_update(skip_locked=True, of=("self",))[:BATCH])
+        monitors = lock_due(organization_id, now, at_most=BATCH, only=only)
         if not monitors:
             return Counter()
+        offer.give_to(monitors)
         contexts = locked_contexts(monitors)
-        ledger = Ledger.read(organization_id, now, monitors, availability)
+        ledger = Ledger.read(organization_id, now, monitors, offer.availability)
         decisions, requests, moved = [], [], []
         for monitor in monitors:
             # A request was created, or the agent is just being removed, since it was found due: it is not evaluated.
@@ -157,8 +157,8 @@ def _decide_all(organization_id: str, availability: Availability, *, only: UUID 
                 moved.append(monitor)
             else:
                 requests.append(request)
-        ComplianceRequest.objects.bulk_create(requests)
-        MonitorDecision.objects.bulk_create(decisions)
+        insert_rows(requests)
+        insert_rows(decisions)
         _store(moved)
         tell_executors(requests)
         return Counter(decision.outcome for decision in decisions)
@@ -231,10 +231,17 @@ def _decide(
 
 
 def _fail(organization_id: str, monitor_id: UUID, failure: Exception) -> Counter[str]:
-    """Write down that nothing could be decided, and let the schedule go on, or stop it when it cannot."""
+    """Write down that nothing could be decided, and let the schedule go on, or stop it when it cannot.
+
+    Nothing at all when another tick has done so, or when the monitor is no longer due.
+    """
     with organization_scope(organization_id):
-        monitor = Monitor.objects.filter(pk=monitor_id).select_for_update(of=("self",)).get()
-        occurrence, now = monitor.next_run_at, database_time()
+        now = database_time()
+        due = Monitor.objects.due(organization_id, now).filter(pk=monitor_id)
+        monitor = due.select_for_update(skip_locked=True, of=("self",)).first()
+        if monitor is None:
+            return Counter()
+        occurrence = monitor.next_run_at
         reason = f"{type(failure).__name__} in Assay. Its operator has been told."
         try:
             monitor.advance(now)

@@ -20,6 +20,7 @@ from compliance.registry.models import (
 from compliance.registry.urls import normalize_agent_url, refuse_credentials
 from compliance.tenancy.actions import managing_membership
 from compliance.tenancy.errors import NotAllowed, Refused
+from compliance.tenancy.keys import Principal
 from compliance.tenancy.models import Organization, User
 from compliance.tenancy.names import plain_name
 from compliance.tenancy.scope import organization_scope, platform_scope
@@ -33,7 +34,7 @@ class AlreadyRegistered(Refused):
         self.context = context
 
 
-def register_agent(*, organization: Organization, url: str, name: str = "", by: User) -> AgentContext:
+def register_agent(*, organization: Organization, url: str, name: str = "", by: Principal) -> AgentContext:
     """Register the agent at `url` with the organization, as an observer.
 
     name: the organization's name for it; the host and path when empty.

@@ -12,9 +12,11 @@ from compliance.registry.models import AgentContext
 from compliance.runs.choices import chosen, suite_to_run
 from compliance.runs.ledger import insert_requests, tell_executors
 from compliance.runs.records import TriggeredBy
-from compliance.runs.requests import HOSTED, ComplianceRequest, CredentialChoice, Pin, expires
-from compliance.tenancy.errors import NotAllowed, Refused
-from compliance.tenancy.models import Membership, Organization, User
+from compliance.runs.requests import HOSTED, ComplianceRequest, CredentialChoice, Pin, RequestState, expires
+from compliance.tenancy.authority import managing_membership, membership_to_test
+from compliance.tenancy.errors import Refused
+from compliance.tenancy.keys import Principal
+from compliance.tenancy.models import Organization
 from compliance.tenancy.scope import Actor, organization_scope
 from compliance.vault.models import Credential
 
@@ -23,7 +25,7 @@ def request_owner_test(
     *,
     organization: Organization,
     context_id: UUID | str,
-    by: User | Actor,
+    by: Principal | Actor,
     suite_slug: str = "baseline",
     scenarios: Collection[str] = (),
     options: Mapping[str, Any] | None = None,
@@ -38,15 +40,14 @@ def request_owner_test(
     An observer's test is an observer_test. scenarios: only these; such a run moves no status. options: the
     suite's own, by key; all_evidence: keep the exchanges of steps that passed too. credential: a chosen one's
     id, CredentialChoice.NONE, or AUTOMATIC for the one that is granted. pin: where it is to run.
-    Raises NotAllowed for a person who is not a member, Refused for a suite that is not there or that no worker
-    can run, for options that it does not have, for a credential that is not there, and while a test with other
-    options or another credential is under way, and
+    Raises NotAllowed for a person who is not a member and for a key that may not, Refused for a suite that is not
+    there or that no worker can run, for options that it does not have, for a credential that is not there, and
+    while a test with other options or another credential is under way, and
     AgentContext.DoesNotExist for an agent that the organization does not have.
     """
     with organization_scope(organization.id):
-        if isinstance(by, User):
-            if not Membership.objects.filter(organization=organization, user=by).exists():
-                raise NotAllowed("Only members of the organization may test its agents.")
+        if not isinstance(by, Actor):
+            membership_to_test(organization.id, by)
             by = by.as_actor()
         # Locked, so that the agent is not removed before the request that its removal would cancel is there.
         context = AgentContext.objects.select_for_update(no_key=True).get(organization=organization, pk=context_id)
@@ -96,6 +97,26 @@ def request_owner_test(
             # It ended in the moment between: then there is room for a new one.
         tell_executors([request])
         return request, True
+
+
+def cancel_request(*, organization: Organization, request_id: UUID | str, by: Principal) -> ComplianceRequest:
+    """End a request without a run; what an executor has under way is discarded. One that is cancelled stays so.
+
+    Who may ask for a test may end one; a monitor's run is for who manages. Raises NotAllowed, Refused for one that
+    has ended, or ComplianceRequest.DoesNotExist.
+    """
+    with organization_scope(organization.id):
+        known = ComplianceRequest.objects.select_related("suite_version__suite")
+        request = known.get(organization=organization, pk=request_id)
+        if request.triggered_by == TriggeredBy.MONITOR:
+            managing_membership(organization.id, by)
+        else:
+            membership_to_test(organization.id, by)
+        if not request.cancel(f"Cancelled by {by.get_full_name()}."):
+            request = known.get(pk=request.pk)
+            if request.state != RequestState.CANCELLED:
+                raise Refused("The test has ended already.")
+        return request
 
 
 def _inserted(request: ComplianceRequest) -> bool:

@@ -106,6 +106,8 @@ class HistoryRun(NamedTuple):
     triggered_org_id: str | None
     actor_name: str
     executor_kind: str
+    executor_name: str
+    executor_id: UUID | None
     dry_run: bool
     full_suite: bool
     passed_count: int
@@ -128,8 +130,9 @@ class HistoryPage:
 # history_page with text of its own; whatever comes from outside is a parameter.
 _SCAN = """(
         SELECT id, tested_at, overall_status, headline, triggered_by, triggered_org_id, actor_name, executor_kind,
-            dry_run, full_suite, passed_count, failed_count, skipped_count, duration_ms, suite_version_id
-        FROM agent_compliance_runs WHERE {whose} AND agent_url = %s{beyond} ORDER BY {order} LIMIT {length:d}
+            executor_name, executor_id, dry_run, full_suite, passed_count, failed_count, skipped_count, duration_ms,
+            suite_version_id
+        FROM agent_compliance_runs WHERE {whose}{beyond} ORDER BY {order} LIMIT {length:d}
     )"""
 # The same for a filter that picks single runs out: it stops when it has found enough, or has looked at so many.
 _PICKING = """(
@@ -140,7 +143,8 @@ _PICKING = """(
 # Plain SQL: the ORM takes longer to compose the union of two querysets than the database to answer it.
 _PAGE = """
     SELECT r.id, r.tested_at, r.overall_status, r.headline, r.triggered_by, r.triggered_org_id, r.actor_name,
-        r.executor_kind, r.dry_run, r.full_suite, r.passed_count, r.failed_count, r.skipped_count, r.duration_ms,
+        r.executor_kind, r.executor_name, r.executor_id, r.dry_run, r.full_suite,
+        r.passed_count, r.failed_count, r.skipped_count, r.duration_ms,
         s.title, v.version{counted}
     FROM (
         SELECT * FROM ({scans}) all_scans ORDER BY {order} LIMIT {length:d}
@@ -157,7 +161,7 @@ _EDGE = """
     SELECT tested_at, id FROM ({scans}) edges ORDER BY {order} LIMIT 1
 """
 _EDGE_OF_SCAN = """(
-        SELECT tested_at, id FROM agent_compliance_runs WHERE {whose} AND agent_url = %s{beyond}
+        SELECT tested_at, id FROM agent_compliance_runs WHERE {whose}{beyond}
         ORDER BY {order} OFFSET {last:d} LIMIT 1
     )"""
 
@@ -172,13 +176,14 @@ class _Scan(NamedTuple):
 def history_page(
     *,
     organization_id: str,
-    agent_url: str,
+    agent_url: str | None,
     narrowed_to: HistoryFilter | None = None,
     cursor: Cursor | None = None,
     size: int = PAGE_SIZE,
 ) -> HistoryPage:
     """One page of an agent's history as the organization may see it, newest first.
 
+    agent_url: None for the organization's own runs of all agents, without the platform's.
     Ties in tested_at are decided by the run's id (R5). Costs the same at any depth, and of a narrowed
     history no more than looking at LOOK_AT runs of each kind.
     """
@@ -188,9 +193,13 @@ def history_page(
     scans = []
     if narrowed_to.of(BY_ORGANIZATION):
         picks = narrowed_to.picks_from(BY_ORGANIZATION)
-        scans.append(_Scan(True, "triggered_org_id = %s", [organization_id, agent_url], picks))
-    if narrowed_to.of(BY_PLATFORM):
-        scans.append(_Scan(False, "triggered_org_id IS NULL", [agent_url], narrowed_to.picks_from(BY_PLATFORM)))
+        whose, keys = "triggered_org_id = %s", [organization_id]
+        if agent_url is not None:
+            whose, keys = f"{whose} AND agent_url = %s", [organization_id, agent_url]
+        scans.append(_Scan(True, whose, keys, picks))
+    if narrowed_to.of(BY_PLATFORM) and agent_url is not None:
+        picks = narrowed_to.picks_from(BY_PLATFORM)
+        scans.append(_Scan(False, "triggered_org_id IS NULL AND agent_url = %s", [agent_url], picks))
     if not scans:
         return HistoryPage([], None, None)
 

@@ -20,6 +20,7 @@ from django.utils import timezone
 
 from compliance.runs import nudge
 from compliance.runs.ending import end_lost
+from compliance.runs.inserting import insert_rows
 from compliance.runs.leases import HOSTED_WORKER, Executor, Lease, scope_of
 from compliance.runs.record import storable
 from compliance.runs.records import ExecutorKind
@@ -40,9 +41,8 @@ def insert_requests(requests: Iterable[ComplianceRequest]) -> list[UUID]:
     The unique keys decide, so that any number of processes may try at once.
     """
     requests = list(requests)
-    ComplianceRequest.objects.bulk_create(requests, ignore_conflicts=True)
-    keys = [request.pk for request in requests]
-    return list(ComplianceRequest.objects.filter(pk__in=keys).values_list("pk", flat=True))
+    inserted = insert_rows(requests, skip_conflicts=True)
+    return [request.pk for request in requests if request.pk in inserted]
 
 
 def tell_executors(requests: Iterable[ComplianceRequest]) -> None:
@@ -112,10 +112,29 @@ def lease_private(
     because their executors were lost too often. Needs the organization's scope, with the runner locked (L3).
     """
     assert executor.id is not None
+    if not _may_have_work(organization_id, executor):
+        return [], 0
     pinned = ComplianceRequest.objects.private_for(executor.id, executor.pool).filter(organization_id=organization_id)
     requests = _locked_free(pinned.filter(suite_version__engine__in=engines), at_most)
     leases = _lease(requests, executor)
     return leases, len(requests) - len(leases)
+
+
+def _may_have_work(organization_id: str, executor: Executor) -> bool:
+    """Whether anything is pinned to the runner or its pool and free. Nearly every poll finds nothing, and the query
+    that takes work costs many times what this one does.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT EXISTS (SELECT FROM compliance_requests
+                WHERE organization_id = %s AND executor_kind = 'private' AND state IN ('queued', 'leased')
+                    AND (runner_id = %s OR (pool = %s AND pool <> ''))
+                    AND (state = 'queued' OR lease_expires_at < %s))
+            """,
+            [organization_id, executor.id, executor.pool, timezone.now()],
+        )
+        return bool(cursor.fetchone()[0])
 
 
 _HOSTED = {"executor_kind": ExecutorKind.HOSTED}
@@ -185,10 +204,24 @@ def _mark_leased(
     if executor.id is None:
         rows.update(**common)
         return
-    for request in requests:
-        # The key of its run is kept: a secret is released, and the release recorded, in another call.
-        rows.filter(pk=request.pk).update(
-            **common, leased_by=executor.id, leased_by_name=executor.name, lease_run_id=run_ids[request.pk]
+    # The key of its run is kept: a secret is released, and the release recorded, in another call.
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            UPDATE compliance_requests r
+            SET state = 'leased', attempt = r.attempt + 1, lease_token = %s, lease_expires_at = %s, started_at = %s,
+                progress = '{}', leased_by = %s, leased_by_name = %s, lease_run_id = l.run_id
+            FROM unnest(%s::uuid[], %s::uuid[]) AS l(id, run_id) WHERE r.id = l.id
+            """,
+            [
+                token,
+                common["lease_expires_at"],
+                now,
+                executor.id,
+                executor.name,
+                list(run_ids),
+                list(run_ids.values()),
+            ],
         )
 
 

@@ -111,6 +111,7 @@ class AgentRow(NamedTuple):
     status: str | None
     since: datetime | None
     verdicts: str  # the statuses of its last tests, the newest first, with blanks between
+    runner: str | None  # the key and the name of the private runner that ran the last test; None for a hosted worker
 
 
 def facets_of(rows: Sequence[AgentRow], *, stale_days: int) -> Facets:
@@ -139,6 +140,13 @@ _VERDICTS = """
 """
 
 
+# By the run's key, for the rows of the page only.
+_RUNNER = """(
+    SELECT executor_id || ' ' || executor_name FROM agent_compliance_runs
+    WHERE id = agent_context_with_latest_test.last_test_run_id AND executor_kind = 'private'
+)"""
+
+
 class LastTestQuerySet(models.QuerySet["AgentContextWithLatestTest"]):
     """Questions about an organization's last tests."""
 
@@ -152,6 +160,7 @@ class LastTestQuerySet(models.QuerySet["AgentContextWithLatestTest"]):
             status=F("agent__status__status"),
             since=F("agent__status__since"),
             verdicts=RawSQL(_VERDICTS, [STRIP_LENGTH], models.TextField()),  # noqa: S611 - text of our own
+            runner=RawSQL(_RUNNER, [], models.TextField()),  # noqa: S611 - text of our own
         )
         return told.values_list(*AgentRow._fields, named=True)
 

@@ -6,12 +6,15 @@ import inspect
 import re
 from collections.abc import Callable
 from functools import wraps
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar, cast, get_args
 
 from allauth.account.adapter import get_adapter
 from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured, PermissionDenied
 from django.http import HttpRequest, HttpResponse
+from django.utils.functional import SimpleLazyObject
 from ninja import Router, Schema
+from ninja.params.models import Query as QueryParam
 from ninja.security.base import AuthBase
 
 from compliance.models import Organization
@@ -19,7 +22,7 @@ from compliance.tenancy.keys import BadKey, KeyActor, Scope, actor_of
 from compliance.tenancy.scope import organization_scope
 from dashboard.api import rates
 from dashboard.api.answers import Answer, answer_of
-from dashboard.api.problems import Problem, ProblemDetails, of_status
+from dashboard.api.problems import Problem, ProblemDetails, invalid, of_status
 
 _View = TypeVar("_View", bound=Callable[..., Any])
 _BEARER = re.compile(r"bearer +(\S+) *", re.IGNORECASE)
@@ -55,7 +58,7 @@ class BearerKey(AuthBase):
         if standing is not None:
             request.rate_headers = standing.headers  # type: ignore[attr-defined]  # ApiMiddleware sends them
             if not standing.allowed:
-                raise _too_many(standing)
+                raise too_many(standing)
         if self._scope not in key.scopes:
             raise Problem(403, "not-allowed", f"This API key does not have the scope “{self._scope}”.")
         self._refuse_body(request)
@@ -75,20 +78,49 @@ def _key_of(request: HttpRequest) -> KeyActor:
         return actor_of(shown[1] if shown else "")
     except BadKey as bad:
         # Only those who fail are counted: neighbours with a good key behind the same address must not suffer.
-        failures = rates.count(rates.FAILED_KEYS, get_adapter().get_client_ip(request)) if shown else None
+        failures = rates.count(rates.FAILED_KEYS, address_of(request)) if shown else None
         if failures is not None and not failures.allowed:
-            raise _too_many(failures) from None
+            raise too_many(failures) from None
         challenge = 'Bearer realm="Assay"' + (', error="invalid_token"' if shown else "")
         raise Problem(401, "unauthorized", _WHY[bad.why], headers={"WWW-Authenticate": challenge}) from None
 
 
-def _too_many(standing: rates.Count) -> Problem:
+def address_of(request: HttpRequest) -> str:
+    """Where the call comes from, as logins are counted."""
+    try:
+        return get_adapter().get_client_ip(request)
+    except (PermissionDenied, ImproperlyConfigured):
+        return "unknown"  # as behind a socket file: who cannot be told apart is counted as one
+
+
+def too_many(standing: rates.Count) -> Problem:
+    """The answer to whoever has used up a limit."""
     return Problem(
         429,
         "too-many-requests",
         f"At most {standing.rate.per_minute} calls are answered in a minute. Wait as long as Retry-After says.",
         headers={**standing.headers, "Retry-After": str(max(1, standing.reset_seconds))},
     )
+
+
+def _known_queries(signature: inspect.Signature) -> frozenset[str]:
+    """The names that an operation takes in its query string, all of them fields of its Query[…] parameters."""
+    names: set[str] = set()
+    for parameter in signature.parameters.values():
+        kind, *marks = get_args(parameter.annotation) or (None,)
+        if any(isinstance(mark, QueryParam) for mark in marks):
+            names |= kind.model_fields.keys()
+    return frozenset(names)
+
+
+def _known_later(organization_id: str) -> Organization:
+    """The organization, which is only read if something of it is looked at."""
+
+    def read() -> Organization:
+        found = Organization.objects.raw("SELECT * FROM organizations WHERE id = %s", [organization_id])
+        return next(iter(found))
+
+    return cast(Organization, SimpleLazyObject(read))
 
 
 def operation(
@@ -108,36 +140,43 @@ def operation(
     """Decorate a view, which becomes an operation of the router for keys that have the scope.
 
     The view is called as view(request, …) with an ApiRequest, inside the scope of the key's organization; it returns
-    a Schema, or an Answer around one. Whatever it raises rolls back what was half done, and is answered as a problem.
+    a Schema, or an Answer around one. Whatever it raises rolls back what was half done, and is answered as a problem;
+    a Problem that it returns is answered likewise, and what was done stays.
     response: what comes with 200, or by status. problems: statuses beside those that every operation may answer
-    (401, 403, 422, 429, 500, 503). rate: which limit counts it. body_kb: the most that a body may have; what is more
-    than DATA_UPLOAD_MAX_MEMORY_SIZE is refused anyway. opens_scope: False for a view whose action opens scopes of
-    its own, because it commits before it answers; it has no request.organization. more: as ninja's
-    api_operation takes it.
+    (401, 403, 422, 429, 500, 503; with a body 400, 413, 415). rate: which limit counts it. body_kb: the most that a
+    body may have; what is more than DATA_UPLOAD_MAX_MEMORY_SIZE is refused anyway. opens_scope: False for a view whose
+    action opens scopes of its own, because it commits before it answers; it has no request.organization. more: as
+    ninja's api_operation takes it.
     """
     answers: dict[int, Any] = response if isinstance(response, dict) else {200: response}
-    expected = tuple(set(answers.values()))
     takes_body = method in ("POST", "PUT", "PATCH")
-    usual = (401, 403, 422, 429, 500, 503, *((413, 415) if takes_body else ()))
+    usual = (401, 403, 422, 429, 500, 503, *((400, 413, 415) if takes_body else ()))
 
     def decorate(view: _View) -> _View:
+        # Names of types are looked up where the view was written, not here.
+        signature = inspect.signature(view, eval_str=True)
+        known = _known_queries(signature)
+
         @wraps(view)
         def scoped(request: ApiRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+            unknown = sorted(request.GET.keys() - known)
+            if unknown:  # a filter that is misspelt must not show everything
+                raise invalid("query", unknown[0][:100], "There is no such parameter here.")
             # The scope is left by an exception before anything is answered: what was half done is rolled back.
             if opens_scope:
                 with organization_scope(request.auth.organization_id):
-                    request.organization = Organization.objects.get(pk=request.auth.organization_id)
+                    request.organization = _known_later(request.auth.organization_id)
                     answer = view(request, *args, **kwargs)
             else:
                 answer = view(request, *args, **kwargs)
+            if isinstance(answer, Problem):
+                return answer.response()
             if not isinstance(answer, Answer):
                 answer = Answer(cast(Schema, answer))
-            assert answer.body is None or isinstance(answer.body, expected), f"{operation_id} answered something else"
-            assert answer.body is None or answer.status in answers
+            assert isinstance(answer.body, answers[answer.status]), f"{operation_id} answered something else"
             return answer_of(request, answer)
 
-        # Names of types are looked up where the view was written, not here.
-        scoped.__signature__ = inspect.signature(view, eval_str=True)  # type: ignore[attr-defined]
+        scoped.__signature__ = signature  # type: ignore[attr-defined]
         router.api_operation(
             [method],
             path,

@@ -14,19 +14,17 @@ from ninja import Schema
 class Answer:
     """An answer whose status or headers are not the usual ones.
 
-    etag: what stands for the body, when that is known without it; with body None the client has it already.
-    cacheable: whether a client may keep it and ask whether it still holds.
+    cacheable: whether a client may keep it, and ask whether it still holds.
     """
 
-    body: Schema | None
+    body: Schema
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
-    etag: str = ""
     cacheable: bool = False
     media_type: str = "application/json"
 
 
-def has_already(request: HttpRequest, etag: str) -> bool:
+def _has_already(request: HttpRequest, etag: str) -> bool:
     """Whether the client says that it has this one."""
     named = [each.removeprefix("W/") for each in parse_etags(request.headers.get("If-None-Match", ""))]
     return "*" in named or f'"{etag}"' in named
@@ -34,13 +32,13 @@ def has_already(request: HttpRequest, etag: str) -> bool:
 
 def answer_of(request: HttpRequest, answer: Answer) -> HttpResponse:
     """The response. What may be kept is private and asked for anew each time; 304 when the client has it."""
-    content = b"" if answer.body is None else answer.body.model_dump_json().encode()
+    content = answer.body.model_dump_json().encode()
     response = HttpResponse(content, status=answer.status, content_type=answer.media_type, headers=answer.headers)
     if not answer.cacheable:
         response["Cache-Control"] = "no-store"
         return response
-    etag = answer.etag or hashlib.sha256(content).hexdigest()[:32]
-    if answer.body is None or has_already(request, etag):
+    etag = hashlib.sha256(content).hexdigest()[:32]
+    if _has_already(request, etag):
         response = HttpResponse(status=304, headers=answer.headers)
         del response["Content-Type"]
     response["ETag"] = f'"{etag}"'

@@ -129,9 +129,9 @@ def _problem_of(refusal: Exception) -> Problem:
 
 
 def _wrong(error: dict[str, Any]) -> dict[str, str]:
-    # The place begins with the source and the name that the operation's parameter has, which nobody sent.
+    # The place begins with the source, and often with the name of the view's own parameter, which nobody sent.
     where, *inner = (str(part) for part in error["loc"])
-    if where == "body":
+    if where == "body" or (where == "query" and len(inner) > 1):
         inner = inner[1:]
     return {"where": where, "field": ".".join(inner), "detail": str(error["msg"])}
 

@@ -35,6 +35,7 @@ class Rate:
 
 ORGANIZATION = Rate("api", "API_RATE_PER_MINUTE")
 RUNNERS = Rate("api-runners", "RUNNER_RATE_PER_MINUTE")
+WEBHOOKS = Rate("api-webhooks", "WEBHOOK_RATE_PER_MINUTE")
 FAILED_KEYS = Rate("api-failed-keys", "API_FAILED_KEYS_PER_MINUTE")
 
 
@@ -77,11 +78,15 @@ def _limiter() -> MovingWindowRateLimiter:
     return _Redis.limiter
 
 
+def _item(rate: Rate) -> RateLimitItemPerMinute:
+    return RateLimitItemPerMinute(rate.per_minute, namespace=rate.name)
+
+
 def count(rate: Rate, whom: str) -> Count | None:
     """Count one more for whom, if there is room. None when Redis is away: then nothing is limited."""
     if time.monotonic() < _Redis.away_until:
         return None
-    item = RateLimitItemPerMinute(rate.per_minute, namespace=rate.name)
+    item = _item(rate)
     try:
         limiter = _limiter()
         allowed = limiter.hit(item, whom)

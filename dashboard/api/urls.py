@@ -5,12 +5,12 @@ from __future__ import annotations
 from django.http import HttpRequest, HttpResponse
 from django.urls import path, re_path
 from django.views.decorators.csrf import csrf_exempt
-from ninja import NinjaAPI
 
-from dashboard.api import organization, runners
+from dashboard.api import agents, decisions, monitors, organization, requests, runners, runs, suites, webhooks
+from dashboard.api.document import DocumentedAPI
 from dashboard.api.problems import answer_problems, not_found
 
-api = NinjaAPI(
+api = DocumentedAPI(
     title="Assay",
     version="1",
     description="The API of Assay. docs/api.md explains keys, errors, paging, limits and ETags.",
@@ -19,8 +19,10 @@ api = NinjaAPI(
     urls_namespace="api",
 )
 answer_problems(api)
-api.add_router("", organization.router)
+for room in (organization, agents, requests, runs, monitors, decisions, suites):
+    api.add_router("", room.router)
 api.add_router("/runner", runners.router)
+api.add_router("/webhooks", webhooks.router)
 
 
 @csrf_exempt

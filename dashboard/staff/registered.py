@@ -1,5 +1,5 @@
 """What the staff site shows. Importing this registers it."""
 
-from dashboard.staff import engines, monitors, registry, requests, runs, suites, tenancy, users
+from dashboard.staff import engines, monitors, registry, requests, runners, runs, suites, tenancy, users, webhooks
 
-__all__ = ["engines", "monitors", "registry", "requests", "runs", "suites", "tenancy", "users"]
+__all__ = ["engines", "monitors", "registry", "requests", "runners", "runs", "suites", "tenancy", "users", "webhooks"]

@@ -34,7 +34,7 @@ class RequestAdmin(HistoryAdmin):
     list_select_related = ["organization", "suite_version__suite"]
     search_fields = ["pk"]
     search_help_text = "A request's id, an agent's address or an organization's key (org_…), in full."
-    exclude = ["lease_token"]  # whoever has it may write the result
+    exclude = ["lease_token", "finished_token"]  # whoever has one may write the result, or read what came of it
     actions = ["cancel"]
 
     def filters_have_index(self, request: HttpRequest) -> bool:

@@ -14,13 +14,23 @@ from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils import timezone
 
-from compliance.models import AgentContextWithLatestTest, ComplianceRequest, Monitor, Organization, Role
+from compliance.models import (
+    AgentContextWithLatestTest,
+    ComplianceRequest,
+    ComplianceRun,
+    Monitor,
+    Organization,
+    Role,
+    Runner,
+)
 from compliance.registry.actions import AlreadyRegistered, register_agent
 from compliance.registry.urls import InvalidAgentURL
 from compliance.runs import nudge
 from compliance.runs.history import history_page, last_of_each_kind, recent_heartbeat_verdicts, recent_verdicts
+from compliance.runs.requests import Pin
 from dashboard.access import OrganizationRequest, organization_view
 from dashboard.charts import strip
+from dashboard.executors import TRUST, kept_runners, value_of
 from dashboard.forms import AgentForm
 from dashboard.suite_choice import SuiteForm, default_among, suites_for
 from dashboard.tables import HistoryTable
@@ -90,6 +100,7 @@ def agent(request: OrganizationRequest, agent: UUID) -> HttpResponseBase:
     base = reverse("overview", args=[organization.slug])
     suites = suites_for(context.agent.protocol)
     default = default_among(suites)
+    runners = kept_runners(organization.id)
     page: dict[str, Any] = {
         "context": context,
         "agent": context.agent,
@@ -101,7 +112,14 @@ def agent(request: OrganizationRequest, agent: UUID) -> HttpResponseBase:
         "heartbeat_strip": strip(recent_heartbeat_verdicts(url), wide=True),
         "table": HistoryTable(newest.runs, prefix=base) if newest.runs else None,
         "more": newest.older is not None,
-        "choice": SuiteForm(suites=suites, asks=True, initial={"suite": default.slug if default else ""}),
+        "choice": SuiteForm(
+            suites=suites,
+            asks=True,
+            runners=runners,
+            initial={"suite": default.slug if default else "", "executor": _last_executor(last["own"], runners)},
+        ),
+        "runners": runners,
+        "trust": TRUST,
         "suites": suites,
         "whole_suites": sum(suite.facts.full for suite in suites),
         "default_suite": default,
@@ -110,6 +128,13 @@ def agent(request: OrganizationRequest, agent: UUID) -> HttpResponseBase:
     if active is not None:
         page |= progress_context(active, organization)
     return TemplateResponse(request, "agent.html", page)
+
+
+def _last_executor(last: ComplianceRun | None, runners: list[Runner]) -> str:
+    """The choice of the runner that ran the last test, while it is there: no other may reach the agent."""
+    if last is None or last.executor_id not in [runner.pk for runner in runners]:
+        return ""
+    return value_of(Pin(runner_id=last.executor_id))
 
 
 @organization_view()

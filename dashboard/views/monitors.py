@@ -14,7 +14,15 @@ from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
 
-from compliance.models import AgentContext, ComplianceRequest, Monitor, Organization, Role
+from compliance.models import (
+    AgentContext,
+    ComplianceRequest,
+    Monitor,
+    Organization,
+    RejectedReport,
+    RequestState,
+    Role,
+)
 from compliance.monitors import actions
 from compliance.monitors.decisions import DecisionFilter, decision_page
 from compliance.monitors.models import Outcome, strips
@@ -26,15 +34,18 @@ from compliance.vault.models import UseFor
 from dashboard.access import OrganizationRequest, organization_view
 from dashboard.charts import strip
 from dashboard.confirm import ask_first
+from dashboard.executors import kept_runners, names_of, where
 from dashboard.filters import address
-from dashboard.monitor_forms import MonitorChoice, MonitorForm
-from dashboard.monitor_tables import DecisionTable, MonitorTable, state_badge
+from dashboard.monitor_forms import MonitorChoice, MonitorForm, in_units
+from dashboard.monitor_tables import WAITS, DecisionTable, MonitorTable, state_badge
 from dashboard.suite_choice import default_among, suites_for
 from dashboard.times import in_zone
 from dashboard.views.testing import scenarios_of
 
 PER_PAGE = 50
 LAST_DECISIONS = 10
+LAST_REQUESTS = 50  # among which those are looked for that nobody served
+EXPIRED_SHOWN = 5
 ARCHIVING = "It never runs again. Its runs and the decisions about them stay, and its name can be used for another."
 
 
@@ -55,6 +66,7 @@ def monitors(request: OrganizationRequest) -> HttpResponseBase:
     shown = list(page.object_list)
     table = MonitorTable(
         shown,
+        runners=names_of(organization.id) if any(monitor.runner_id for monitor in shown) else {},
         strips=strips([monitor.pk for monitor in shown]),
         prefix=reverse("overview", args=[organization.slug]),
     )
@@ -81,6 +93,14 @@ def monitor(request: OrganizationRequest, monitor: UUID) -> HttpResponseBase:
         "times": _next_times(found),
         "trend": strip(strips([found.pk]).get(found.pk, []), wide=True),
         "under_way": ComplianceRequest.objects.active().filter(monitor=found).first(),
+        "waits": WAITS if found.deferred_until else "",
+        "where": where(
+            found.pin,
+            names_of(organization.id) if found.runner_id else {},
+            reverse("overview", args=[organization.slug]),
+        ),
+        "cooldown": _in_words_of_units(found.notify_cooldown_seconds),
+        **_unserved(found),
         "decisions": DecisionTable(decided.decisions, prefix=reverse("overview", args=[organization.slug]))
         if decided.decisions
         else None,
@@ -88,6 +108,22 @@ def monitor(request: OrganizationRequest, monitor: UUID) -> HttpResponseBase:
         "archiving": ARCHIVING,
     }
     return TemplateResponse(request, "monitor.html", page)
+
+
+def _in_words_of_units(seconds: int) -> str:
+    count, unit = in_units(seconds)
+    return f"{count} {unit.removesuffix('s') if count == 1 else unit}" if seconds else ""
+
+
+def _unserved(monitor: Monitor) -> dict[str, Any]:
+    """What among its last requests nobody served, and what was sent and was no report (L15, L16)."""
+    last = ComplianceRequest.objects.filter(monitor=monitor).order_by("-created_at", "-id")
+    requests = list(last.only("state", "scheduled_for", "created_at", "end_reason", "run_id")[:LAST_REQUESTS])
+    rejected = RejectedReport.objects.filter(request_id__in=[request.pk for request in requests if request.run_id])
+    return {
+        "expired": [request for request in requests if request.state == RequestState.EXPIRED][:EXPIRED_SHOWN],
+        "rejected": rejected.order_by("-at").select_related("request").first() if monitor.pin.is_private else None,
+    }
 
 
 def _next_times(monitor: Monitor) -> list[tuple[Any, str]]:
@@ -129,9 +165,18 @@ def monitor_add(request: OrganizationRequest) -> HttpResponseBase:
         "suite": suite,
         "choice": MonitorChoice(chosen, contexts=contexts, suites=suites),
     }
-    if suite is None or suite.problem:
+    runners = kept_runners(organization.id)
+    page["can_run"] = can_run = suite is not None and (not suite.problem or bool(runners))
+    if suite is None or not can_run:
         return TemplateResponse(request, "monitor_add.html", page)
-    form = _form(request, context, suite.version_id, initial={"name": f"{context.name}, {suite.title}"[:100]})
+    form = _form(
+        request,
+        context,
+        suite.version_id,
+        runners=runners,
+        engine=suite.engine,
+        initial={"name": f"{context.name}, {suite.title}"[:100]},
+    )
 
     def create() -> Monitor:
         assert context is not None
@@ -156,7 +201,8 @@ def monitor_edit(request: OrganizationRequest, monitor: UUID) -> HttpResponseBas
     version = found.version_to_run
     if found.context is None or version is None or found.state == "archived":
         raise Refused("This monitor cannot be changed any more. Make another one.")
-    form = _form(request, found.context, version.pk, monitor=found)
+    runners = kept_runners(request.organization.id)
+    form = _form(request, found.context, version.pk, runners=runners, engine=version.engine, monitor=found)
 
     def change() -> Monitor:
         return actions.change_monitor(

@@ -14,15 +14,19 @@ from django.urls import reverse
 from django.utils import timezone
 from django_htmx.http import HttpResponseClientRedirect, HttpResponseClientRefresh
 
-from compliance.models import AgentContext, ComplianceRequest, Organization, RequestState
+from compliance.models import AgentContext, ComplianceRequest, Organization, RequestState, Runner, RunnerState
 from dashboard.access import OrganizationRequest, organization_view
+from dashboard.executors import state_badge, state_since, where
 
 # Workers answer within a second or two; after this the page says that none did.
 UNSERVED_AFTER = timedelta(seconds=30)
+RUNNERS_SHOWN = 10
 
 
 def progress_context(wanted: ComplianceRequest, organization: Organization) -> dict[str, Any]:
-    """What _progress.html shows."""
+    """What _progress.html shows. Needs the organization's scope; asks for runners only if the request is theirs."""
+    base = reverse("overview", args=[organization.slug])
+    runners = _runners_for(wanted) if wanted.pin.is_private else []
     done, total = (_number(wanted.progress.get(name)) for name in ("done", "total"))
     waiting = wanted.state == RequestState.QUEUED and timezone.now() - wanted.created_at > UNSERVED_AFTER
     lost = (
@@ -39,7 +43,21 @@ def progress_context(wanted: ComplianceRequest, organization: Organization) -> d
         "percent": 100 * min(done, total) // total if total else 0,
         "unserved": waiting,
         "lost": lost,
+        "where": where(wanted.pin, {runner.pk: runner.name for runner in runners}, base),
+        "runners": [(runner, state_badge(runner), state_since(runner)) for runner in runners[:RUNNERS_SHOWN]],
+        "more_runners": max(len(runners) - RUNNERS_SHOWN, 0),
+        "none_online": wanted.pin.is_private and not any(runner.is_online for runner in runners),
+        "again": wanted.attempt > 1,
     }
+
+
+def _runners_for(wanted: ComplianceRequest) -> list[Runner]:
+    """Those that may take the request, whatever their state, a deleted one too: it says what became of it."""
+    assert wanted.organization_id is not None
+    every = Runner.objects.filter(organization_id=wanted.organization_id).order_by("name", "id")
+    if wanted.runner_id:
+        return list(every.filter(pk=wanted.runner_id))
+    return list(every.filter(pool=wanted.pool).exclude(state=RunnerState.DELETED))
 
 
 def _number(value: object) -> int:

@@ -12,13 +12,24 @@ from django.http import Http404
 from django.http.response import HttpResponseBase
 from django.template.response import TemplateResponse
 
-from compliance.models import AgentContext, ComplianceRun, Credential, Organization, StepEvidence
+from compliance.models import (
+    AgentContext,
+    ComplianceRun,
+    Credential,
+    Organization,
+    RejectedReport,
+    Runner,
+    RunnerState,
+    StepEvidence,
+)
 from compliance.runs.compare import Kind, background_of, compare_runs
 from compliance.runs.history import Cursor, history_page, neighbours_of
+from compliance.runs.requests import Pin
 from dashboard import comparisons, reports
 from dashboard.access import OrganizationRequest, organization_view
 from dashboard.badges import tally
-from dashboard.exchanges import exchange_of, expires_at, has_expired
+from dashboard.exchanges import as_sent, exchange_of, expires_at, has_expired
+from dashboard.executors import TRUST, is_private, value_of
 
 
 def get_run(organization: Organization, run: UUID) -> tuple[ComplianceRun, AgentContext | None]:
@@ -76,8 +87,23 @@ def run(request: OrganizationRequest, run: UUID) -> HttpResponseBase:
         "evidence_months": settings.EVIDENCE_RETENTION_MONTHS,
         "background": background,
         "neighbours": neighbours_of(found),
+        **(_by_runner(found, organization) if is_private(found) else {}),
     }
     return TemplateResponse(request, "run.html", page)
+
+
+def _by_runner(run: ComplianceRun, organization: Organization) -> dict[str, Any]:
+    """Which private runner ran it, and what it sent if that was no report."""
+    runner = Runner.objects.filter(organization=organization, pk__in=[run.executor_id]).first()
+    rejected = RejectedReport.objects.filter(organization_id=organization.id, request_id=run.request_id).first()
+    return {
+        "trust": TRUST,
+        "runner": runner,
+        "again_by": value_of(Pin(runner_id=runner.pk)) if runner and runner.state != RunnerState.DELETED else "",
+        "rejected": rejected,
+        "rejected_kb": settings.REJECTED_REPORT_BYTES // 1024,
+        "rejected_body": as_sent(rejected.body) if rejected else "",
+    }
 
 
 @organization_view()
@@ -127,6 +153,7 @@ def compare(request: OrganizationRequest, run: UUID, other: UUID) -> HttpRespons
     first, second = ("Earlier", "Later") if in_order else ("First", "Second")
     page = {
         "sides": [(before, first), (after, second)],
+        "trust": TRUST,
         "first": first,
         "second": second,
         "in_order": in_order,

@@ -15,6 +15,7 @@ from compliance.suites.catalogue import OfferedSuite
 from compliance.vault.access import granted_credentials
 from compliance.vault.models import UseFor
 from dashboard.access import OrganizationRequest, organization_view
+from dashboard.executors import kept_runners
 from dashboard.suite_choice import SuiteForm, TestForm, default_among, suites_for
 from dashboard.views.agents import get_agent
 
@@ -23,8 +24,8 @@ from dashboard.views.agents import get_agent
 def agent_test(request: OrganizationRequest, agent: UUID) -> HttpResponseBase:
     """Ask for a test; a GET shows what can be chosen. A second press leads to the test under way.
 
-    `suite` names the suite, in a GET and in a POST. Without `choices` a POST comes from a page that does not
-    show the suite's options, and they stay as the suite has them.
+    `suite` names the suite, in a GET and in a POST; `executor` where it runs. Without `choices` a POST comes from a
+    page that does not show the suite's options, and they stay as the suite has them.
     """
     context = get_agent(request.organization, agent)
     suites = suites_for(context.agent.protocol)
@@ -35,10 +36,13 @@ def agent_test(request: OrganizationRequest, agent: UUID) -> HttpResponseBase:
     suite = found if wanted_suite and posted else found or default_among(suites)
     choice = SuiteForm({"suite": wanted_suite} if wanted_suite else None, suites=suites)
     form = None
+    runners = kept_runners(request.organization.id)
     if suite is not None:
         choice.initial["suite"] = suite.slug
         form = TestForm(
             request.POST if posted else None,
+            runners=runners,
+            engine=suite.engine,
             options=suite.facts.options,
             scenarios=scenarios_of(suite.version_id, context.agent.protocol),
             credentials=granted_credentials(
@@ -47,7 +51,8 @@ def agent_test(request: OrganizationRequest, agent: UUID) -> HttpResponseBase:
         )
         if posted and form.is_valid():
             return _ask(request, agent, suite, form)
-    page = {"context": context, "choice": choice, "suite": suite, "form": form, "suites": suites}
+    can_run = suite is not None and (not suite.problem or bool(runners))
+    page = {"context": context, "choice": choice, "suite": suite, "form": form, "suites": suites, "can_run": can_run}
     failed = posted or (wanted_suite and found is None)
     return TemplateResponse(request, "agent_test.html", page, status=422 if failed else 200)
 
@@ -64,6 +69,7 @@ def _ask(request: OrganizationRequest, agent: UUID, suite: OfferedSuite, form: T
         all_evidence=form.cleaned_data["all_evidence"],
         dry_run=form.cleaned_data["dry_run"],
         credential=form.chosen_credential,
+        pin=form.chosen_pin,
     )
     if not created:
         messages.info(request, "This test is under way already.")

@@ -34,6 +34,8 @@ def paths(site: Site) -> list[str]:
         f"runs/{runs[0].pk}/compare/{runs[1].pk}/",
         "members/",
         "settings/",
+        "settings/keys/",
+        "settings/keys/add/",
         "../../suites/",
         "../../suites/?q=media",
         "../../suites/baseline/1/",

@@ -14,6 +14,7 @@ from compliance.alerts.notices import Subject, tell
 from compliance.models import AgentContext, ComplianceRun, CredentialGrant, Monitor, Notice, Organization, Role, User
 from compliance.runs.actions import request_owner_test
 from compliance.tenancy.errors import NotAllowed, Refused
+from compliance.tenancy.key_actions import create_key
 from compliance.tenancy.scope import organization_scope
 from dashboard import urls
 from dashboard.access import organization_view
@@ -29,6 +30,9 @@ OF_MANAGERS = {
     *("monitor_add", "monitor_edit", "monitor_run", "monitor_pause", "monitor_resume", "monitor_archive"),
     *("runner_add", "runner_settings", "runner_token", "runner_disable", "runner_enable", "runner_delete"),
     *("credential_add", "credential_replace", "credential_delete", "grant_add", "grant_revoke"),
+    "api_keys",
+    "api_key_add",
+    "api_key_revoke",
 }
 OF_PEOPLE = {"members", "organization_settings"}
 
@@ -78,6 +82,7 @@ def addresses(
     alice: User,
 ) -> Callable[[str], dict[str, str]]:
     """Every address of Alice's organization, by its route's name, under the given slug."""
+    key, _ = create_key(organization=organization, name="CI", scopes=["read"], by=alice)
     wanted, _ = request_owner_test(organization=organization, context_id=context.pk, by=alice)
 
     def of(slug: str) -> dict[str, str]:
@@ -90,6 +95,7 @@ def addresses(
             "credential": grant.credential_id,
             "grant": grant.pk,
             "monitor": monitor.pk,
+            "key": key.pk,
             "runner": lab.runner.pk,
             "notice": notice.pk,
         }
@@ -142,6 +148,7 @@ def test_another_organizations_objects_do_not_exist_under_ones_own_slug(
     wanted, _ = request_owner_test(organization=organization, context_id=context.pk, by=alice)
     values = {"agent": context.pk, "wanted": wanted.pk, "run": own_run.pk, "other": own_run.pk, "step": 0}
     values |= {"credential": grant.credential_id, "grant": grant.pk, "monitor": monitor.pk}
+    values["key"] = create_key(organization=organization, name="CI", scopes=["read"], by=alice)[0].pk
     values |= {"runner": lab.runner.pk, "notice": notice.pk}
     for pattern in urls.of_organization:
         keys = [key for key in pattern.pattern.converters if key != "org"]

@@ -29,11 +29,11 @@ __all__ = ["lab"]
 
 
 def disable(lab: Lab) -> None:
-    disable_runner(organization=lab.organization, runner_id=lab.runner.runner.pk, by=lab.alice)
+    disable_runner(organization=lab.organization, runner_id=lab.runner.runner.pk, by=lab.bob)
 
 
 def delete(lab: Lab) -> None:
-    delete_runner(organization=lab.organization, runner_id=lab.runner.runner.pk, by=lab.alice)
+    delete_runner(organization=lab.organization, runner_id=lab.runner.runner.pk, by=lab.bob)
 
 
 # Trust
@@ -71,8 +71,8 @@ def test_what_a_runner_takes_while_trust_is_withdrawn_is_taken_back(
     lab: Lab, superuser: psycopg.Connection[Any], withdraw: Callable[[Lab], None]
 ) -> None:  # L3
     request = lab.ask()
-    leases, _ = race(superuser, REQUESTS, [lab.runner.poll, lambda: withdraw(lab)], in_turn=True)
-    assert len(leases) == 1
+    leases, withdrawn = race(superuser, REQUESTS, [lab.runner.poll, lambda: withdraw(lab)], in_turn=True)
+    assert (len(leases), withdrawn) == (1, None)
     row = lab.row(request)
     assert (row.state, row.lease_token) == ("queued" if withdraw is disable else "cancelled", None)
 
@@ -85,10 +85,11 @@ def test_what_a_runner_takes_of_a_pool_while_it_leaves_it_is_taken_back(
     request = lab.ask(Pin(pool="berlin"))
 
     def leave() -> None:
-        change_runner(organization=lab.organization, runner_id=runner.runner.pk, name="one", pool="paris", by=lab.alice)
+        change_runner(organization=lab.organization, runner_id=runner.runner.pk, name="one", pool="paris", by=lab.bob)
 
-    leases, _ = race(superuser, REQUESTS, [runner.poll, leave], in_turn=True)
-    assert len(leases) == 1
+    leases, left = race(superuser, REQUESTS, [runner.poll, leave], in_turn=True)
+    assert (len(leases), left) == (1, None)
+    assert (runner.row().name, runner.row().pool) == ("one", "paris")
     assert (lab.row(request).state, lab.row(request).leased_by) == ("queued", None)
     assert runner.poll() == []
 
@@ -129,7 +130,11 @@ def test_a_runner_is_not_deleted_while_a_monitor_is_being_pinned_to_it(
 
 def test_a_test_that_is_being_pinned_to_a_runner_ends_with_it(lab: Lab, superuser: psycopg.Connection[Any]) -> None:
     # L14
-    assert race(superuser, REQUESTS, [lambda: pin_a_test(lab), lambda: delete(lab)], in_turn=True) == [None, None]
+    with organization_scope(lab.organization.id):
+        pin_a_test(lab)
+        deleting = Meanwhile(lambda: delete(lab))
+        assert deleting.waits(superuser)
+    assert deleting.outcome() is None
     with organization_scope(lab.organization.id):
         [request] = ComplianceRequest.objects.all()
     assert (request.state, request.end_reason) == ("cancelled", "The private runner lab was deleted.")
@@ -169,7 +174,7 @@ def test_a_runner_is_deleted_while_its_monitor_is_archived_and_due_at_the_same_m
     make_due(monitor)
 
     def archive() -> None:
-        archive_monitor(organization=lab.organization, monitor_id=monitor.pk, by=lab.alice)
+        archive_monitor(organization=lab.organization, monitor_id=monitor.pk, by=lab.bob)
 
     race(superuser, REQUESTS, [request_due_monitors, request_due_monitors, archive, lambda: delete(lab)], in_turn=True)
     [request] = requests_of(lab.organization)

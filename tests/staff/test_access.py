@@ -28,6 +28,7 @@ from compliance.models import (
 )
 from compliance.monitors import pulse
 from compliance.monitors.actions import run_monitor_now
+from compliance.runners.actions import create_runner
 from compliance.runs.actions import request_owner_test
 from compliance.suites.health import record_engine_health
 from compliance.tenancy.actions import invite
@@ -47,11 +48,11 @@ def world(organization: Organization, other_organization: Organization, context:
     monitor = make_monitor(organization, context, alice)
     run_monitor_now(organization=organization, monitor_id=monitor.pk, by=alice)
     pulse.begin("monitors")
+    create_runner(organization=organization, name="lab", by=alice)  # with its API key
 
 
 def a_key_of(model: Any) -> Any:
-    row = model._default_manager.order_by("pk").first()
-    return row.pk if row is not None else None
+    return model._default_manager.order_by("pk").values_list("pk", flat=True).first()
 
 
 def staff_addresses() -> list[str]:

@@ -11,14 +11,15 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
-from compliance.models import AgentContext, ComplianceRequest, Organization, TriggeredBy
+from compliance.models import AgentContext, ComplianceRequest, Organization, TriggeredBy, WebhookDelivery
 from compliance.suites.health import record_engine_health
-from compliance.tenancy.scope import Actor, system_scope
+from compliance.tenancy.scope import Actor, platform_scope, system_scope
+from compliance.webhooks.actions import take_delivery
 from dashboard.staff import history
 from tests.conftest import AGENT_URL, make_context, make_run
 
 RUNS = "/staff/compliance/compliancerun/"
-LISTS = ["compliancerun", "compliancerequest", "systemscopeuse", "monitor", "monitordecision"]
+LISTS = ["compliancerun", "compliancerequest", "systemscopeuse", "monitor", "monitordecision", "webhookdelivery"]
 
 
 @pytest.fixture
@@ -169,6 +170,26 @@ def test_the_run_list_reads_by_index(staff: Any, many_runs: list[Any], query: st
         assert runs
         assert all("Index" in line for line in runs), explained
         assert "Aggregate" not in explained.replace("HashAggregate", "") or "agent_contexts" in explained, explained
+
+
+def test_deliveries_of_webhooks_are_found_by_agent_and_by_either_id_and_can_only_be_read(staff: Any) -> None:
+    address = reverse("admin:compliance_webhookdelivery_changelist")
+    for number in (1, 2):
+        take_delivery(
+            source="registry", delivery_id=f"msg_{number}", kind="agent.deployed", agent_url=f"https://{number}.example"
+        )
+    with platform_scope():
+        first, second = WebhookDelivery.objects.order_by("delivery_id")
+    assert {*rows(staff.get(address))} == {first.pk, second.pk}
+    for asked in ("msg_1", str(first.pk), "HTTPS://1.example/"):
+        with CaptureQueriesContext(connection) as queries:
+            assert rows(staff.get(address, {"q": asked})) == [first.pk]
+        for read in [q["sql"] for q in queries.captured_queries if 'FROM "webhook_deliveries"' in q["sql"]]:
+            assert "Seq Scan" not in plan(read, None)
+    assert rows(staff.get(address, {"q": "nothing of the kind"})) == []
+    page = staff.get(reverse("admin:compliance_webhookdelivery_change", args=[first.pk]))
+    assert "Nobody has the agent" in page.content.decode()
+    assert staff.get(reverse("admin:compliance_webhookdelivery_add")).status_code == 403
 
 
 def test_a_look_is_in_the_list_of_looks(staff: Any) -> None:

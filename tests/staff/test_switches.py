@@ -12,6 +12,7 @@ from django.urls import reverse
 from compliance.models import (
     Agent,
     AgentContext,
+    ApiKey,
     ComplianceRequest,
     ComplianceRun,
     EngineHealth,
@@ -21,6 +22,7 @@ from compliance.models import (
     MonitorDecision,
     Organization,
     Role,
+    Runner,
     Suite,
     SuiteVersion,
     SystemScopeUse,
@@ -29,6 +31,7 @@ from compliance.models import (
 )
 from compliance.monitors import pulse
 from compliance.monitors.actions import run_monitor_now
+from compliance.runners.actions import create_runner
 from compliance.runs.actions import request_owner_test
 from compliance.suites.health import record_engine_health
 from compliance.tenancy.actions import invite
@@ -53,6 +56,8 @@ DECIDED: dict[Any, set[str]] = {
     MonitorDecision: set(),
     TickPhase: set(),
     EngineHealth: set(),  # what workers say
+    Runner: set(),  # their organization's
+    ApiKey: set(),
 }
 
 
@@ -66,9 +71,10 @@ def keys(organization: Organization, context: AgentContext, alice: User, monkeyp
     request_owner_test(organization=organization, context_id=context.pk, by=alice)
     monitor = make_monitor(organization, context, alice)
     run_monitor_now(organization=organization, monitor_id=monitor.pk, by=alice)
+    create_runner(organization=organization, name="lab", by=alice)  # with its API key
     pulse.begin("monitors")
     with system_scope(by=Actor.system("tests"), reason="find rows"):
-        found = {model: model._default_manager.order_by("pk").first().pk for model in DECIDED}
+        found = {model: model._default_manager.order_by("pk").values_list("pk", flat=True)[0] for model in DECIDED}
         return {**found, Membership: Membership.objects.get(role=Role.MEMBER).pk, User: alice.pk}
 
 

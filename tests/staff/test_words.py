@@ -13,6 +13,7 @@ from django.utils.html import strip_tags
 from compliance.models import AgentContext, Organization, User
 from compliance.monitors import pulse
 from compliance.monitors.actions import run_monitor_now
+from compliance.runners.actions import create_runner
 from compliance.runs.actions import request_owner_test
 from compliance.suites.health import record_engine_health
 from tests.conftest import make_run
@@ -31,6 +32,7 @@ def rows(organization: Organization, context: AgentContext, alice: User, monkeyp
     monitor = make_monitor(organization, context, alice)
     run_monitor_now(organization=organization, monitor_id=monitor.pk, by=alice)
     pulse.begin("monitors")
+    create_runner(organization=organization, name="lab", by=alice)  # with its API key
 
 
 def test_the_index_names_things_as_people_do(staff: Any) -> None:

@@ -33,6 +33,7 @@ INSERT_ONLY = [
     "step_evidence",
     "suite_versions",
     "system_scope_uses",
+    "webhook_deliveries",
 ]
 
 # A unique key that is not just a row's own key, and what to change in a copy of a row so that this key alone is double.
@@ -49,6 +50,7 @@ UNIQUE: dict[str, tuple[str, dict[str, Any]]] = {
     "one_runner_per_name": ("runners", {"id": "new", "name": "LAB"}),
     "one_notice_per_occasion": ("notices", {"id": "new"}),
     "rejected_reports_request_id_key": ("rejected_reports", {"id": "new"}),
+    "one_answer_per_delivery": ("webhook_deliveries", {"id": "new"}),
     "api_keys_prefix_key": ("api_keys", {"id": "new", "secret_hash": "0" * 64}),
     "api_keys_secret_hash_key": ("api_keys", {"id": "new", "prefix": "0" * 8}),
     "one_context_per_agent": ("agent_contexts", {"id": "new"}),
@@ -266,6 +268,12 @@ CHECKS: dict[str, tuple[str, list[dict[str, Any]]]] = {
         "monitor_decisions",
         [{"outcome": "allowed", "request_id": None}, {"outcome": "budget", "request_id": "new"}],
     ),
+    "delivery_outcome_known": ("webhook_deliveries", [{"outcome": "perhaps"}]),
+    "delivery_request_iff_tested": (
+        "webhook_deliveries",
+        [{"outcome": "requested", "request_id": None}, {"outcome": "ignored", "request_id": "new"}],
+    ),
+    "delivery_url_length": ("webhook_deliveries", [{"agent_url": "https://agent.example/" + "x" * 2048}]),
     "credential_kind_known": ("credentials", [{"kind": "ssh"}]),
     "credentials_version_check": ("credentials", [{"version": -1}]),
     "credential_secrets_version_check": ("credential_secrets", [{"version": -1}]),
@@ -426,6 +434,7 @@ def test_each_reference_refuses_what_is_not_there(world: World, superuser: psyco
             "memberships": ["organization_id", "user_id"],
             "suite_versions": ["suite_id"],
             "suites": ["current_version_id"],
+            "webhook_deliveries": ["request_id"],
         }.items()
         for column in columns
     }
@@ -455,6 +464,7 @@ def test_each_reference_refuses_what_is_not_there(world: World, superuser: psyco
         pinned = column == "runner_id" and table != "api_keys"
         more |= {"executor_kind": "private", "pool": ""} if pinned else {}
         more |= {"email": "new@example.org"} if table == "invitations" else {}
+        more |= {"delivery_id": "new", "outcome": "requested"} if table == "webhook_deliveries" else {}
         # A trigger that looks for the runner comes before its reference does.
         assert copied(superuser, table, {**own_key, **more, column: value}, where, no_trigger=pinned) == name
 

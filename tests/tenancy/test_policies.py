@@ -26,6 +26,7 @@ from compliance.tenancy.actions import create_organization, invite
 from compliance.tenancy.ids import uuid7
 from compliance.tenancy.scope import Actor, organization_scope, platform_scope, system_scope, user_scope
 from compliance.vault.use import use_credential
+from compliance.webhooks.actions import take_delivery
 from tests.conftest import AGENT_URL, add_member, make_context, make_report, make_run, make_user
 from tests.monitors.conftest import make_due, make_monitor
 from tests.runners.conftest import ask, make_runner
@@ -72,6 +73,7 @@ READ = {
         "agent_status": EVERYTHING,
         "compliance_requests": PLATFORMS,
         "agent_compliance_runs": "triggered_org_id IS NULL",
+        "webhook_deliveries": EVERYTHING,
     },
     "none": {},
 }
@@ -102,6 +104,7 @@ INSERT = {
         "compliance_requests": PLATFORMS,
         "agent_compliance_runs": "triggered_org_id IS NULL",
         "step_evidence": PLATFORMS,
+        "webhook_deliveries": EVERYTHING,
     },
     "none": {},
 }
@@ -158,6 +161,10 @@ UNTRIED_BY_TRIGGERS: dict[str, dict[str, Any]] = {
 }
 
 
+TABLES = sorted(READ["organization"].keys() | READ["platform"].keys())
+INSERTED = sorted(INSERT["organization"].keys() | INSERT["platform"].keys())
+
+
 class World(NamedTuple):
     alpha: Organization
     omega: Organization
@@ -191,6 +198,7 @@ def make_world() -> World:
         )
     make_run(report=make_report("failed", evidence=evidence))
     assert request_due_heartbeats() == 3
+    take_delivery(source="registry", delivery_id="msg_1", kind="agent.deployed", agent_url="https://unknown.example/")
     assert request_due_monitors() == {"allowed": 2}
     return World(alpha, omega, alice)
 
@@ -265,10 +273,10 @@ def with_policies(superuser: psycopg.Connection[Any]) -> set[str]:
 
 
 def test_no_table_is_forgotten_here(db: None, superuser: psycopg.Connection[Any]) -> None:  # I1
-    assert with_policies(superuser) == set(READ["organization"])
+    assert with_policies(superuser) == set(TABLES)
 
 
-@pytest.mark.parametrize("table", READ["organization"])
+@pytest.mark.parametrize("table", TABLES)
 def test_a_scope_shows_its_rows_and_no_others(world: World, table: str) -> None:  # I1
     for scope, opened in SCOPES.items():
         with opened(world):
@@ -295,7 +303,7 @@ def copy_into(table: str, row: str, **changes: Any) -> tuple[str, list[str]]:
     return f"INSERT INTO {table} ({columns}) SELECT {columns} FROM jsonb_populate_record(NULL::{table}, %s)", [text]
 
 
-@pytest.mark.parametrize("table", INSERT["organization"])
+@pytest.mark.parametrize("table", INSERTED)
 def test_a_scope_takes_its_rows_and_no_others(world: World, table: str) -> None:  # I2
     """Each row there is, once more: a foreign one is stopped by the policy, one's own by its key alone."""
     # As a verified owner's, or with agents that are not seen, a trigger would stop it before the policy is asked.
@@ -331,7 +339,7 @@ def test_a_deletion_of_everything_deletes_the_scopes_own_rows(world: World, tabl
 def test_every_table_that_the_app_role_may_change_is_tried_above(
     db: None, superuser: psycopg.Connection[Any]
 ) -> None:  # I2
-    for right, tried in (("INSERT", set(INSERT["organization"])), ("UPDATE", set(ASSIGNMENTS)), ("DELETE", DELETABLE)):
+    for right, tried in (("INSERT", set(INSERTED)), ("UPDATE", set(ASSIGNMENTS)), ("DELETE", DELETABLE)):
         granted = superuser.execute(
             "SELECT t FROM unnest(%s::text[]) AS t WHERE has_any_column_privilege('assay_app', t, %s)"
             if right != "DELETE"
@@ -387,7 +395,7 @@ def test_the_owner_reaches_what_its_functions_need_and_no_more(
         superuser.execute("SELECT set_config('app.platform', 'on', true)")
         seen = {
             table: superuser.execute(f"SELECT count(*) FROM {table}").fetchone()[0]  # type: ignore[index]
-            for table in READ["organization"]
+            for table in TABLES
         }
         assert {table for table, count in seen.items() if count} == {
             "agents",

@@ -24,6 +24,7 @@ DECIDED: dict[str, tuple[set[str], set[str]]] = {
     "credential_uses": (ADDED_TO, {"SELECT"}),
     "monitors": (ALL - {"DELETE"}, {"SELECT"}),
     "monitor_decisions": (ADDED_TO, {"SELECT"}),
+    "webhook_deliveries": (ADDED_TO, {"SELECT"}),
     "tick_phases": (ALL - {"DELETE"}, {"SELECT"}),
     "tick_counters": (ALL - {"DELETE"}, {"SELECT"}),
     "runners": (ALL - {"DELETE"}, {"SELECT"}),
@@ -49,6 +50,7 @@ FUNCTIONS: dict[str, set[str]] = {
     "find_api_key": {"assay_app"},
     "ledger_metrics": {"assay_app"},
     "forget_decisions": {"assay_app"},
+    "forget_webhook_deliveries": {"assay_app"},
     "rebuild_agent_status": {"assay_staff"},
     "heartbeat_slot": {"assay_app", "assay_staff"},  # arithmetic, open to everybody
 }
@@ -117,6 +119,7 @@ def test_functions_that_run_as_the_owner_choose_their_tables_themselves(
         "find_api_key",
         "ledger_metrics",
         "forget_decisions",
+        "forget_webhook_deliveries",
         "count_lease_run_out",
         "rebuild_agent_status",
         "refresh_agent_status",

@@ -11,14 +11,16 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandParser
 from django.db import OperationalError
 
-from compliance.models import AgentContext, ComplianceRequest, ComplianceRun, Organization, User
+from compliance.models import AgentContext, ComplianceRequest, ComplianceRun, Organization, Runner, User
 from compliance.registry.urls import InvalidAgentURL, normalize_agent_url
 from compliance.runs.actions import request_owner_test
+from compliance.runs.requests import HOSTED, Pin
 from compliance.tenancy.errors import NotAllowed, Refused
 from compliance.tenancy.scope import Actor, organization_scope, system_scope
 
 PASSING, FAILING, INCONCLUSIVE, USAGE = 0, 1, 2, 3
 _EXIT_CODES = {"passing": PASSING, "failing": FAILING, "partial": FAILING, "inconclusive": INCONCLUSIVE}
+_WAITING = {"hosted": "waiting for a worker", "private": "waiting for a private runner"}
 _COMMAND_LINE = Actor.system("command line")
 
 
@@ -49,6 +51,9 @@ class Command(BaseCommand):
         parser.add_argument("--suite", default="baseline", help="the suite to run (default: baseline)")
         parser.add_argument("--as", dest="email", help="the member who asks (default: the command line itself)")
         parser.add_argument("--dry-run", action="store_true", help="record the run, but let it move nothing")
+        where = parser.add_mutually_exclusive_group()
+        where.add_argument("--runner", metavar="NAME", help="run it on this private runner of the organization")
+        where.add_argument("--pool", metavar="NAME", help="run it on any private runner of this pool")
         parser.add_argument("--wait", action="store_true", help="wait for the result")
         parser.add_argument(
             "--timeout", type=int, default=settings.TEST_DEADLINE_SECONDS * 2, help="seconds to wait at most"
@@ -69,7 +74,7 @@ class Command(BaseCommand):
             return
         run = self._wait(organization, request, options)
         if run is None:
-            raise SystemExit(self._say("No result in time. Is a worker running?\n", INCONCLUSIVE))
+            raise SystemExit(self._say(f"{self._why_none(organization, request)}\n", INCONCLUSIVE))
         self._print(options, _described(run))
         raise SystemExit(_EXIT_CODES[run.overall_status])
 
@@ -87,6 +92,7 @@ class Command(BaseCommand):
             by = user
         with organization_scope(organization.id):
             context = AgentContext.objects.filter(organization=organization, agent_id=agent_url).first()
+            pin = _pin(organization, options)
         if context is None:
             raise _UsageError(f"{organization.name} has no agent at {agent_url}. Register it first.")
         request, created = request_owner_test(
@@ -95,6 +101,7 @@ class Command(BaseCommand):
             by=by,
             suite_slug=options["suite"],
             dry_run=options["dry_run"],
+            pin=pin,
         )
         return organization, request, created
 
@@ -110,12 +117,22 @@ class Command(BaseCommand):
                     return ComplianceRun.objects.select_related("suite_version__suite").get(pk=current.run_id)
             if not current.is_active:
                 return None
-            step = current.progress.get("step", "") if current.state == "leased" else "waiting for a worker"
+            step = current.progress.get("step", "") if current.state == "leased" else _WAITING[current.executor_kind]
             if step and step != shown and not options["json"]:
                 self.stdout.write(f"  {step}")
                 shown = step
             time.sleep(0.3)
         return None
+
+    def _why_none(self, organization: Organization, request: ComplianceRequest) -> str:
+        with organization_scope(organization.id):
+            current = ComplianceRequest.objects.get(pk=request.pk)
+        if not current.is_active:
+            return (
+                f"The request ended without a run: {current.get_state_display().lower()}. {current.end_reason}".strip()
+            )
+        who = "private runner" if current.pin.is_private else "worker"
+        return f"No result in time. Is a {who} running?"
 
     def _print(self, options: dict[str, Any], result: dict[str, Any]) -> None:
         if options["json"]:
@@ -129,6 +146,18 @@ class Command(BaseCommand):
         return code
 
 
+def _pin(organization: Organization, options: dict[str, Any]) -> Pin:
+    """Where the test is to run. Needs the organization's scope. Raises _UsageError for a runner that is not there."""
+    if options["pool"]:
+        return Pin(pool=options["pool"].strip().lower())
+    if not options["runner"]:
+        return HOSTED
+    runner = Runner.objects.kept_by(organization.id).filter(name__iexact=options["runner"].strip()).first()
+    if runner is None:
+        raise _UsageError(f"{organization.name} has no private runner “{options['runner']}”.")
+    return Pin(runner_id=runner.pk)
+
+
 def _described(run: ComplianceRun) -> dict[str, Any]:
     return {
         "run": str(run.pk),
@@ -139,5 +168,6 @@ def _described(run: ComplianceRun) -> dict[str, Any]:
         "suite": f"{run.suite_version.suite.slug} {run.suite_version.version}",
         "tested_at": run.tested_at.isoformat(),
         "duration_ms": run.duration_ms,
+        "executor": f"private runner {run.executor_name}" if run.executor_name else "hosted",
         **run.counts,
     }

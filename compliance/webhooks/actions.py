@@ -1,0 +1,143 @@
+"""Taking deliveries: each is decided about once, and on record with what came of it."""
+
+from __future__ import annotations
+
+import time
+from datetime import timedelta
+
+from django.conf import settings
+from django.db import connection, transaction
+from django.db.models.functions import Now
+
+from compliance.registry.models import HEARTBEAT_STAGES, Agent
+from compliance.registry.urls import normalize_agent_url
+from compliance.runs import nudge
+from compliance.runs.ledger import insert_requests
+from compliance.runs.records import TriggeredBy
+from compliance.runs.requests import ComplianceRequest
+from compliance.suites.models import STATUS_SUITE, Suite, SuiteVersion
+from compliance.tenancy.scope import Actor, platform_scope
+from compliance.webhooks.models import KIND_LENGTH, DeliveryOutcome, WebhookDelivery
+
+ACTED_ON = ("agent.registered", "agent.updated", "agent.deployed")
+FORGOTTEN_AT_ONCE = 5000  # rows of one short transaction
+FORGETTING_SECONDS = 20.0  # then the thread is for others; the rest is for the next time
+
+
+class NothingToRun(Exception):
+    """The suite of the public status is not published: the delivery is not taken, and may come again."""
+
+
+class _TakenMeanwhile(Exception):
+    """The same delivery was taken by somebody else at the same moment."""
+
+
+def take_delivery(*, source: str, delivery_id: str, kind: str, agent_url: str = "") -> tuple[WebhookDelivery, bool]:
+    """Decide about a delivery whose signature was verified, and request the platform's test that follows from it.
+
+    kind: the event's type; those that are not acted on are on record as ignored. agent_url: as it was sent.
+    Returns what is on record, and whether it is new: the same delivery again gives the same, and does nothing.
+    Raises InvalidAgentURL or NothingToRun; then nothing is on record.
+    """
+    agent_url = normalize_agent_url(agent_url) if kind in ACTED_ON else ""
+    try:
+        with platform_scope():
+            known = _known(source, delivery_id)
+            if known is not None:
+                return known, False
+            delivery = WebhookDelivery(
+                source=source, delivery_id=delivery_id, kind=kind[:KIND_LENGTH], agent_url=agent_url
+            )
+            delivery.outcome, delivery.request = _decide(delivery)
+            # Whoever inserts the same one is waited for: the unique key decides.
+            WebhookDelivery.objects.bulk_create([delivery], ignore_conflicts=True)
+            known = _known(source, delivery_id)
+            if known is None or known.pk != delivery.pk:
+                # What was requested for it a moment ago is taken back with the transaction.
+                raise _TakenMeanwhile
+            if known.outcome == DeliveryOutcome.REQUESTED:
+                nudge.after_commit(nudge.HEARTBEATS)
+            return known, True
+    except _TakenMeanwhile:
+        with platform_scope():
+            known = _known(source, delivery_id)
+            assert known is not None
+            return known, False
+
+
+def _known(source: str, delivery_id: str) -> WebhookDelivery | None:
+    return WebhookDelivery.objects.filter(source=source, delivery_id=delivery_id).first()
+
+
+def _decide(delivery: WebhookDelivery) -> tuple[DeliveryOutcome, ComplianceRequest | None]:
+    if delivery.kind not in ACTED_ON:
+        return DeliveryOutcome.IGNORED, None
+    # Locked: so that cooldown and settings are decided about by one delivery after the other.
+    agent = Agent.objects.select_for_update(no_key=True).filter(pk=delivery.agent_url, registrations__gt=0).first()
+    if agent is None:
+        return DeliveryOutcome.UNKNOWN, None
+    if agent.lifecycle_stage not in HEARTBEAT_STAGES:
+        return DeliveryOutcome.NOT_VISITED, None
+    if agent.paused:
+        return DeliveryOutcome.PAUSED, None
+    if agent.opted_out:
+        return DeliveryOutcome.OPTED_OUT, None
+    version = _suite_version()
+    under_way = _under_way(agent, version)
+    if under_way is not None:
+        return DeliveryOutcome.UNDER_WAY, under_way
+    if _is_cooling_down(agent):
+        return DeliveryOutcome.COOLDOWN, None
+    actor = Actor("webhook", delivery.source, delivery.source)
+    request = ComplianceRequest(
+        agent=agent,
+        triggered_by=TriggeredBy.WEBHOOK,
+        actor_kind=actor.kind,
+        actor_id=actor.id,
+        actor_name=actor.name,
+        suite_version=version,
+    )
+    if not insert_requests([request]):
+        raise AssertionError("somebody requests webhook tests without the agent's lock")
+    return DeliveryOutcome.REQUESTED, request
+
+
+def _suite_version() -> SuiteVersion:
+    suite = Suite.objects.with_current_version().filter(slug=STATUS_SUITE).first()
+    if suite is None or suite.current_version is None:
+        raise NothingToRun
+    return suite.current_version
+
+
+def _under_way(agent: Agent, version: SuiteVersion) -> ComplianceRequest | None:
+    return (
+        ComplianceRequest.objects.active()
+        .filter(agent=agent, suite_version=version, triggered_by=TriggeredBy.WEBHOOK, organization__isnull=True)
+        .first()
+    )
+
+
+def _is_cooling_down(agent: Agent) -> bool:
+    since = Now() - timedelta(seconds=settings.WEBHOOK_COOLDOWN_SECONDS)
+    return WebhookDelivery.objects.filter(
+        agent_url=agent.pk, outcome=DeliveryOutcome.REQUESTED, received_at__gt=since
+    ).exists()
+
+
+def forget_old_deliveries() -> int:
+    """Delete deliveries that are older than WEBHOOK_RETENTION_DAYS; returns how many.
+
+    In short transactions, and for a bounded time. Needs no scope: a function of the owner does it.
+    """
+    forgotten = 0
+    gives_up_at = time.monotonic() + FORGETTING_SECONDS
+    while time.monotonic() < gives_up_at:
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT forget_webhook_deliveries(%s, %s)", [settings.WEBHOOK_RETENTION_DAYS, FORGOTTEN_AT_ONCE]
+            )
+            found: int = cursor.fetchone()[0]
+        forgotten += found
+        if found < FORGOTTEN_AT_ONCE:
+            break
+    return forgotten

@@ -1,0 +1,97 @@
+"""Kinds of fields that more than one noun has."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from ninja import Schema
+from pydantic import AfterValidator, ConfigDict, Field, StrictBool, StrictInt, StrictStr, model_validator
+from pydantic.types import FiniteFloat
+
+from compliance.runs.records import ExecutorKind
+from compliance.runs.requests import POOL_LENGTH, CredentialChoice, Pin
+
+
+def _storable(text: str) -> str:
+    # PostgreSQL keeps neither NUL nor halves of surrogate pairs.
+    if "\x00" in text or any("\ud800" <= character <= "\udfff" for character in text):
+        raise ValueError("The text has characters that cannot be kept.")
+    return text
+
+
+Text = Annotated[StrictStr, AfterValidator(_storable)]
+Name = Annotated[Text, Field(min_length=1, max_length=100)]
+Small = Annotated[StrictInt, Field(ge=-(2**53), le=2**53)]
+# Of the suite's own kinds; which one an option takes, GET /suites/{slug} says.
+OptionValue = StrictBool | Small | FiniteFloat | Annotated[Text, Field(max_length=2000)] | list[Text]
+Options = Annotated[
+    dict[Annotated[Text, Field(max_length=100)], OptionValue],
+    Field(description="The suite's options by key; what is left out stays as the suite has it.", max_length=50),
+]
+Scenarios = Annotated[
+    list[Annotated[Text, Field(max_length=300)]],
+    Field(description="Only these scenarios, by key; none: all of them.", max_length=1000),
+]
+Credential = Annotated[
+    Literal["automatic", "none"] | UUID,
+    Field(description="`automatic`: the one that is granted; `none`; or the id of one.", examples=["automatic"]),
+]
+
+
+class In(Schema):
+    """What comes in: a field that is not known is a mistake, and is said."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class ActorOut(Schema):
+    """Who did it, as they were called then."""
+
+    kind: str = Field(description="`user`, `api_key`, `monitor` or `system`.", examples=["user"])
+    name: str = Field(examples=["Alice Owner"])
+
+
+class SuiteRef(Schema):
+    """A version of a suite."""
+
+    slug: str = Field(examples=["baseline"])
+    version: str = Field(examples=["1.0"])
+
+
+class ExecutorIn(In):
+    """Where it is to run: by one private runner, by any of a pool, or, when neither is named, by Assay's workers."""
+
+    runner_id: UUID | None = None
+    pool: Annotated[Text, Field(max_length=POOL_LENGTH)] = ""
+
+    @model_validator(mode="after")
+    def name_one(self) -> ExecutorIn:
+        if self.runner_id and self.pool:
+            raise ValueError("Name a runner or a pool, not both.")
+        return self
+
+    def pin(self) -> Pin:
+        return Pin(self.runner_id, self.pool)
+
+
+class ExecutorOut(Schema):
+    """Where it runs."""
+
+    kind: ExecutorKind
+    runner_id: UUID | None
+    pool: str
+
+
+def executor_out(pin: Pin) -> ExecutorOut:
+    return ExecutorOut(kind=ExecutorKind(pin.kind), runner_id=pin.runner_id, pool=pin.pool)
+
+
+def credential_choice(credential: str | UUID) -> UUID | CredentialChoice:
+    """A wished credential as the actions take it."""
+    return credential if isinstance(credential, UUID) else CredentialChoice(credential)
+
+
+def plain_options(options: dict[str, Any]) -> dict[str, Any]:
+    """A request's options without what has a field of its own."""
+    return {key: value for key, value in options.items() if key not in ("scenarios", "evidence")}

@@ -1,0 +1,58 @@
+"""Pages by place: a list goes on where the page before ended, whatever was added meanwhile."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from uuid import UUID
+
+from django.conf import settings
+from django.http import HttpRequest
+from ninja import Schema
+from pydantic import Field
+
+from dashboard.api.answers import Answer
+from dashboard.api.problems import Problem, invalid
+
+PAGE_SIZE, MAX_PAGE_SIZE = 50, 100
+
+
+class PageQuery(Schema):
+    """Which part of a list."""
+
+    limit: int = Field(PAGE_SIZE, ge=1, le=MAX_PAGE_SIZE, description="How many at most.")
+    cursor: str = Field("", max_length=300, description="The `next` of the page before; empty: the first page.")
+
+
+class Page(Schema):
+    """A part of a list."""
+
+    next: str | None = Field(description="The `cursor` of the page that follows; null on the last one.")
+
+
+def bad_cursor() -> Problem:
+    return invalid("query", "cursor", "This is no cursor. Take the `next` of a page as it is.")
+
+
+def read_key(cursor: str) -> UUID | None:
+    """The key at which a list by key goes on; None on its first page."""
+    if not cursor:
+        return None
+    try:
+        return UUID(bytes=base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
+    except (binascii.Error, ValueError):
+        raise bad_cursor() from None
+
+
+def key_cursor(key: UUID) -> str:
+    return base64.urlsafe_b64encode(key.bytes).decode().rstrip("=")
+
+
+def page_answer(request: HttpRequest, page: Page) -> Answer:
+    """The page, with a link to the one that follows (RFC 8288)."""
+    headers = {}
+    if page.next:
+        query = request.GET.copy()
+        query["cursor"] = page.next
+        headers["Link"] = f'<{settings.SITE_URL}{request.path}?{query.urlencode()}>; rel="next"'
+    return Answer(page, headers=headers, cacheable=True)
