@@ -20,7 +20,7 @@ from tests.conftest import make_context, make_user
 def test_a_part_of_the_sweep_that_fails_does_not_stop_the_others_and_is_raised(  # L11, L15
     committed_db: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    alice = make_user("alice@example.org")
+    alice = make_user("alice@example.org", "Alice Owner")
     organization = create_organization(name="Alpha", by=alice)
     context = make_context(organization)
     monkeypatch.setattr("compliance.celery.app.send_task", lambda name, args: None)
