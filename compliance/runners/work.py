@@ -19,9 +19,10 @@ from django.utils import timezone
 from compliance.alerts.notices import Priority, Subject, tell
 from compliance.engines.report_json import BadReport, from_json
 from compliance.runners.models import Runner
-from compliance.runs.ending import end_with_run, locked_request
+from compliance.runs.ending import end_with_run
 from compliance.runs.leases import Lease, LeaseLost, broken_report_of
 from compliance.runs.ledger import lease_private, release_requests, renew_tokens
+from compliance.runs.locking import locked_request
 from compliance.runs.reading import columns_of, row_of
 from compliance.runs.record import UsedCredential, storable
 from compliance.runs.records import ComplianceRun, ExecutorKind
@@ -209,7 +210,7 @@ def complete(
         if rejected is not None:
             raise ReportRefused(rejected.problem, already) from None
         return runner, already
-    full_suite = request.is_full_suite and not request.options.get("scenarios")  # type: ignore[attr-defined]
+    full_suite = request.is_full_suite and not request.options.get("scenarios")
     try:
         read = from_json(report)
         if read.engine != request.suite_version.engine:

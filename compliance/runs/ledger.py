@@ -14,7 +14,7 @@ from uuid import UUID, uuid4
 
 from django.conf import settings
 from django.db import connection
-from django.db.models import F, Q
+from django.db.models import F
 from django.db.models.functions import Greatest, Now
 from django.utils import timezone
 
@@ -22,9 +22,9 @@ from compliance.runs import nudge
 from compliance.runs.ending import end_lost
 from compliance.runs.inserting import insert_rows
 from compliance.runs.leases import HOSTED_WORKER, Executor, Lease, scope_of
+from compliance.runs.locking import free_heartbeats, free_private, free_request
 from compliance.runs.record import storable
-from compliance.runs.records import ExecutorKind
-from compliance.runs.requests import ACTIVE, ComplianceRequest, RequestState
+from compliance.runs.requests import ComplianceRequest, RequestState
 from compliance.runs.wishes import wanted_credentials
 from compliance.tenancy.ids import uuid7
 from compliance.tenancy.scope import Actor, platform_scope
@@ -90,14 +90,14 @@ def lease_request(request_id: UUID, organization_id: str | None) -> Lease | None
     A request whose executors were lost too often ends here, as an inconclusive run.
     """
     with scope_of(organization_id):
-        leases = _lease(_locked_free(ComplianceRequest.objects.filter(pk=request_id, **_HOSTED), 1))
+        leases = _lease(free_request(request_id))
         return leases[0] if leases else None
 
 
 def lease_heartbeats(at_most: int) -> list[Lease]:
     """Lease up to `at_most` of the platform's requests, the oldest first."""
     with platform_scope():
-        requests = _locked_free(ComplianceRequest.objects.filter(organization__isnull=True, **_HOSTED), at_most)
+        requests = free_heartbeats(at_most)
         leases = _lease(requests)
     # A batch of nothing but lost causes is not the end of the queue.
     return lease_heartbeats(at_most) if requests and not leases else leases
@@ -112,44 +112,9 @@ def lease_private(
     because their executors were lost too often. Needs the organization's scope, with the runner locked (L3).
     """
     assert executor.id is not None
-    if not _may_have_work(organization_id, executor):
-        return [], 0
-    pinned = ComplianceRequest.objects.private_for(executor.id, executor.pool).filter(organization_id=organization_id)
-    requests = _locked_free(pinned.filter(suite_version__engine__in=engines), at_most)
+    requests = free_private(organization_id, executor.id, executor.pool, engines, at_most)
     leases = _lease(requests, executor)
     return leases, len(requests) - len(leases)
-
-
-def _may_have_work(organization_id: str, executor: Executor) -> bool:
-    """Whether anything is pinned to the runner or its pool and free. Nearly every poll finds nothing, and the query
-    that takes work costs many times what this one does.
-    """
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            SELECT EXISTS (SELECT FROM compliance_requests
-                WHERE organization_id = %s AND executor_kind = 'private' AND state IN ('queued', 'leased')
-                    AND (runner_id = %s OR (pool = %s AND pool <> ''))
-                    AND (state = 'queued' OR lease_expires_at < statement_timestamp()))
-            """,
-            [organization_id, executor.id, executor.pool],
-        )
-        return bool(cursor.fetchone()[0])
-
-
-_HOSTED = {"executor_kind": ExecutorKind.HOSTED}
-
-
-def _locked_free(requests: Any, at_most: int) -> list[ComplianceRequest]:
-    """The free ones of these requests, the oldest first, locked; those that another takes right now are left to it."""
-    # By the database's clock, as all that is about leases: those of web and worker machines may differ.
-    free = Q(state=RequestState.QUEUED) | Q(state=RequestState.LEASED, lease_expires_at__lt=Now())
-    return list(
-        requests.filter(free, state__in=ACTIVE, expires_at__gt=Now())
-        .order_by("created_at", "id")
-        .select_for_update(skip_locked=True, of=("self",))
-        .select_related("suite_version__suite", "agent")[:at_most]
-    )
 
 
 def _lease(requests: Collection[ComplianceRequest], executor: Executor = HOSTED_WORKER) -> list[Lease]:
@@ -175,7 +140,7 @@ def _lease(requests: Collection[ComplianceRequest], executor: Executor = HOSTED_
             protocol=request.agent.protocol,
             suite_slug=request.suite_version.suite.slug,
             engine=request.suite_version.engine,
-            options={**request.suite_version.definition.get("options", {}), **request.options},
+            options={**request.suite_options, **request.options},
             suite_version=request.suite_version.version,
             full_suite=_is_full(request),
             run_id=run_ids[request.pk],
@@ -226,7 +191,7 @@ def _mark_leased(
 
 
 def _is_full(request: ComplianceRequest) -> bool:
-    return bool(request.suite_version.definition.get("full", True)) and not request.options.get("scenarios")
+    return request.is_full_suite and not request.options.get("scenarios")
 
 
 # Renew

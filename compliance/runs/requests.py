@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 from django.conf import settings
@@ -67,13 +68,6 @@ class RequestQuerySet(models.QuerySet["ComplianceRequest"]):
     def active(self) -> RequestQuerySet:
         """Work that has not ended."""
         return self.filter(state__in=ACTIVE)
-
-    def private_for(self, runner_id: UUID, pool: str) -> RequestQuerySet:
-        """Work that is pinned to this private runner, or to the pool that it is in."""
-        pinned = Q(runner_id=runner_id)
-        if pool:
-            pinned |= Q(pool=pool)
-        return self.filter(pinned, executor_kind=ExecutorKind.PRIVATE)
 
 
 class ComplianceRequest(models.Model):
@@ -139,6 +133,10 @@ class ComplianceRequest(models.Model):
     run_id = models.UUIDField(null=True, blank=True)
 
     objects = RequestQuerySet.as_manager()
+
+    # Of its suite version, where compliance/runs/locking.py has read it.
+    suite_options: dict[str, Any]
+    is_full_suite: bool
 
     class Meta:
         db_table = "compliance_requests"
