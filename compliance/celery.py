@@ -6,8 +6,11 @@ from typing import Any
 from celery import Celery
 from celery.signals import beat_init, worker_init
 
+from compliance import broker
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "compliance.settings")
 
+broker.use()
 app = Celery("assay")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks(["compliance.runs", "compliance.monitors", "compliance.suites", "compliance.webhooks"])

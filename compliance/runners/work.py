@@ -13,15 +13,16 @@ from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.db.models.fields.json import KeyTextTransform
+from django.db import connection
 from django.utils import timezone
 
 from compliance.alerts.notices import Priority, Subject, tell
 from compliance.engines.report_json import BadReport, from_json
 from compliance.runners.models import Runner
-from compliance.runs.ending import end_with_run
+from compliance.runs.ending import end_with_run, locked_request
 from compliance.runs.leases import Lease, LeaseLost, broken_report_of
 from compliance.runs.ledger import lease_private, release_requests, renew_tokens
+from compliance.runs.reading import columns_of, row_of
 from compliance.runs.record import UsedCredential, storable
 from compliance.runs.records import ComplianceRun, ExecutorKind
 from compliance.runs.requests import ComplianceRequest, RejectedReport, RequestState
@@ -59,14 +60,15 @@ def at_work(organization_id: str, runner_id: UUID | None) -> Runner:
 
     Raises NotAllowed otherwise. Who disables or deletes it waits for this transaction, or comes before it (L3).
     """
-    found = Runner.objects.raw(
-        "SELECT * FROM runners WHERE organization_id = %s AND id = %s AND state = 'active' FOR KEY SHARE",
-        [organization_id, runner_id],
-    )
-    runner = next(iter(found), None)
-    if runner is None:
+    with connection.cursor() as cursor:
+        cursor.execute(_AT_WORK.format(columns=columns_of(Runner, "r")), [organization_id, runner_id])
+        row = cursor.fetchone()
+    if row is None:
         raise NotAllowed("This runner is disabled or deleted. An owner or admin of the organization can enable it.")
-    return runner
+    return row_of(Runner, row)
+
+
+_AT_WORK = "SELECT {columns} FROM runners r WHERE organization_id = %s AND id = %s AND state = 'active' FOR KEY SHARE"
 
 
 def poll(
@@ -163,13 +165,9 @@ def _held(organization_id: str, runner: Runner, request_id: UUID, token: UUID) -
 
     Raises ComplianceRequest.DoesNotExist, NotPrivate, or LeaseLost, which says why.
     """
-    request = (
-        ComplianceRequest.objects.select_for_update(of=("self",))
-        .select_related("suite_version__suite", "agent")
-        .defer("suite_version__definition")
-        .annotate(is_full_suite=KeyTextTransform("full", "suite_version__definition"))
-        .get(pk=request_id, organization_id=organization_id)
-    )
+    request = locked_request(request_id)
+    if request is None or request.organization_id != organization_id:
+        raise ComplianceRequest.DoesNotExist
     if request.executor_kind != ExecutorKind.PRIVATE:
         raise NotPrivate
     if request.state != RequestState.LEASED or request.lease_token != token or request.leased_by != runner.pk:
@@ -204,7 +202,7 @@ def complete(
         if rejected is not None:
             raise ReportRefused(rejected.problem, already) from None
         return already
-    full_suite = request.is_full_suite != "false" and not request.options.get("scenarios")  # type: ignore[attr-defined]
+    full_suite = request.is_full_suite and not request.options.get("scenarios")  # type: ignore[attr-defined]
     try:
         read = from_json(report)
         if read.engine != request.suite_version.engine:

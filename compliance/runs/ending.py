@@ -6,6 +6,7 @@ import logging
 from datetime import datetime
 from uuid import UUID
 
+from django.db import connection
 from django.db.models import F
 from django.db.models.functions import Greatest
 
@@ -22,9 +23,11 @@ from compliance.runs.leases import (
     broken_report_of,
     scope_of,
 )
+from compliance.runs.reading import columns_of, row_of, width_of
 from compliance.runs.record import UsedCredential, record_run
 from compliance.runs.records import ComplianceRun, TriggeredBy
 from compliance.runs.requests import ComplianceRequest, RequestState
+from compliance.suites.models import Suite, SuiteVersion
 from compliance.tenancy.ids import uuid7
 from compliance.tenancy.scope import Actor
 
@@ -62,13 +65,44 @@ def complete_request(
 
 def held(request_id: UUID, token: UUID, executor: Executor) -> ComplianceRequest | None:
     """The request, locked, if this executor holds it by this token; in an open scope."""
-    return (
-        ComplianceRequest.objects.select_for_update(of=("self",))
-        .select_related("suite_version__suite", "agent")
-        .defer("suite_version__definition")  # many kilobytes, and only an engine reads it
-        .filter(pk=request_id, state=RequestState.LEASED, lease_token=token, leased_by=executor.id)
-        .first()
-    )
+    request = locked_request(request_id)
+    if request is None or request.state != RequestState.LEASED:
+        return None
+    return request if (request.lease_token, request.leased_by) == (token, executor.id) else None
+
+
+def locked_request(request_id: UUID) -> ComplianceRequest | None:
+    """A request that the open scope shows, locked, with what its end needs of its agent and its suite version.
+
+    `is_full_suite` says whether the version is the whole of its suite. Not read: the version's definition, which has
+    many kilobytes, and what else is in those three rows.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(_LOCKED.format(columns=columns_of(ComplianceRequest, "r")), [request_id])
+        row = cursor.fetchone()
+    if row is None:
+        return None
+    own = width_of(ComplianceRequest)
+    request = row_of(ComplianceRequest, row[:own])
+    url, protocol, stage, version_id, version, engine, is_full, suite_id, slug = row[own:]
+    alias = connection.alias
+    request.agent = Agent.from_db(alias, ["agent_url", "protocol", "lifecycle_stage"], [url, protocol, stage])
+    names, values = ["id", "suite_id", "version", "engine"], [version_id, suite_id, version, engine]
+    request.suite_version = SuiteVersion.from_db(alias, names, values)
+    request.suite_version.suite = Suite.from_db(alias, ["id", "slug"], [suite_id, slug])
+    request.is_full_suite = is_full  # type: ignore[attr-defined]
+    return request
+
+
+_LOCKED = """
+    SELECT {columns}, a.agent_url, a.protocol, a.lifecycle_stage, v.id, v.version, v.engine,
+        v.definition -> 'full' IS DISTINCT FROM 'false', s.id, s.slug
+    FROM compliance_requests r
+    JOIN agents a ON a.agent_url = r.agent_url
+    JOIN suite_versions v ON v.id = r.suite_version_id
+    JOIN suites s ON s.id = v.suite_id
+    WHERE r.id = %s FOR UPDATE OF r
+"""
 
 
 def end_lost(request: ComplianceRequest) -> ComplianceRun:
@@ -76,6 +110,14 @@ def end_lost(request: ComplianceRequest) -> ComplianceRun:
     who = "private runner" if request.pin.is_private else "worker"
     report = broken_report_of(request, f"the {who} was lost {request.attempt} times while it ran")
     return end_with_run(request, report, None, full_suite=False, run_id=uuid7())
+
+
+_FINISH = """
+    UPDATE compliance_requests
+    SET state = 'finished', run_id = %s, finished_at = %s, finished_token = %s, lease_token = NULL,
+        lease_expires_at = NULL
+    WHERE id = %s
+"""
 
 
 def end_with_run(
@@ -107,14 +149,8 @@ def end_with_run(
         run_id=run_id,
         credential=credential,
     )
-    ComplianceRequest.objects.filter(pk=request.pk).update(
-        state=RequestState.FINISHED,
-        run_id=run.pk,
-        finished_at=run.recorded_at,
-        finished_token=request.lease_token,
-        lease_token=None,
-        lease_expires_at=None,
-    )
+    with connection.cursor() as cursor:
+        cursor.execute(_FINISH, [run.pk, run.recorded_at, request.lease_token, request.pk])
     if request.triggered_by == TriggeredBy.HEARTBEAT:
         # Success and failure both advance the schedule, in the transaction that records them.
         Agent.objects.filter(pk=request.agent_id).update(

@@ -49,7 +49,11 @@ def insert_rows(rows: Sequence[models.Model], *, skip_conflicts: bool = False) -
 def _fields(model: type[models.Model]) -> list[tuple[Any, str]]:
     """The model's fields with the types of their columns."""
     # Without their lengths: a cast would cut what is too long, and the column refuses it.
-    return [(field, (field.db_type(connection) or "").split("(")[0]) for field in model._meta.concrete_fields]
+    return [
+        (field, (field.db_type(connection) or "").split("(")[0])
+        for field in model._meta.concrete_fields
+        if not field.generated
+    ]
 
 
 def _stored(field: Any, values: Sequence[Any]) -> Any:

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
 from django.conf import settings
 from django.db import connection
 from django.db.models import F, Q
-from django.db.models.functions import Greatest
+from django.db.models.functions import Greatest, Now
 from django.utils import timezone
 
 from compliance.runs import nudge
@@ -112,10 +112,29 @@ def lease_private(
     because their executors were lost too often. Needs the organization's scope, with the runner locked (L3).
     """
     assert executor.id is not None
+    if not _may_have_work(organization_id, executor):
+        return [], 0
     pinned = ComplianceRequest.objects.private_for(executor.id, executor.pool).filter(organization_id=organization_id)
     requests = _locked_free(pinned.filter(suite_version__engine__in=engines), at_most)
     leases = _lease(requests, executor)
     return leases, len(requests) - len(leases)
+
+
+def _may_have_work(organization_id: str, executor: Executor) -> bool:
+    """Whether anything is pinned to the runner or its pool and free. Nearly every poll finds nothing, and the query
+    that takes work costs many times what this one does.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT EXISTS (SELECT FROM compliance_requests
+                WHERE organization_id = %s AND executor_kind = 'private' AND state IN ('queued', 'leased')
+                    AND (runner_id = %s OR (pool = %s AND pool <> ''))
+                    AND (state = 'queued' OR lease_expires_at < statement_timestamp()))
+            """,
+            [organization_id, executor.id, executor.pool],
+        )
+        return bool(cursor.fetchone()[0])
 
 
 _HOSTED = {"executor_kind": ExecutorKind.HOSTED}
@@ -123,10 +142,10 @@ _HOSTED = {"executor_kind": ExecutorKind.HOSTED}
 
 def _locked_free(requests: Any, at_most: int) -> list[ComplianceRequest]:
     """The free ones of these requests, the oldest first, locked; those that another takes right now are left to it."""
-    now = timezone.now()
-    free = Q(state=RequestState.QUEUED) | Q(state=RequestState.LEASED, lease_expires_at__lt=now)
+    # By the database's clock, as all that is about leases: those of web and worker machines may differ.
+    free = Q(state=RequestState.QUEUED) | Q(state=RequestState.LEASED, lease_expires_at__lt=Now())
     return list(
-        requests.filter(free, state__in=ACTIVE, expires_at__gt=now)
+        requests.filter(free, state__in=ACTIVE, expires_at__gt=Now())
         .order_by("created_at", "id")
         .select_for_update(skip_locked=True, of=("self",))
         .select_related("suite_version__suite", "agent")[:at_most]
@@ -142,10 +161,10 @@ def _lease(requests: Collection[ComplianceRequest], executor: Executor = HOSTED_
         else:
             leased.append(request)
     # One token for all: what it fences is the next lease of the same request.
-    token, now = uuid4(), timezone.now()
+    token = uuid4()
     run_ids = {request.pk: uuid7() for request in leased}
     if leased:
-        _mark_leased(leased, token, now, executor, run_ids)
+        _mark_leased(leased, token, executor, run_ids)
     wanted = wanted_credentials(leased)
     return [
         Lease(
@@ -171,24 +190,38 @@ def _lease(requests: Collection[ComplianceRequest], executor: Executor = HOSTED_
 
 
 def _mark_leased(
-    requests: Collection[ComplianceRequest], token: UUID, now: datetime, executor: Executor, run_ids: dict[UUID, UUID]
+    requests: Collection[ComplianceRequest], token: UUID, executor: Executor, run_ids: dict[UUID, UUID]
 ) -> None:
     rows = ComplianceRequest.objects.filter(pk__in=[request.pk for request in requests])
     common: dict[str, Any] = {
         "state": RequestState.LEASED,
         "attempt": F("attempt") + 1,
         "lease_token": token,
-        "lease_expires_at": now + timedelta(seconds=settings.LEASE_SECONDS),
-        "started_at": now,
+        "lease_expires_at": Now() + timedelta(seconds=settings.LEASE_SECONDS),
+        "started_at": Now(),
         "progress": {},
     }
     if executor.id is None:
         rows.update(**common)
         return
-    for request in requests:
-        # The key of its run is kept: a secret is released, and the release recorded, in another call.
-        rows.filter(pk=request.pk).update(
-            **common, leased_by=executor.id, leased_by_name=executor.name, lease_run_id=run_ids[request.pk]
+    # The key of its run is kept: a secret is released, and the release recorded, in another call.
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            UPDATE compliance_requests r
+            SET state = 'leased', attempt = r.attempt + 1, lease_token = %s, progress = '{}',
+                lease_expires_at = statement_timestamp() + make_interval(secs => %s),
+                started_at = statement_timestamp(), leased_by = %s, leased_by_name = %s, lease_run_id = l.run_id
+            FROM unnest(%s::uuid[], %s::uuid[]) AS l(id, run_id) WHERE r.id = l.id
+            """,
+            [
+                token,
+                settings.LEASE_SECONDS,
+                executor.id,
+                executor.name,
+                list(run_ids),
+                list(run_ids.values()),
+            ],
         )
 
 
@@ -217,14 +250,15 @@ def renew_tokens(tokens: dict[UUID, UUID], progress: dict[UUID, dict[str, Any]],
         cursor.execute(
             """
             UPDATE compliance_requests r
-            SET lease_expires_at = %s, progress = coalesce(l.progress, r.progress)
+            SET lease_expires_at = statement_timestamp() + make_interval(secs => %s),
+                progress = coalesce(l.progress, r.progress)
             FROM unnest(%s::uuid[], %s::uuid[], %s::jsonb[]) AS l(id, token, progress)
             WHERE r.id = l.id AND r.lease_token = l.token AND r.state = 'leased'
                 AND r.leased_by IS NOT DISTINCT FROM %s::uuid
             RETURNING r.id
             """,
             [
-                timezone.now() + timedelta(seconds=settings.LEASE_SECONDS),
+                settings.LEASE_SECONDS,
                 list(tokens),
                 list(tokens.values()),
                 [_json(progress.get(request_id)) for request_id in tokens],

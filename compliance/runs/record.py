@@ -15,6 +15,7 @@ from django.utils import timezone
 
 from compliance.engines.report import Report
 from compliance.registry.models import AgentContext, Relation
+from compliance.runs.inserting import insert_rows
 from compliance.runs.records import ComplianceRun, ExecutorKind, TriggeredBy
 from compliance.suites.models import STATUS_SUITE, SuiteVersion
 from compliance.tenancy.ids import uuid7
@@ -118,7 +119,8 @@ def record_run(
         notices=storable([{"code": notice.code, "message": notice.message} for notice in report.notices]),
         **{f"{verdict}_count": count for verdict, count in counts.items()},
     )
-    run.save(force_insert=True)
+    insert_rows([run])
+    run._state.adding, run._state.db = False, connection.alias
     _save_evidence(run, report, credential.organization_id if credential else None)
     return run
 

@@ -9,7 +9,7 @@ from uuid import UUID
 from compliance.runs.records import TriggeredBy
 from compliance.runs.requests import ComplianceRequest, CredentialChoice
 from compliance.vault.models import Credential, UseFor
-from compliance.vault.use import has_grant, heartbeat_credentials
+from compliance.vault.use import granted, heartbeat_credentials
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,32 +25,42 @@ class WantedCredential:
 
 
 def wanted_credentials(requests: Collection[ComplianceRequest]) -> dict[UUID, WantedCredential]:
-    """With which credential each of these requests is to be tried; most with none. One query for all heartbeats."""
+    """With which credential each of these requests is to be tried; most with none. One query for all of a kind."""
     wanted: dict[UUID, WantedCredential] = {}
     beats = [request for request in requests if request.triggered_by == TriggeredBy.HEARTBEAT]
-    granted = heartbeat_credentials([request.agent_id for request in beats])
+    of_beats = heartbeat_credentials([request.agent_id for request in beats])
     for request in beats:
-        if request.agent_id in granted:
-            organization_id, credential_id = granted[request.agent_id]
+        if request.agent_id in of_beats:
+            organization_id, credential_id = of_beats[request.agent_id]
             wanted[request.pk] = WantedCredential(organization_id, UseFor.HEARTBEATS, credential_id, required=False)
-    for request in requests:
-        if request.organization_id is None or request.credential_choice == CredentialChoice.NONE:
-            continue
-        use = UseFor.MONITORS if request.triggered_by == TriggeredBy.MONITOR else UseFor.OWNER_TESTS
-        named, private = request.credential_choice == CredentialChoice.CHOSEN, request.pin.is_private
-        may = (private or not named) and has_grant(
-            organization_id=request.organization_id, agent_url=request.agent_id, use=use, to_runner=private
-        )
-        if named or may:
-            wanted[request.pk] = WantedCredential(
-                request.organization_id,
-                use,
-                request.credential_id,
-                required=named,
-                name=_name(request) if private and named else "",
-                may_be_released=private and may,
-            )
+    for (organization_id, private), those in _of_organizations(requests).items():
+        asked = [(request.agent_id, _use(request)) for request in those]
+        may = granted(organization_id=organization_id, wanted=asked, to_runner=private)
+        for request, (_, use), is_granted in zip(those, asked, may, strict=True):
+            named = request.credential_choice == CredentialChoice.CHOSEN
+            if named or is_granted:
+                wanted[request.pk] = WantedCredential(
+                    organization_id,
+                    use,
+                    request.credential_id,
+                    required=named,
+                    name=_name(request) if private and named else "",
+                    may_be_released=private and is_granted,
+                )
     return wanted
+
+
+def _of_organizations(requests: Collection[ComplianceRequest]) -> dict[tuple[str, bool], list[ComplianceRequest]]:
+    """Those that may want a credential of an organization, by it and by whether a private runner works on them."""
+    found: dict[tuple[str, bool], list[ComplianceRequest]] = {}
+    for request in requests:
+        if request.organization_id is not None and request.credential_choice != CredentialChoice.NONE:
+            found.setdefault((request.organization_id, request.pin.is_private), []).append(request)
+    return found
+
+
+def _use(request: ComplianceRequest) -> str:
+    return UseFor.MONITORS if request.triggered_by == TriggeredBy.MONITOR else UseFor.OWNER_TESTS
 
 
 def _name(request: ComplianceRequest) -> str:

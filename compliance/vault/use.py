@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -290,30 +290,38 @@ def _keep(credential: Credential, token: Token) -> None:
         )
 
 
-_HAS_GRANT = """
-    SELECT EXISTS (SELECT 1 FROM agent_contexts c
+_GRANTED = """
+    SELECT w.number FROM unnest(%(agents)s::text[], %(uses)s::text[]) WITH ORDINALITY AS w (agent_url, use, number)
+    WHERE EXISTS (SELECT 1 FROM agent_contexts c
         JOIN credential_grants g ON g.organization_id = c.organization_id AND c.id = ANY (g.context_ids)
-        WHERE c.organization_id = %(organization)s AND c.agent_url = %(agent)s AND g.revoked_at IS NULL
-            AND CASE %(use)s WHEN 'owner_tests' THEN g.for_owner_tests WHEN 'monitors' THEN g.for_monitors
+        WHERE c.organization_id = %(organization)s AND c.agent_url = w.agent_url AND g.revoked_at IS NULL
+            AND CASE w.use WHEN 'owner_tests' THEN g.for_owner_tests WHEN 'monitors' THEN g.for_monitors
                 ELSE g.for_heartbeats END
             AND (g.for_private_runners OR NOT %(to_runner)s))
 """
 
 
-def has_grant(*, organization_id: str, agent_url: str, use: str, to_runner: bool = False) -> bool:
-    """Whether a grant that was not revoked names this agent and use, and a private runner if it is to have it.
-
-    Needs the organization's scope.
+def granted(*, organization_id: str, wanted: Sequence[tuple[str, str]], to_runner: bool = False) -> list[bool]:
+    """For each agent and use: whether a grant that was not revoked names them, and private runners if they are to
+    have the credential. Needs the organization's scope.
     """
-    named: dict[str, str | bool] = {
+    if not wanted:
+        return []
+    named: dict[str, Any] = {
         "organization": organization_id,
-        "agent": agent_url,
-        "use": use,
+        "agents": [agent_url for agent_url, _ in wanted],
+        "uses": [str(use) for _, use in wanted],
         "to_runner": to_runner,
     }
     with connection.cursor() as cursor:
-        cursor.execute(_HAS_GRANT, named)
-        return bool(cursor.fetchone()[0])
+        cursor.execute(_GRANTED, named)
+        found = {row[0] for row in cursor.fetchall()}
+    return [number in found for number in range(1, len(wanted) + 1)]
+
+
+def has_grant(*, organization_id: str, agent_url: str, use: str, to_runner: bool = False) -> bool:
+    """The same for one agent and use."""
+    return granted(organization_id=organization_id, wanted=[(agent_url, use)], to_runner=to_runner)[0]
 
 
 def heartbeat_credentials(agent_urls: Collection[str]) -> dict[str, tuple[str, UUID]]:

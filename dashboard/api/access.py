@@ -12,6 +12,7 @@ from allauth.account.adapter import get_adapter
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured, PermissionDenied
 from django.http import HttpRequest, HttpResponse
+from django.utils.functional import SimpleLazyObject
 from ninja import Router, Schema
 from ninja.params.models import Query as QueryParam
 from ninja.security.base import AuthBase
@@ -112,6 +113,16 @@ def _known_queries(signature: inspect.Signature) -> frozenset[str]:
     return frozenset(names)
 
 
+def _known_later(organization_id: str) -> Organization:
+    """The organization, which is only read if something of it is looked at."""
+
+    def read() -> Organization:
+        found = Organization.objects.raw("SELECT * FROM organizations WHERE id = %s", [organization_id])
+        return next(iter(found))
+
+    return cast(Organization, SimpleLazyObject(read))
+
+
 def operation(
     router: Router,
     method: str,
@@ -154,7 +165,7 @@ def operation(
             # The scope is left by an exception before anything is answered: what was half done is rolled back.
             if opens_scope:
                 with organization_scope(request.auth.organization_id):
-                    request.organization = Organization.objects.get(pk=request.auth.organization_id)
+                    request.organization = _known_later(request.auth.organization_id)
                     answer = view(request, *args, **kwargs)
             else:
                 answer = view(request, *args, **kwargs)

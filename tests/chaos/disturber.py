@@ -7,8 +7,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import psycopg
 import redis
 
+from compliance.embedded.postgres import DATABASE
+from compliance.runs import nudge
 from tests.chaos.stage import BAD_NETWORK, LEASE_SECONDS, OFFLINE_AFTER_SECONDS, RUNNERS, Player, Stage
 
 
@@ -25,6 +28,10 @@ class Deed:
         return f"{self.after:6.1f} s  {self.what} ({self.whom}, {self.seconds:.1f} s)"
 
 
+_ALL_DUE = """
+    UPDATE monitors m SET next_run_at = now() WHERE m.state = 'active' AND m.next_run_at > now()
+        AND NOT EXISTS (SELECT FROM compliance_requests r WHERE r.monitor_id = m.id AND r.state IN ('queued', 'leased'))
+"""
 # From here the plan is drawn, bag after bag, so that even a short run sees each of them.
 BAG = [
     *["kill hosted"] * 2,
@@ -45,14 +52,16 @@ BAG = [
     "cut network",
     "blackhole network",
     "delay network",
-    *["lose answers"] * 3,
+    *["stall network"] * 3,
+    *["lose answers"] * 2,
+    *["many ticks at once"] * 3,
 ]
 
 
 def plan(seed: int, seconds: float) -> list[Deed]:
     """The same seed and length give the same plan, on any machine."""
     chance = random.Random(seed)
-    mean = min(1.8, 0.95 * seconds / len(BAG))
+    mean = min(1.6, 0.9 * seconds / len(BAG))
     deeds: list[Deed] = []
     after, bag = 1.0, list[str]()
     while True:
@@ -91,7 +100,9 @@ class Disturber:
             "cut network": self._cut,
             "blackhole network": self._blackhole,
             "delay network": self._delay,
+            "stall network": self._stall_network,
             "lose answers": self._lose,
+            "many ticks at once": self._many_ticks,
         }
 
     def carry_out(self, deed: Deed) -> None:
@@ -178,6 +189,23 @@ class Disturber:
 
     def _delay(self, deed: Deed) -> bool:
         self.stage.relays[self._relay(deed)].delay(3 + 7 * deed.seconds)
+        return True
+
+    def _stall_network(self, deed: Deed) -> bool:
+        """What a runner has sent arrives when its leases have run out, and another of its pool may have them."""
+        self.stage.relays[self._relay(deed)].stall(LEASE_SECONDS * (1.5 + 1.5 * deed.seconds))
+        return True
+
+    def _many_ticks(self, deed: Deed) -> bool:
+        """As many beats would send them, when everything that rests is due at once (L1, G5)."""
+        if self.stage.redis_back_at is not None:
+            return False
+        with psycopg.connect(
+            self.stage.services.postgres.superuser_url, dbname=DATABASE, application_name="people.2"
+        ) as connection:
+            connection.execute(_ALL_DUE)
+        for _ in range(12):
+            nudge.send("compliance.monitors.tasks.tick")
         return True
 
     def _lose(self, deed: Deed) -> bool:

@@ -57,7 +57,11 @@ def play(stage: Stage, deeds: list[Deed], *, seconds: float, seed: int, say: Cal
     ]
     connections.close_all()
     witness.close()
-    _say_summary(say, counts, settled_in, _errors_in_logs(stage))
+    errors = _errors_in_logs(stage)
+    problems["no exceptions but those of servers that are away"] = [
+        {"exception": name, "times": times} for name, times in errors.items() if name.split(": ")[1] not in _OF_AWAY
+    ]
+    _say_summary(say, counts, settled_in, errors)
     return _say_verdict(say, problems)
 
 
@@ -174,6 +178,12 @@ def _recorded(stage: Stage, witness: Witness) -> Counter[str]:
     return counts
 
 
+# What a process says whose database, broker or server went away under it.
+_OF_AWAY = {
+    *("OperationalError", "InterfaceError", "AdminShutdown", "ConnectionTimeout", "SchedulingError"),
+    *("ConnectionError", "ConnectionRefusedError", "ConnectionResetError", "BrokenPipeError", "BusyLoadingError"),
+    *("TimeoutError", "CancelledError", "LeaseLost"),
+}
 _ERROR = re.compile(r"^(?:[a-z_0-9]+\.)*([A-Z]\w*(?:Error|Exception|Lost|Refused|Timeout)\w*)\b", re.MULTILINE)
 
 

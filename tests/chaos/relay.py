@@ -136,7 +136,7 @@ class Relay(Listener):
         self.targets = itertools.cycle(targets)
         self.books = books
         self.lost_answers = 0
-        self._black_until = self._slow_until = 0.0
+        self._black_until = self._slow_until = self._stalled_until = 0.0
         self._lose = 0
         super().__init__(f"relay-{runner}")
 
@@ -150,12 +150,16 @@ class Relay(Listener):
         """Hold each request back for a second or so, for so long."""
         self._slow_until = time.monotonic() + seconds
 
+    def stall(self, seconds: float) -> None:
+        """Hold every request back for so long, and pass it on then: results that come too late."""
+        self._stalled_until = time.monotonic() + seconds
+
     def lose_next_answers(self, count: int) -> None:
         """Cut the connection of the next results once the server has them, and before its answer is passed on."""
         self._lose = count
 
     def heal(self) -> None:
-        self._black_until = self._slow_until = 0.0
+        self._black_until = self._slow_until = self._stalled_until = 0.0
         self._lose = 0
 
     # Passing on
@@ -204,6 +208,8 @@ class Relay(Listener):
             while time.monotonic() < self._black_until:
                 await asyncio.sleep(0.1)
             raise _Cut
+        while time.monotonic() < self._stalled_until:
+            await asyncio.sleep(0.05)
         if time.monotonic() < self._slow_until:
             await asyncio.sleep(1.2)
 

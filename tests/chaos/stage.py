@@ -28,7 +28,7 @@ from tests.chaos.relay import Books, Pipe, Relay
 from tests.processes import ROOT, free_port
 
 LEASE_SECONDS = 4
-MAX_ATTEMPTS = 3
+MAX_ATTEMPTS = 2
 OFFLINE_AFTER_SECONDS = 8
 CLOCK_OFF_SECONDS = 3600
 SHIFTED = Path(__file__).parent / "shifted"

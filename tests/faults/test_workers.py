@@ -10,8 +10,11 @@ from typing import Any
 import pytest
 import redis
 
+from compliance.celery import app
+from compliance.embedded.redis import Redis
 from compliance.models import AgentContext, ComplianceRequest, ComplianceRun, Organization, User
 from compliance.monitors.heartbeats import request_due_heartbeats
+from compliance.runs import nudge
 from compliance.runs.actions import request_owner_test
 from compliance.runs.sweeping import repeat_nudges
 from compliance.tenancy.actions import create_organization
@@ -134,8 +137,6 @@ def test_a_request_survives_a_broker_that_was_emptied(
 def test_a_message_delivered_twice_is_one_run(
     arranged: tuple[Organization, AgentContext, User], agent: HeldAgent, tmp_path: Path
 ) -> None:
-    from compliance.runs import nudge
-
     organization, context, alice = arranged
     agent.go_on.set()
     request, _ = request_owner_test(organization=organization, context_id=context.pk, by=alice)
@@ -204,3 +205,32 @@ def test_the_same_agent_gets_the_same_verdict_from_an_owner_test_and_a_heartbeat
         assert len(verdicts(own)) > 5, name
     statuses = {name: runs[demo_agents[name], "heartbeat"].overall_status for name in names}
     assert statuses == {"library": "passing", "weather": "partial", "payroll": "inconclusive", "translator": "passing"}
+
+
+def test_a_worker_that_loses_redis_ends_its_test_and_takes_more_when_redis_is_back(
+    arranged: tuple[Organization, AgentContext, User], agent: HeldAgent, tmp_path: Path
+) -> None:
+    organization, context, alice = arranged
+    broker = Redis(tmp_path / "broker", durable=False)
+    broker.start()
+
+    def nudge_there() -> None:
+        request, _ = request_owner_test(organization=organization, context_id=context.pk, by=alice)
+        with app.connection_for_write(broker.url) as connection:
+            app.send_task(nudge.EXECUTE, args=[str(request.pk), organization.id], connection=connection)
+
+    try:
+        with worker(tmp_path / "worker.log", env={**QUICK, "REDIS_URL": broker.url}) as process:
+            nudge_there()
+            agent.wait_until_asked()
+            broker.kill()
+            process.says("Connection to broker lost")
+            broker.start()
+            agent.go_on.set()
+            wait_for(the_run, what="a run on record")
+            assert the_request().attempt == 1, "the worker that was at it went on"
+            nudge_there()
+            wait_for(lambda: len(look(ComplianceRun)) == 2, what="a run that the same worker was told of afterwards")
+            assert process.child.poll() is None
+    finally:
+        broker.stop()

@@ -51,6 +51,8 @@ UNIQUE: dict[str, tuple[str, dict[str, Any]]] = {
     "one_notice_per_occasion": ("notices", {"id": "new"}),
     "rejected_reports_request_id_key": ("rejected_reports", {"id": "new"}),
     "one_answer_per_delivery": ("webhook_deliveries", {"id": "new"}),
+    "api_keys_prefix_key": ("api_keys", {"id": "new", "secret_hash": "0" * 64}),
+    "api_keys_secret_hash_key": ("api_keys", {"id": "new", "prefix": "0" * 8}),
     "one_context_per_agent": ("agent_contexts", {"id": "new"}),
     "one_health_of_engine_and_worker": ("engine_health", {"id": -1}),
     "tick_phases_pkey": ("tick_phases", {}),
