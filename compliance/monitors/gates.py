@@ -132,7 +132,9 @@ _LEDGER = """
             WHERE r.organization_id = %(organization)s AND r.state IN ('queued', 'leased')),
         (SELECT count(*) FROM (SELECT FROM compliance_requests r
             WHERE r.organization_id = %(organization)s AND r.triggered_by = 'monitor' AND r.created_at > %(since)s
-                AND r.state NOT IN ('cancelled', 'expired') LIMIT %(budget)s) spent),
+                AND (r.state NOT IN ('cancelled', 'expired')
+                    OR (r.state = 'cancelled' AND r.executor_kind = 'hosted' AND r.attempt > 0))
+                LIMIT %(budget)s) spent),
         (SELECT coalesce(jsonb_object_agg(a.agent_url, a.number), '{}') FROM (
             SELECT r.agent_url, count(*) AS number FROM compliance_requests r
             WHERE r.organization_id = %(organization)s AND r.state IN ('queued', 'leased')
