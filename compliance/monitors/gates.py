@@ -117,7 +117,7 @@ def _reasons(monitor: Monitor, context: AgentContext, ledger: Ledger, asked: boo
     if version is None:
         yield Outcome.UNAVAILABLE, f"{monitor.suite.title} has no version that can be run."
     elif monitor.pin.is_private:
-        yield from _private_reasons(monitor, version, ledger)
+        yield from _private_reasons(monitor, version, ledger, asked)
     elif problem := ledger.availability.problem(version.engine):
         yield Outcome.UNAVAILABLE, f"{monitor.suite.title} could not be run. {problem}"
     most = settings.MONITOR_BUDGET_RUNS
@@ -147,7 +147,7 @@ _LEDGER = """
 """
 
 
-def _private_reasons(monitor: Monitor, version: SuiteVersion, ledger: Ledger) -> Iterator[tuple[str, str]]:
+def _private_reasons(monitor: Monitor, version: SuiteVersion, ledger: Ledger, asked: bool) -> Iterator[tuple[str, str]]:
     """Its runners are offline, or cannot run the suite."""
     fitting = [
         runner
@@ -157,7 +157,8 @@ def _private_reasons(monitor: Monitor, version: SuiteVersion, ledger: Ledger) ->
     online = [runner for runner in fitting if runner.is_online]
     if not online:
         who = f"No runner of the pool “{monitor.pool}” is online" if monitor.pool else "Its private runner is offline"
-        yield Outcome.DEFERRED, f"{who}. It will run once when one is back."
+        # Only an occurrence of the schedule is kept for later: who asked, asks again.
+        yield Outcome.DEFERRED, f"{who}. " + ("Ask again" if asked else "It will run once") + " when one is back."
     elif not any(version.engine in runner.engines for runner in online):
         yield Outcome.UNAVAILABLE, f"{monitor.suite.title} could not be run: its runner lacks {version.engine}."
 
