@@ -22,6 +22,7 @@ from compliance.runs.ledger import pool_key, runner_key
 from compliance.runs.records import ComplianceRun
 from compliance.tenancy.keys import Scope
 from compliance.vault.use import CredentialRefused
+from compliance.web.asking import WAITED
 from dashboard.api import rates
 from dashboard.api.access import ApiRequest, operation
 from dashboard.api.answers import Answer
@@ -173,7 +174,10 @@ class SecretOut(Schema):
     rate=rates.RUNNERS,
 )
 def poll(request: ApiRequest, data: PollIn) -> Answer:
-    about = work.About(data.version, data.host, data.engines, data.clock, data.last_error)
+    # What the runner says of the present is as old as its request has been waiting.
+    waited = timedelta(seconds=request.META.get(WAITED, 0))
+    clock = data.clock + waited if data.clock else None
+    about = work.About(data.version, data.host, data.engines, clock, data.last_error)
     runner, leases = work.poll(
         organization_id=request.auth.organization_id,
         runner_id=request.auth.runner_id,
@@ -261,7 +265,7 @@ def renew(request: ApiRequest, data: RenewIn) -> RenewOut:
 )
 def complete(request: ApiRequest, request_id: UUID, data: CompleteIn) -> RunOut | Answer:
     try:
-        run = work.complete(
+        runner, run = work.complete(
             organization_id=request.auth.organization_id,
             runner_id=request.auth.runner_id,
             request_id=request_id,
@@ -275,7 +279,7 @@ def complete(request: ApiRequest, request_id: UUID, data: CompleteIn) -> RunOut 
         return Answer(_bad_report(refused), status=400, media_type=MEDIA_TYPE)
     except (LeaseLost, work.NotPrivate) as lost:
         raise _conflict(lost) from None
-    return _run(request.organization, run)
+    return _run(runner.organization, run)
 
 
 def _bad_report(refused: work.ReportRefused) -> ProblemDetails:
@@ -308,7 +312,7 @@ def _run(organization: Organization, run: ComplianceRun) -> RunOut:
 )
 def fail(request: ApiRequest, request_id: UUID, data: FailIn) -> RunOut:
     try:
-        run = work.fail(
+        runner, run = work.fail(
             organization_id=request.auth.organization_id,
             runner_id=request.auth.runner_id,
             request_id=request_id,
@@ -317,7 +321,7 @@ def fail(request: ApiRequest, request_id: UUID, data: FailIn) -> RunOut:
         )
     except (LeaseLost, work.NotPrivate) as lost:
         raise _conflict(lost) from None
-    return _run(request.organization, run)
+    return _run(runner.organization, run)
 
 
 @operation(
