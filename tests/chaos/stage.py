@@ -31,6 +31,12 @@ LEASE_SECONDS = 4
 MAX_ATTEMPTS = 2
 OFFLINE_AFTER_SECONDS = 8
 CLOCK_OFF_SECONDS = 3600
+# They cost little, and keep many leases in hand at once.
+SLOW_AGENTS = {
+    "slow": (0.2, 1.0, 0.1, 2.5, 0.4, 6.0),
+    "slower": (1.0, 2.0, 0.5, 4.0),
+    "slowest": (3.0, 0.1, 2.0, 1.0, 0.7, 1.5),
+}
 SHIFTED = Path(__file__).parent / "shifted"
 RUNNERS = ("one", "two", "three")
 OFF_CLOCK = "two"  # whose clock is an hour ahead
@@ -193,9 +199,11 @@ def set_up(folder: Path) -> Iterator[Stage]:
         running = stack.enter_context(services(folder / "data", durable=True, keep=False, shared_buffers="64MB"))
         own = {key: value for key, value in os.environ.items() if not key.startswith(("ASSAY_", "PYTEST", "TEST_"))}
         environment = {**own, **running.environment(), **_SETTINGS, "PYTHONPATH": str(ROOT)}
-        slow = SlowAgent(0.2, 1.0, 0.1, 2.5, 0.4, 6.0)
-        stack.callback(slow.close)
-        stage = Stage(folder, running, environment, {"slow": slow.url})
+        stage = Stage(folder, running, environment, {})
+        for name, seconds in SLOW_AGENTS.items():
+            slow = SlowAgent(*seconds)
+            stack.callback(slow.close)
+            stage.agents[name] = slow.url
         stack.callback(stage.stop_everything)
         stage.manage("migrate", "--verbosity=0")
         stage.manage("publish_suites", "--verbosity=0")
@@ -208,7 +216,7 @@ def set_up(folder: Path) -> Iterator[Stage]:
             stack.callback(pipe.close)
             stage.add(
                 f"hosted-{number}",
-                *(*celery, "worker", "--pool=threads", "--concurrency=6", f"--hostname=hosted-{number}@%h"),
+                *(*celery, "worker", "--pool=threads", "--concurrency=12", f"--hostname=hosted-{number}@%h"),
                 *("--without-gossip", "--without-mingle", "--loglevel=warning"),
                 pipe=pipe,
             )
@@ -238,7 +246,7 @@ def add_runners(stage: Stage, tokens: dict[str, str]) -> None:
             f"runner-{name}",
             *("-m", "compliance.runners.program", "--url", f"http://127.0.0.1:{stage.relays[name].port}"),
             *("--token-file", str(file), "--state-dir", str(stage.state_folder(name))),
-            *("--allow", "127.0.0.1", "--concurrency", "3", "--engine-memory", "512", "--grace", "5"),
+            *("--allow", "127.0.0.1", "--concurrency", "5", "--engine-memory", "512", "--grace", "5"),
             grace=30.0,
             **(off if name == OFF_CLOCK else {}),
         )
@@ -300,7 +308,7 @@ _SETTINGS = {
     "ASSAY_MONITOR_MIN_INTERVAL_MINUTES": "1",
     "ASSAY_MONITOR_COOLDOWN_SECONDS": "1",
     "ASSAY_MONITOR_AGENT_CONCURRENCY": "2",
-    "ASSAY_MONITOR_ORGANIZATION_CONCURRENCY": "6",
+    "ASSAY_MONITOR_ORGANIZATION_CONCURRENCY": "12",
     "ASSAY_TICK_DEAD_AFTER_SECONDS": "60",
     "ASSAY_WORKER_ENGINE_MEMORY_MB": "1024",
 }
