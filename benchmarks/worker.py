@@ -49,7 +49,7 @@ def measure(running: Services, *, seconds: float) -> Section:
         nudge.send(nudge.HEARTBEATS)
         assert running.postgres.process is not None
         pids = [worker.pid, running.postgres.process.pid, agents.pid]
-        with connect_superuser(running.postgres, DATABASE, autocommit=True) as superuser:
+        with connect_superuser(running.postgres, DATABASE) as superuser:
             _await_runs(superuser, WARM_UP_RUNS)
             began, before = time.perf_counter(), [_runs(superuser), *map(processor_seconds, pids)]
             time.sleep(seconds)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
 import pytest
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from compliance.models import AgentContext, ComplianceRequest, ComplianceRun, Organization, RejectedReport, User
@@ -15,7 +19,7 @@ from compliance.runs.ledger import lease_request
 from compliance.runs.requests import Pin, RequestState
 from compliance.tenancy.errors import Refused
 from compliance.tenancy.scope import organization_scope
-from tests.conftest import make_report
+from tests.conftest import make_context, make_report
 from tests.monitors.conftest import make_monitor
 from tests.runners.conftest import Calling, ask, make_runner, plain, request_row
 
@@ -267,3 +271,42 @@ def test_names_of_runners_are_theirs_and_pools_have_a_shape(
         create_runner(organization=organization, name="LAB", by=alice)
     with pytest.raises(Refused, match="pool"):
         change_runner(organization=organization, runner_id=lab.runner.pk, name="lab", pool="no spaces", by=alice)
+
+
+@pytest.mark.parametrize("waited", [0, 50])
+def test_what_a_runner_says_of_its_clock_is_as_old_as_its_question(lab: Calling, waited: int) -> None:
+    """The waiting room puts the same question again, with what the clock said when it was first put."""
+    said = timezone.now() - timedelta(seconds=waited - 7)
+    body = {"at_most": 1, "engines": {}, "clock": said.isoformat()}
+    environ: dict[str, Any] = {"assay.waited_seconds": float(waited)} if waited else {}
+    answer = Client().post(
+        "/api/v1/runner/poll",
+        data=json.dumps(body),
+        content_type="application/json",
+        headers={"Authorization": f"Bearer {lab.token}"},
+        **environ,
+    )
+    assert answer.status_code == 200
+    assert abs(lab.row().clock_ahead_ms - 7000) < 5000
+
+
+def test_an_idle_poll_asks_for_its_key_its_runner_and_its_work_and_nothing_else(lab: Calling) -> None:
+    lab.poll()
+    with CaptureQueriesContext(connection) as captured:
+        lab.poll()
+    asked = [query["sql"] for query in captured if not query["sql"].startswith(("SAVEPOINT", "RELEASE"))]
+    assert [part for part in asked if "set_config" not in part and "find_api_key" not in part] == asked[2:4], asked
+    assert "FROM runners" in asked[2]
+    assert "EXISTS" in asked[3]
+
+
+def test_many_leases_of_one_poll_cost_no_query_more(organization: Organization, alice: User, lab: Calling) -> None:
+    def cost(at_most: int) -> int:
+        with CaptureQueriesContext(connection) as captured:
+            assert len(lab.poll(at_most=at_most)) == at_most
+        return len(captured)
+
+    for number in range(6):
+        ask(organization, make_context(organization, f"https://{number}.example/mcp"), alice, lab.pin())
+    lab.poll(at_most=0)  # that it was heard of is written down now and not then
+    assert cost(1) == cost(5)
