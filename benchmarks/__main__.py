@@ -15,7 +15,7 @@ SHARED_BUFFERS = "2GB"
 QUICK_RUNS = "10000,200000"
 RUNS = "10000,1000000,10000000"
 DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "benchmarks.md"
-NAMES = ("view", "history", "record", "heartbeats", "tick", "adcp", "pages", "waiting", "leases")
+NAMES = ("view", "history", "record", "heartbeats", "tick", "adcp", "pages", "waiting", "leases", "worker")
 MONITORS = 10_000, 1_000_000
 QUICK_MONITORS = 10_000, 100_000
 
@@ -71,7 +71,7 @@ def environment(running: Services) -> dict[str, str]:
 
 def benchmarks(running: Services, sizes: list[int], *, quick: bool) -> dict[str, Callable[[], object]]:
     """Each benchmark by name. Loading and the template are made when the first one needs them."""
-    from benchmarks import adcp, heartbeats, history, leases, load, pages, record, tick, view, waiting
+    from benchmarks import adcp, heartbeats, history, leases, load, pages, record, tick, view, waiting, worker
     from benchmarks.databases import make_template
 
     postgres = running.postgres
@@ -112,6 +112,7 @@ def benchmarks(running: Services, sizes: list[int], *, quick: bool) -> dict[str,
         "adcp": lambda: adcp.measure(rounds=10 // few),
         "pages": with_runs(lambda: pages.measure(running, largest, rounds=200 // few), largest),
         "waiting": with_runs(lambda: waiting.measure(running, runners=1000 // few, woken=100 // few)),
+        "worker": with_runs(lambda: worker.measure(running, seconds=60.0 / few)),
         "leases": with_runs(lambda: leases.measure(running, seconds=30.0 / few)),
     }
 

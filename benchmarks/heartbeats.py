@@ -59,7 +59,7 @@ def measure(postgres: Postgres, *, rounds: int, agents: int) -> Section:
     )
     make_database(postgres, DATABASE)
     use_database(DATABASE)
-    with _agent_process() as (process, address):
+    with agent_process() as (process, address):
         urls = [f"{address}?agent={number}" for number in range(agents)]
         with platform_scope():
             Agent.objects.bulk_create(Agent(agent_url=url, protocol="mcp") for url in urls)
@@ -71,7 +71,7 @@ def measure(postgres: Postgres, *, rounds: int, agents: int) -> Section:
         for number in range(rounds + 1):
             for name in sides if number % 2 else reversed(sides):
                 if name == "assay":
-                    _request(urls)
+                    request_heartbeats(urls)
                 before = (time.process_time(), _processor_time(process), time.perf_counter())
                 sides[name]()
                 if number:  # the first round warms up
@@ -95,7 +95,8 @@ def _ratio(over: list[float], under: list[float]) -> float:
 
 
 @contextmanager
-def _agent_process() -> Iterator[tuple[psutil.Process, str]]:
+def agent_process() -> Iterator[tuple[psutil.Process, str]]:
+    """The demo's agent in a process of its own, and its address."""
     command = [sys.executable, "-m", "compliance.demo_agents", "--only", AGENT]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as started:
         try:
@@ -113,7 +114,8 @@ def _processor_time(process: psutil.Process) -> float:
 # Our side
 
 
-def _request(urls: list[str]) -> None:
+def request_heartbeats(urls: list[str]) -> None:
+    """Requests for heartbeats of these addresses."""
     # What the tick does in another process, so it is not measured.
     version = SuiteVersion.objects.get(suite__slug="baseline")
     with platform_scope():

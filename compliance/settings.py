@@ -106,6 +106,7 @@ def _database(variable: str, default: str) -> dict[str, Any]:
         raise ImproperlyConfigured(f"{variable} must be a postgres:// address: Assay needs PostgreSQL 15 or later")
     return {
         **config,
+        "ENGINE": "compliance.postgresql",
         "CONN_MAX_AGE": env.int("DATABASE_CONN_MAX_AGE_SECONDS", default=600),
         "CONN_HEALTH_CHECKS": True,
         "OPTIONS": {
@@ -264,7 +265,8 @@ REQUEST_EXPIRES_SECONDS = env.int("ASSAY_REQUEST_EXPIRES_SECONDS", default=21_60
 PRIVATE_REQUEST_EXPIRES_SECONDS = env.int("ASSAY_PRIVATE_REQUEST_EXPIRES_SECONDS", default=1800)
 RUNNER_OFFLINE_AFTER_SECONDS = env.int("ASSAY_RUNNER_OFFLINE_AFTER_SECONDS", default=120)
 RUNNER_TELL_OFFLINE_AFTER_SECONDS = env.int("ASSAY_RUNNER_TELL_OFFLINE_AFTER_SECONDS", default=600)
-RUNNER_SEEN_EVERY_SECONDS = 15  # how often it is written down that a runner was heard of
+# How often it is written down that a runner was heard of: less often than it polls, and often enough not to seem away.
+RUNNER_SEEN_EVERY_SECONDS = min(60, RUNNER_OFFLINE_AFTER_SECONDS / 2)
 RUNNER_POLL_AFTER_SECONDS = 5  # when a runner asks again where no waiting room holds its question
 # What is due while its runner is offline is looked at again after as long as it has waited, within these bounds.
 RUNNER_DEFER_MIN_SECONDS = env.int("ASSAY_RUNNER_DEFER_MIN_SECONDS", default=60)

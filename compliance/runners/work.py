@@ -25,8 +25,9 @@ from compliance.runs.ledger import lease_private, release_requests, renew_tokens
 from compliance.runs.reading import columns_of, row_of
 from compliance.runs.record import UsedCredential, storable
 from compliance.runs.records import ComplianceRun, ExecutorKind
-from compliance.runs.requests import ComplianceRequest, RejectedReport, RequestState
+from compliance.runs.requests import ComplianceRequest, CredentialChoice, RejectedReport, RequestState
 from compliance.tenancy.errors import NotAllowed
+from compliance.tenancy.models import Organization
 from compliance.tenancy.scope import Actor, organization_scope
 from compliance.vault.models import CredentialUse, UseFor, UseResult
 from compliance.vault.use import Attempt, use_credential
@@ -65,10 +66,16 @@ def at_work(organization_id: str, runner_id: UUID | None) -> Runner:
         row = cursor.fetchone()
     if row is None:
         raise NotAllowed("This runner is disabled or deleted. An owner or admin of the organization can enable it.")
-    return row_of(Runner, row)
+    *own, slug = row
+    runner = row_of(Runner, own)
+    runner.organization = Organization.from_db(connection.alias, ["id", "slug"], [organization_id, slug])
+    return runner
 
 
-_AT_WORK = "SELECT {columns} FROM runners r WHERE organization_id = %s AND id = %s AND state = 'active' FOR KEY SHARE"
+_AT_WORK = """
+    SELECT {columns}, o.slug FROM runners r JOIN organizations o ON o.id = r.organization_id
+    WHERE r.organization_id = %s AND r.id = %s AND r.state = 'active' FOR KEY SHARE OF r
+"""
 
 
 def poll(
@@ -184,8 +191,8 @@ def complete(
     report: Any,
     age: timedelta = timedelta(),
     secret_of_assay: bool = False,
-) -> ComplianceRun:
-    """Record the report of a request that the runner holds, and return its run; needs the scope.
+) -> tuple[Runner, ComplianceRun]:
+    """Record the report of a request that the runner holds; needs the scope. Returns the runner and the run.
 
     report: JSON values. age: how long ago the test ended, by the runner's monotonic clock: its calendar may be wrong.
     The same once more is answered the same (L5). Raises NotAllowed, ComplianceRequest.DoesNotExist, NotPrivate,
@@ -201,7 +208,7 @@ def complete(
         rejected = RejectedReport.objects.filter(request_id=request_id).first()
         if rejected is not None:
             raise ReportRefused(rejected.problem, already) from None
-        return already
+        return runner, already
     full_suite = request.is_full_suite and not request.options.get("scenarios")  # type: ignore[attr-defined]
     try:
         read = from_json(report)
@@ -214,7 +221,7 @@ def complete(
         raise ReportRefused(problem, _end_refused(request, runner, report, problem)) from None
     assert request.lease_run_id is not None
     used = _used(request) if secret_of_assay else None
-    return end_with_run(
+    run = end_with_run(
         request,
         read,
         _tested_at(request, age),
@@ -222,6 +229,7 @@ def complete(
         run_id=request.lease_run_id,
         credential=used,
     )
+    return runner, run
 
 
 def _run_of(runner: Runner, request_id: UUID, token: UUID) -> ComplianceRun | None:
@@ -257,7 +265,9 @@ def _end_refused(request: ComplianceRequest, runner: Runner, body: Any, problem:
     return end_with_run(request, report, None, full_suite=False, run_id=request.lease_run_id)
 
 
-def fail(*, organization_id: str, runner_id: UUID | None, request_id: UUID, token: UUID, reason: str) -> ComplianceRun:
+def fail(
+    *, organization_id: str, runner_id: UUID | None, request_id: UUID, token: UUID, reason: str
+) -> tuple[Runner, ComplianceRun]:
     """End a request that the runner could not test as asked, as an inconclusive run that says why (R7, L8)."""
     runner = at_work(organization_id, runner_id)
     try:
@@ -266,12 +276,12 @@ def fail(*, organization_id: str, runner_id: UUID | None, request_id: UUID, toke
         already = _run_of(runner, request_id, token)
         if already is None:
             raise
-        return already
+        return runner, already
     assert request.lease_run_id is not None
     reason = storable(" ".join(reason.split()))[:300] or "the private runner could not test"
     Runner.objects.filter(pk=runner.pk).update(last_error=reason, last_error_at=timezone.now())
     report = broken_report_of(request, reason.rstrip("."))
-    return end_with_run(request, report, None, full_suite=False, run_id=request.lease_run_id)
+    return runner, end_with_run(request, report, None, full_suite=False, run_id=request.lease_run_id)
 
 
 def release(*, organization_id: str, runner_id: UUID | None, request_id: UUID, token: UUID) -> None:
@@ -284,12 +294,14 @@ def release_secret(*, organization_id: str, runner_id: UUID | None, request_id: 
     """The credential that the request wants, for the runner to send; on record before it is given (V2).
 
     Opens its own scopes: what is written down must be committed whatever happens then. Returns None when none is
-    granted. Raises NotAllowed, ComplianceRequest.DoesNotExist, NotPrivate, LeaseLost, or CredentialRefused.
+    wanted or granted. Raises NotAllowed, ComplianceRequest.DoesNotExist, NotPrivate, LeaseLost, or CredentialRefused.
     """
     with organization_scope(organization_id):
         runner = at_work(organization_id, runner_id)
         request = _held(organization_id, runner, request_id, token)
         assert request.lease_run_id is not None
+        if request.credential_choice == CredentialChoice.NONE:
+            return None  # an attempt that names none would be given whichever is granted
         attempt = Attempt(
             organization_id=organization_id,
             agent_url=request.agent_id,

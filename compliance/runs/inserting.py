@@ -22,7 +22,8 @@ def insert_rows(rows: Sequence[models.Model], *, skip_conflicts: bool = False) -
     """Insert unsaved rows of one model, as they are, and return the keys of those that were inserted.
 
     skip_conflicts: leave out rows that a unique key refuses; otherwise it raises, as the ORM does. The columns are
-    the model's. No signal is sent, and the rows are not marked as saved.
+    the model's; those that the database generates are read back. No signal is sent, and the rows are not marked as
+    saved.
     """
     if not rows:
         return set()
@@ -40,9 +41,15 @@ def insert_rows(rows: Sequence[models.Model], *, skip_conflicts: bool = False) -
         parameters.append(stored)
     statement = f"INSERT INTO {meta.db_table} ({', '.join(columns)}) SELECT {', '.join(sources)}"
     conflict = " ON CONFLICT DO NOTHING" if skip_conflicts else ""
+    derived = [field for field in meta.concrete_fields if field.generated]
+    returned = ", ".join(str(field.column) for field in (meta.pk, *derived))
     with connection.cursor() as cursor:
-        cursor.execute(f"{statement}{conflict} RETURNING {meta.pk.column}", parameters)
-        return {row[0] for row in cursor.fetchall()}
+        cursor.execute(f"{statement}{conflict} RETURNING {returned}", parameters)
+        inserted = {key: values for key, *values in cursor.fetchall()}
+    for row in rows if derived else ():
+        for field, value in zip(derived, inserted.get(row.pk, ()), strict=False):
+            setattr(row, field.attname, value)
+    return set(inserted)
 
 
 @cache

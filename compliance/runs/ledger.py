@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
 from django.conf import settings
 from django.db import connection
 from django.db.models import F, Q
-from django.db.models.functions import Greatest
+from django.db.models.functions import Greatest, Now
 from django.utils import timezone
 
 from compliance.runs import nudge
@@ -130,9 +130,9 @@ def _may_have_work(organization_id: str, executor: Executor) -> bool:
             SELECT EXISTS (SELECT FROM compliance_requests
                 WHERE organization_id = %s AND executor_kind = 'private' AND state IN ('queued', 'leased')
                     AND (runner_id = %s OR (pool = %s AND pool <> ''))
-                    AND (state = 'queued' OR lease_expires_at < %s))
+                    AND (state = 'queued' OR lease_expires_at < statement_timestamp()))
             """,
-            [organization_id, executor.id, executor.pool, timezone.now()],
+            [organization_id, executor.id, executor.pool],
         )
         return bool(cursor.fetchone()[0])
 
@@ -142,10 +142,10 @@ _HOSTED = {"executor_kind": ExecutorKind.HOSTED}
 
 def _locked_free(requests: Any, at_most: int) -> list[ComplianceRequest]:
     """The free ones of these requests, the oldest first, locked; those that another takes right now are left to it."""
-    now = timezone.now()
-    free = Q(state=RequestState.QUEUED) | Q(state=RequestState.LEASED, lease_expires_at__lt=now)
+    # By the database's clock, as all that is about leases: those of web and worker machines may differ.
+    free = Q(state=RequestState.QUEUED) | Q(state=RequestState.LEASED, lease_expires_at__lt=Now())
     return list(
-        requests.filter(free, state__in=ACTIVE, expires_at__gt=now)
+        requests.filter(free, state__in=ACTIVE, expires_at__gt=Now())
         .order_by("created_at", "id")
         .select_for_update(skip_locked=True, of=("self",))
         .select_related("suite_version__suite", "agent")[:at_most]
@@ -161,10 +161,10 @@ def _lease(requests: Collection[ComplianceRequest], executor: Executor = HOSTED_
         else:
             leased.append(request)
     # One token for all: what it fences is the next lease of the same request.
-    token, now = uuid4(), timezone.now()
+    token = uuid4()
     run_ids = {request.pk: uuid7() for request in leased}
     if leased:
-        _mark_leased(leased, token, now, executor, run_ids)
+        _mark_leased(leased, token, executor, run_ids)
     wanted = wanted_credentials(leased)
     return [
         Lease(
@@ -190,15 +190,15 @@ def _lease(requests: Collection[ComplianceRequest], executor: Executor = HOSTED_
 
 
 def _mark_leased(
-    requests: Collection[ComplianceRequest], token: UUID, now: datetime, executor: Executor, run_ids: dict[UUID, UUID]
+    requests: Collection[ComplianceRequest], token: UUID, executor: Executor, run_ids: dict[UUID, UUID]
 ) -> None:
     rows = ComplianceRequest.objects.filter(pk__in=[request.pk for request in requests])
     common: dict[str, Any] = {
         "state": RequestState.LEASED,
         "attempt": F("attempt") + 1,
         "lease_token": token,
-        "lease_expires_at": now + timedelta(seconds=settings.LEASE_SECONDS),
-        "started_at": now,
+        "lease_expires_at": Now() + timedelta(seconds=settings.LEASE_SECONDS),
+        "started_at": Now(),
         "progress": {},
     }
     if executor.id is None:
@@ -209,14 +209,14 @@ def _mark_leased(
         cursor.execute(
             """
             UPDATE compliance_requests r
-            SET state = 'leased', attempt = r.attempt + 1, lease_token = %s, lease_expires_at = %s, started_at = %s,
-                progress = '{}', leased_by = %s, leased_by_name = %s, lease_run_id = l.run_id
+            SET state = 'leased', attempt = r.attempt + 1, lease_token = %s, progress = '{}',
+                lease_expires_at = statement_timestamp() + make_interval(secs => %s),
+                started_at = statement_timestamp(), leased_by = %s, leased_by_name = %s, lease_run_id = l.run_id
             FROM unnest(%s::uuid[], %s::uuid[]) AS l(id, run_id) WHERE r.id = l.id
             """,
             [
                 token,
-                common["lease_expires_at"],
-                now,
+                settings.LEASE_SECONDS,
                 executor.id,
                 executor.name,
                 list(run_ids),
@@ -250,14 +250,15 @@ def renew_tokens(tokens: dict[UUID, UUID], progress: dict[UUID, dict[str, Any]],
         cursor.execute(
             """
             UPDATE compliance_requests r
-            SET lease_expires_at = %s, progress = coalesce(l.progress, r.progress)
+            SET lease_expires_at = statement_timestamp() + make_interval(secs => %s),
+                progress = coalesce(l.progress, r.progress)
             FROM unnest(%s::uuid[], %s::uuid[], %s::jsonb[]) AS l(id, token, progress)
             WHERE r.id = l.id AND r.lease_token = l.token AND r.state = 'leased'
                 AND r.leased_by IS NOT DISTINCT FROM %s::uuid
             RETURNING r.id
             """,
             [
-                timezone.now() + timedelta(seconds=settings.LEASE_SECONDS),
+                settings.LEASE_SECONDS,
                 list(tokens),
                 list(tokens.values()),
                 [_json(progress.get(request_id)) for request_id in tokens],

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from uuid import UUID
 
 from django.conf import settings
-from django.db import connection, transaction
+from django.db import DatabaseError, close_old_connections, connection, transaction
+from django.db.models.functions import Now
 from django.utils import timezone
 
 from compliance.runs import nudge
@@ -15,12 +17,28 @@ from compliance.runs.ledger import release_requests
 from compliance.runs.records import ExecutorKind
 from compliance.runs.requests import ComplianceRequest, RequestState
 
+logger = logging.getLogger(__name__)
+
 BATCH = 500
 
 
 def sweep_requests() -> dict[str, int]:
-    """One round; returns how many requests were nudged again, taken back from lost private runners, and expired."""
-    return {"nudged": repeat_nudges(), "taken_back": take_back(), "expired": expire_requests()}
+    """One round; returns how many requests were nudged again, taken back from lost private runners, and expired.
+
+    Each part is tried, whatever becomes of the others; then the first failure is raised.
+    """
+    counts: dict[str, int] = {}
+    failures: list[Exception] = []
+    for name, part in (("nudged", repeat_nudges), ("taken_back", take_back), ("expired", expire_requests)):
+        try:
+            counts[name] = part()
+        except Exception as failure:
+            logger.exception("a part of the sweep failed: %s", name)
+            failures.append(failure)
+            close_old_connections()
+    if failures:
+        raise failures[0]
+    return counts
 
 
 @transaction.atomic
@@ -49,32 +67,45 @@ def repeat_nudges() -> int:
 def take_back() -> int:
     """Queue again what private runners held when their leases ran out; what was lost too often ends (L12).
 
-    Each organization in a transaction of its own. Returns how many requests that were.
+    Each organization in a transaction of its own, and one that fails does not stop the others; the first failure is
+    raised at the end. Returns how many requests that were.
     """
     with connection.cursor() as cursor:
         cursor.execute("SELECT DISTINCT organization_id FROM lapsed_private_requests(%s)", [BATCH])
         organizations = [row[0] for row in cursor.fetchall()]
     count = 0
+    failures: list[DatabaseError] = []
     for organization_id in organizations:
-        with scope_of(organization_id):
-            lapsed = list(
-                ComplianceRequest.objects.filter(
-                    organization_id=organization_id,
-                    executor_kind=ExecutorKind.PRIVATE,
-                    state=RequestState.LEASED,
-                    lease_expires_at__lt=timezone.now(),
-                )
-                .select_for_update(skip_locked=True, of=("self",))
-                .select_related("suite_version__suite", "agent")
-                .defer("suite_version__definition")[:BATCH]
-            )
-            again = [request for request in lapsed if request.attempt < settings.REQUEST_MAX_ATTEMPTS]
-            release_requests(again, counted=True)
-            for request in lapsed:
-                if request not in again:
-                    end_lost(request)
-            count += len(lapsed)
+        try:
+            count += _take_back(organization_id)
+        except DatabaseError as failure:
+            logger.exception("what private runners of %s lost could not be taken back", organization_id)
+            failures.append(failure)
+            close_old_connections()
+    if failures:
+        raise failures[0]
     return count
+
+
+def _take_back(organization_id: str) -> int:
+    with scope_of(organization_id):
+        lapsed = list(
+            ComplianceRequest.objects.filter(
+                organization_id=organization_id,
+                executor_kind=ExecutorKind.PRIVATE,
+                state=RequestState.LEASED,
+                lease_expires_at__lt=Now(),
+            )
+            .select_for_update(skip_locked=True, of=("self",))
+            .select_related("suite_version__suite", "agent")
+            .defer("suite_version__definition")[:BATCH]
+        )
+        again = [request for request in lapsed if request.attempt < settings.REQUEST_MAX_ATTEMPTS]
+        release_requests(again, counted=True)
+        for request in lapsed:
+            if request not in again:
+                end_lost(request)
+    return len(lapsed)
 
 
 def expire_requests() -> int:

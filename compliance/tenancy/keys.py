@@ -21,6 +21,7 @@ from compliance.tenancy.scope import Actor, organization_scope
 _PUBLIC = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _SHAPE = re.compile(r"as[kr]_[0-9A-Za-z]{8}_[0-9A-Za-z_-]{43}")
 _USE_NOTED_EVERY = timedelta(minutes=1)
+_USE_OF_RUNNER_NOTED_EVERY = timedelta(hours=1)  # when a runner was heard of last, its own row says
 
 
 class Scope(models.TextChoices):
@@ -156,7 +157,8 @@ class BadKey(Exception):
 def actor_of(token: str) -> KeyActor:
     """The key whose token this is; raises BadKey. Needs no scope: whose it is, is not known before.
 
-    That it was used is written down at most once a minute, in a transaction of its own.
+    That it was used is written down at most once a minute, of a runner's key once an hour, in a transaction of its
+    own.
     """
     row = None
     if _SHAPE.fullmatch(token):
@@ -170,9 +172,21 @@ def actor_of(token: str) -> KeyActor:
         raise BadKey("revoked")
     if expires_at <= now:
         raise BadKey("expired")
-    if last_used_at is None or now - last_used_at >= _USE_NOTED_EVERY:
+    every = _USE_NOTED_EVERY if runner_id is None else _USE_OF_RUNNER_NOTED_EVERY
+    if last_used_at is None or now - last_used_at >= every:
         _note_use(organization_id, key_id, now)
     return KeyActor(key_id, organization_id, name, frozenset(scopes), runner_id)
+
+
+def still_works(key: KeyActor) -> bool:
+    """Whether the key works now, too: a body may come slowly, and was begun when it did. Needs the scope."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT EXISTS (SELECT FROM api_keys"
+            " WHERE id = %s AND revoked_at IS NULL AND expires_at > statement_timestamp())",
+            [key.key_id],
+        )
+        return bool(cursor.fetchone()[0])
 
 
 _FIND = """

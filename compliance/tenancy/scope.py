@@ -63,20 +63,20 @@ _SET = (
 
 
 def _apply(scope: _Scope, statement: str = _SET) -> tuple[Any, ...]:
-    # One round trip. Every setting is set each time, so that nothing of an outer scope shines through.
-    with connection.cursor() as cursor:
-        cursor.execute(
-            statement,
-            [
-                ORGANIZATION_SETTING,
-                scope.organization_id,
-                USER_SETTING,
-                scope.user_id,
-                PLATFORM_SETTING,
-                scope.platform,
-                STAFF_ROLE if scope.staff else "none",
-            ],
-        )
+    # One round trip, with the transaction's beginning. Every setting is set each time, so that nothing of an outer
+    # scope shines through.
+    parameters = [
+        ORGANIZATION_SETTING,
+        scope.organization_id,
+        USER_SETTING,
+        scope.user_id,
+        PLATFORM_SETTING,
+        scope.platform,
+        STAFF_ROLE if scope.staff else "none",
+    ]
+    with connection.cursor() as cursor, connection.wrap_database_errors:
+        with connection.connection.pipeline():
+            cursor.execute(statement, parameters)
         row: tuple[Any, ...] = cursor.fetchone()
     connection.assay_scope = scope  # type: ignore[attr-defined]
     return row

@@ -6,13 +6,14 @@ import logging
 import math
 import time
 from dataclasses import dataclass
+from typing import Any
 
 from django.conf import settings
 from limits import RateLimitItemPerMinute
 from limits.storage import RedisStorage
 from limits.strategies import MovingWindowRateLimiter
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import NoScriptError, RedisError
 from redis.retry import Retry
 
 logger = logging.getLogger(__name__)
@@ -88,12 +89,31 @@ def count(rate: Rate, whom: str) -> Count | None:
         return None
     item = _item(rate)
     try:
-        limiter = _limiter()
-        allowed = limiter.hit(item, whom)
-        stats = limiter.get_window_stats(item, whom)
+        allowed, oldest, counted = _hit(item, whom)
     except RedisError as error:
         # Remembered for a while: a host that does not answer would cost every call its timeout.
         _Redis.away_until = time.monotonic() + RETRY_AFTER_SECONDS
         logger.warning("Redis is away (%s); the API's calls are not limited", type(error).__name__)
         return None
-    return Count(rate, allowed, max(0, stats.remaining), max(0, math.ceil(stats.reset_time - time.time())))
+    reset_seconds = math.ceil(oldest + item.get_expiry() - time.time())
+    return Count(rate, allowed, max(0, item.amount - counted), max(0, reset_seconds))
+
+
+def _hit(item: RateLimitItemPerMinute, whom: str) -> tuple[bool, float, int]:
+    """Whether there was room; when (seconds since 1970) the oldest was counted, and how many are. One round trip."""
+    limiter = _limiter()
+    storage: Any = limiter.storage
+    key, now = storage.prefixed_key(item.key_for(whom)), time.time()
+    # The library's own scripts, which it would ask for one after the other.
+    hit, look = storage.lua_acquire_moving_window.sha, storage.lua_moving_window.sha
+    try:
+        with storage.storage.pipeline(transaction=False) as both:
+            both.evalsha(hit, 1, key, now, item.amount, item.get_expiry(), 1)
+            both.evalsha(look, 1, key, now - item.get_expiry(), item.amount)
+            allowed, window = both.execute()
+    except NoScriptError:
+        # Redis was emptied or is new; asked so, the library brings its scripts along.
+        allowed = limiter.hit(item, whom)
+        window = storage.get_moving_window(item.key_for(whom), item.amount, item.get_expiry())
+    oldest, counted = window or (now, 0)
+    return bool(allowed), float(oldest), int(counted)

@@ -6,7 +6,7 @@ Its token says which runner it is (L6); compliance.runners.work says what it may
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
 from django.conf import settings
@@ -22,9 +22,11 @@ from compliance.runs.ledger import pool_key, runner_key
 from compliance.runs.records import ComplianceRun
 from compliance.tenancy.keys import Scope
 from compliance.vault.use import CredentialRefused
+from compliance.web.asking import WAITED
 from dashboard.api import rates
 from dashboard.api.access import ApiRequest, operation
 from dashboard.api.answers import Answer
+from dashboard.api.fields import Text
 from dashboard.api.problems import MEDIA_TYPE, Problem, ProblemDetails
 
 router = Router(tags=["Private runners"])
@@ -32,12 +34,15 @@ WAIT_FOR = "Assay-Wait-For"  # what the web server's waiting room holds an empty
 AT_MOST = 64
 
 
+Engine = Annotated[Text, Field(max_length=60)]  # its name: looked for in the database
+
+
 class PollIn(Schema):
     """What a runner says of itself, and how much work it has room for."""
 
     at_most: int = Field(1, ge=0, le=AT_MOST)
     version: str = Field("", max_length=40, examples=["1.0.0"])
-    engines: dict[str, str] = Field({}, max_length=100, examples=[{"baseline": "1.0"}])
+    engines: dict[Engine, str] = Field({}, max_length=100, examples=[{"baseline": "1.0"}])
     host: str = Field("", max_length=200)
     clock: AwareDatetime | None = None
     last_error: str = Field("", max_length=2000)
@@ -169,7 +174,10 @@ class SecretOut(Schema):
     rate=rates.RUNNERS,
 )
 def poll(request: ApiRequest, data: PollIn) -> Answer:
-    about = work.About(data.version, data.host, data.engines, data.clock, data.last_error)
+    # What the runner says of the present is as old as its request has been waiting.
+    waited = timedelta(seconds=request.META.get(WAITED, 0))
+    clock = data.clock + waited if data.clock else None
+    about = work.About(data.version, data.host, data.engines, clock, data.last_error)
     runner, leases = work.poll(
         organization_id=request.auth.organization_id,
         runner_id=request.auth.runner_id,
@@ -257,7 +265,7 @@ def renew(request: ApiRequest, data: RenewIn) -> RenewOut:
 )
 def complete(request: ApiRequest, request_id: UUID, data: CompleteIn) -> RunOut | Answer:
     try:
-        run = work.complete(
+        runner, run = work.complete(
             organization_id=request.auth.organization_id,
             runner_id=request.auth.runner_id,
             request_id=request_id,
@@ -271,7 +279,7 @@ def complete(request: ApiRequest, request_id: UUID, data: CompleteIn) -> RunOut 
         return Answer(_bad_report(refused), status=400, media_type=MEDIA_TYPE)
     except (LeaseLost, work.NotPrivate) as lost:
         raise _conflict(lost) from None
-    return _run(request.organization, run)
+    return _run(runner.organization, run)
 
 
 def _bad_report(refused: work.ReportRefused) -> ProblemDetails:
@@ -304,7 +312,7 @@ def _run(organization: Organization, run: ComplianceRun) -> RunOut:
 )
 def fail(request: ApiRequest, request_id: UUID, data: FailIn) -> RunOut:
     try:
-        run = work.fail(
+        runner, run = work.fail(
             organization_id=request.auth.organization_id,
             runner_id=request.auth.runner_id,
             request_id=request_id,
@@ -313,7 +321,7 @@ def fail(request: ApiRequest, request_id: UUID, data: FailIn) -> RunOut:
         )
     except (LeaseLost, work.NotPrivate) as lost:
         raise _conflict(lost) from None
-    return _run(request.organization, run)
+    return _run(runner.organization, run)
 
 
 @operation(

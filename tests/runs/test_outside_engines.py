@@ -43,7 +43,7 @@ def arranged(committed_db: None, superuser: psycopg.Connection[Any]) -> Iterator
     yield create_organization(name="Alpha", by=alice), alice
     # Suites outlive a test that commits; those of here must not be offered in others.
     superuser.execute("SET session_replication_role = replica")
-    superuser.execute("TRUNCATE agent_compliance_runs, compliance_requests, rejected_reports")
+    superuser.execute("TRUNCATE agent_compliance_runs, compliance_requests, rejected_reports, webhook_deliveries")
     superuser.execute(
         "DELETE FROM suite_versions v USING suites s WHERE v.suite_id = s.id AND s.slug <> ALL (%s)", [kept]
     )

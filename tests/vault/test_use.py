@@ -408,7 +408,7 @@ def test_has_grant_asks_for_the_use(
     make_grant(credential, context, alice, uses=["monitors"])
     with organization_scope(organization.id):
         found = {use: has_grant(organization_id=organization.id, agent_url=AGENT_URL, use=use) for use in UseFor.values}
-    assert found == {"owner_tests": False, "monitors": True, "heartbeats": False}
+    assert found == {"owner_tests": False, "monitors": True, "heartbeats": False, "private_runners": False}
 
 
 def test_a_replaced_secret_is_the_one_that_is_used(
