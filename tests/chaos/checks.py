@@ -21,7 +21,8 @@ PEOPLE = "people.%"  # the application_name of what this program itself does in 
 _LEFT = """
     SELECT e.id, e.xid, e.app,
         -- What people move was ahead when they began, and may come due before they have ended.
-        CASE WHEN e.app LIKE 'people.%%' THEN e.began ELSE e.at END AS at, e.key::uuid AS monitor_id, e.after ->> 'name' AS name,
+        CASE WHEN e.app LIKE 'people.%%' THEN e.began ELSE e.at END AS at, e.key::uuid AS monitor_id,
+        e.after ->> 'name' AS name,
         (e.before ->> 'next_run_at')::timestamptz AS occurrence,
         (e.after ->> 'next_run_at')::timestamptz AS upcoming, e.after ->> 'state' AS state
     FROM witness.events e
