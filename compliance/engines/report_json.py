@@ -16,6 +16,7 @@ from .report import Evidence, Notice, Report, Scenario, Step, Track, Verdict
 SCHEMA_NAME = "assay-report/1"
 SCHEMA_FILE = Path(__file__).parent / "schema" / "report-1.json"
 EVIDENCE_BYTES = 256 * 1024  # of one step's, as JSON: payloads are capped at 64 KiB, and escapes make them longer
+OPEN_LEVELS = 100  # how deep it may be nested; ours cut what agents send at 40, and readers give up at some 250
 OPEN_BYTES = 32 * 1024 * 1024  # of all that is free in form: observations and evidence
 STEPS = 10_000  # the record numbers them in 15 bits
 SCENARIOS = 2_000  # in all tracks, empty ones included; the largest official suite has some 270
@@ -143,11 +144,10 @@ def accepted(report: object, *, engine: str, suite: str) -> Report:
 
 def _check(data: Any) -> None:
     try:
-        valid = _validator().is_valid(data)
+        error = None if _validator().is_valid(data) else next(_validator().iter_errors(data))
     except (ValueError, RecursionError):
-        raise BadReport("it holds what is not JSON") from None
-    if not valid:
-        error = next(_validator().iter_errors(data))
+        raise BadReport("it holds what is not JSON, or is nested too deeply") from None
+    if error is not None:
         # Not the validator's own words: they quote the value, which may hold what an agent sent.
         raise BadReport(f"{_place(error.instance_path)}: breaks the schema's “{error.schema_path[-1]}”")
     _check_keys(data)
@@ -198,12 +198,29 @@ def _size(value: Any, place: str, at_most: int) -> int:
     if value is None:
         return 0
     try:
-        size = len(json.dumps(value))
+        text = json.dumps(value)
     except (TypeError, ValueError, RecursionError):
         raise BadReport(f"{place}: is not JSON") from None
-    if size > at_most:
+    if len(text) > at_most:
         raise BadReport(f"{place}: more than {at_most:,} bytes")
-    return size
+    # Most have too few brackets to be deep; the rest are walked.
+    if text.count("[") + text.count("{") > OPEN_LEVELS and _is_deep(value):
+        raise BadReport(f"{place}: more than {OPEN_LEVELS} levels")
+    return len(text)
+
+
+def _is_deep(value: Any) -> bool:
+    layer = [value]
+    for _ in range(OPEN_LEVELS):
+        layer = [
+            inner
+            for outer in layer
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+            if isinstance(inner, dict | list | tuple)
+        ]
+        if not layer:
+            return False
+    return True
 
 
 def _built(data: dict[str, Any]) -> Report:

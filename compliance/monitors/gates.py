@@ -117,7 +117,7 @@ def _reasons(monitor: Monitor, context: AgentContext, ledger: Ledger, asked: boo
     if version is None:
         yield Outcome.UNAVAILABLE, f"{monitor.suite.title} has no version that can be run."
     elif monitor.pin.is_private:
-        yield from _private_reasons(monitor, version, ledger)
+        yield from _private_reasons(monitor, version, ledger, asked)
     elif problem := ledger.availability.problem(version.engine):
         yield Outcome.UNAVAILABLE, f"{monitor.suite.title} could not be run. {problem}"
     most = settings.MONITOR_BUDGET_RUNS
@@ -132,7 +132,9 @@ _LEDGER = """
             WHERE r.organization_id = %(organization)s AND r.state IN ('queued', 'leased')),
         (SELECT count(*) FROM (SELECT FROM compliance_requests r
             WHERE r.organization_id = %(organization)s AND r.triggered_by = 'monitor' AND r.created_at > %(since)s
-                AND r.state NOT IN ('cancelled', 'expired') LIMIT %(budget)s) spent),
+                AND (r.state NOT IN ('cancelled', 'expired')
+                    OR (r.state = 'cancelled' AND r.executor_kind = 'hosted' AND r.attempt > 0))
+                LIMIT %(budget)s) spent),
         (SELECT coalesce(jsonb_object_agg(a.agent_url, a.number), '{}') FROM (
             SELECT r.agent_url, count(*) AS number FROM compliance_requests r
             WHERE r.organization_id = %(organization)s AND r.state IN ('queued', 'leased')
@@ -145,7 +147,7 @@ _LEDGER = """
 """
 
 
-def _private_reasons(monitor: Monitor, version: SuiteVersion, ledger: Ledger) -> Iterator[tuple[str, str]]:
+def _private_reasons(monitor: Monitor, version: SuiteVersion, ledger: Ledger, asked: bool) -> Iterator[tuple[str, str]]:
     """Its runners are offline, or cannot run the suite."""
     fitting = [
         runner
@@ -155,7 +157,8 @@ def _private_reasons(monitor: Monitor, version: SuiteVersion, ledger: Ledger) ->
     online = [runner for runner in fitting if runner.is_online]
     if not online:
         who = f"No runner of the pool “{monitor.pool}” is online" if monitor.pool else "Its private runner is offline"
-        yield Outcome.DEFERRED, f"{who}. It will run once when one is back."
+        # Only an occurrence of the schedule is kept for later: who asked, asks again.
+        yield Outcome.DEFERRED, f"{who}. " + ("Ask again" if asked else "It will run once") + " when one is back."
     elif not any(version.engine in runner.engines for runner in online):
         yield Outcome.UNAVAILABLE, f"{monitor.suite.title} could not be run: its runner lacks {version.engine}."
 

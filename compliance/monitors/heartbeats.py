@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from django.db.models import Exists, OuterRef
+from django.db.models import OuterRef, Subquery
 from django.utils import timezone
 
 from compliance.monitors import pulse
@@ -28,7 +28,9 @@ def request_due_heartbeats(*, at_most: int = 1000) -> int:
         if suite is None or suite.current_version is None:
             return 0
         active = ComplianceRequest.objects.active().filter(agent_id=OuterRef("pk"), organization__isnull=True)
-        due = Agent.objects.due(now).exclude(Exists(active)).values_list("agent_url", flat=True)[:at_most]
+        # A subquery for one value is asked of each agent, by an index. NOT EXISTS may be made into a join, and is, by
+        # reading all requests for each agent, while the database has not yet counted how many there are.
+        due = Agent.objects.due(now).alias(active=Subquery(active.values("pk")[:1])).filter(active=None)
         created = insert_requests(
             ComplianceRequest(
                 agent_id=agent_url,
@@ -38,7 +40,7 @@ def request_due_heartbeats(*, at_most: int = 1000) -> int:
                 actor_name=ACTOR.name,
                 suite_version=suite.current_version,
             )
-            for agent_url in due
+            for agent_url in due.values_list("agent_url", flat=True)[:at_most]
         )
         if created:
             nudge.after_commit(nudge.HEARTBEATS)

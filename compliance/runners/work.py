@@ -26,7 +26,7 @@ from compliance.runs.locking import locked_request
 from compliance.runs.reading import columns_of, row_of
 from compliance.runs.record import UsedCredential, storable
 from compliance.runs.records import ComplianceRun, ExecutorKind
-from compliance.runs.requests import ComplianceRequest, RejectedReport, RequestState
+from compliance.runs.requests import ComplianceRequest, CredentialChoice, RejectedReport, RequestState
 from compliance.tenancy.errors import NotAllowed
 from compliance.tenancy.models import Organization
 from compliance.tenancy.scope import Actor, organization_scope
@@ -295,12 +295,14 @@ def release_secret(*, organization_id: str, runner_id: UUID | None, request_id: 
     """The credential that the request wants, for the runner to send; on record before it is given (V2).
 
     Opens its own scopes: what is written down must be committed whatever happens then. Returns None when none is
-    granted. Raises NotAllowed, ComplianceRequest.DoesNotExist, NotPrivate, LeaseLost, or CredentialRefused.
+    wanted or granted. Raises NotAllowed, ComplianceRequest.DoesNotExist, NotPrivate, LeaseLost, or CredentialRefused.
     """
     with organization_scope(organization_id):
         runner = at_work(organization_id, runner_id)
         request = _held(organization_id, runner, request_id, token)
         assert request.lease_run_id is not None
+        if request.credential_choice == CredentialChoice.NONE:
+            return None  # an attempt that names none would be given whichever is granted
         attempt = Attempt(
             organization_id=organization_id,
             agent_url=request.agent_id,

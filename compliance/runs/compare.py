@@ -178,6 +178,10 @@ def differences(before: ComplianceRun, after: ComplianceRun) -> list[Difference]
     if before.credential_id != after.credential_id and earlier["Credential"][0] == name:
         # Two secrets of one name are two secrets.
         found.append(Difference("Credential", f"{name}, another", f"{name}, another", ours=True))
+    name = later["Executor"][0]
+    if before.executor_id != after.executor_id and earlier["Executor"][0] == name:
+        # A private runner may have the name that another had, or that ours go by.
+        found.append(Difference("Executor", f"{name}, another", f"{name}, another", ours=True))
     return sorted(found, key=lambda difference: (difference.seen_once, difference.ours))
 
 
@@ -225,7 +229,8 @@ def background_of(run: ComplianceRun) -> Background:
 def flakiness_of(runs: Sequence[ComplianceRun]) -> dict[StepId, Flakiness]:
     """The flaky steps in these runs, which are in order of time (either way)."""
     tally: dict[StepId, list[int]] = {}
-    judged = [(surroundings(run), _judged(run)) for run in runs]
+    # By their keys too: names of credentials and private runners are given again.
+    judged = [((surroundings(run), run.credential_id, run.executor_id), _judged(run)) for run in runs]
     for (around, verdicts), (other_around, other_verdicts) in pairwise(judged):
         if around != other_around:
             continue

@@ -42,7 +42,7 @@ def insert_rows(rows: Sequence[models.Model], *, skip_conflicts: bool = False) -
     statement = f"INSERT INTO {meta.db_table} ({', '.join(columns)}) SELECT {', '.join(sources)}"
     conflict = " ON CONFLICT DO NOTHING" if skip_conflicts else ""
     derived = [field for field in meta.concrete_fields if field.generated]
-    returned = ", ".join(field.column for field in (meta.pk, *derived))
+    returned = ", ".join(str(field.column) for field in (meta.pk, *derived))
     with connection.cursor() as cursor:
         cursor.execute(f"{statement}{conflict} RETURNING {returned}", parameters)
         inserted = {key: values for key, *values in cursor.fetchall()}

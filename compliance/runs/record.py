@@ -153,8 +153,11 @@ def _save_evidence(run: ComplianceRun, report: Report, credential_organization_i
         )
 
 
+_MENDED_LEVELS = 150  # more than a report may have; each takes two calls, of a thousand that there can be
+
+
 def storable(value: Any) -> Any:
-    """The value as PostgreSQL can keep it: what agents send may hold NUL, lone surrogates, NaN or Infinity.
+    """The value as PostgreSQL can keep it: what agents send may hold NUL, lone surrogates, NaN or Infinity, or be deep.
 
     What cannot be kept is replaced by a visible mark, never dropped in silence.
     """
@@ -170,18 +173,20 @@ def _kept_text(value: Any) -> str | None:
     # Nearly everything can be kept, and the encoder, which is compiled, finds that out much faster than a walk.
     try:
         text = json.dumps(value, allow_nan=False)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return None if "\\u0000" in text or "\\ud" in text else text
 
 
-def _mended(value: Any) -> Any:
+def _mended(value: Any, level: int = 0) -> Any:
     if isinstance(value, str):
         return value.replace("\x00", "\N{SYMBOL FOR NULL}").encode("utf-8", "replace").decode("utf-8")
+    if isinstance(value, dict | list | tuple) and level >= _MENDED_LEVELS:
+        return "[deeper levels left out]"
     if isinstance(value, dict):
-        return {_mended(str(key)): _mended(item) for key, item in value.items()}
+        return {_mended(str(key)): _mended(item, level + 1) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_mended(item) for item in value]
+        return [_mended(item, level + 1) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     return value

@@ -178,6 +178,17 @@ def actor_of(token: str) -> KeyActor:
     return KeyActor(key_id, organization_id, name, frozenset(scopes), runner_id)
 
 
+def still_works(key: KeyActor) -> bool:
+    """Whether the key works now, too: a body may come slowly, and was begun when it did. Needs the scope."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT EXISTS (SELECT FROM api_keys"
+            " WHERE id = %s AND revoked_at IS NULL AND expires_at > statement_timestamp())",
+            [key.key_id],
+        )
+        return bool(cursor.fetchone()[0])
+
+
 _FIND = """
     SELECT id, organization_id, name, scopes, runner_id, expires_at, revoked_at, last_used_at, statement_timestamp()
     FROM find_api_key(%s)

@@ -13,6 +13,7 @@ import errno
 import resource
 import selectors
 import socket
+import struct
 import time
 from collections import deque
 from collections.abc import Callable
@@ -67,6 +68,15 @@ class WaitingWorker(ThreadWorker):
         # Half of the threads, so that readers of pages are served while a thousand runners are asked.
         self._asked_at_once = max(1, self.cfg.threads // 2)
         self._closed = False
+
+    def init_process(self) -> None:
+        # Connections have these from their listener. Without them a client that is cut off in the midst of its body
+        # keeps a thread for ever; in the waiting room they do not count, because nobody reads there.
+        seconds = struct.pack("@ll", self.cfg.timeout, 0)
+        for listener in self.sockets:
+            listener.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, seconds)
+            listener.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, seconds)
+        super().init_process()
 
     def load_wsgi(self) -> None:
         super().load_wsgi()

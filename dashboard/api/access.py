@@ -18,7 +18,7 @@ from ninja.params.models import Query as QueryParam
 from ninja.security.base import AuthBase
 
 from compliance.models import Organization
-from compliance.tenancy.keys import BadKey, KeyActor, Scope, actor_of
+from compliance.tenancy.keys import BadKey, KeyActor, Scope, actor_of, still_works
 from compliance.tenancy.scope import organization_scope
 from dashboard.api import rates
 from dashboard.api.answers import Answer, answer_of
@@ -81,8 +81,12 @@ def _key_of(request: HttpRequest) -> KeyActor:
         failures = rates.count(rates.FAILED_KEYS, address_of(request)) if shown else None
         if failures is not None and not failures.allowed:
             raise too_many(failures) from None
-        challenge = 'Bearer realm="Assay"' + (', error="invalid_token"' if shown else "")
-        raise Problem(401, "unauthorized", _WHY[bad.why], headers={"WWW-Authenticate": challenge}) from None
+        raise _unauthorized(_WHY[bad.why], shown=shown is not None) from None
+
+
+def _unauthorized(why: str, *, shown: bool = True) -> Problem:
+    challenge = 'Bearer realm="Assay"' + (', error="invalid_token"' if shown else "")
+    return Problem(401, "unauthorized", why, headers={"WWW-Authenticate": challenge})
 
 
 def address_of(request: HttpRequest) -> str:
@@ -152,6 +156,12 @@ def operation(
     takes_body = method in ("POST", "PUT", "PATCH")
     usual = (401, 403, 422, 429, 500, 503, *((400, 413, 415) if takes_body else ()))
 
+    def refuse_ended(key: KeyActor) -> None:
+        # The key was read before the body was, which may come slowly. Other keys' actions look again themselves; a
+        # runner's holds its runner by now, so that its token is replaced after this call or before it.
+        if scope == Scope.RUNNER and not still_works(key):
+            raise _unauthorized(_WHY["revoked"])
+
     def decorate(view: _View) -> _View:
         # Names of types are looked up where the view was written, not here.
         signature = inspect.signature(view, eval_str=True)
@@ -167,8 +177,11 @@ def operation(
                 with organization_scope(request.auth.organization_id):
                     request.organization = _known_later(request.auth.organization_id)
                     answer = view(request, *args, **kwargs)
+                    refuse_ended(request.auth)
             else:
                 answer = view(request, *args, **kwargs)
+                with organization_scope(request.auth.organization_id):
+                    refuse_ended(request.auth)
             if isinstance(answer, Problem):
                 return answer.response()
             if not isinstance(answer, Answer):

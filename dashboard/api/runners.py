@@ -6,7 +6,7 @@ Its token says which runner it is (L6); compliance.runners.work says what it may
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
 from django.conf import settings
@@ -26,6 +26,7 @@ from compliance.web.asking import WAITED
 from dashboard.api import rates
 from dashboard.api.access import ApiRequest, operation
 from dashboard.api.answers import Answer
+from dashboard.api.fields import Text
 from dashboard.api.problems import MEDIA_TYPE, Problem, ProblemDetails
 
 router = Router(tags=["Private runners"])
@@ -33,12 +34,15 @@ WAIT_FOR = "Assay-Wait-For"  # what the web server's waiting room holds an empty
 AT_MOST = 64
 
 
+Engine = Annotated[Text, Field(max_length=60)]  # its name: looked for in the database
+
+
 class PollIn(Schema):
     """What a runner says of itself, and how much work it has room for."""
 
     at_most: int = Field(1, ge=0, le=AT_MOST)
     version: str = Field("", max_length=40, examples=["1.0.0"])
-    engines: dict[str, str] = Field({}, max_length=100, examples=[{"baseline": "1.0"}])
+    engines: dict[Engine, str] = Field({}, max_length=100, examples=[{"baseline": "1.0"}])
     host: str = Field("", max_length=200)
     clock: AwareDatetime | None = None
     last_error: str = Field("", max_length=2000)

@@ -39,6 +39,8 @@ def main() -> int:
     with ExitStack() as stack:
         folder = options.folder or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="assay-chaos-")))
         folder.mkdir(parents=True, exist_ok=True)
+        if any(folder.iterdir()):
+            parser.error(f"{folder} is not empty")
         stage = stack.enter_context(set_up(folder.resolve()))
         # Only now is there a database that settings can name.
         os.environ.update(stage.environment)

@@ -19,7 +19,10 @@ PEOPLE = "people.%"  # the application_name of what this program itself does in 
 
 # Each occurrence that a monitor ever had as its next time, and how it came to leave it.
 _LEFT = """
-    SELECT e.id, e.xid, e.at, e.app, e.key::uuid AS monitor_id, e.after ->> 'name' AS name,
+    SELECT e.id, e.xid, e.app,
+        -- What people move was ahead when they began, and may come due before they have ended.
+        CASE WHEN e.app LIKE 'people.%%' THEN e.began ELSE e.at END AS at, e.key::uuid AS monitor_id,
+        e.after ->> 'name' AS name,
         (e.before ->> 'next_run_at')::timestamptz AS occurrence,
         (e.after ->> 'next_run_at')::timestamptz AS upcoming, e.after ->> 'state' AS state
     FROM witness.events e
@@ -63,8 +66,11 @@ def occurrences_left_with_their_end(witness: Witness, books: Books) -> list[Row]
         f"""
         WITH left_ AS ({_LEFT})
         SELECT l.* FROM left_ l WHERE l.app NOT LIKE %(people)s AND (
-            l.occurrence > l.at OR (
-                NOT EXISTS (SELECT FROM witness.events r JOIN compliance_requests q
+            (l.occurrence > l.at AND NOT EXISTS (SELECT FROM witness.events d WHERE d.xid = l.xid
+                AND d.source = 'monitor_decisions' AND (d.after ->> 'monitor_id')::uuid = l.monitor_id
+                AND d.after ->> 'outcome' = 'stopped'))
+            OR (l.occurrence <= l.at
+                AND NOT EXISTS (SELECT FROM witness.events r JOIN compliance_requests q
                     ON q.id = (r.after ->> 'request_id')::uuid
                     WHERE r.xid = l.xid AND r.source = 'agent_compliance_runs'
                         AND q.monitor_id = l.monitor_id AND q.scheduled_for = l.occurrence)

@@ -111,8 +111,9 @@ class Disturber:
 
     def calm_down(self) -> None:
         """Everything runs again, and the network is whole."""
-        for network in (*self.stage.relays.values(), *self.stage.pipes):
+        for network in (*self.stage.relays.values(), *self.stage.pipes.values()):
             network.heal()
+        self.stage.stall_at_answer = 0.0
         for player in self.stage.players.values():
             if player.wake_at is not None:
                 player.wake()
@@ -167,12 +168,16 @@ class Disturber:
 
     def _stall(self, deed: Deed) -> bool:
         """What a worker sends to the database arrives when its leases have run out."""
-        self.stage.pipes[deed.whom % 2].stall(LEASE_SECONDS * (1.3 + 1.2 * deed.seconds))
+        seconds = LEASE_SECONDS * (1.5 + 0.7 * deed.seconds)
+        if deed.whom % 4:  # mostly when a result is just about to be sent
+            self.stage.stall_at_answer = seconds
+        else:
+            list(self.stage.pipes.values())[deed.whom % 2].stall(seconds)
         return True
 
     def _cut_database(self, deed: Deed) -> bool:
         """Maybe between a commit and the word of it."""
-        self.stage.pipes[deed.whom % 2].cut()
+        list(self.stage.pipes.values())[deed.whom % 2].cut()
         return True
 
     def _relay(self, deed: Deed) -> str:

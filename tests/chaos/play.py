@@ -184,7 +184,12 @@ _OF_AWAY = {
     *("ConnectionError", "ConnectionRefusedError", "ConnectionResetError", "BrokenPipeError", "BusyLoadingError"),
     *("TimeoutError", "CancelledError", "LeaseLost"),
 }
-_ERROR = re.compile(r"^(?:[a-z_0-9]+\.)*([A-Z]\w*(?:Error|Exception|Lost|Refused|Timeout)\w*)\b", re.MULTILINE)
+# The last of a chain of exceptions: what came before it was dealt with.
+_ERROR = re.compile(
+    r"^(?:[a-z_0-9]+\.)*([A-Z]\w*(?:Error|Exception|Lost|Refused|Timeout)\w*)\b"
+    r"(?![^\n]*\n(?:[^\n]+\n)*\n(?:During handling|The above exception))",
+    re.MULTILINE,
+)
 
 
 def _errors_in_logs(stage: Stage) -> Counter[str]:

@@ -5,6 +5,7 @@ Everything is a child of this process, listens on the loopback, and dies with it
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
@@ -14,12 +15,14 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from compliance.embedded import Services, services
 from compliance.embedded.processes import tail
@@ -31,6 +34,12 @@ LEASE_SECONDS = 4
 MAX_ATTEMPTS = 2
 OFFLINE_AFTER_SECONDS = 8
 CLOCK_OFF_SECONDS = 3600
+# They cost little, and keep many leases in hand at once.
+SLOW_AGENTS = {
+    "slow": (0.5, 4.0, 1.0, 6.0, 2.5),
+    "slower": (3.0, 5.0, 1.0),
+    "slowest": (6.0, 4.0, 5.0),
+}
 SHIFTED = Path(__file__).parent / "shifted"
 RUNNERS = ("one", "two", "three")
 OFF_CLOCK = "two"  # whose clock is an hour ahead
@@ -38,17 +47,22 @@ BAD_NETWORK = "three"  # whose network is cut most
 
 
 class SlowAgent:
-    """An HTTP agent that takes its time for each answer, seconds that repeat in a fixed order, and then says 500."""
+    """An HTTP agent that takes its time for the first answer of a test, and says 500 to all.
 
-    def __init__(self, *seconds: float) -> None:
-        pauses = iter(lambda: seconds[self._count()], None)
-        self._asked = 0
-        self._length = len(seconds)
-        self._lock = threading.Lock()
+    The seconds repeat in a fixed order. before_answer: called with the port of who asked, when it has waited.
+    """
+
+    def __init__(self, *seconds: float, before_answer: Callable[[int], None]) -> None:
+        pauses, lock = itertools.cycle(seconds), threading.Lock()
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
-                time.sleep(next(pauses))
+                body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                if b'"initialize"' in body:
+                    with lock:
+                        pause = next(pauses)
+                    time.sleep(pause)
+                    before_answer(self.client_address[1])
                 with suppress(OSError):
                     self.send_response(500)
                     self.send_header("Content-Length", "0")
@@ -68,11 +82,6 @@ class SlowAgent:
         self.server = Quiet(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.server.server_port}/mcp"
         threading.Thread(target=self.server.serve_forever, daemon=True, name="slow-agent").start()
-
-    def _count(self) -> int:
-        with self._lock:
-            self._asked += 1
-            return self._asked % self._length
 
     def close(self) -> None:
         self.server.shutdown()
@@ -141,7 +150,8 @@ class Stage:
     books: Books = field(default_factory=Books)
     players: dict[str, Player] = field(default_factory=dict)
     relays: dict[str, Relay] = field(default_factory=dict)
-    pipes: list[Pipe] = field(default_factory=list)
+    pipes: dict[str, Pipe] = field(default_factory=dict)
+    stall_at_answer: float = 0.0  # for so long, the way to the database of the worker that is answered next
     counts: Counter[str] = field(default_factory=Counter)
     redis_back_at: float | None = None
 
@@ -165,6 +175,21 @@ class Stage:
 
         player = Player(name, Program(name, (sys.executable, *command), self.log(name), environment, ROOT, grace=grace))
         self.players[name] = player
+
+    def answering(self, port: int) -> None:
+        """An agent is about to answer whoever asked from this port: a hosted test is about to end."""
+        seconds = self.stall_at_answer
+        if not seconds:
+            return
+        for name, pipe in self.pipes.items():
+            process = self.players[name].program.process
+            with suppress(psutil.Error):
+                if process and any(
+                    one.laddr and one.laddr.port == port for one in psutil.Process(process.pid).net_connections()
+                ):
+                    self.stall_at_answer = 0.0
+                    self.counts["results that met a stalled way to the database"] += 1
+                    pipe.stall(seconds)
 
     def tend(self) -> None:
         now = time.monotonic()
@@ -193,9 +218,11 @@ def set_up(folder: Path) -> Iterator[Stage]:
         running = stack.enter_context(services(folder / "data", durable=True, keep=False, shared_buffers="64MB"))
         own = {key: value for key, value in os.environ.items() if not key.startswith(("ASSAY_", "PYTEST", "TEST_"))}
         environment = {**own, **running.environment(), **_SETTINGS, "PYTHONPATH": str(ROOT)}
-        slow = SlowAgent(0.2, 1.0, 0.1, 2.5, 0.4, 6.0)
-        stack.callback(slow.close)
-        stage = Stage(folder, running, environment, {"slow": slow.url})
+        stage = Stage(folder, running, environment, {})
+        for name, seconds in SLOW_AGENTS.items():
+            slow = SlowAgent(*seconds, before_answer=stage.answering)
+            stack.callback(slow.close)
+            stage.agents[name] = slow.url
         stack.callback(stage.stop_everything)
         stage.manage("migrate", "--verbosity=0")
         stage.manage("publish_suites", "--verbosity=0")
@@ -204,11 +231,11 @@ def set_up(folder: Path) -> Iterator[Stage]:
         for number in (1, 2):
             assert running.postgres.port is not None
             pipe = Pipe(f"hosted-{number}", running.postgres.port)
-            stage.pipes.append(pipe)
+            stage.pipes[f"hosted-{number}"] = pipe
             stack.callback(pipe.close)
             stage.add(
                 f"hosted-{number}",
-                *(*celery, "worker", "--pool=threads", "--concurrency=6", f"--hostname=hosted-{number}@%h"),
+                *(*celery, "worker", "--pool=threads", "--concurrency=12", f"--hostname=hosted-{number}@%h"),
                 *("--without-gossip", "--without-mingle", "--loglevel=warning"),
                 pipe=pipe,
             )
@@ -238,7 +265,7 @@ def add_runners(stage: Stage, tokens: dict[str, str]) -> None:
             f"runner-{name}",
             *("-m", "compliance.runners.program", "--url", f"http://127.0.0.1:{stage.relays[name].port}"),
             *("--token-file", str(file), "--state-dir", str(stage.state_folder(name))),
-            *("--allow", "127.0.0.1", "--concurrency", "3", "--engine-memory", "512", "--grace", "5"),
+            *("--allow", "127.0.0.1", "--concurrency", "5", "--engine-memory", "512", "--grace", "5"),
             grace=30.0,
             **(off if name == OFF_CLOCK else {}),
         )
@@ -300,7 +327,7 @@ _SETTINGS = {
     "ASSAY_MONITOR_MIN_INTERVAL_MINUTES": "1",
     "ASSAY_MONITOR_COOLDOWN_SECONDS": "1",
     "ASSAY_MONITOR_AGENT_CONCURRENCY": "2",
-    "ASSAY_MONITOR_ORGANIZATION_CONCURRENCY": "6",
+    "ASSAY_MONITOR_ORGANIZATION_CONCURRENCY": "12",
     "ASSAY_TICK_DEAD_AFTER_SECONDS": "60",
     "ASSAY_WORKER_ENGINE_MEMORY_MB": "1024",
 }

@@ -17,6 +17,7 @@ CREATE SCHEMA witness;
 CREATE TABLE witness.events (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     xid text NOT NULL DEFAULT pg_current_xact_id()::text,
+    began timestamptz NOT NULL DEFAULT now(),
     at timestamptz NOT NULL DEFAULT clock_timestamp(),
     app text NOT NULL DEFAULT current_setting('application_name'),
     source text NOT NULL,

@@ -25,6 +25,8 @@ from compliance.monitors.actions import (
 from compliance.monitors.models import database_time
 from compliance.monitors.tick import request_due_monitors, tick
 from compliance.registry.actions import remove_context
+from compliance.runs.actions import cancel_request
+from compliance.runs.ledger import lease_request
 from compliance.suites.health import EngineHealth
 from compliance.tenancy.actions import create_organization
 from compliance.tenancy.errors import Refused
@@ -422,6 +424,18 @@ def test_the_budget_rolls_and_gives_back_what_was_cancelled(
         requests_of(organization)[1].cancel()
     make_due(monitor, since=timedelta(0))
     assert request_due_monitors() == {"allowed": 1}
+
+
+def test_what_is_cancelled_once_a_worker_has_begun_it_is_spent(
+    organization: Organization, context: AgentContext, monitor: Monitor, alice: User, settings: Any
+) -> None:  # G5
+    """Else whoever calls each run off before it ends has runs without end."""
+    settings.MONITOR_BUDGET_RUNS, settings.MONITOR_COOLDOWN_SECONDS = 1, 0
+    run_monitor_now(organization=organization, monitor_id=monitor.pk, by=alice)
+    [request] = requests_of(organization)
+    assert lease_request(request.pk, organization.id) is not None
+    cancel_request(organization=organization, request_id=request.pk, by=alice)
+    assert run_monitor_now(organization=organization, monitor_id=monitor.pk, by=alice).outcome == "budget"
 
 
 # What is broken

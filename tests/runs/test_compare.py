@@ -130,6 +130,24 @@ def test_two_credentials_of_one_name_are_a_difference(organization: Organization
         assert [d.what for d in compare_runs(first, second).differences] == ["Credential"]
 
 
+def test_a_private_runner_by_the_name_of_another_executor_is_a_difference(
+    organization: Organization, context: AgentContext
+) -> None:
+    runs = [
+        make_run(verdict, organization=organization, tested_at=hours(hour), **where)
+        for hour, (verdict, where) in enumerate(
+            [
+                ("passed", {}),
+                ("failed", {"executor_kind": "private", "executor_name": "Hosted", "executor_id": uuid7()}),
+            ]
+            * 4
+        )
+    ]
+    with organization_scope(organization.id):
+        assert [d.what for d in compare_runs(*runs[:2]).differences] == ["Executor"]
+        assert background_of(runs[-1]).flaky == {}
+
+
 class TestBackground:
     def test_is_what_is_comparable(
         self, organization: Organization, other_organization: Organization, context: AgentContext

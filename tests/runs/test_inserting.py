@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 from django.db import DataError, IntegrityError, connection, models, transaction
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from compliance.models import AgentContext, ComplianceRequest, Monitor, MonitorDecision, Organization, User
+from compliance.monitors.heartbeats import request_due_heartbeats
 from compliance.monitors.models import Outcome
 from compliance.runs.inserting import insert_rows
 from compliance.runs.requests import CredentialChoice
@@ -146,3 +148,20 @@ def test_what_a_unique_key_refuses_raises_or_is_left_out(
 def test_a_column_that_only_some_rows_give_is_refused(organization: Organization, context: AgentContext) -> None:
     with organization_scope(organization.id), pytest.raises(TypeError, match="end_reason"):
         insert_rows([request_by(organization, end_reason="Given."), request_by(organization)])
+
+
+def test_due_heartbeats_are_found_by_an_index_while_the_database_has_not_counted_its_rows(
+    organization: Organization, context: AgentContext
+) -> None:
+    with platform_scope():
+        insert_rows([request_by(None, triggered_by="heartbeat")])
+        with CaptureQueriesContext(connection) as asked:
+            assert request_due_heartbeats() == 0, "one is active"
+        [statement] = [query["sql"] for query in asked if '"agents"' in query["sql"]]
+        with connection.cursor() as cursor:
+            # Reading the whole table once would be right for one row; reading it for each agent never is.
+            cursor.execute("SET LOCAL enable_seqscan = off")
+            cursor.execute(f"EXPLAIN {statement}")
+            plan = "\n".join(row[0] for row in cursor.fetchall())
+    assert "Join" not in plan
+    assert "Index Cond: (agent_url = agents.agent_url)" in plan

@@ -7,6 +7,7 @@ import hashlib
 import os
 import signal
 import socket
+from contextlib import ExitStack
 
 import httpx
 import psutil
@@ -119,3 +120,22 @@ def httpx_process(url: str) -> int | None:
         return int(httpx.get(f"{url}/where", timeout=5).json()["process"])
     except httpx.TransportError:
         return None
+
+
+@pytest.mark.parametrize(
+    "begun",
+    [
+        b"GET /healthz HTTP/1.1\r\nHost: local",
+        b"POST /poll HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{",
+        b"POST /poll HTTP/1.1\r\nHost: localhost\r\nPrefer: wait=9\r\nContent-Length: 100\r\n\r\n{",
+    ],
+)
+async def test_clients_that_are_cut_off_in_the_midst_of_a_request_do_not_keep_their_threads(
+    serve, client, begun
+) -> None:
+    server = serve("--timeout", "3")
+    with ExitStack() as stack:
+        for _ in range(8):  # twice as many as there are threads
+            cut_off = stack.enter_context(socket.create_connection(("127.0.0.1", server.port)))
+            cut_off.sendall(begun)
+        assert (await asyncio.wait_for(client.get(f"{server.url}/healthz"), 20)).status_code == 200
