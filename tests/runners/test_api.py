@@ -305,7 +305,7 @@ def test_an_idle_poll_asks_for_its_key_its_runner_and_its_work_and_nothing_else(
     asked = [query["sql"] for query in captured if not query["sql"].startswith(("SAVEPOINT", "RELEASE"))]
     assert [part for part in asked if "set_config" not in part and "find_api_key" not in part] == asked[2:4], asked
     assert "FROM runners" in asked[2]
-    assert "EXISTS" in asked[3]
+    assert "FROM compliance_requests" in asked[3]
 
 
 def test_many_leases_of_one_poll_cost_no_query_more(organization: Organization, alice: User, lab: Calling) -> None:
