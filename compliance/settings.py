@@ -263,7 +263,7 @@ REQUEST_NUDGE_AFTER_SECONDS = env.int("ASSAY_REQUEST_NUDGE_AFTER_SECONDS", defau
 # How long work waits for somebody to serve it before it ends without a run.
 REQUEST_EXPIRES_SECONDS = env.int("ASSAY_REQUEST_EXPIRES_SECONDS", default=21_600)
 PRIVATE_REQUEST_EXPIRES_SECONDS = env.int("ASSAY_PRIVATE_REQUEST_EXPIRES_SECONDS", default=1800)
-RUNNER_OFFLINE_AFTER_SECONDS = env.int("ASSAY_RUNNER_OFFLINE_AFTER_SECONDS", default=120)
+RUNNER_OFFLINE_AFTER_SECONDS = env.int("ASSAY_RUNNER_OFFLINE_AFTER_SECONDS", default=90)
 RUNNER_TELL_OFFLINE_AFTER_SECONDS = env.int("ASSAY_RUNNER_TELL_OFFLINE_AFTER_SECONDS", default=600)
 # How often it is written down that a runner was heard of: less often than it polls, and often enough not to seem away.
 RUNNER_SEEN_EVERY_SECONDS = min(60, RUNNER_OFFLINE_AFTER_SECONDS / 2)

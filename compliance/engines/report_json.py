@@ -16,7 +16,7 @@ from .report import Evidence, Notice, Report, Scenario, Step, Track, Verdict
 SCHEMA_NAME = "assay-report/1"
 SCHEMA_FILE = Path(__file__).parent / "schema" / "report-1.json"
 EVIDENCE_BYTES = 256 * 1024  # of one step's, as JSON: payloads are capped at 64 KiB, and escapes make them longer
-OPEN_LEVELS = 100  # how deep it may be nested; ours cut what agents send at 40, and readers give up at some 250
+OPEN_LEVELS = 245  # how deep it may be nested; our engines cut at 40, and what writes the API's answers gives up at 255
 OPEN_BYTES = 32 * 1024 * 1024  # of all that is free in form: observations and evidence
 STEPS = 10_000  # the record numbers them in 15 bits
 SCENARIOS = 2_000  # in all tracks, empty ones included; the largest official suite has some 270

@@ -32,7 +32,7 @@ from compliance.runs.requests import HOSTED, CredentialChoice, Pin
 from compliance.suites.health import read_availability
 from compliance.suites.models import SuiteVersion
 from compliance.tenancy.actions import lock_organization, managing_membership
-from compliance.tenancy.errors import Refused
+from compliance.tenancy.errors import Invalid, Refused
 from compliance.tenancy.keys import Principal
 from compliance.tenancy.models import Organization
 from compliance.tenancy.names import plain_name
@@ -240,7 +240,8 @@ def _set_what(monitor: Monitor, version: SuiteVersion, what: What) -> None:
     monitor.dry_run = what.dry_run
     _set_where(monitor, what.pin)
     if not 0 <= what.notify.cooldown_seconds <= MAX_COOLDOWN_SECONDS:
-        raise Refused(f"The time between two notifications is 0 to {MAX_COOLDOWN_SECONDS} seconds.")
+        words = f"The time between two notifications is 0 to {MAX_COOLDOWN_SECONDS} seconds."
+        raise Invalid("notify.cooldown_seconds", words)
     monitor.notify_priority, monitor.notify_channel = what.notify.priority, what.notify.channel
     monitor.notify_cooldown_seconds = what.notify.cooldown_seconds
     if isinstance(what.credential, UUID):
@@ -263,11 +264,11 @@ def _set_where(monitor: Monitor, pin: Pin) -> None:
 def _set_when(monitor: Monitor, when: When) -> None:
     now = database_time().replace(microsecond=0)
     if len(when.cron) > CRON_LENGTH:
-        raise Refused(f"A cron expression has at most {CRON_LENGTH} characters.")
+        raise Invalid("schedule.cron", f"A cron expression has at most {CRON_LENGTH} characters.")
     try:
         first = times_of(when, now)[0]
     except BadSchedule as bad:
-        raise Refused(str(bad)) from None
+        raise Invalid("schedule", str(bad)) from None
     monitor.interval_minutes, monitor.cron = when.interval_minutes, _one_line(when.cron)
     monitor.timezone, monitor.anchor = when.timezone, now
     monitor.state, monitor.state_reason, monitor.next_run_at = MonitorState.ACTIVE, "", first
@@ -281,7 +282,7 @@ def _one_line(cron: str) -> str:
 def _save(monitor: Monitor, name: str, **how: Any) -> None:
     monitor.name = plain_name(name)[:100].strip()
     if not monitor.name:
-        raise Refused("Give the monitor a name.")
+        raise Invalid("name", "Give the monitor a name.")
     try:
         with transaction.atomic():
             monitor.save(**how)

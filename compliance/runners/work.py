@@ -55,6 +55,7 @@ class About:
     engines: Mapping[str, str] | None = None  # those that it can run, with their versions
     clock: datetime | None = None
     last_error: str = ""
+    leaving: bool = False  # it stops: it counts as offline from now on, until it is heard of again
 
 
 def at_work(organization_id: str, runner_id: UUID | None) -> Runner:
@@ -87,6 +88,9 @@ def poll(
     Needs the organization's scope. Raises NotAllowed.
     """
     runner = at_work(organization_id, runner_id)
+    if about.leaving:
+        Runner.objects.filter(pk=runner.pk).update(online_until=timezone.now())
+        return runner, []
     _note(runner, about)
     leases: list[Lease] = []
     ended = 1
@@ -110,10 +114,7 @@ def _note(runner: Runner, about: About) -> None:
     news = {name: value for name, value in said.items() if getattr(runner, name) != value}
     if about.last_error and about.last_error[:500] != runner.last_error:
         news |= {"last_error": storable(about.last_error)[:500], "last_error_at": now}
-    due = runner.last_seen_at is None or now - runner.last_seen_at >= timedelta(
-        seconds=settings.RUNNER_SEEN_EVERY_SECONDS
-    )
-    if not (news or due or was_away):
+    if not (news or was_away or _unseen(runner, now)):
         return
     if about.clock is not None:
         news["clock_ahead_ms"] = round((about.clock - now).total_seconds() * 1000)
@@ -133,6 +134,12 @@ def _note(runner: Runner, about: About) -> None:
         )
 
 
+def _unseen(runner: Runner, now: datetime) -> bool:
+    """Whether it should be written down again that it was heard of."""
+    every = timedelta(seconds=settings.RUNNER_SEEN_EVERY_SECONDS)
+    return runner.last_seen_at is None or now - runner.last_seen_at >= every
+
+
 def renew(
     *,
     organization_id: str,
@@ -142,6 +149,10 @@ def renew(
 ) -> dict[UUID, str]:
     """Prolong the leases of these requests; returns for each that is lost, why. Needs the scope."""
     runner = at_work(organization_id, runner_id)
+    if tokens and _unseen(runner, now := timezone.now()):
+        # One that has all hands full does not poll, and is not offline.
+        runner.seen(now)
+        runner.save(update_fields=["last_seen_at", "online_until", "online_since"])
     held = renew_tokens(dict(tokens), dict(progress), runner.executor)
     lost = [request_id for request_id in tokens if request_id not in held]
     if not lost:

@@ -8,7 +8,7 @@ from typing import Any
 from compliance.runs.requests import HOSTED, Pin
 from compliance.suites.health import read_availability
 from compliance.suites.models import Suite, SuiteVersion
-from compliance.tenancy.errors import Refused
+from compliance.tenancy.errors import Invalid, Refused
 
 TEXT_LENGTH = 2000
 
@@ -20,7 +20,7 @@ def suite_to_run(slug: str, pin: Pin = HOSTED) -> SuiteVersion:
     """
     suite = Suite.objects.with_current_version().filter(slug=slug).first()
     if suite is None or suite.current_version is None:
-        raise Refused(f"There is no suite “{slug}”.")
+        raise Invalid("suite", f"There is no suite “{slug}”.")
     problem = "" if pin.is_private else read_availability().problem(suite.current_version.engine)
     if problem:
         raise Refused(f"{suite.title} cannot be run now. {problem}")

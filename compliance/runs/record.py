@@ -153,7 +153,7 @@ def _save_evidence(run: ComplianceRun, report: Report, credential_organization_i
         )
 
 
-_MENDED_LEVELS = 150  # more than a report may have; each takes two calls, of a thousand that there can be
+_MENDED_LEVELS = 260  # more than a report may have; each takes two calls, of a thousand that there can be
 
 
 def storable(value: Any) -> Any:

@@ -27,9 +27,9 @@ from dashboard.api.problems import Problem, ProblemDetails, invalid, of_status
 _View = TypeVar("_View", bound=Callable[..., Any])
 _BEARER = re.compile(r"bearer +(\S+) *", re.IGNORECASE)
 _WHY = {
-    "unknown": "Send a valid API key: “Authorization: Bearer ask_…”.",
-    "expired": "This API key has expired. Make another one.",
-    "revoked": "This API key was revoked. Make another one.",
+    "unknown": "Send a valid API key or runner's token: “Authorization: Bearer …”.",
+    "expired": "This key has expired. Make another one.",
+    "revoked": "This key was revoked or replaced. Make another one.",
 }
 
 

@@ -15,7 +15,7 @@ from ninja.errors import HttpError, ValidationError
 from pydantic import Field
 
 from compliance.registry.urls import InvalidAgentURL
-from compliance.tenancy.errors import NotAllowed, Refused
+from compliance.tenancy.errors import Invalid, NotAllowed, Refused
 
 logger = logging.getLogger(__name__)
 
@@ -109,6 +109,8 @@ def _problem_of(refusal: Exception) -> Problem:
             return _invalid([_wrong(error) for error in refusal.errors])
         case InvalidAgentURL():
             return invalid("body", "agent_url", str(refusal))
+        case Invalid():
+            return invalid("body", refusal.field, str(refusal))
         case NotAllowed():
             return Problem(403, "not-allowed", str(refusal))
         case Refused():

@@ -46,6 +46,7 @@ class PollIn(Schema):
     host: str = Field("", max_length=200)
     clock: AwareDatetime | None = None
     last_error: str = Field("", max_length=2000)
+    leaving: bool = Field(False, description="The runner stops: it gets no work, and counts as offline.")
 
 
 class WantedCredential(Schema):
@@ -177,7 +178,7 @@ def poll(request: ApiRequest, data: PollIn) -> Answer:
     # What the runner says of the present is as old as its request has been waiting.
     waited = timedelta(seconds=request.META.get(WAITED, 0))
     clock = data.clock + waited if data.clock else None
-    about = work.About(data.version, data.host, data.engines, clock, data.last_error)
+    about = work.About(data.version, data.host, data.engines, clock, data.last_error, data.leaving)
     runner, leases = work.poll(
         organization_id=request.auth.organization_id,
         runner_id=request.auth.runner_id,
@@ -186,7 +187,7 @@ def poll(request: ApiRequest, data: PollIn) -> Answer:
         about=about,
     )
     headers = {}
-    if not leases:
+    if not leases and not data.leaving:
         keys = [runner_key(runner.pk), *([pool_key(runner.organization_id, runner.pool)] if runner.pool else [])]
         headers[WAIT_FOR] = ", ".join(keys)
     body = PollOut(

@@ -78,9 +78,9 @@ class MonitorAdmin(HistoryAdmin):
     def address(self, monitor: Monitor) -> str:
         return monitor.agent_url
 
-    @admin.display(boolean=True, description="overdue")
-    def overdue(self, monitor: Monitor) -> bool:
-        return monitor.is_overdue
+    @admin.display(description="overdue")
+    def overdue(self, monitor: Monitor) -> str:
+        return "overdue" if monitor.is_overdue else ""
 
 
 @admin.register(MonitorDecision)

@@ -35,7 +35,7 @@ from dashboard.runner_tables import HeldTable, RanTable, RunnerTable, WaitingTab
 PER_PAGE = 50
 WAITING_SHOWN = 20
 LAST_RUNS = 10
-EXAMPLES = 3  # addresses of agents in the command that starts a runner
+EXAMPLES = 10  # addresses of agents in the command that starts a runner
 CLOCK_AHEAD_MS = 60_000  # more than this is worth a word
 GUIDE = settings.BASE_DIR / "docs" / "runners.md"
 REPLACING = "The old one stops to work at once: the runner is away until it has the new one. What it holds, it keeps."

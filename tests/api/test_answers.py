@@ -100,8 +100,10 @@ class TestProblems:
     def test_a_bad_schedule_says_why(self, alphas: Caller, things: Things) -> None:
         body = {"name": "Bad", "agent_id": str(things.context.pk), "schedule": {"cron": "99 * * * *"}}
         answer = alphas.post("/monitors", body)
-        assert is_problem(answer, 409, "refused")
-        assert "bad minute" in answer.data["detail"]
+        assert is_problem(answer, 422, "invalid")
+        [wrong] = answer.data["errors"]
+        assert wrong["field"] == "schedule"
+        assert "bad minute" in wrong["detail"]
 
     def test_a_database_that_is_away_is_503_and_says_when_to_come_back(
         self, alphas: Caller, monkeypatch: pytest.MonkeyPatch

@@ -187,7 +187,7 @@ _OF_AWAY = {
 # The last of a chain of exceptions: what came before it was dealt with.
 _ERROR = re.compile(
     r"^(?:[a-z_0-9]+\.)*([A-Z]\w*(?:Error|Exception|Lost|Refused|Timeout)\w*)\b"
-    r"(?![^\n]*\n(?:[^\n]+\n)*\n(?:During handling|The above exception))",
+    r"(?![^\n]*\n(?:(?!\[?\d{4}-|Traceback|  File)[^\n]+\n)*\n(?:During handling|The above exception))",
     re.MULTILINE,
 )
 

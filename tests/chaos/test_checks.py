@@ -246,7 +246,7 @@ def test_what_a_runner_should_not_have_brought_is_found(
         _, [lease] = poll(
             organization_id=organization.id, runner_id=lab.pk, at_most=1, engines=["baseline"], about=About()
         )
-        run = complete(
+        _, run = complete(
             organization_id=organization.id,
             runner_id=lab.pk,
             request_id=lease.request_id,

@@ -128,7 +128,7 @@ async def _older(request: Any) -> Any:
 
 @pytest.mark.parametrize(
     ("answer", "code", "words"),
-    [(_page, Exit.SERVER, "is --url an Assay server?"), (_older, Exit.VERSION, "does not understand")],
+    [(_page, Exit.SERVER, "is --url an Assay server"), (_older, Exit.VERSION, "does not understand")],
 )
 def test_another_or_an_older_server(check: Check, background: Loop, answer: Any, code: Exit, words: str) -> None:
     url = background.enter(serving(Starlette(routes=[Route("/{any:path}", answer, methods=["POST"])])))

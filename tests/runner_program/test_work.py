@@ -33,7 +33,8 @@ def test_an_agent_is_tested_and_its_report_posted(assay: Assay, start: Start, ag
 def test_a_poll_says_what_the_runner_is(assay: Assay, start: Start) -> None:
     runner = start("--once", "--concurrency", 3)
     assert runner.child.wait(30) == 0
-    [question] = assay.said("poll")
+    question, goodbye = assay.said("poll")
+    assert (goodbye["at_most"], goodbye["leaving"]) == (0, True)
     assert question["at_most"] == 3
     assert question["engines"]["baseline"] == "1.0"
     assert "a2a-tck" not in question["engines"], "what cannot run here is not offered"

@@ -13,7 +13,15 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from compliance.models import AgentContext, ComplianceRequest, ComplianceRun, Organization, RejectedReport, User
+from compliance.models import (
+    AgentContext,
+    ComplianceRequest,
+    ComplianceRun,
+    Organization,
+    RejectedReport,
+    Runner,
+    User,
+)
 from compliance.runners.actions import change_runner, create_runner, delete_runner, disable_runner, new_token
 from compliance.runs.ledger import lease_request
 from compliance.runs.requests import Pin, RequestState
@@ -294,11 +302,12 @@ def test_an_idle_poll_asks_for_its_key_its_runner_and_its_work_and_nothing_else(
     lab.poll()
     with CaptureQueriesContext(connection) as captured:
         lab.poll()
-    opening = ("SAVEPOINT", "RELEASE", "SELECT set_config")
-    asked = [query["sql"] for query in captured if not query["sql"].startswith(opening)]
-    # That its key still works is asked twice: before its body is read, and under the runner's lock.
-    wanted = ["find_api_key", "FROM runners", "FROM compliance_requests", "FROM api_keys"]
-    assert [name for name, statement in zip(wanted, asked, strict=True) if name in statement] == wanted
+    asked = [query["sql"] for query in captured if not query["sql"].startswith(("SAVEPOINT", "RELEASE"))]
+    told = [part for part in asked if "set_config" not in part and "find_api_key" not in part]
+    assert len(told) == 3, asked
+    assert "FROM runners" in told[0]
+    assert "FROM compliance_requests" in told[1]
+    assert "FROM api_keys" in told[2], "whether its key was revoked meanwhile"
 
 
 def test_many_leases_of_one_poll_cost_no_query_more(organization: Organization, alice: User, lab: Calling) -> None:
@@ -311,3 +320,26 @@ def test_many_leases_of_one_poll_cost_no_query_more(organization: Organization, 
         ask(organization, make_context(organization, f"https://{number}.example/mcp"), alice, lab.pin())
     lab.poll(at_most=0)  # that it was heard of is written down now and not then
     assert cost(1) == cost(5)
+
+
+def test_a_runner_that_says_goodbye_is_offline_at_once(lab: Calling) -> None:  # L13
+    lab.poll()
+    assert lab.row().is_online
+    answer = lab.post("poll", {"at_most": 1, "leaving": True, "engines": {}})
+    assert answer.status_code == 200
+    assert "Assay-Wait-For" not in answer
+    assert not lab.row().is_online
+    lab.poll()
+    assert lab.row().is_online
+
+
+def test_a_runner_with_all_hands_full_stays_online_by_what_it_renews(
+    organization: Organization, context: AgentContext, alice: User, lab: Calling
+) -> None:
+    ask(organization, context, alice, lab.pin())
+    [lease] = lab.poll()
+    long_ago = timezone.now() - timedelta(minutes=5)
+    with organization_scope(organization.id):
+        Runner.objects.filter(pk=lab.runner.pk).update(last_seen_at=long_ago, online_until=long_ago)
+    lab.post("renew", {"leases": [{"request_id": lease["request_id"], "token": lease["token"]}]})
+    assert lab.row().is_online

@@ -12,6 +12,7 @@ from django.http import HttpResponse
 from django.test import Client
 from django.test.client import ClientHandler
 
+from compliance.engines.report_json import OPEN_LEVELS
 from compliance.models import AgentContext, ApiKey, CredentialUse, Organization, RequestState, User
 from compliance.runners.actions import new_token
 from compliance.runs.requests import CredentialChoice
@@ -138,7 +139,7 @@ def test_an_engine_with_an_impossible_name_is_refused_and_breaks_nothing(lab: Ca
 
 
 @pytest.mark.parametrize("inner", ["1", '"\\u0000"', "NaN"])
-@pytest.mark.parametrize("levels", [150, 300, 600, 800])
+@pytest.mark.parametrize("levels", [250, 300, 600, 800])
 class TestAReportThatIsNestedDeeply:
     """L8, L16: it ends its request with a clear 400, and leaves nothing behind that no page can show."""
 
@@ -186,7 +187,7 @@ def test_a_report_may_be_nested_as_deeply_as_its_pages_can_show(
     report = plain(make_report("failed"))
     report["observations"] = "@"
     report["tracks"][0]["scenarios"][0]["steps"][0]["evidence"] = {"request": None, "response": "@"}
-    text = json.dumps(report).replace('"@"', nested(99, '"\\u0000"'))
+    text = json.dumps(report).replace('"@"', nested(OPEN_LEVELS - 1, '"\\u0000"'))
     answer = complete_with(lab, lease, text)
     assert answer.status_code == 200, answer.content
     run = answer.json()["run_id"]

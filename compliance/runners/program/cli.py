@@ -186,6 +186,8 @@ async def _check(options: argparse.Namespace, hider: Hider) -> Exit:
     url: list[str] = []
     findings.holds("--url is an address", lambda: url.append(_url(options)))
     findings.holds("there is a token", lambda: token.append(read_token(options.token_file, os.environ)))
+    if token and options.token_file and options.token_file.stat().st_mode & 0o077:
+        findings.note(f"other users of this machine can read the token: chmod 600 {options.token_file}")
     hider.learn(token)
     allowed: list[tuple[str, ...]] = []
     findings.holds("there is an allow-list", lambda: allowed.append(allowing.parse(options.allow, options.allow_file)))

@@ -90,6 +90,10 @@ class Client:
                 ) from None
             raise _not_understood(f"it refused the poll ({refused.status}: {refused})") from None
 
+    async def leave(self) -> None:
+        """Say that the runner stops, so that nothing is left waiting for it. Raises Problem and Unavailable."""
+        await self.poll({"at_most": 0, "leaving": True}, wait=False)
+
     async def renew(self, leases: list[dict[str, Any]], *, seconds: float) -> Renewed:
         """Renew leases. Raises Problem, Unavailable and Refused."""
         try:
@@ -139,7 +143,7 @@ def _judged(url: str, answer: httpx.Response) -> Any:
     media = answer.headers.get("content-type", "").split(";")[0].strip().lower()
     ours = media == _PROBLEM and isinstance(data, dict)
     kind = str(data.get("type", "")).removeprefix("/problems/") if ours else ""
-    detail = " ".join(str(data.get("detail") or data.get("title") or "").split())[:500] if ours else ""
+    detail = " ".join(str(data.get("detail") or data.get("title") or "").split())[:500].rstrip(".") if ours else ""
     status = answer.status_code
     retry_after = _retry_after(answer)
     if status in (429, 502, 503, 504) or retry_after is not None:
@@ -148,7 +152,7 @@ def _judged(url: str, answer: httpx.Response) -> Any:
         to = answer.headers.get("location", "")[:200]
         raise Unavailable(f"{url} redirects to {to}, where the token is not sent: give that server's address as --url")
     if not ours:
-        raise Unavailable(f"{url} answered with status {status} and not as Assay does: is --url an Assay server?")
+        raise Unavailable(f"{url} answered with status {status} and not as Assay does: is --url an Assay server")
     if status == 401:
         raise Problem(Exit.TOKEN, f"The server does not accept the token: {detail or 'unauthorized'}.", _MEND_TRUST)
     if status == 426:

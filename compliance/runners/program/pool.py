@@ -88,6 +88,8 @@ class Pool:
             if not self._fatal.done():
                 await self._finish()
             await self._hand_back()
+            if not self._fatal.done():
+                await self._say_goodbye()
         finally:
             for task in (poller, renewer, stopping):
                 task.cancel()
@@ -98,6 +100,14 @@ class Pool:
         if kept:
             log.warning("%d answers are kept in %s and sent at the next start", kept, self._state.folder)
         return Exit.UNDELIVERED if kept and self._terms.once and not self._stopping.is_set() else Exit.OK
+
+    async def _say_goodbye(self) -> None:
+        try:
+            await self._client.leave()
+        except (Problem, Unavailable) as silence:
+            log.info("the server was not told that this runner stops: %s", silence)
+        else:
+            log.info("stopped")
 
     def _task(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """A task whose failure ends the program: what it raises is nothing that the next round would mend."""
