@@ -53,8 +53,10 @@ class Process:
 
     def says(self, text: str, *, seconds: float = 40) -> None:
         def said() -> bool:
-            assert self.child.poll() is None, self.output()[-3000:]
-            return text in self.output()
+            ended = self.child.poll() is not None  # looked at first: what it says last is there by then
+            found = text in self.output()
+            assert found or not ended, self.output()[-3000:]
+            return found
 
         wait_for(said, seconds=seconds, what=f"{text!r} in {self.log}")
 
