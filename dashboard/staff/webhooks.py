@@ -18,10 +18,18 @@ class WebhookDeliveryAdmin(HistoryAdmin):
     """Every delivery whose signature was right, newest first, as long as they are kept."""
 
     instant = "received_at"
-    list_display = ["received_at", "source", "kind", "agent_url", "outcome", "delivery_id", "request_id"]
+    list_display = ["received_at", "source", "kind", "agent_url", "outcome", "delivery", "asked_for"]
     list_filter = ["outcome"]
     search_fields = ["pk"]
     search_help_text = "A delivery's id, as its source or as Assay calls it, or an agent's address, in full."
+
+    @admin.display(description="delivery")
+    def delivery(self, delivery: WebhookDelivery) -> str:
+        return delivery.delivery_id
+
+    @admin.display(description="request")
+    def asked_for(self, delivery: WebhookDelivery) -> str:
+        return str(delivery.request_id or "")
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[WebhookDelivery], search_term: str

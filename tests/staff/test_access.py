@@ -33,7 +33,8 @@ from compliance.runs.actions import request_owner_test
 from compliance.suites.health import record_engine_health
 from compliance.tenancy.actions import invite
 from compliance.tenancy.scope import Actor, system_scope
-from tests.conftest import make_run
+from compliance.webhooks.actions import take_delivery
+from tests.conftest import AGENT_URL, make_run
 from tests.monitors.conftest import make_monitor
 from tests.staff.conftest import REASON
 
@@ -49,6 +50,7 @@ def world(organization: Organization, other_organization: Organization, context:
     run_monitor_now(organization=organization, monitor_id=monitor.pk, by=alice)
     pulse.begin("monitors")
     create_runner(organization=organization, name="lab", by=alice)  # with its API key
+    take_delivery(source="registry", delivery_id="msg_1", kind="agent.deployed", agent_url=AGENT_URL)
 
 
 def a_key_of(model: Any) -> Any:

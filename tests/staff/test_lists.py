@@ -166,7 +166,7 @@ def test_the_run_list_reads_by_index(staff: Any, many_runs: list[Any], query: st
     assert read
     for statement in read:
         explained = plan(statement, None)
-        runs = [line for line in explained.splitlines() if "agent_compliance_runs" in line]
+        runs = [line for line in explained.splitlines() if " on agent_compliance_runs" in line]
         assert runs
         assert all("Index" in line for line in runs), explained
         assert "Aggregate" not in explained.replace("HashAggregate", "") or "agent_contexts" in explained, explained

@@ -36,7 +36,9 @@ from compliance.runs.actions import request_owner_test
 from compliance.suites.health import record_engine_health
 from compliance.tenancy.actions import invite
 from compliance.tenancy.scope import Actor, system_scope
-from tests.conftest import make_run
+from compliance.webhooks.actions import take_delivery
+from compliance.webhooks.models import WebhookDelivery
+from tests.conftest import AGENT_URL, make_run
 from tests.monitors.conftest import make_monitor
 from tests.staff.conftest import REASON
 
@@ -58,6 +60,7 @@ DECIDED: dict[Any, set[str]] = {
     EngineHealth: set(),  # what workers say
     Runner: set(),  # their organization's
     ApiKey: set(),
+    WebhookDelivery: set(),
 }
 
 
@@ -72,6 +75,7 @@ def keys(organization: Organization, context: AgentContext, alice: User, monkeyp
     monitor = make_monitor(organization, context, alice)
     run_monitor_now(organization=organization, monitor_id=monitor.pk, by=alice)
     create_runner(organization=organization, name="lab", by=alice)  # with its API key
+    take_delivery(source="registry", delivery_id="msg_1", kind="agent.deployed", agent_url=AGENT_URL)
     pulse.begin("monitors")
     with system_scope(by=Actor.system("tests"), reason="find rows"):
         found = {model: model._default_manager.order_by("pk").values_list("pk", flat=True)[0] for model in DECIDED}

@@ -16,7 +16,8 @@ from compliance.monitors.actions import run_monitor_now
 from compliance.runners.actions import create_runner
 from compliance.runs.actions import request_owner_test
 from compliance.suites.health import record_engine_health
-from tests.conftest import make_run
+from compliance.webhooks.actions import take_delivery
+from tests.conftest import AGENT_URL, make_run
 from tests.monitors.conftest import make_monitor
 
 OF_TABLES = re.compile(r"\b(scope|url|id|pk|org)\b|compliance (run|request)|membership|_", re.IGNORECASE)
@@ -33,6 +34,7 @@ def rows(organization: Organization, context: AgentContext, alice: User, monkeyp
     run_monitor_now(organization=organization, monitor_id=monitor.pk, by=alice)
     pulse.begin("monitors")
     create_runner(organization=organization, name="lab", by=alice)  # with its API key
+    take_delivery(source="registry", delivery_id="msg_1", kind="agent.deployed", agent_url=AGENT_URL)
 
 
 def test_the_index_names_things_as_people_do(staff: Any) -> None:
