@@ -29,6 +29,7 @@ MOST = 64  # leases in one poll and in one renewal, by the contract
 RENEWALS = 3  # in the time of one lease
 CLOCK_OFF_SECONDS = 60.0  # from here on it is worth a word
 ONCE_SECONDS = 30.0  # how long --once tries to reach the server, and to deliver
+_LEFT_BEHIND_SECONDS = 5  # how long --once waits until the server has taken what an earlier start left
 _HELD_POLL_SECONDS = 0.5  # the most that a runner waits after a poll that the server had held
 _LEAVE_SECONDS = 3.0  # for engines to end what they started, once they are told to stop
 _RELEASE_SECONDS = 5.0  # for handing back at the end
@@ -80,6 +81,9 @@ class Pool:
             if letter.call == "release":
                 letter.body.setdefault("reason", "the runner was started anew")
             self._deliver(letter)
+        if self._terms.once:
+            # What is handed back now is work that there is now: asked for before, it would be left lying.
+            await self._delivery.idle(_LEFT_BEHIND_SECONDS)
         poller, renewer = self._task(self._poll()), self._task(self._renew())
         stopping = asyncio.create_task(self._stopping.wait())
         try:
