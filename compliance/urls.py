@@ -4,8 +4,8 @@ from django.contrib import admin
 from django.urls import include, path
 
 urlpatterns = [
-    path("staff/", admin.site.urls),
     path("api/", include("dashboard.api.urls")),
+    path("staff/", admin.site.urls),
     path("accounts/", include("allauth.urls")),
     path("", include("dashboard.urls")),
 ]

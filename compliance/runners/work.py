@@ -6,9 +6,11 @@ One rule says who may (L7): `at_work`. Who it is comes from the token that was s
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any
 from uuid import UUID
 
@@ -18,16 +20,18 @@ from django.utils import timezone
 
 from compliance.alerts.notices import Priority, Subject, tell
 from compliance.engines.report_json import BadReport, from_json
+from compliance.postgresql.trips import Statement
 from compliance.runners.models import Runner
 from compliance.runs.ending import end_with_run
 from compliance.runs.leases import Lease, LeaseLost, broken_report_of
 from compliance.runs.ledger import lease_private, release_requests, renew_tokens
-from compliance.runs.locking import locked_request
+from compliance.runs.locking import locking, requests_in
 from compliance.runs.reading import columns_of, row_of
 from compliance.runs.record import UsedCredential, storable
 from compliance.runs.records import ComplianceRun, ExecutorKind
 from compliance.runs.requests import ComplianceRequest, CredentialChoice, RejectedReport, RequestState
 from compliance.tenancy.errors import NotAllowed
+from compliance.tenancy.keys import STILL_WORKS, KeyActor
 from compliance.tenancy.models import Organization
 from compliance.tenancy.scope import Actor, organization_scope
 from compliance.vault.models import CredentialUse, UseFor, UseResult
@@ -58,48 +62,61 @@ class About:
     leaving: bool = False  # it stops: it counts as offline from now on, until it is heard of again
 
 
-def at_work(organization_id: str, runner_id: UUID | None) -> Runner:
-    """The runner, if its organization trusts it, kept so until the transaction ends; in the organization's scope.
+class KeyEnded(Exception):
+    """The runner's token was revoked or replaced, or has expired, since the call began."""
 
-    Raises NotAllowed otherwise. Who disables or deletes it waits for this transaction, or comes before it (L3).
+
+@dataclass(frozen=True, slots=True)
+class AtWork:
+    """A private runner that its organization trusts, and the request that its call names, locked, if there is one."""
+
+    runner: Runner
+    request: ComplianceRequest | None = None
+
+
+@contextmanager
+def at_work(key: KeyActor, request_id: UUID | None = None) -> Iterator[AtWork]:
+    """Open the scope of the runner's organization, with the runner kept as it is until the transaction ends.
+
+    Raises NotAllowed when it is not trusted, and KeyEnded. Who disables or deletes it, or replaces its token, waits
+    for this transaction, or comes before it (L3): the token is looked at again once the runner is held.
     """
-    with connection.cursor() as cursor:
-        cursor.execute(_AT_WORK.format(columns=columns_of(Runner, "r")), [organization_id, runner_id])
-        row = cursor.fetchone()
-    if row is None:
-        raise NotAllowed("This runner is disabled or deleted. An owner or admin of the organization can enable it.")
-    *own, slug = row
-    runner = row_of(Runner, own)
-    runner.organization = Organization.from_db(connection.alias, ["id", "slug"], [organization_id, slug])
-    return runner
+    then: list[Statement] = [(_at_work(), [key.organization_id, key.runner_id]), (STILL_WORKS, [key.key_id])]
+    if request_id is not None:
+        then.append(locking(request_id))
+    with organization_scope(key.organization_id, then=then) as (runners, ((works,),), *requests):
+        if not runners:
+            raise NotAllowed("This runner is disabled or deleted. An owner or admin of the organization can enable it.")
+        if not works:
+            raise KeyEnded
+        *own, slug = runners[0]
+        runner = row_of(Runner, own)
+        runner.organization = Organization.from_db(connection.alias, ["id", "slug"], [key.organization_id, slug])
+        yield AtWork(runner, next(iter(requests_in(*requests)), None) if requests else None)
 
 
-_AT_WORK = """
-    SELECT {columns}, o.slug FROM runners r JOIN organizations o ON o.id = r.organization_id
-    WHERE r.organization_id = %s AND r.id = %s AND r.state = 'active' FOR KEY SHARE OF r
-"""
+@cache
+def _at_work() -> str:
+    return f"""
+        SELECT {columns_of(Runner, "r")}, o.slug FROM runners r JOIN organizations o ON o.id = r.organization_id
+        WHERE r.organization_id = %s AND r.id = %s AND r.state = 'active' FOR KEY SHARE OF r
+    """  # noqa: S608
 
 
-def poll(
-    *, organization_id: str, runner_id: UUID | None, at_most: int, engines: Collection[str], about: About
-) -> tuple[Runner, list[Lease]]:
-    """Up to `at_most` leases on what is pinned to the runner or its pool, for engines that it has.
-
-    Needs the organization's scope. Raises NotAllowed.
-    """
-    runner = at_work(organization_id, runner_id)
+def poll(runner: Runner, *, at_most: int, engines: Collection[str], about: About) -> list[Lease]:
+    """Up to `at_most` leases on what is pinned to the runner, which is at work, or to its pool, for engines it has."""
     if about.leaving:
         Runner.objects.filter(pk=runner.pk).update(online_until=timezone.now())
-        return runner, []
+        return []
     _note(runner, about)
     leases: list[Lease] = []
     ended = 1
     # A batch of nothing but lost causes is not the end of the queue.
     while ended and not leases and at_most:
         leases, ended = lease_private(
-            organization_id=organization_id, executor=runner.executor, engines=engines, at_most=at_most
+            organization_id=runner.organization_id, executor=runner.executor, engines=engines, at_most=at_most
         )
-    return runner, leases
+    return leases
 
 
 def _note(runner: Runner, about: About) -> None:
@@ -140,15 +157,8 @@ def _unseen(runner: Runner, now: datetime) -> bool:
     return runner.last_seen_at is None or now - runner.last_seen_at >= every
 
 
-def renew(
-    *,
-    organization_id: str,
-    runner_id: UUID | None,
-    tokens: Mapping[UUID, UUID],
-    progress: Mapping[UUID, dict[str, Any]],
-) -> dict[UUID, str]:
-    """Prolong the leases of these requests; returns for each that is lost, why. Needs the scope."""
-    runner = at_work(organization_id, runner_id)
+def renew(runner: Runner, *, tokens: Mapping[UUID, UUID], progress: Mapping[UUID, dict[str, Any]]) -> dict[UUID, str]:
+    """Prolong the leases of a runner at work on these requests; returns for each that is lost, why."""
     if tokens and _unseen(runner, now := timezone.now()):
         # One that has all hands full does not poll, and is not offline.
         runner.seen(now)
@@ -179,13 +189,13 @@ def why_lost(request: ComplianceRequest | None, runner: Runner) -> str:
     return "The lease ran out or was taken back; the request waits to be taken again."
 
 
-def _held(organization_id: str, runner: Runner, request_id: UUID, token: UUID) -> ComplianceRequest:
-    """The request, locked, that the runner holds by this token.
+def _held(at: AtWork, token: UUID) -> ComplianceRequest:
+    """The request of the call, if the runner holds it by this token.
 
     Raises ComplianceRequest.DoesNotExist, NotPrivate, or LeaseLost, which says why.
     """
-    request = locked_request(request_id)
-    if request is None or request.organization_id != organization_id:
+    runner, request = at.runner, at.request
+    if request is None or request.organization_id != runner.organization_id:
         raise ComplianceRequest.DoesNotExist
     if request.executor_kind != ExecutorKind.PRIVATE:
         raise NotPrivate
@@ -195,32 +205,25 @@ def _held(organization_id: str, runner: Runner, request_id: UUID, token: UUID) -
 
 
 def complete(
-    *,
-    organization_id: str,
-    runner_id: UUID | None,
-    request_id: UUID,
-    token: UUID,
-    report: Any,
-    age: timedelta = timedelta(),
-    secret_of_assay: bool = False,
-) -> tuple[Runner, ComplianceRun]:
-    """Record the report of a request that the runner holds; needs the scope. Returns the runner and the run.
+    at: AtWork, *, token: UUID, report: Any, age: timedelta = timedelta(), secret_of_assay: bool = False
+) -> ComplianceRun:
+    """Record the report of the request of a call, if its runner holds it.
 
     report: JSON values. age: how long ago the test ended, by the runner's monotonic clock: its calendar may be wrong.
-    The same once more is answered the same (L5). Raises NotAllowed, ComplianceRequest.DoesNotExist, NotPrivate,
-    LeaseLost, or ReportRefused: then the request has ended, and the transaction must be committed all the same.
+    The same once more is answered the same (L5). Raises ComplianceRequest.DoesNotExist, NotPrivate, LeaseLost, or
+    ReportRefused: then the request has ended, and the transaction must be committed all the same.
     """
-    runner = at_work(organization_id, runner_id)
+    runner = at.runner
     try:
-        request = _held(organization_id, runner, request_id, token)
+        request = _held(at, token)
     except LeaseLost:
-        already = _run_of(runner, request_id, token)
+        already = _run_of(at, token)
         if already is None:
             raise
-        rejected = RejectedReport.objects.filter(request_id=request_id).first()
+        rejected = RejectedReport.objects.filter(request_id=already.request_id).first()
         if rejected is not None:
             raise ReportRefused(rejected.problem, already) from None
-        return runner, already
+        return already
     full_suite = request.is_full_suite and not request.options.get("scenarios")
     try:
         read = from_json(report)
@@ -233,7 +236,7 @@ def complete(
         raise ReportRefused(problem, _end_refused(request, runner, report, problem)) from None
     assert request.lease_run_id is not None
     used = _used(request) if secret_of_assay else None
-    run = end_with_run(
+    return end_with_run(
         request,
         read,
         _tested_at(request, age),
@@ -241,12 +244,14 @@ def complete(
         run_id=request.lease_run_id,
         credential=used,
     )
-    return runner, run
 
 
-def _run_of(runner: Runner, request_id: UUID, token: UUID) -> ComplianceRun | None:
-    done = ComplianceRequest.objects.filter(pk=request_id, finished_token=token, leased_by=runner.pk).first()
-    return ComplianceRun.objects.filter(pk=done.run_id).first() if done and done.run_id else None
+def _run_of(at: AtWork, token: UUID) -> ComplianceRun | None:
+    """The run that the request of the call has ended with, if it was this runner's, by this token."""
+    done = at.request
+    if done is None or done.run_id is None or (done.finished_token, done.leased_by) != (token, at.runner.pk):
+        return None
+    return ComplianceRun.objects.get(pk=done.run_id)
 
 
 def _tested_at(request: ComplianceRequest, age: timedelta) -> datetime:
@@ -277,45 +282,43 @@ def _end_refused(request: ComplianceRequest, runner: Runner, body: Any, problem:
     return end_with_run(request, report, None, full_suite=False, run_id=request.lease_run_id)
 
 
-def fail(
-    *, organization_id: str, runner_id: UUID | None, request_id: UUID, token: UUID, reason: str
-) -> tuple[Runner, ComplianceRun]:
-    """End a request that the runner could not test as asked, as an inconclusive run that says why (R7, L8)."""
-    runner = at_work(organization_id, runner_id)
+def fail(at: AtWork, *, token: UUID, reason: str) -> ComplianceRun:
+    """End the request of a call, which its runner could not test as asked, as an inconclusive run that says why.
+
+    (R7, L8.) Raises as `complete` does.
+    """
     try:
-        request = _held(organization_id, runner, request_id, token)
+        request = _held(at, token)
     except LeaseLost:
-        already = _run_of(runner, request_id, token)
+        already = _run_of(at, token)
         if already is None:
             raise
-        return runner, already
+        return already
     assert request.lease_run_id is not None
     reason = storable(" ".join(reason.split()))[:300] or "the private runner could not test"
-    Runner.objects.filter(pk=runner.pk).update(last_error=reason, last_error_at=timezone.now())
+    Runner.objects.filter(pk=at.runner.pk).update(last_error=reason, last_error_at=timezone.now())
     report = broken_report_of(request, reason.rstrip("."))
-    return runner, end_with_run(request, report, None, full_suite=False, run_id=request.lease_run_id)
+    return end_with_run(request, report, None, full_suite=False, run_id=request.lease_run_id)
 
 
-def release(*, organization_id: str, runner_id: UUID | None, request_id: UUID, token: UUID) -> None:
-    """Hand a request back, untested, so that it is taken again."""
-    runner = at_work(organization_id, runner_id)
-    release_requests([_held(organization_id, runner, request_id, token)], counted=False)
+def release(at: AtWork, *, token: UUID) -> None:
+    """Hand the request of a call back, untested, so that it is taken again."""
+    release_requests([_held(at, token)], counted=False)
 
 
-def release_secret(*, organization_id: str, runner_id: UUID | None, request_id: UUID, token: UUID) -> Any:
+def release_secret(key: KeyActor, request_id: UUID, *, token: UUID) -> Any:
     """The credential that the request wants, for the runner to send; on record before it is given (V2).
 
     Opens its own scopes: what is written down must be committed whatever happens then. Returns None when none is
-    wanted or granted. Raises NotAllowed, ComplianceRequest.DoesNotExist, NotPrivate, LeaseLost, or CredentialRefused.
+    wanted or granted. Raises as at_work and `complete` do, or CredentialRefused.
     """
-    with organization_scope(organization_id):
-        runner = at_work(organization_id, runner_id)
-        request = _held(organization_id, runner, request_id, token)
+    with at_work(key, request_id) as at:
+        request = _held(at, token)
         assert request.lease_run_id is not None
         if request.credential_choice == CredentialChoice.NONE:
             return None  # an attempt that names none would be given whichever is granted
         attempt = Attempt(
-            organization_id=organization_id,
+            organization_id=key.organization_id,
             agent_url=request.agent_id,
             use=UseFor.MONITORS if request.monitor_id else UseFor.OWNER_TESTS,
             triggered_by=request.triggered_by,
@@ -323,7 +326,7 @@ def release_secret(*, organization_id: str, runner_id: UUID | None, request_id: 
             request_id=request.pk,
             run_id=request.lease_run_id,
             credential_id=request.credential_id,
-            executor_name=runner.name,
+            executor_name=at.runner.name,
             to_runner=True,
         )
     return use_credential(attempt)

@@ -6,7 +6,6 @@ import logging
 from datetime import datetime
 from uuid import UUID
 
-from django.db import connection
 from django.db.models import F
 from django.db.models.functions import Greatest
 
@@ -79,7 +78,7 @@ def end_lost(request: ComplianceRequest) -> ComplianceRun:
 
 _FINISH = """
     UPDATE compliance_requests
-    SET state = 'finished', run_id = %s, finished_at = %s, finished_token = %s, lease_token = NULL,
+    SET state = 'finished', run_id = %s, finished_at = statement_timestamp(), finished_token = %s, lease_token = NULL,
         lease_expires_at = NULL
     WHERE id = %s
 """
@@ -113,9 +112,8 @@ def end_with_run(
         request_id=request.pk,
         run_id=run_id,
         credential=credential,
+        after=[(_FINISH, [run_id, request.lease_token, request.pk])],
     )
-    with connection.cursor() as cursor:
-        cursor.execute(_FINISH, [run.pk, run.recorded_at, request.lease_token, request.pk])
     if request.triggered_by == TriggeredBy.HEARTBEAT:
         # Success and failure both advance the schedule, in the transaction that records them.
         Agent.objects.filter(pk=request.agent_id).update(

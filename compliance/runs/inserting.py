@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from datetime import datetime
 from functools import cache
 from operator import attrgetter
 from typing import Any
@@ -17,13 +18,17 @@ from uuid import UUID
 from django.db import connection, models
 from django.db.models.expressions import DatabaseDefault
 
+from compliance.postgresql.trips import Row, Statement, ask
 
-def insert_rows(rows: Sequence[models.Model], *, skip_conflicts: bool = False) -> set[UUID]:
+
+def insert_rows(
+    rows: Sequence[models.Model], *, skip_conflicts: bool = False, after: Sequence[Statement] = ()
+) -> set[UUID]:
     """Insert unsaved rows of one model, as they are, and return the keys of those that were inserted.
 
-    skip_conflicts: leave out rows that a unique key refuses; otherwise it raises, as the ORM does. The columns are
-    the model's; those that the database generates are read back. No signal is sent, and the rows are not marked as
-    saved.
+    skip_conflicts: leave out rows that a unique key refuses; otherwise it raises, as the ORM does. after: statements
+    that are asked before, in the same trip; then a transaction must be open. The columns are the model's; those that
+    the database generates are read back. No signal is sent, and the rows are not marked as saved.
     """
     if not rows:
         return set()
@@ -43,13 +48,18 @@ def insert_rows(rows: Sequence[models.Model], *, skip_conflicts: bool = False) -
     conflict = " ON CONFLICT DO NOTHING" if skip_conflicts else ""
     derived = [field for field in meta.concrete_fields if field.generated]
     returned = ", ".join(str(field.column) for field in (meta.pk, *derived))
-    with connection.cursor() as cursor:
-        cursor.execute(f"{statement}{conflict} RETURNING {returned}", parameters)
-        inserted = {key: values for key, *values in cursor.fetchall()}
+    inserting = f"{statement}{conflict} RETURNING {returned}", parameters
+    inserted = {key: values for key, *values in (ask([*after, inserting])[-1] if after else _asked(inserting))}
     for row in rows if derived else ():
         for field, value in zip(derived, inserted.get(row.pk, ()), strict=False):
             setattr(row, field.attname, value)
     return set(inserted)
+
+
+def _asked(statement: Statement) -> list[Row]:
+    with connection.cursor() as cursor:
+        cursor.execute(*statement)
+        return cursor.fetchall()
 
 
 @cache
@@ -71,12 +81,14 @@ def _stored(field: Any, values: Sequence[Any]) -> Any:
         return values[0] if values.count(values[0]) == len(values) else values
     if values.count(values[0]) == len(values):
         return _plain(field, values[0])
-    return [value if type(value) in _PLAIN else _plain(field, value) for value in values]
+    return [_plain(field, value) for value in values]
 
 
-_PLAIN = {str, int, UUID, type(None)}  # what goes to the database as it is
+_PLAIN = {str, int, bool, UUID, datetime, type(None)}  # what goes to the database as it is
 
 
 def _plain(field: Any, value: Any) -> Any:
+    if type(value) in _PLAIN:
+        return value
     value = field.get_db_prep_save(value, connection)
     return str(value) if isinstance(value, str) else value  # a member of an enumeration too

@@ -7,12 +7,14 @@ using its partial indexes in a plan that it keeps, and planning takes it ten tim
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from functools import cache
 from typing import Any
 from uuid import UUID
 
 from django.db import connection
 
+from compliance.postgresql.trips import Statement
 from compliance.registry.models import Agent
 from compliance.runs.reading import columns_of, row_of, width_of
 from compliance.runs.requests import ComplianceRequest
@@ -46,7 +48,12 @@ def locked_request(request_id: UUID) -> ComplianceRequest | None:
     Beside its fields, this one and those below have `suite_options`, and `is_full_suite`, which says whether the
     version is the whole of its suite.
     """
-    return next(iter(_asked("WHERE r.id = %s FOR UPDATE OF r", [request_id])), None)
+    return next(iter(_asked(locking(request_id))), None)
+
+
+def locking(request_id: UUID) -> Statement:
+    """The statement of locked_request, for a scope to ask on the way in; `requests_in` reads its rows."""
+    return _statement("WHERE r.id = %s FOR UPDATE OF r", [request_id])
 
 
 def free_request(request_id: UUID) -> list[ComplianceRequest]:
@@ -67,14 +74,27 @@ def free_private(
 
 
 def _free(which: str, parameters: Sequence[Any], at_most: int) -> list[ComplianceRequest]:
-    return _asked(_FREE.format(which=which), [*parameters, at_most])
+    return _asked(_statement(_FREE.format(which=which), [*parameters, at_most]))
 
 
-def _asked(condition: str, parameters: Sequence[Any]) -> list[ComplianceRequest]:
-    statement = _SELECT.format(columns=columns_of(ComplianceRequest, "r")) + condition
+def _statement(condition: str, parameters: Sequence[Any]) -> Statement:
+    return _selected() + condition, parameters
+
+
+@cache
+def _selected() -> str:
+    return _SELECT.format(columns=columns_of(ComplianceRequest, "r"))
+
+
+def _asked(statement: Statement) -> list[ComplianceRequest]:
     with connection.cursor() as cursor:
-        cursor.execute(statement, parameters)
-        return [_read(row) for row in cursor.fetchall()]
+        cursor.execute(*statement)
+        return requests_in(cursor.fetchall())
+
+
+def requests_in(rows: Iterable[Sequence[Any]]) -> list[ComplianceRequest]:
+    """The requests that these rows are."""
+    return [_read(row) for row in rows]
 
 
 def _read(row: Sequence[Any]) -> ComplianceRequest:

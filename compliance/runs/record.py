@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -14,6 +15,7 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from compliance.engines.report import Report
+from compliance.postgresql.trips import Statement
 from compliance.registry.models import AgentContext, Relation
 from compliance.runs.inserting import insert_rows
 from compliance.runs.records import ComplianceRun, ExecutorKind, TriggeredBy
@@ -60,12 +62,14 @@ def record_run(
     credential: UsedCredential | None = None,
     request_id: UUID | None = None,
     run_id: UUID | None = None,
+    after: Sequence[Statement] = (),
 ) -> ComplianceRun:
     """Insert one run with the evidence of its steps, and return it.
 
     Needs the scope that may write it: organization_scope for a run with an organization,
     platform_scope for one without. tested_at: when the execution ended, by the executor's clock;
-    now when it is None. A trigger moves the totals and the agent's status with the insert.
+    now when it is None. after: statements that belong to it, asked in the same trip, before it.
+    A trigger moves the totals and the agent's status with the insert.
     Raises IntegrityError when `request_id` has a run already, or when `triggered_by` and
     `organization_id` contradict each other (R2).
     """
@@ -119,7 +123,7 @@ def record_run(
         notices=storable([{"code": notice.code, "message": notice.message} for notice in report.notices]),
         **{f"{verdict}_count": count for verdict, count in counts.items()},
     )
-    insert_rows([run])
+    insert_rows([run], after=after)
     run._state.adding, run._state.db = False, connection.alias
     _save_evidence(run, report, credential.organization_id if credential else None)
     return run

@@ -6,12 +6,14 @@ sees zero rows of every tenant table; a scope ends with its block, whatever happ
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from django.db import connection, transaction
+
+from compliance.postgresql.trips import Row, Statement, ask
 
 ORGANIZATION_SETTING = "app.organization_id"
 USER_SETTING = "app.user_id"
@@ -62,9 +64,9 @@ _SET = (
 )
 
 
-def _apply(scope: _Scope, statement: str = _SET) -> tuple[Any, ...]:
-    # One round trip, with the transaction's beginning. Every setting is set each time, so that nothing of an outer
-    # scope shines through.
+def _apply(scope: _Scope, statement: str = _SET, then: Sequence[Statement] = ()) -> list[list[Row]]:
+    # One round trip, with the transaction's beginning, and with what is asked then. Every setting is set each time, so
+    # that nothing of an outer scope shines through.
     parameters = [
         ORGANIZATION_SETTING,
         scope.organization_id,
@@ -74,12 +76,10 @@ def _apply(scope: _Scope, statement: str = _SET) -> tuple[Any, ...]:
         scope.platform,
         STAFF_ROLE if scope.staff else "none",
     ]
-    with connection.cursor() as cursor, connection.wrap_database_errors:
-        with connection.connection.pipeline():
-            cursor.execute(statement, parameters)
-        row: tuple[Any, ...] = cursor.fetchone()
+    connection.ensure_connection()
+    rows = ask([(statement, parameters), *then])
     connection.assay_scope = scope  # type: ignore[attr-defined]
-    return row
+    return rows
 
 
 def _apply_and_read(scope: _Scope, value: str) -> Any:
@@ -88,7 +88,7 @@ def _apply_and_read(scope: _Scope, value: str) -> Any:
     The database sets the settings before it has that key, and can answer nothing that asks for it earlier; if it
     did, the policies would let it see nothing.
     """
-    return _apply(scope, _SET_AND_READ.format(value=value))[0]
+    return _apply(scope, _SET_AND_READ.format(value=value))[0][0][0]
 
 
 _SET_AND_READ = """
@@ -100,12 +100,11 @@ _SET_AND_READ = """
 
 
 @contextmanager
-def _scoped(scope: _Scope) -> Iterator[None]:
+def _scoped(scope: _Scope, then: Sequence[Statement] = ()) -> Iterator[list[list[Row]]]:
     outer = _current()
     try:
         with transaction.atomic():
-            _apply(scope)
-            yield
+            yield _apply(scope, then=then)[1:]
     finally:
         if not connection.in_atomic_block:
             connection.assay_scope = _NO_SCOPE  # type: ignore[attr-defined]
@@ -117,10 +116,12 @@ def _scoped(scope: _Scope) -> Iterator[None]:
 
 
 @contextmanager
-def organization_scope(organization_id: str) -> Iterator[None]:
+def organization_scope(organization_id: str, *, then: Sequence[Statement] = ()) -> Iterator[list[list[Row]]]:
     """See and write one organization's rows, in one transaction.
 
     organization_id: the organization's key; '' is refused, because it would mean "none".
+    then: statements, each with its parameters, that are asked one after the other on the way in, without a trip to
+    the database for each. Yields the rows of each.
     Raises ScopeError inside the scope of another organization: code that crosses
     organizations must say so with system_scope.
     """
@@ -129,8 +130,8 @@ def organization_scope(organization_id: str) -> Iterator[None]:
     outer = _current()
     if outer.organization_id not in ("", organization_id):
         raise ScopeError("a scope of another organization is open")
-    with _scoped(_Scope(organization_id=organization_id, user_id=outer.user_id)):
-        yield
+    with _scoped(_Scope(organization_id=organization_id, user_id=outer.user_id), then) as rows:
+        yield rows
 
 
 @contextmanager

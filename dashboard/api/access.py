@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import wraps
 from typing import Any, TypeVar, cast, get_args
 
@@ -18,7 +19,8 @@ from ninja.params.models import Query as QueryParam
 from ninja.security.base import AuthBase
 
 from compliance.models import Organization
-from compliance.tenancy.keys import BadKey, KeyActor, Scope, actor_of, still_works
+from compliance.runners.work import AtWork, KeyEnded, at_work
+from compliance.tenancy.keys import BadKey, KeyActor, Scope, actor_of
 from compliance.tenancy.scope import organization_scope
 from dashboard.api import rates
 from dashboard.api.answers import Answer, answer_of
@@ -38,6 +40,7 @@ class ApiRequest(HttpRequest):
 
     auth: KeyActor
     organization: Organization
+    at_work: AtWork  # of a private runner's call
 
 
 class BearerKey(AuthBase):
@@ -143,9 +146,9 @@ def operation(
 ) -> Callable[[_View], _View]:
     """Decorate a view, which becomes an operation of the router for keys that have the scope.
 
-    The view is called as view(request, …) with an ApiRequest, inside the scope of the key's organization; it returns
-    a Schema, or an Answer around one. Whatever it raises rolls back what was half done, and is answered as a problem;
-    a Problem that it returns is answered likewise, and what was done stays.
+    The view is called as view(request, …) with an ApiRequest, inside the scope of the key's organization, or of its
+    runner at work; it returns a Schema, or an Answer around one. Whatever it raises rolls back what was half done, and
+    is answered as a problem; a Problem that it returns is answered likewise, and what was done stays.
     response: what comes with 200, or by status. problems: statuses beside those that every operation may answer
     (401, 403, 422, 429, 500, 503; with a body 400, 413, 415). rate: which limit counts it. body_kb: the most that a
     body may have; what is more than DATA_UPLOAD_MAX_MEMORY_SIZE is refused anyway. opens_scope: False for a view whose
@@ -156,11 +159,18 @@ def operation(
     takes_body = method in ("POST", "PUT", "PATCH")
     usual = (401, 403, 422, 429, 500, 503, *((400, 413, 415) if takes_body else ()))
 
-    def refuse_ended(key: KeyActor) -> None:
-        # The key was read before the body was, which may come slowly. Other keys' actions look again themselves; a
-        # runner's holds its runner by now, so that its token is replaced after this call or before it.
-        if scope == Scope.RUNNER and not still_works(key):
-            raise _unauthorized(_WHY["revoked"])
+    @contextmanager
+    def opened(request: ApiRequest, kwargs: dict[str, Any]) -> Iterator[None]:
+        if not opens_scope:
+            yield
+        elif scope == Scope.RUNNER:
+            with at_work(request.auth, kwargs.get("request_id")) as request.at_work:
+                yield
+        else:
+            # The actions look at the key again themselves.
+            with organization_scope(request.auth.organization_id):
+                request.organization = _known_later(request.auth.organization_id)
+                yield
 
     def decorate(view: _View) -> _View:
         # Names of types are looked up where the view was written, not here.
@@ -173,15 +183,11 @@ def operation(
             if unknown:  # a filter that is misspelt must not show everything
                 raise invalid("query", unknown[0][:100], "There is no such parameter here.")
             # The scope is left by an exception before anything is answered: what was half done is rolled back.
-            if opens_scope:
-                with organization_scope(request.auth.organization_id):
-                    request.organization = _known_later(request.auth.organization_id)
+            try:
+                with opened(request, kwargs):
                     answer = view(request, *args, **kwargs)
-                    refuse_ended(request.auth)
-            else:
-                answer = view(request, *args, **kwargs)
-                with organization_scope(request.auth.organization_id):
-                    refuse_ended(request.auth)
+            except KeyEnded:
+                raise _unauthorized(_WHY["revoked"]) from None
             if isinstance(answer, Problem):
                 return answer.response()
             if not isinstance(answer, Answer):

@@ -179,13 +179,8 @@ def poll(request: ApiRequest, data: PollIn) -> Answer:
     waited = timedelta(seconds=request.META.get(WAITED, 0))
     clock = data.clock + waited if data.clock else None
     about = work.About(data.version, data.host, data.engines, clock, data.last_error, data.leaving)
-    runner, leases = work.poll(
-        organization_id=request.auth.organization_id,
-        runner_id=request.auth.runner_id,
-        at_most=data.at_most,
-        engines=data.engines,
-        about=about,
-    )
+    runner = request.at_work.runner
+    leases = work.poll(runner, at_most=data.at_most, engines=data.engines, about=about)
     headers = {}
     if not leases and not data.leaving:
         keys = [runner_key(runner.pk), *([pool_key(runner.organization_id, runner.pool)] if runner.pool else [])]
@@ -239,8 +234,7 @@ def _lease(lease: Lease) -> LeaseOut:
 )
 def renew(request: ApiRequest, data: RenewIn) -> RenewOut:
     lost = work.renew(
-        organization_id=request.auth.organization_id,
-        runner_id=request.auth.runner_id,
+        request.at_work.runner,
         tokens={lease.request_id: lease.token for lease in data.leases},
         progress={lease.request_id: lease.progress.model_dump() for lease in data.leases if lease.progress},
     )
@@ -266,10 +260,8 @@ def renew(request: ApiRequest, data: RenewIn) -> RenewOut:
 )
 def complete(request: ApiRequest, request_id: UUID, data: CompleteIn) -> RunOut | Answer:
     try:
-        runner, run = work.complete(
-            organization_id=request.auth.organization_id,
-            runner_id=request.auth.runner_id,
-            request_id=request_id,
+        run = work.complete(
+            request.at_work,
             token=data.token,
             report=data.report,
             age=timedelta(milliseconds=data.age_ms),
@@ -280,7 +272,7 @@ def complete(request: ApiRequest, request_id: UUID, data: CompleteIn) -> RunOut 
         return Answer(_bad_report(refused), status=400, media_type=MEDIA_TYPE)
     except (LeaseLost, work.NotPrivate) as lost:
         raise _conflict(lost) from None
-    return _run(runner.organization, run)
+    return _run(request.at_work.runner.organization, run)
 
 
 def _bad_report(refused: work.ReportRefused) -> ProblemDetails:
@@ -313,16 +305,10 @@ def _run(organization: Organization, run: ComplianceRun) -> RunOut:
 )
 def fail(request: ApiRequest, request_id: UUID, data: FailIn) -> RunOut:
     try:
-        runner, run = work.fail(
-            organization_id=request.auth.organization_id,
-            runner_id=request.auth.runner_id,
-            request_id=request_id,
-            token=data.token,
-            reason=data.reason,
-        )
+        run = work.fail(request.at_work, token=data.token, reason=data.reason)
     except (LeaseLost, work.NotPrivate) as lost:
         raise _conflict(lost) from None
-    return _run(runner.organization, run)
+    return _run(request.at_work.runner.organization, run)
 
 
 @operation(
@@ -338,12 +324,7 @@ def fail(request: ApiRequest, request_id: UUID, data: FailIn) -> RunOut:
 )
 def release(request: ApiRequest, request_id: UUID, data: FailIn) -> ReleaseOut:
     try:
-        work.release(
-            organization_id=request.auth.organization_id,
-            runner_id=request.auth.runner_id,
-            request_id=request_id,
-            token=data.token,
-        )
+        work.release(request.at_work, token=data.token)
     except (LeaseLost, work.NotPrivate) as lost:
         raise _conflict(lost) from None
     return ReleaseOut(state="queued")
@@ -364,12 +345,7 @@ def release(request: ApiRequest, request_id: UUID, data: FailIn) -> ReleaseOut:
 )
 def credential(request: ApiRequest, request_id: UUID, data: TokenIn) -> SecretOut:
     try:
-        given = work.release_secret(
-            organization_id=request.auth.organization_id,
-            runner_id=request.auth.runner_id,
-            request_id=request_id,
-            token=data.token,
-        )
+        given = work.release_secret(request.auth, request_id, token=data.token)
     except (LeaseLost, work.NotPrivate) as lost:
         raise _conflict(lost) from None
     except CredentialRefused as refused:

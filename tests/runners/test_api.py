@@ -306,8 +306,8 @@ def test_an_idle_poll_asks_for_its_key_its_runner_and_its_work_and_nothing_else(
     told = [part for part in asked if "set_config" not in part and "find_api_key" not in part]
     assert len(told) == 3, asked
     assert "FROM runners" in told[0]
-    assert "FROM compliance_requests" in told[1]
-    assert "FROM api_keys" in told[2], "whether its key was revoked meanwhile"
+    assert "FROM api_keys" in told[1], "whether its key was revoked meanwhile"
+    assert "FROM compliance_requests" in told[2]
 
 
 def test_many_leases_of_one_poll_cost_no_query_more(organization: Organization, alice: User, lab: Calling) -> None:
