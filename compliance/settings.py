@@ -271,7 +271,7 @@ RUNNER_POLL_AFTER_SECONDS = 5  # when a runner asks again where no waiting room 
 # What is due while its runner is offline is looked at again after as long as it has waited, within these bounds.
 RUNNER_DEFER_MIN_SECONDS = env.int("ASSAY_RUNNER_DEFER_MIN_SECONDS", default=60)
 RUNNER_DEFER_MAX_SECONDS = env.int("ASSAY_RUNNER_DEFER_MAX_SECONDS", default=3600)
-RUNNER_RATE_PER_MINUTE = env.int("ASSAY_RUNNER_RATE_PER_MINUTE", default=1200)
+RUNNER_RATE_PER_MINUTE = env.int("ASSAY_RUNNER_RATE_PER_MINUTE", default=6000)
 RUNNER_REPORT_MAX_KB = env.int("ASSAY_RUNNER_REPORT_MAX_KB", default=16_384)
 DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * (RUNNER_REPORT_MAX_KB + 64)  # what no body may be more than
 RUNNER_TOKEN_DAYS = env.int("ASSAY_RUNNER_TOKEN_DAYS", default=365)

@@ -25,4 +25,5 @@ def ask(statements: Sequence[Statement]) -> list[list[Row]]:
                 cursor = cursors.enter_context(connection.cursor())
                 cursor.execute(statement, parameters)
                 asked.append(cursor)
-        return [cursor.fetchall() if cursor.description else [] for cursor in asked]
+        # Not by its description, which would be made for each: that costs more than reading a row.
+        return [[] if cursor.rownumber is None else cursor.fetchall() for cursor in asked]
