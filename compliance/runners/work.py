@@ -19,7 +19,7 @@ from django.utils import timezone
 from compliance.alerts.notices import Priority, Subject, tell
 from compliance.engines.report_json import BadReport, from_json
 from compliance.runners.models import Runner
-from compliance.runs.ending import end_with_run
+from compliance.runs.ending import end_with_run, end_without_result
 from compliance.runs.leases import Lease, LeaseLost, broken_report_of
 from compliance.runs.ledger import lease_private, release_requests, renew_tokens
 from compliance.runs.locking import locked_request
@@ -147,7 +147,10 @@ def renew(
     tokens: Mapping[UUID, UUID],
     progress: Mapping[UUID, dict[str, Any]],
 ) -> dict[UUID, str]:
-    """Prolong the leases of these requests; returns for each that is lost, why. Needs the scope."""
+    """Prolong the leases of these requests; returns for each that is lost, why. Needs the scope.
+
+    A request that the runner has held for longer than a test can take ends here, whatever it works on.
+    """
     runner = at_work(organization_id, runner_id)
     if tokens and _unseen(runner, now := timezone.now()):
         # One that has all hands full does not poll, and is not offline.
@@ -158,7 +161,25 @@ def renew(
     if not lost:
         return {}
     rows = {request.pk: request for request in ComplianceRequest.objects.filter(pk__in=lost)}
-    return {request_id: why_lost(rows.get(request_id), runner) for request_id in lost}
+    reasons = {request_id: why_lost(rows.get(request_id), runner) for request_id in lost}
+    for request in sorted(rows.values(), key=lambda request: request.pk):  # one order: no deadlock
+        if _is_held(request, runner, tokens[request.pk]) and _end_overdue(request.pk, runner, tokens[request.pk]):
+            reasons[request.pk] = "It was held for longer than a test can take, and has ended as an inconclusive run."
+    return reasons
+
+
+def _is_held(request: ComplianceRequest, runner: Runner, token: UUID) -> bool:
+    return (request.state, request.lease_token, request.leased_by) == (RequestState.LEASED, token, runner.pk)
+
+
+def _end_overdue(request_id: UUID, runner: Runner, token: UUID) -> bool:
+    """End what its lease was not prolonged for, though it holds; False when it was ended or taken back meanwhile."""
+    request = locked_request(request_id)
+    if request is None or not _is_held(request, runner, token):
+        return False
+    minutes = round((timezone.now() - (request.started_at or request.created_at)).total_seconds() / 60)
+    end_without_result(request, f"the private runner held the test for {minutes} minutes and brought no result")
+    return True
 
 
 def why_lost(request: ComplianceRequest | None, runner: Runner) -> str:
@@ -189,7 +210,7 @@ def _held(organization_id: str, runner: Runner, request_id: UUID, token: UUID) -
         raise ComplianceRequest.DoesNotExist
     if request.executor_kind != ExecutorKind.PRIVATE:
         raise NotPrivate
-    if request.state != RequestState.LEASED or request.lease_token != token or request.leased_by != runner.pk:
+    if not _is_held(request, runner, token):
         raise LeaseLost(f"The result was discarded. {why_lost(request, runner)}")
     return request
 
@@ -296,10 +317,18 @@ def fail(
     return runner, end_with_run(request, report, None, full_suite=False, run_id=request.lease_run_id)
 
 
-def release(*, organization_id: str, runner_id: UUID | None, request_id: UUID, token: UUID) -> None:
-    """Hand a request back, untested, so that it is taken again."""
+def release(*, organization_id: str, runner_id: UUID | None, request_id: UUID, token: UUID) -> str:
+    """Hand a request back, untested, so that it is taken again; returns its state.
+
+    What was handed back too often is not queued again: it ends as an inconclusive run.
+    """
     runner = at_work(organization_id, runner_id)
-    release_requests([_held(organization_id, runner, request_id, token)], counted=False)
+    request = _held(organization_id, runner, request_id, token)
+    if request.releases >= settings.PRIVATE_REQUEST_MAX_RELEASES:
+        end_without_result(request, f"private runners handed the test back {request.releases + 1} times")
+        return RequestState.FINISHED
+    release_requests([request], counted=False, by_runner=True)
+    return RequestState.QUEUED
 
 
 def release_secret(*, organization_id: str, runner_id: UUID | None, request_id: UUID, token: UUID) -> Any:

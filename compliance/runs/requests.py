@@ -115,6 +115,9 @@ class ComplianceRequest(models.Model):
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     nudged_at = models.DateTimeField(default=timezone.now, help_text="When a worker was last told of it.")
     attempt = models.PositiveSmallIntegerField(default=0)
+    releases = models.PositiveSmallIntegerField(
+        default=0, db_default=0, help_text="How often private runners handed it back."
+    )
     lease_token = models.UUIDField(null=True, blank=True)
     lease_expires_at = models.DateTimeField(null=True, blank=True)
     # Which private runner has it, or had it last, and the key of the run that comes of its lease.

@@ -145,7 +145,7 @@ class FailIn(Schema):
 
 
 class ReleaseOut(Schema):
-    state: str
+    state: str = Field(description="`queued`, or `finished` when it was handed back too often.")
 
 
 class TokenIn(Schema):
@@ -338,7 +338,7 @@ def fail(request: ApiRequest, request_id: UUID, data: FailIn) -> RunOut:
 )
 def release(request: ApiRequest, request_id: UUID, data: FailIn) -> ReleaseOut:
     try:
-        work.release(
+        state = work.release(
             organization_id=request.auth.organization_id,
             runner_id=request.auth.runner_id,
             request_id=request_id,
@@ -346,7 +346,7 @@ def release(request: ApiRequest, request_id: UUID, data: FailIn) -> ReleaseOut:
         )
     except (LeaseLost, work.NotPrivate) as lost:
         raise _conflict(lost) from None
-    return ReleaseOut(state="queued")
+    return ReleaseOut(state=state)
 
 
 @operation(

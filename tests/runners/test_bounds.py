@@ -9,17 +9,18 @@ import psycopg
 import pytest
 from django.utils import timezone
 
-from compliance.models import AgentContext, ComplianceRequest, Monitor, Organization, Runner, User
+from compliance.models import AgentContext, ComplianceRequest, ComplianceRun, Monitor, Organization, Runner, User
 from compliance.monitors.tick import request_due_monitors
+from compliance.runners.actions import disable_runner
 from compliance.runs.actions import QueueFull
 from compliance.runs.requests import Pin
 from compliance.tenancy.actions import create_organization
 from compliance.tenancy.scope import organization_scope
 from tests.api.conftest import Caller, make_key
 from tests.conftest import make_context, make_user
-from tests.monitors.conftest import decisions_of, make_due, make_monitor, requests_of
+from tests.monitors.conftest import decisions_of, make_due, make_monitor, requests_of, stored
 from tests.racing import Raised, race
-from tests.runners.conftest import Calling, ask, make_runner
+from tests.runners.conftest import Calling, ask, make_runner, request_row
 
 CAPS = {
     "MONITOR_AGENT_CONCURRENCY": "of this agent at once",
@@ -196,3 +197,116 @@ def test_tests_asked_for_at_once_never_exceed_what_may_wait(
     assert [one.kind for one in outcomes if isinstance(one, Raised)] == ["QueueFull"] * 3
     with organization_scope(organization.id):
         assert ComplianceRequest.objects.count() == 2
+
+
+# How often a runner may hand work back, and for how long it may hold it
+
+
+@pytest.mark.django_db
+class TestReleases:
+    def release(self, lab: Calling) -> Any:
+        [lease] = lab.poll()
+        return lab.post(f"requests/{lease['request_id']}/release", {"token": lease["token"]}).json()
+
+    def test_what_is_handed_back_too_often_ends_and_says_so(
+        self, organization: Organization, context: AgentContext, alice: User, lab: Calling, settings: Any
+    ) -> None:  # L12, R7
+        settings.PRIVATE_REQUEST_MAX_RELEASES = 2
+        request = ask(organization, context, alice, lab.pin())
+        assert [self.release(lab) for _ in range(3)] == [{"state": "queued"}] * 2 + [{"state": "finished"}]
+        assert lab.poll() == []
+        row = request_row(organization, request.pk)
+        with organization_scope(organization.id):
+            run = ComplianceRun.objects.get(pk=row.run_id)
+        assert (row.state, run.overall_status, run.executor_name) == ("finished", "inconclusive", "lab")
+        assert "private runners handed the test back 3 times" in run.headline
+
+    def test_what_its_organization_takes_back_is_not_counted(
+        self, organization: Organization, context: AgentContext, alice: User, lab: Calling
+    ) -> None:
+        request = ask(organization, context, alice, lab.pin())
+        assert len(lab.poll()) == 1
+        disable_runner(organization=organization, runner_id=lab.runner.pk, by=alice)
+        assert (request_row(organization, request.pk).state, request_row(organization, request.pk).releases) == (
+            "queued",
+            0,
+        )
+
+    def test_a_monitor_goes_on_after_it(
+        self, organization: Organization, context: AgentContext, alice: User, lab: Calling, settings: Any
+    ) -> None:  # L8
+        settings.PRIVATE_REQUEST_MAX_RELEASES = 0
+        lab.poll()
+        monitor = make_monitor(organization, context, alice, pin=lab.pin())
+        make_due(monitor)
+        assert request_due_monitors() == {"allowed": 1}
+        assert self.release(lab) == {"state": "finished"}
+        upcoming = stored(monitor).next_run_at
+        assert upcoming is not None
+        assert upcoming > timezone.now()
+
+
+@pytest.mark.django_db
+class TestAgeOfALease:
+    @pytest.fixture
+    def lease(self, organization: Organization, context: AgentContext, alice: User, lab: Calling) -> dict[str, Any]:
+        ask(organization, context, alice, lab.pin())
+        [lease] = lab.poll()
+        return lease
+
+    def renew(self, lab: Calling, lease: dict[str, Any]) -> Any:
+        held = {"request_id": lease["request_id"], "token": lease["token"]}
+        return lab.post("renew", {"leases": [held]}).json()
+
+    def begun(self, organization: Organization, lease: dict[str, Any], *, seconds: float) -> None:
+        """Let the lease have begun so long ago, and be renewed ever since."""
+        with organization_scope(organization.id):
+            ComplianceRequest.objects.filter(pk=lease["request_id"]).update(
+                started_at=timezone.now() - timedelta(seconds=seconds)
+            )
+
+    def most(self, settings: Any) -> int:
+        return int(
+            settings.TEST_DEADLINE_SECONDS + settings.ENGINE_GRACE_SECONDS + settings.PRIVATE_LEASE_SLACK_SECONDS
+        )
+
+    def test_a_lease_is_renewed_for_as_long_as_a_test_can_take(
+        self, organization: Organization, lab: Calling, lease: dict[str, Any], settings: Any
+    ) -> None:  # L12
+        self.begun(organization, lease, seconds=self.most(settings) - 30)
+        assert self.renew(lab, lease)["held"] == [lease["request_id"]]
+        assert lab.complete(lease).status_code == 200
+
+    def test_and_no_longer_and_its_request_ends_and_says_so(
+        self, organization: Organization, lab: Calling, lease: dict[str, Any], settings: Any
+    ) -> None:  # L12, R7
+        self.begun(organization, lease, seconds=self.most(settings) + 1)
+        answer = self.renew(lab, lease)
+        assert answer["held"] == []
+        assert "held for longer than a test can take" in answer["lost"][0]["reason"]
+        row = request_row(organization, lease["request_id"])
+        with organization_scope(organization.id):
+            run = ComplianceRun.objects.get(pk=row.run_id)
+        assert (row.state, run.overall_status) == ("finished", "inconclusive")
+        assert "the private runner held the test for 22 minutes" in run.headline
+        assert lab.poll() == []
+
+    def test_a_result_after_that_is_discarded_and_its_runner_told(
+        self, organization: Organization, lab: Calling, lease: dict[str, Any], settings: Any
+    ) -> None:  # L6
+        self.begun(organization, lease, seconds=self.most(settings) + 1)
+        self.renew(lab, lease)
+        answer = lab.complete(lease, "failed")
+        assert (answer.status_code, answer.json()["type"]) == (409, "/problems/lease-lost")
+        with organization_scope(organization.id):
+            assert ComplianceRun.objects.count() == 1
+
+    def test_a_lease_of_a_later_attempt_begins_anew(
+        self, organization: Organization, lab: Calling, lease: dict[str, Any], settings: Any
+    ) -> None:  # L12
+        self.begun(organization, lease, seconds=self.most(settings) + 1)
+        with organization_scope(organization.id):
+            ComplianceRequest.objects.update(lease_expires_at=timezone.now() - timedelta(seconds=1))
+        [again] = lab.poll()
+        assert self.renew(lab, again)["held"] == [lease["request_id"]]
+        assert self.renew(lab, lease)["lost"][0]["reason"] == ("The lease ran out, and the request was leased anew.")
