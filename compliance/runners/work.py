@@ -19,6 +19,7 @@ from django.utils import timezone
 from compliance.alerts.notices import Priority, Subject, tell
 from compliance.engines.report_json import BadReport, from_json
 from compliance.runners.models import Runner
+from compliance.runs.credentials import after_run
 from compliance.runs.ending import end_with_run, end_without_result
 from compliance.runs.leases import Lease, LeaseLost, broken_report_of
 from compliance.runs.ledger import lease_private, release_requests, renew_tokens
@@ -262,6 +263,7 @@ def complete(
         run_id=request.lease_run_id,
         credential=used,
     )
+    after_run(used, read)
     return runner, run
 
 
@@ -354,5 +356,7 @@ def release_secret(*, organization_id: str, runner_id: UUID | None, request_id: 
             credential_id=request.credential_id,
             executor_name=runner.name,
             to_runner=True,
+            # Again, and kept until the use is on record: the runner, then its request, then what it is granted.
+            keep_trusted=lambda: _held(organization_id, at_work(organization_id, runner_id), request_id, token),
         )
     return use_credential(attempt)
