@@ -126,19 +126,29 @@ def _reasons(monitor: Monitor, context: AgentContext, ledger: Ledger, asked: boo
         yield Outcome.BUDGET, f"Your organization's monitors may run {most} times in {window} hours, and did."
 
 
+# Under way is what somebody works on, what a hosted worker is about to take, and a monitor's request whose runner is
+# online. What else waits for private runners costs nobody anything, and may wait for long: it must not keep the
+# organization's monitors from running.
 _LEDGER = """
+    WITH under_way AS MATERIALIZED (
+        SELECT r.agent_url FROM compliance_requests r
+        WHERE r.organization_id = %(organization)s AND r.state IN ('queued', 'leased')
+            AND (r.executor_kind = 'hosted' OR r.state = 'leased'
+                OR (r.triggered_by = 'monitor' AND EXISTS (SELECT FROM runners w
+                    WHERE w.organization_id = r.organization_id AND w.state = 'active'
+                        AND w.online_until > statement_timestamp()
+                        AND (w.id = r.runner_id OR (r.pool <> '' AND w.pool = r.pool)))))
+    )
     SELECT
-        (SELECT count(*) FROM compliance_requests r
-            WHERE r.organization_id = %(organization)s AND r.state IN ('queued', 'leased')),
+        (SELECT count(*) FROM under_way),
         (SELECT count(*) FROM (SELECT FROM compliance_requests r
             WHERE r.organization_id = %(organization)s AND r.triggered_by = 'monitor' AND r.created_at > %(since)s
                 AND (r.state NOT IN ('cancelled', 'expired')
                     OR (r.state = 'cancelled' AND r.executor_kind = 'hosted' AND r.attempt > 0))
                 LIMIT %(budget)s) spent),
         (SELECT coalesce(jsonb_object_agg(a.agent_url, a.number), '{}') FROM (
-            SELECT r.agent_url, count(*) AS number FROM compliance_requests r
-            WHERE r.organization_id = %(organization)s AND r.state IN ('queued', 'leased')
-                AND r.agent_url = ANY(%(agents)s::text[]) GROUP BY r.agent_url) a),
+            SELECT u.agent_url, count(*) AS number FROM under_way u
+            WHERE u.agent_url = ANY(%(agents)s::text[]) GROUP BY u.agent_url) a),
         ARRAY(SELECT r.monitor_id FROM compliance_requests r
             WHERE r.monitor_id = ANY(%(monitors)s::uuid[]) AND r.state IN ('queued', 'leased')),
         ARRAY(SELECT m.id FROM unnest(%(monitors)s::uuid[], %(occurrences)s::timestamptz[]) AS m(id, at)

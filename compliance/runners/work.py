@@ -22,10 +22,11 @@ from compliance.alerts.notices import Priority, Subject, tell
 from compliance.engines.report_json import BadReport, from_json
 from compliance.postgresql.trips import Statement
 from compliance.runners.models import Runner
-from compliance.runs.ending import end_with_run
+from compliance.runs.credentials import after_run
+from compliance.runs.ending import end_with_run, end_without_result
 from compliance.runs.leases import Lease, LeaseLost, broken_report_of
 from compliance.runs.ledger import lease_private, release_requests, renew_tokens
-from compliance.runs.locking import locking, requests_in
+from compliance.runs.locking import locked_request, locking, requests_in
 from compliance.runs.reading import columns_of, row_of
 from compliance.runs.record import UsedCredential, storable
 from compliance.runs.records import ComplianceRun, ExecutorKind
@@ -158,7 +159,10 @@ def _unseen(runner: Runner, now: datetime) -> bool:
 
 
 def renew(runner: Runner, *, tokens: Mapping[UUID, UUID], progress: Mapping[UUID, dict[str, Any]]) -> dict[UUID, str]:
-    """Prolong the leases of a runner at work on these requests; returns for each that is lost, why."""
+    """Prolong the leases of a runner at work on these requests; returns for each that is lost, why.
+
+    A request that the runner has held for longer than a test can take ends here, whatever it works on.
+    """
     if tokens and _unseen(runner, now := timezone.now()):
         # One that has all hands full does not poll, and is not offline.
         runner.seen(now)
@@ -168,7 +172,25 @@ def renew(runner: Runner, *, tokens: Mapping[UUID, UUID], progress: Mapping[UUID
     if not lost:
         return {}
     rows = {request.pk: request for request in ComplianceRequest.objects.filter(pk__in=lost)}
-    return {request_id: why_lost(rows.get(request_id), runner) for request_id in lost}
+    reasons = {request_id: why_lost(rows.get(request_id), runner) for request_id in lost}
+    for request in sorted(rows.values(), key=lambda request: request.pk):  # one order: no deadlock
+        if _is_held(request, runner, tokens[request.pk]) and _end_overdue(request.pk, runner, tokens[request.pk]):
+            reasons[request.pk] = "It was held for longer than a test can take, and has ended as an inconclusive run."
+    return reasons
+
+
+def _is_held(request: ComplianceRequest, runner: Runner, token: UUID) -> bool:
+    return (request.state, request.lease_token, request.leased_by) == (RequestState.LEASED, token, runner.pk)
+
+
+def _end_overdue(request_id: UUID, runner: Runner, token: UUID) -> bool:
+    """End what its lease was not prolonged for, though it holds; False when it was ended or taken back meanwhile."""
+    request = locked_request(request_id)
+    if request is None or not _is_held(request, runner, token):
+        return False
+    minutes = round((timezone.now() - (request.started_at or request.created_at)).total_seconds() / 60)
+    end_without_result(request, f"the private runner held the test for {minutes} minutes and brought no result")
+    return True
 
 
 def why_lost(request: ComplianceRequest | None, runner: Runner) -> str:
@@ -199,7 +221,7 @@ def _held(at: AtWork, token: UUID) -> ComplianceRequest:
         raise ComplianceRequest.DoesNotExist
     if request.executor_kind != ExecutorKind.PRIVATE:
         raise NotPrivate
-    if request.state != RequestState.LEASED or request.lease_token != token or request.leased_by != runner.pk:
+    if not _is_held(request, runner, token):
         raise LeaseLost(f"The result was discarded. {why_lost(request, runner)}")
     return request
 
@@ -236,7 +258,7 @@ def complete(
         raise ReportRefused(problem, _end_refused(request, runner, report, problem)) from None
     assert request.lease_run_id is not None
     used = _used(request) if secret_of_assay else None
-    return end_with_run(
+    run = end_with_run(
         request,
         read,
         _tested_at(request, age),
@@ -244,6 +266,8 @@ def complete(
         run_id=request.lease_run_id,
         credential=used,
     )
+    after_run(used, read)
+    return run
 
 
 def _run_of(at: AtWork, token: UUID) -> ComplianceRun | None:
@@ -301,9 +325,17 @@ def fail(at: AtWork, *, token: UUID, reason: str) -> ComplianceRun:
     return end_with_run(request, report, None, full_suite=False, run_id=request.lease_run_id)
 
 
-def release(at: AtWork, *, token: UUID) -> None:
-    """Hand the request of a call back, untested, so that it is taken again."""
-    release_requests([_held(at, token)], counted=False)
+def release(at: AtWork, *, token: UUID) -> str:
+    """Hand the request of a call back, untested, so that it is taken again; returns its state.
+
+    What was handed back too often is not queued again: it ends as an inconclusive run.
+    """
+    request = _held(at, token)
+    if request.releases >= settings.PRIVATE_REQUEST_MAX_RELEASES:
+        end_without_result(request, f"private runners handed the test back {request.releases + 1} times")
+        return RequestState.FINISHED
+    release_requests([request], counted=False, by_runner=True)
+    return RequestState.QUEUED
 
 
 def release_secret(key: KeyActor, request_id: UUID, *, token: UUID) -> Any:
@@ -328,5 +360,13 @@ def release_secret(key: KeyActor, request_id: UUID, *, token: UUID) -> Any:
             credential_id=request.credential_id,
             executor_name=at.runner.name,
             to_runner=True,
+            # Again, and kept until the use is on record: the runner, then its request, then what it is granted.
+            keep_trusted=lambda: _keep_trusted(key, request_id, token),
         )
     return use_credential(attempt)
+
+
+def _keep_trusted(key: KeyActor, request_id: UUID, token: UUID) -> None:
+    # In the transaction that reads the secret, which keeps these locks.
+    with at_work(key, request_id) as at:
+        _held(at, token)

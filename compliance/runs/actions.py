@@ -6,12 +6,13 @@ from collections.abc import Collection, Mapping
 from typing import Any
 from uuid import UUID
 
-from django.db import IntegrityError, transaction
+from django.conf import settings
+from django.db import IntegrityError, connection, transaction
 
 from compliance.registry.models import AgentContext
 from compliance.runs.choices import chosen, suite_to_run
 from compliance.runs.ledger import insert_requests, tell_executors
-from compliance.runs.records import TriggeredBy
+from compliance.runs.records import ExecutorKind, TriggeredBy
 from compliance.runs.requests import HOSTED, ComplianceRequest, CredentialChoice, Pin, RequestState, expires
 from compliance.tenancy.authority import managing_membership, membership_to_test
 from compliance.tenancy.errors import Refused
@@ -19,6 +20,10 @@ from compliance.tenancy.keys import Principal
 from compliance.tenancy.models import Organization
 from compliance.tenancy.scope import Actor, organization_scope
 from compliance.vault.models import Credential
+
+
+class QueueFull(Refused):
+    """As many tests wait for the private runner, or the pool, as may."""
 
 
 def request_owner_test(
@@ -42,8 +47,8 @@ def request_owner_test(
     id, CredentialChoice.NONE, or AUTOMATIC for the one that is granted. pin: where it is to run.
     Raises NotAllowed for a person who is not a member and for a key that may not, Refused for a suite that is not
     there or that no worker can run, for options that it does not have, for a credential that is not there, and
-    while a test with other options or another credential is under way, and
-    AgentContext.DoesNotExist for an agent that the organization does not have.
+    while a test with other options or another credential is under way, QueueFull for a private runner or pool for
+    which too many tests wait, and AgentContext.DoesNotExist for an agent that the organization does not have.
     """
     with organization_scope(organization.id):
         if not isinstance(by, Actor):
@@ -79,7 +84,8 @@ def request_owner_test(
             .filter(organization=organization, agent_id=context.agent_id, suite_version=version, dry_run=dry_run)
             .exclude(triggered_by=TriggeredBy.MONITOR)
         )
-        while not _inserted(request):
+        full = pin.is_private and _queue_is_full(organization.id, pin)
+        while full or not _inserted(request):
             under_way = like_it.select_related("suite_version__suite").first()
             if under_way is not None:
                 if under_way.options != request.options:
@@ -94,6 +100,8 @@ def request_owner_test(
                 if under_way.pin != pin:
                     raise Refused("A test by another executor is under way. Ask again when it has ended.")
                 return under_way, False
+            if full:
+                raise QueueFull(_full(pin))
             # It ended in the moment between: then there is room for a new one.
         tell_executors([request])
         return request, True
@@ -117,6 +125,32 @@ def cancel_request(*, organization: Organization, request_id: UUID | str, by: Pr
             if request.state != RequestState.CANCELLED:
                 raise Refused("The test has ended already.")
         return request
+
+
+def _full(pin: Pin) -> str:
+    where = f"the pool “{pin.pool}”" if pin.pool else "this private runner"
+    most = settings.PRIVATE_QUEUE_MOST_REQUESTS
+    tests = "1 test waits" if most == 1 else f"{most} tests wait"
+    return f"{tests} for {where} already, and no more may. Ask again when some were taken, or cancel some."
+
+
+def _queue_is_full(organization_id: str, pin: Pin) -> bool:
+    """Whether as many tests wait for a private runner, or a pool, as people and keys may ask of it.
+
+    Nobody else finds out, or adds one, until the transaction ends.
+    """
+    with connection.cursor() as cursor:
+        # No row's lock: the organization's would make the tick pass over it, and the runners' would hold up polls.
+        whose = f"{organization_id}:{pin.runner_id or pin.pool}"
+        cursor.execute("SELECT pg_advisory_xact_lock(2, hashtext(%s))", [f"queue of {whose}"])
+    waiting = ComplianceRequest.objects.filter(
+        organization_id=organization_id,
+        executor_kind=ExecutorKind.PRIVATE,
+        state=RequestState.QUEUED,
+        runner_id=pin.runner_id,
+        pool=pin.pool,
+    ).exclude(triggered_by=TriggeredBy.MONITOR)
+    return waiting.count() >= settings.PRIVATE_QUEUE_MOST_REQUESTS
 
 
 def _inserted(request: ComplianceRequest) -> bool:

@@ -77,15 +77,13 @@ def open_credential(lease: Lease) -> Opened:
         connection.close()
 
 
-def after_run(opened: Opened, report: Report) -> None:
+def after_run(used: UsedCredential | None, report: Report) -> None:
     """Drop a kept access token that the agent refused, so that the next run asks for a fresh one."""
-    if opened.credential is None or not opened.credential.credential_id:
+    if used is None:
         return
     refused = any(step.key == "accepted" and step.verdict is Verdict.FAILED for _, _, step in report.steps())
     if refused or any(notice.code == NOT_ACCEPTED for notice in report.notices):
-        forget_token(
-            credential_id=UUID(opened.credential.credential_id), organization_id=opened.credential.organization_id
-        )
+        forget_token(credential_id=used.credential_id, organization_id=used.organization_id)
 
 
 def _without(lease: Lease, result: str, reason: str) -> Opened:

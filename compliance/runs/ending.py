@@ -72,8 +72,15 @@ def held(request_id: UUID, token: UUID, executor: Executor) -> ComplianceRequest
 def end_lost(request: ComplianceRequest) -> ComplianceRun:
     """End a locked request whose executors were lost too often, as an inconclusive run."""
     who = "private runner" if request.pin.is_private else "worker"
-    report = broken_report_of(request, f"the {who} was lost {request.attempt} times while it ran")
-    return end_with_run(request, report, None, full_suite=False, run_id=uuid7())
+    return end_without_result(request, f"the {who} was lost {request.attempt} times while it ran")
+
+
+def end_without_result(request: ComplianceRequest, reason: str) -> ComplianceRun:
+    """End a locked request of which no result is awaited any more, as an inconclusive run that says why (R7)."""
+    # Whoever had it, and sends a result all the same, is not told that this one is theirs.
+    request.lease_token = None
+    run_id = request.lease_run_id or uuid7()
+    return end_with_run(request, broken_report_of(request, reason), None, full_suite=False, run_id=run_id)
 
 
 _FINISH = """

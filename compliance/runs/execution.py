@@ -216,7 +216,7 @@ def _land(flight: _Flight) -> ComplianceRun | None:
 def _record(flight: _Flight, report: Report, tested_at: datetime | None) -> ComplianceRun | None:
     lease = flight.lease
     try:
-        after_run(flight.opened, report)
+        after_run(flight.opened.used, report)
         return complete_request(lease, report, tested_at=tested_at, credential=flight.opened.used)
     except LeaseLost as lost:
         logger.warning("%s: %s", lease.agent_url, lost)

@@ -210,7 +210,10 @@ def renew_leases(leases: Collection[Lease], progress: dict[UUID, dict[str, Any]]
 
 
 def renew_tokens(tokens: dict[UUID, UUID], progress: dict[UUID, dict[str, Any]], executor: Executor) -> set[UUID]:
-    """The same by the requests' keys and tokens, in an open scope. Only what this executor holds is prolonged (L6)."""
+    """The same by the requests' keys and tokens, in an open scope. Only what this executor holds is prolonged (L6).
+
+    Nor what a private runner has held for longer than a test can take: workers of ours are cut off, it is not.
+    """
     with connection.cursor() as cursor:
         cursor.execute(
             """
@@ -220,6 +223,7 @@ def renew_tokens(tokens: dict[UUID, UUID], progress: dict[UUID, dict[str, Any]],
             FROM unnest(%s::uuid[], %s::uuid[], %s::jsonb[]) AS l(id, token, progress)
             WHERE r.id = l.id AND r.lease_token = l.token AND r.state = 'leased'
                 AND r.leased_by IS NOT DISTINCT FROM %s::uuid
+                AND (r.leased_by IS NULL OR r.started_at > statement_timestamp() - make_interval(secs => %s))
             RETURNING r.id
             """,
             [
@@ -228,6 +232,7 @@ def renew_tokens(tokens: dict[UUID, UUID], progress: dict[UUID, dict[str, Any]],
                 list(tokens.values()),
                 [_json(progress.get(request_id)) for request_id in tokens],
                 executor.id,
+                settings.TEST_DEADLINE_SECONDS + settings.ENGINE_GRACE_SECONDS + settings.PRIVATE_LEASE_SLACK_SECONDS,
             ],
         )
         return {row[0] for row in cursor.fetchall()}
@@ -240,10 +245,11 @@ def _json(value: dict[str, Any] | None) -> str | None:
 # Release
 
 
-def release_requests(requests: Iterable[ComplianceRequest], *, counted: bool) -> int:
+def release_requests(requests: Iterable[ComplianceRequest], *, counted: bool, by_runner: bool = False) -> int:
     """Put locked, leased requests back into the queue and tell who may take them; returns how many.
 
     counted: whether the lease that ends here counts as an attempt: one that was handed back in order does not.
+    by_runner: whether the runner that held it hands it back, which is counted by itself.
     Needs the organization's scope.
     """
     requests = list(requests)
@@ -257,6 +263,7 @@ def release_requests(requests: Iterable[ComplianceRequest], *, counted: bool) ->
         nudged_at=timezone.now(),
         progress={},
         attempt=F("attempt") if counted else Greatest(F("attempt") - 1, 0),
+        releases=F("releases") + int(by_runner),
     )
     tell_executors(requests)
     return len(requests)

@@ -74,15 +74,17 @@ class ComplianceRequest(models.Model):
     """Work that should become a run. What it needs is copied into it when it is created."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    # No index of its own for an organization, an agent or a version: a row is written four times in its life, each
+    # time into all indexes, and what is asked for them is answered by those below.
     organization = models.ForeignKey(
-        Organization, on_delete=models.CASCADE, null=True, blank=True, related_name="requests"
+        Organization, on_delete=models.CASCADE, null=True, blank=True, db_index=False, related_name="requests"
     )
-    agent = models.ForeignKey(Agent, on_delete=models.PROTECT, db_column="agent_url", related_name="+")
+    agent = models.ForeignKey(Agent, on_delete=models.PROTECT, db_column="agent_url", db_index=False, related_name="+")
     triggered_by = models.CharField(max_length=16, choices=TriggeredBy.choices)
     actor_kind = models.CharField(max_length=10)
     actor_id = models.CharField(max_length=100)
     actor_name = models.CharField(max_length=254)
-    suite_version = models.ForeignKey(SuiteVersion, on_delete=models.PROTECT, related_name="+")
+    suite_version = models.ForeignKey(SuiteVersion, on_delete=models.PROTECT, db_index=False, related_name="+")
     dry_run = models.BooleanField(default=False)
     options = models.JSONField(default=dict, blank=True)
     credential_choice = models.CharField(
@@ -115,6 +117,9 @@ class ComplianceRequest(models.Model):
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     nudged_at = models.DateTimeField(default=timezone.now, help_text="When a worker was last told of it.")
     attempt = models.PositiveSmallIntegerField(default=0)
+    releases = models.PositiveSmallIntegerField(
+        default=0, db_default=0, help_text="How often private runners handed it back."
+    )
     lease_token = models.UUIDField(null=True, blank=True)
     lease_expires_at = models.DateTimeField(null=True, blank=True)
     # Which private runner has it, or had it last, and the key of the run that comes of its lease.
@@ -207,6 +212,7 @@ class ComplianceRequest(models.Model):
                 fields=["state", "created_at"], name="requests_active", condition=Q(state__in=["queued", "leased"])
             ),
             models.Index(fields=["organization", "agent", "-created_at"], name="requests_of_agent"),
+            models.Index(fields=["agent"], name="requests_of_url"),
             models.Index(
                 fields=["organization", "agent"],
                 name="requests_in_flight",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -59,6 +59,9 @@ class Attempt:
     credential_id: UUID | None = None  # None: whichever is granted for this agent and use, the oldest grant first
     executor_name: str = ""
     to_runner: bool = False  # the secret leaves Assay: the grant must say that it may
+    # Asked first in every transaction that decides: locks whoever is to have the secret, or raises when they may not
+    # have it any more.
+    keep_trusted: Callable[[], object] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +84,8 @@ def use_credential(attempt: Attempt) -> Usable | None:
     """What an engine is to send, once the use of it is committed to the record of uses.
 
     None when no credential was named and none is granted: then nothing was attempted. May take as long as a step
-    of a test, for an access token. Raises CredentialRefused, which is on record too, or DatabaseError when the use
-    could not be written down and therefore does not happen.
+    of a test, for an access token. Raises CredentialRefused, which is on record too, DatabaseError when the use
+    could not be written down and therefore does not happen, or what attempt.keep_trusted raises.
     """
     decision = _decide_on_record(attempt)
     if decision is None:
@@ -111,6 +114,8 @@ def _decide_on_record(
 ) -> _Decision | None:
     # Durable: inside another transaction the record would be lost with it, and the use would have happened.
     with transaction.atomic(durable=True), organization_scope(attempt.organization_id):
+        if attempt.keep_trusted is not None:
+            attempt.keep_trusted()
         decision = _decide(attempt, bought_with.pk if bought_with else attempt.credential_id)
         if decision is None:
             return None

@@ -88,6 +88,12 @@ _OF_STATUS = {
     415: ("unsupported-media-type", "Send the body as application/json."),
 }
 
+# Whose result it was cannot be told, so that its request does not end with it.
+_TOO_DEEP = (
+    "The body is nested too deeply to be read, and too large to be looked into. If it has the result of a test, say"
+    " with `fail` that there is none: else the request goes on until its lease runs out."
+)
+
 
 def of_status(status: int) -> Problem:
     """What there is to say when nothing but the status is known."""
@@ -121,6 +127,8 @@ def _problem_of(refusal: Exception) -> Problem:
             return of_status(413)
         case SuspiciousOperation():
             return of_status(400)
+        case HttpError() if isinstance(refusal.__cause__, RecursionError):
+            return Problem(400, "bad-request", _TOO_DEEP)
         case HttpError():
             return of_status(refusal.status_code)
         case OperationalError() | InterfaceError():

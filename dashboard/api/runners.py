@@ -145,7 +145,7 @@ class FailIn(Schema):
 
 
 class ReleaseOut(Schema):
-    state: str
+    state: str = Field(description="`queued`, or `finished` when it was handed back too often.")
 
 
 class TokenIn(Schema):
@@ -324,10 +324,10 @@ def fail(request: ApiRequest, request_id: UUID, data: FailIn) -> RunOut:
 )
 def release(request: ApiRequest, request_id: UUID, data: FailIn) -> ReleaseOut:
     try:
-        work.release(request.at_work, token=data.token)
+        state = work.release(request.at_work, token=data.token)
     except (LeaseLost, work.NotPrivate) as lost:
         raise _conflict(lost) from None
-    return ReleaseOut(state="queued")
+    return ReleaseOut(state=state)
 
 
 @operation(

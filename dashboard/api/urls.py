@@ -7,6 +7,7 @@ from django.urls import path, re_path
 from django.views.decorators.csrf import csrf_exempt
 
 from dashboard.api import agents, decisions, monitors, organization, requests, runners, runs, suites, webhooks
+from dashboard.api.bodies import BodyParser
 from dashboard.api.document import DocumentedAPI
 from dashboard.api.problems import answer_problems, not_found
 
@@ -17,6 +18,7 @@ api = DocumentedAPI(
     openapi_url="/openapi.json",
     docs_url=None,
     urls_namespace="api",
+    parser=BodyParser(),
 )
 answer_problems(api)
 for room in (organization, agents, requests, runs, monitors, decisions, suites):

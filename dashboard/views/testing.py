@@ -10,7 +10,7 @@ from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 
 from compliance.models import SuiteVersion
-from compliance.runs.actions import request_owner_test
+from compliance.runs.actions import QueueFull, request_owner_test
 from compliance.suites.catalogue import OfferedSuite
 from compliance.vault.access import granted_credentials
 from compliance.vault.models import UseFor
@@ -50,7 +50,10 @@ def agent_test(request: OrganizationRequest, agent: UUID) -> HttpResponseBase:
             ),
         )
         if posted and form.is_valid():
-            return _ask(request, agent, suite, form)
+            try:
+                return _ask(request, agent, suite, form)
+            except QueueFull as full:
+                form.add_error("executor", str(full))
     can_run = suite is not None and (not suite.problem or bool(runners))
     page = {"context": context, "choice": choice, "suite": suite, "form": form, "suites": suites, "can_run": can_run}
     failed = posted or (wanted_suite and found is None)

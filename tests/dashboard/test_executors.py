@@ -18,7 +18,7 @@ from compliance.runs.requests import Pin
 from compliance.runs.sweeping import expire_requests
 from compliance.tenancy.scope import organization_scope
 from dashboard.monitor_forms import in_units
-from tests.conftest import make_run
+from tests.conftest import make_context, make_run
 from tests.monitors.conftest import change, make_due, make_monitor, requests_of, stored
 from tests.runners.conftest import Calling, ask, make_runner, request_row
 from tests.vault.conftest import make_credential, make_grant
@@ -99,6 +99,26 @@ class TestAskingForATest:
         assert alices.post(at("agent_test", organization, context.pk), fields).status_code == 422
         with organization_scope(organization.id):
             assert not ComplianceRequest.objects.exists()
+
+    def test_a_queue_that_is_full_is_said_beside_the_choice(
+        self,
+        alices: Client,
+        organization: Organization,
+        context: AgentContext,
+        lab: Calling,
+        alice: User,
+        settings: Any,
+    ) -> None:
+        settings.PRIVATE_QUEUE_MOST_REQUESTS = 1
+        ask(organization, make_context(organization, "https://other.example/mcp"), alice, lab.pin())
+        fields = {"suite": "baseline", "executor": f"runner:{lab.runner.pk}"}
+        answer = alices.post(at("agent_test", organization, context.pk), fields)
+        assert answer.status_code == 422
+        page = answer.content.decode()
+        assert "1 test waits for this private runner already" in page
+        assert f'<option value="runner:{lab.runner.pk}" selected' in page
+        elsewhere = alices.post(at("agent_test", organization, context.pk), {**fields, "executor": "pool:berlin"})
+        assert elsewhere.status_code == 302
 
     def test_a_foreign_runner_is_no_choice(
         self,

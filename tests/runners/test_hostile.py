@@ -13,11 +13,21 @@ from django.test import Client
 from django.test.client import ClientHandler
 
 from compliance.engines.report_json import OPEN_LEVELS
-from compliance.models import AgentContext, ApiKey, CredentialUse, Organization, RequestState, User
+from compliance.models import (
+    AgentContext,
+    ApiKey,
+    ComplianceRequest,
+    CredentialUse,
+    Organization,
+    RejectedReport,
+    RequestState,
+    User,
+)
 from compliance.runners.actions import new_token
 from compliance.runs.requests import CredentialChoice
 from compliance.tenancy.key_actions import revoke_key
 from compliance.tenancy.scope import organization_scope
+from dashboard.api.bodies import LOOKED_INTO_KB
 from tests.api.conftest import Caller, make_key
 from tests.conftest import make_report
 from tests.runners.conftest import ENGINES, Calling, ask, make_runner, plain, request_row
@@ -139,7 +149,7 @@ def test_an_engine_with_an_impossible_name_is_refused_and_breaks_nothing(lab: Ca
 
 
 @pytest.mark.parametrize("inner", ["1", '"\\u0000"', "NaN"])
-@pytest.mark.parametrize("levels", [250, 300, 600, 800])
+@pytest.mark.parametrize("levels", [250, 300, 600, 800, 1000, 20_000])
 class TestAReportThatIsNestedDeeply:
     """L8, L16: it ends its request with a clear 400, and leaves nothing behind that no page can show."""
 
@@ -177,6 +187,51 @@ class TestAReportThatIsNestedDeeply:
         assert request.state == RequestState.FINISHED
         _, token = make_key(organization, by)
         assert Caller(token).get(f"/runs/{request.run_id}").status_code == 200
+
+
+def test_whose_a_report_is_that_is_nested_too_deeply_is_told_wherever_its_token_stands(
+    lab: Calling, organization: Organization, context: AgentContext, alice: User
+) -> None:  # L8, L16
+    ask(organization, context, alice, lab.pin())
+    [lease] = lab.poll()
+    body = f'{{"report": {nested(5000, "[]")}, "token": "{lease["token"]}"}}'
+    answer = post_text(lab, f"requests/{lease['request_id']}/complete", body)
+    assert (answer.status_code, answer.json()["type"]) == (400, "/problems/bad-report")
+    assert request_row(organization, lease["request_id"]).state == RequestState.FINISHED
+    with organization_scope(organization.id):
+        kept = RejectedReport.objects.get(request_id=lease["request_id"])
+    assert kept.body.startswith('{"a": {"a":')
+
+
+def test_one_that_is_too_large_to_be_looked_into_is_refused_and_says_what_to_do(
+    lab: Calling, organization: Organization, context: AgentContext, alice: User
+) -> None:  # L8
+    ask(organization, context, alice, lab.pin())
+    [lease] = lab.poll()
+    answer = complete_with(lab, lease, nested(5000, f'"{"x" * 1024 * LOOKED_INTO_KB}"'))
+    assert (answer.status_code, answer.json()["type"]) == (400, "/problems/bad-request")
+    assert "say with `fail` that there is none" in answer.json()["detail"]
+    assert request_row(organization, lease["request_id"]).state == RequestState.LEASED
+    said = lab.post(f"requests/{lease['request_id']}/fail", {"token": lease["token"], "reason": "too deep"})
+    assert said.status_code == 200
+
+
+@pytest.mark.parametrize("deep", [nested(5000, "1"), "[" * 5000, nested(5000, "1") + "}"])
+def test_no_other_call_takes_what_is_nested_too_deeply(
+    lab: Calling, organization: Organization, context: AgentContext, alice: User, deep: str
+) -> None:
+    _, token = make_key(organization, alice)
+    client = Client(raise_request_exception=False)
+    headers = {"Authorization": f"Bearer {token}"}
+    for path, body in (
+        (f"agents/{context.pk}/tests", f'{{"options": {{"call_read_only_tools": {deep}}}}}'),
+        ("monitors", deep),
+    ):
+        answer = client.post(f"/api/v1/{path}", data=body, content_type="application/json", headers=headers)
+        assert answer.status_code in (400, 409, 422), answer.content
+    assert post_text(lab, "poll", f'{{"engines": {deep}}}').status_code in (400, 422)
+    with organization_scope(organization.id):
+        assert not ComplianceRequest.objects.exists()
 
 
 def test_a_report_may_be_nested_as_deeply_as_its_pages_can_show(
