@@ -92,6 +92,20 @@ def test_an_agent_inside_is_tested_by_the_runner_and_the_run_carries_its_name(
     assert row.engines["baseline"] == run.engine_version
 
 
+def test_all_that_waits_for_a_runner_is_run_at_its_first_try(  # L6, L12
+    alpha: tuple[Organization, User], server: str, agents: dict[str, str], tmp_path: Path
+) -> None:
+    organization, alice = alpha
+    lab = make_runner(organization, alice)
+    asked = [
+        ask(organization, make_context(organization, agents[name]), alice, lab.pin())
+        for name in ("library", "weather", "translator")
+    ]
+    with program(server, lab, tmp_path):
+        done = [wait_for(ended(organization, request.pk), seconds=60, what="the result") for request in asked]
+    assert [(request.state, request.attempt) for request in done] == [(RequestState.FINISHED, 1)] * 3
+
+
 def test_a_secret_of_assay_reaches_the_runner_under_a_grant_only(  # V2, V5
     alpha: tuple[Organization, User], server: str, agents: dict[str, str], tmp_path: Path
 ) -> None:
