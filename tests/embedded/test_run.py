@@ -58,7 +58,8 @@ def project(folder):
     shutil.copytree(
         PROJECT / "compliance" / "embedded", root / "compliance" / "embedded", ignore=lambda *_: {"__pycache__"}
     )
-    shutil.copytree(PROJECT / "compliance" / "web", root / "compliance" / "web", ignore=lambda *_: {"__pycache__"})
+    for name in ("web", "engines"):
+        shutil.copytree(PROJECT / "compliance" / name, root / "compliance" / name, ignore=lambda *_: {"__pycache__"})
     shutil.copy(PROJECT / "compliance" / "gunicorn.conf.py", root / "compliance")
     (root / "compliance" / "__init__.py").touch()
     (root / "manage.py").write_text(MANAGE)
