@@ -19,6 +19,13 @@ control_socket_disable = True  # nobody uses it, and two projects of one user wo
 worker_tmp_dir = "/dev/shm" if os.path.isdir("/dev/shm") else None  # noqa: S108 - a disk may stall its file
 
 
+def on_starting(server: Any) -> None:
+    """Keep the keys in the environment from what engines start on the same machine; the workers inherit it."""
+    from compliance.engines.process import hide_from_programs
+
+    hide_from_programs()
+
+
 def post_worker_init(worker: Any) -> None:
     """What was loaded stays for good: the collector need not look at it again and again, once a request or more."""
     gc.collect()

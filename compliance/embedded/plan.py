@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from http.client import HTTPConnection, HTTPException
+from itertools import chain
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
@@ -19,6 +20,10 @@ from compliance.embedded.redis import Redis
 
 PROJECT = Path(__file__).resolve().parents[2]
 DEMO_PORTS = 16
+# What the demo's private runner needs of the environment: it stands for a program on another machine, and gets no key.
+RUNNER_NEEDS = ("PATH", "HOME", "LANG", "TMPDIR", "A2A_TCK_PATH")
+# Exit codes with which it says that it cannot work here, as when its token was replaced (docs/runners.md).
+RUNNER_GIVES_UP = (2, 3, 5, 6)
 
 
 class Plan:
@@ -31,6 +36,8 @@ class Plan:
         self.site_url = given.get("SITE_URL") or f"http://localhost:{port}"
         self.keys = KeyFile(self.data_dir / "keys.json")
         self.agents_file = self.data_dir / "demo-agents.json"
+        self.runner_token_file = self.data_dir / "demo-runner.token"
+        self.runner_allow_file = self.data_dir / "demo-runner.allow"
         self.agents: dict[str, str] = {}
         self.postgres = None if given.get("DATABASE_URL") else Postgres(self.data_dir)
         self.redis = None if given.get("REDIS_URL") else Redis(self.data_dir)
@@ -55,7 +62,8 @@ class Plan:
         ]
         demo: list[Runnable | Step] = []
         if self.demo:
-            seed = self._step("demo data", "seed_demo", "--agents-json", str(self.agents_file))
+            files = ("--agents-json", str(self.agents_file), "--runner-token-file", str(self.runner_token_file))
+            seed = self._step("demo data", "seed_demo", *files)
             seed.show_output = True
             demo = [self._demo_agents(), seed]
         celery = ("-m", "celery", "-A", "compliance.celery:app")
@@ -81,6 +89,7 @@ class Plan:
                 *("-m", "gunicorn", "compliance.wsgi:application", "-c", str(PROJECT / "compliance/gunicorn.conf.py")),
                 ready=lambda output: self._web_answers(),
             ),
+            *([self._demo_runner()] if self.demo else []),
         ]
 
     def ready_message(self) -> str:
@@ -124,10 +133,12 @@ class Plan:
         if self.redis:
             environment["REDIS_URL"] = self.redis.url
         if self.agents:
-            hosts = {urlsplit(url).netloc for url in self.agents.values()}
-            allowed = [*filter(None, [self.given.get("ASSAY_EGRESS_ALLOW")]), *sorted(hosts)]
+            allowed = [*filter(None, [self.given.get("ASSAY_EGRESS_ALLOW")]), *self._agents_hosts()]
             environment["ASSAY_EGRESS_ALLOW"] = ",".join(allowed)
         return environment
+
+    def _agents_hosts(self) -> list[str]:
+        return sorted({urlsplit(url).netloc for url in self.agents.values()})
 
     def owner_environment(self) -> dict[str, str]:
         """With the right to change tables, which nothing that serves or works has."""
@@ -155,6 +166,20 @@ class Plan:
             "demo agents", "-m", "compliance.demo_agents", "--port-base", base, ready=self._note_agents, grace=1.0
         )
 
+    def _demo_runner(self) -> Program:
+        """A private runner of a demo organization. The rest does not wait for it, and goes on without it."""
+        options = {"--url": self.site_url, "--token-file": str(self.runner_token_file), "--grace": "0"}
+        options |= {"--state-dir": str(self.data_dir / "demo-runner"), "--allow-file": str(self.runner_allow_file)}
+        runner = self._program(
+            "runner", "-m", "compliance.runners.program", *chain.from_iterable(options.items()), grace=6.0
+        )
+        runner.environment = self._runner_environment
+        runner.spare, runner.final = True, RUNNER_GIVES_UP
+        return runner
+
+    def _runner_environment(self) -> dict[str, str]:
+        return {name: self.given[name] for name in RUNNER_NEEDS if name in self.given}
+
     def _demo_port_base(self) -> int:
         """The same ports at every start if possible: an agent is known by its URL."""
         note = self.data_dir / "demo-port-base"
@@ -175,6 +200,7 @@ class Plan:
                 with suppress(ValueError):
                     self.agents = {name: url for name, url in json.loads(line).items() if isinstance(url, str)}
                     write_private(self.agents_file, json.dumps(self.agents))
+                    write_private(self.runner_allow_file, "\n".join([*self._agents_hosts(), ""]))
                     return True
         return False
 

@@ -42,7 +42,8 @@ class Step:
 class Program:
     """A command that runs until it is stopped.
 
-    `ready(output)` sees what it has written since its start and answers whether others may use it now.
+    `ready(output)` sees what it has written since its start and answers whether others may use it now. The rest goes
+    on without a `spare` one. After an exit code of `final` another start would not help.
     """
 
     name: str
@@ -53,6 +54,8 @@ class Program:
     ready: Callable[[str], bool] | None = None
     ready_within: float = 60.0
     grace: float = 3.0
+    spare: bool = False
+    final: Sequence[int] = ()
     kill_signal: signal.Signals = signal.SIGKILL
     process: subprocess.Popen[bytes] | None = field(default=None, init=False)
     _written_before: int = field(default=0, init=False)

@@ -124,7 +124,7 @@ class Supervisor:
         while True:
             now = time.monotonic()
             pauses = [60.0]
-            for watched in self._watched:
+            for watched in list(self._watched):
                 if watched.start_again_at is None and watched.runnable.poll() is not None:
                     self._note_death(watched, now)
                 if watched.start_again_at is not None:
@@ -144,7 +144,12 @@ class Supervisor:
         while watched.deaths and watched.deaths[0] < now - patience.within:
             watched.deaths.popleft()
         failures = len(watched.deaths)
-        if failures > patience.restarts:
+        if isinstance(runnable, Program) and runnable.spare:
+            if failures > patience.restarts or status in runnable.final:
+                self._watched.remove(watched)
+                say(f"{runnable.name} {_ending(status)}; the rest goes on without it. Its log: {runnable.log}")
+                return
+        elif failures > patience.restarts:
             raise EmbeddedError(
                 f"Giving up: {runnable.name} ended {failures} times within {patience.within:.0f} s. "
                 f"{_failure(runnable.name, status, runnable.log)}"

@@ -62,9 +62,9 @@ class Finished:
 def hide_from_programs() -> None:
     """Keep this process's environment, memory and open files from others of its own user, on Linux.
 
-    Programs that engines start are of the same user, and could read in /proc with which keys their worker was
-    started. It holds for what is forked too, and ends where another program is executed: theirs stay readable for
-    the warden. Whoever is root with the right to trace is not kept out.
+    Programs that engines start are of the same user, and could read in /proc with which keys their worker, the web
+    beside it or their runner was started. It holds for what is forked too, and ends where another program is
+    executed: theirs stay readable for the warden. Whoever is root with the right to trace is not kept out.
     """
     if sys.platform != "linux":
         return

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable
-from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
 from django.conf import settings
 from django.db import connection
 from django.db.models import F
-from django.db.models.functions import Greatest, Now
+from django.db.models.functions import Greatest
 from django.utils import timezone
 
 from compliance.runs import nudge
@@ -125,16 +124,16 @@ def _lease(requests: Collection[ComplianceRequest], executor: Executor = HOSTED_
             end_lost(request)
         else:
             leased.append(request)
-    # One token for all: what it fences is the next lease of the same request.
-    token = uuid4()
+    # Each has a token of its own: a private runner knows by it which of its leases is meant.
+    tokens = {request.pk: uuid4() for request in leased}
     run_ids = {request.pk: uuid7() for request in leased}
     if leased:
-        _mark_leased(leased, token, executor, run_ids)
+        _mark_leased(tokens, run_ids, executor)
     wanted = wanted_credentials(leased)
     return [
         Lease(
             request_id=request.pk,
-            token=token,
+            token=tokens[request.pk],
             organization_id=request.organization_id,
             agent_url=request.agent_id,
             protocol=request.agent.protocol,
@@ -154,38 +153,27 @@ def _lease(requests: Collection[ComplianceRequest], executor: Executor = HOSTED_
     ]
 
 
-def _mark_leased(
-    requests: Collection[ComplianceRequest], token: UUID, executor: Executor, run_ids: dict[UUID, UUID]
-) -> None:
-    rows = ComplianceRequest.objects.filter(pk__in=[request.pk for request in requests])
-    common: dict[str, Any] = {
-        "state": RequestState.LEASED,
-        "attempt": F("attempt") + 1,
-        "lease_token": token,
-        "lease_expires_at": Now() + timedelta(seconds=settings.LEASE_SECONDS),
-        "started_at": Now(),
-        "progress": {},
-    }
-    if executor.id is None:
-        rows.update(**common)
-        return
-    # The key of its run is kept: a secret is released, and the release recorded, in another call.
+def _mark_leased(tokens: dict[UUID, UUID], run_ids: dict[UUID, UUID], executor: Executor) -> None:
+    """Write the leases by the requests' keys. A private runner's run has its key from here on: a secret is released,
+    and the release recorded, in another call.
+    """
+    kept: list[UUID | None] = [None if executor.id is None else run_ids[request_id] for request_id in tokens]
     with connection.cursor() as cursor:
         cursor.execute(
             """
             UPDATE compliance_requests r
-            SET state = 'leased', attempt = r.attempt + 1, lease_token = %s, progress = '{}',
+            SET state = 'leased', attempt = r.attempt + 1, lease_token = l.token, progress = '{}',
                 lease_expires_at = statement_timestamp() + make_interval(secs => %s),
-                started_at = statement_timestamp(), leased_by = %s, leased_by_name = %s, lease_run_id = l.run_id
-            FROM unnest(%s::uuid[], %s::uuid[]) AS l(id, run_id) WHERE r.id = l.id
+                started_at = statement_timestamp(), leased_by = %s::uuid, leased_by_name = %s, lease_run_id = l.run_id
+            FROM unnest(%s::uuid[], %s::uuid[], %s::uuid[]) AS l(id, token, run_id) WHERE r.id = l.id
             """,
             [
-                token,
                 settings.LEASE_SECONDS,
                 executor.id,
-                executor.name,
-                list(run_ids),
-                list(run_ids.values()),
+                executor.name if executor.id else "",
+                list(tokens),
+                list(tokens.values()),
+                kept,
             ],
         )
 

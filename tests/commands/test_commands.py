@@ -23,10 +23,13 @@ from compliance.models import (
     CredentialGrant,
     EngineHealth,
     Membership,
+    Monitor,
     Organization,
+    Runner,
     User,
 )
 from compliance.tenancy.actions import create_organization
+from compliance.tenancy.keys import BadKey, actor_of
 from compliance.tenancy.scope import Actor, system_scope
 from tests.conftest import AGENT_URL, make_context, make_run, make_user
 from tests.processes import ROOT, serving_demo_agents, worker
@@ -185,6 +188,38 @@ def test_seeding_the_demo_twice_changes_nothing_and_prints_the_same_logins(commi
     without_node = manage("seed_demo", "--agents-json", str(agents), ASSAY_DEMO="1")
     assert without_node.returncode == 0, without_node.stderr
     assert "Audience signals is not served here" in without_node.stdout
+
+
+def test_seeding_keeps_the_runners_token_to_itself_and_makes_another_when_it_is_lost(  # V1
+    committed_db: None, tmp_path: Path
+) -> None:
+    agents, file = tmp_path / "agents.json", tmp_path / "token"
+    agents.write_text(json.dumps({"library": "http://127.0.0.1:9/library"}))
+
+    def seed() -> str:
+        done = manage("seed_demo", "--agents-json", str(agents), "--runner-token-file", str(file), ASSAY_DEMO="1")
+        assert done.returncode == 0, done.stderr
+        assert file.stat().st_mode & 0o777 == 0o600
+        token = file.read_text().strip()
+        assert token not in done.stdout + done.stderr
+        return token
+
+    first = seed()
+    key = actor_of(first)
+    assert key.runner_id is not None
+    assert seed() == first
+    file.unlink()
+    second = seed()
+    assert second != first
+    assert actor_of(second).runner_id == key.runner_id
+    with pytest.raises(BadKey, match="revoked"):
+        actor_of(first)
+    with system_scope(by=Actor.system("tests"), reason="look"):
+        runner = Runner.objects.get()
+        assert (runner.organization.name, runner.pk) == ("Riverside City", key.runner_id)
+        # What is new to do, it does once: a monitor, and one test by hand.
+        assert Monitor.objects.get().runner_id == runner.pk
+        assert ComplianceRequest.objects.get(runner_id=runner.pk).suite_version.suite.slug == "mcp-conformance"
 
 
 def test_seeding_refuses_a_database_that_is_no_demo(committed_db: None, tmp_path: Path) -> None:

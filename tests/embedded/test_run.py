@@ -15,6 +15,7 @@ import pytest
 
 from compliance.embedded.ports import free_port
 from tests.embedded.conftest import PROJECT, kill_everything, none_lives
+from tests.processes import wait_for
 
 MANAGE = """
 import os, sys
@@ -51,6 +52,15 @@ print(json.dumps({"good": f"http://127.0.0.1:{port}/mcp"}), flush=True)
 signal.pause()
 """
 
+RUNNER = """
+import os, signal, sys
+from pathlib import Path
+print(sorted(os.environ), Path(sys.argv[sys.argv.index("--allow-file") + 1]).read_text(), flush=True)
+if status := os.environ.get("A2A_TCK_PATH"):
+    sys.exit(int(status))
+signal.pause()
+"""
+
 
 @pytest.fixture
 def project(folder):
@@ -58,12 +68,16 @@ def project(folder):
     shutil.copytree(
         PROJECT / "compliance" / "embedded", root / "compliance" / "embedded", ignore=lambda *_: {"__pycache__"}
     )
-    shutil.copytree(PROJECT / "compliance" / "web", root / "compliance" / "web", ignore=lambda *_: {"__pycache__"})
+    for name in ("web", "engines"):
+        shutil.copytree(PROJECT / "compliance" / name, root / "compliance" / name, ignore=lambda *_: {"__pycache__"})
     shutil.copy(PROJECT / "compliance" / "gunicorn.conf.py", root / "compliance")
     (root / "compliance" / "__init__.py").touch()
     (root / "manage.py").write_text(MANAGE)
     for name, text in (("wsgi", WSGI), ("celery", CELERY), ("demo_agents", AGENTS)):
         (root / "compliance" / f"{name}.py").write_text(text)
+    program = root / "compliance" / "runners" / "program"
+    program.mkdir(parents=True)
+    (program / "__main__.py").write_text(RUNNER)
     return root
 
 
@@ -113,6 +127,12 @@ def test_it_starts_everything_restarts_what_dies_and_stops_cleanly(begin, folder
     assert "as owner" in (folder / "log" / "migrate.log").read_text()
     assert "as app" in (folder / "log" / "suites.log").read_text()
 
+    # The demo's private runner stands for another machine: it has no key, and may test the demo's agents alone.
+    seen = wait_for((folder / "log" / "runner.log").read_text, what="the runner's start")
+    assert "PATH" in seen
+    assert not re.search(r"SECRET_KEY|VAULT|_URL", seen)
+    assert re.search(r"^\S.* 127\.0\.0\.1:\d+$", seen, re.MULTILINE)
+
     second = begin()
     assert second.wait(20) == 1
     refusal = second.stderr.read()
@@ -130,6 +150,14 @@ def test_it_starts_everything_restarts_what_dies_and_stops_cleanly(begin, folder
     assert time.monotonic() - began < 10
     assert none_lives(family)
     assert "Everything has stopped." in process.stdout.read()
+
+
+def test_all_goes_on_without_a_runner_that_says_it_cannot_work_here(begin):
+    process = begin(A2A_TCK_PATH="3")
+    read_until(process, "runner ended with exit code 3; the rest goes on without it")
+    assert get(process.port)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(15) == 0
 
 
 def test_it_stops_as_soon_while_runners_wait_for_work(begin):

@@ -1,4 +1,4 @@
-"""What a hostile program beside a worker could read of it: the keys that the worker was started with."""
+"""What a hostile program beside a worker, the web or a runner could read of them: the keys they were started with."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
-from tests.processes import ROOT, Process
+from tests.processes import ROOT, Process, free_port
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
 
@@ -79,6 +80,35 @@ def test_workers_and_the_beat_are_hidden(tmp_path: Path, program: tuple[str, ...
     )
     try:
         process.says(says)
+        assert beside(process.child.pid)["environ"] == "refused"
+    finally:
+        process.stop()
+
+
+def test_the_web_server_is_hidden_with_all_its_processes(tmp_path: Path) -> None:  # V1
+    process = Process(
+        *(sys.executable, "-c", _WITHOUT_TRACING, "-m", "gunicorn", "compliance.wsgi:application"),
+        *("-c", "compliance/gunicorn.conf.py"),
+        log=tmp_path / "log",
+        env={"PORT": str(free_port()), "WEB_CONCURRENCY": "1"},
+    )
+    try:
+        process.says("Booting worker")
+        [worker] = psutil.Process(process.child.pid).children()
+        assert beside(process.child.pid)["environ"] == beside(worker.pid)["environ"] == "refused"
+    finally:
+        process.stop()
+
+
+def test_a_private_runner_is_hidden(tmp_path: Path) -> None:  # V2
+    process = Process(
+        *(sys.executable, "-c", _WITHOUT_TRACING, "-m", "compliance.runners.program", "--state-dir", str(tmp_path)),
+        *("--url", f"http://127.0.0.1:{free_port()}", "--allow", "127.0.0.1"),
+        log=tmp_path / "log",
+        env={"ASSAY_RUNNER_TOKEN": "asr_test0001_" + "k" * 43},
+    )
+    try:
+        process.says("no work could be asked for")
         assert beside(process.child.pid)["environ"] == "refused"
     finally:
         process.stop()

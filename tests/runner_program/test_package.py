@@ -14,9 +14,10 @@ from pathlib import Path
 
 import pytest
 
+from compliance.engines.node_runtime import package
 from compliance.runners.program import __version__
 from compliance.runners.program.cli import _CODES
-from compliance.runners.program.install import install_engines
+from compliance.runners.program.install import install_engines, prepare_engines
 from compliance.runners.program.problems import Exit, Problem
 from tests.processes import ROOT, Process
 from tests.runner_program.assay import Assay
@@ -146,6 +147,16 @@ def test_the_official_runners_are_installed_from_a_lock_file_and_once(tmp_path: 
     assert caught.value.exit_code is Exit.ENGINES
     assert (target / "installed-lock.json").read_text() == lock, "what was there is still there"
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+def test_an_official_runner_that_cannot_be_prepared_is_said_and_no_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    monkeypatch.setattr("compliance.engines.node_runtime.MODULES", Path("/nonexistent"))
+    package.cache_clear()
+    prepare_engines(said.append)
+    package.cache_clear()
+    assert len(said) == 1
+    assert "its runs will take a little longer. (The npm package @adcp/sdk is not installed." in said[0]
 
 
 def test_the_manual_tells_the_exit_codes_that_the_program_has() -> None:

@@ -322,6 +322,18 @@ def test_many_leases_of_one_poll_cost_no_query_more(organization: Organization, 
     assert cost(1) == cost(5)
 
 
+def test_each_lease_of_one_poll_has_a_token_of_its_own(  # L6
+    organization: Organization, alice: User, lab: Calling
+) -> None:
+    for number in range(3):
+        ask(organization, make_context(organization, f"https://{number}.example/mcp"), alice, lab.pin())
+    leases = lab.poll(at_most=3)
+    assert len({lease["token"] for lease in leases}) == 3
+    assert len({lease["run_id"] for lease in leases}) == 3
+    renewed = lab.post("renew", {"leases": [{key: lease[key] for key in ("request_id", "token")} for lease in leases]})
+    assert (len(renewed.json()["held"]), renewed.json()["lost"]) == (3, [])
+
+
 def test_a_runner_that_says_goodbye_is_offline_at_once(lab: Calling) -> None:  # L13
     lab.poll()
     assert lab.row().is_online

@@ -12,6 +12,7 @@ from uuid import UUID
 import pytest
 
 from compliance.demo_agents import AGENTS
+from compliance.engines import get_engine
 from compliance.models import AgentContext, ComplianceRequest, ComplianceRun, CredentialUse, Organization, User
 from compliance.runners.actions import disable_runner
 from compliance.runs.requests import Pin, RequestState
@@ -90,6 +91,50 @@ def test_an_agent_inside_is_tested_by_the_runner_and_the_run_carries_its_name(
     row = lab.row()
     assert row.version
     assert row.engines["baseline"] == run.engine_version
+
+
+def test_all_that_waits_for_a_runner_is_run_at_its_first_try(  # L6, L12
+    alpha: tuple[Organization, User], server: str, agents: dict[str, str], tmp_path: Path
+) -> None:
+    organization, alice = alpha
+    lab = make_runner(organization, alice)
+    asked = [
+        ask(organization, make_context(organization, agents[name]), alice, lab.pin())
+        for name in ("library", "weather", "translator")
+    ]
+    with program(server, lab, tmp_path):
+        done = [wait_for(ended(organization, request.pk), seconds=60, what="the result") for request in asked]
+    assert [(request.state, request.attempt) for request in done] == [(RequestState.FINISHED, 1)] * 3
+
+
+@pytest.mark.parametrize(
+    ("agent", "suite", "engine", "verdict"),
+    [
+        ("library", "mcp-conformance", "mcp-conformance", "passing"),
+        ("translator", "a2a-must", "a2a", "passing"),
+        ("signals", "adcp-universal-security", "adcp", "failing"),  # it asks nobody who they are
+    ],
+)
+def test_an_official_suite_runs_in_the_runner_as_it_does_hosted(  # R8
+    alpha: tuple[Organization, User],
+    server: str,
+    agents: dict[str, str],
+    tmp_path: Path,
+    agent: str,
+    suite: str,
+    engine: str,
+    verdict: str,
+) -> None:
+    organization, alice = alpha
+    context = make_context(organization, agents[agent])
+    lab = make_runner(organization, alice)
+    request = ask(organization, context, alice, lab.pin(), suite_slug=suite)
+    with program(server, lab, tmp_path) as process:
+        finished = wait_for(ended(organization, request.pk), seconds=120, what="the result")
+    run = run_of(organization, finished)
+    assert (run.overall_status, run.executor_name) == (verdict, "lab"), process.output()
+    assert run.engine_version == get_engine(engine).version
+    assert run.tracks_json
 
 
 def test_a_secret_of_assay_reaches_the_runner_under_a_grant_only(  # V2, V5

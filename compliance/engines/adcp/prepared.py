@@ -1,8 +1,8 @@
 """What each run of the official runner would otherwise do again: reading its YAML, and compiling its modules.
 
-`scripts/install` does it once, into the package's own folder, which goes when the package is installed anew. No run
-writes there: nobody but root may, and what a run loads is all there already. Who could change it all the same could
-change the package itself, so it is trusted as the package is, and no further.
+`scripts/install` and `assay-runner install-engines` do it once, into the package's own folder, which goes when the
+package is installed anew. No run writes there: nobody but root may, and what a run loads is all there already. Who
+could change it all the same could change the package itself, so it is trusted as the package is, and no further.
 """
 
 from __future__ import annotations
@@ -32,6 +32,12 @@ _SECONDS = 120.0
 def folder_of(sdk: Path) -> Path:
     """Where the installed package keeps what was prepared."""
     return sdk / ".assay-prepared"
+
+
+def prepare_installed() -> None:
+    """Prepare the package that is installed here. Raises RuntimeMissing, OSError, SubprocessError."""
+    installed = package(PACKAGE).path
+    prepare(installed, folder_of(installed))
 
 
 def prepare(sdk: Path, folder: Path) -> None:
@@ -86,8 +92,3 @@ def link_compiled(prepared: Path, folder: Path) -> dict[str, str]:
         shutil.rmtree(mine, ignore_errors=True)
         return {}
     return {"NODE_COMPILE_CACHE": os.fspath(mine)}
-
-
-if __name__ == "__main__":
-    installed = package(PACKAGE).path
-    prepare(installed, folder_of(installed))

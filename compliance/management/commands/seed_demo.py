@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import secrets
 from argparse import ArgumentParser
 from pathlib import Path
@@ -13,13 +12,18 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
 from compliance.demo_agents import AGENTS
-from compliance.models import AgentContext, Membership, Organization, Relation, Role, User
+from compliance.embedded.keys import write_private
+from compliance.models import AgentContext, Membership, Organization, Relation, Role, Runner, User
+from compliance.monitors.actions import What, When, create_monitor
 from compliance.registry.actions import AlreadyRegistered, register_agent
+from compliance.runners.actions import create_runner, new_token
 from compliance.runs import nudge
 from compliance.runs.actions import request_owner_test
+from compliance.runs.requests import Pin
 from compliance.suites.actions import publish_engine_suites
 from compliance.tenancy.actions import create_organization
 from compliance.tenancy.errors import Refused
+from compliance.tenancy.keys import BadKey, actor_of
 from compliance.tenancy.memberships import memberships_of
 from compliance.tenancy.scope import Actor, organization_scope, system_scope
 from compliance.vault.actions import add_credential, grant_credential
@@ -27,6 +31,7 @@ from compliance.vault.kinds import Kind
 from compliance.vault.models import UseFor
 
 _SEEDING = Actor.system("demo seeding")
+_RUNNER, _INSIDE = "City hall", "library"  # a private runner of the first organization, and the agent that it tests
 _STAFF = ("staff@assay.example", "Sam Staff")
 # Who is in which organization, and which agents it has; verified owners are marked as staff would do it.
 _ORGANIZATIONS: tuple[dict[str, Any], ...] = (
@@ -57,6 +62,9 @@ class Command(BaseCommand):
         parser.add_argument(
             "--logins-file", type=Path, help="where the passwords are kept (default: beside the former)"
         )
+        parser.add_argument(
+            "--runner-token-file", type=Path, help="make a private runner, too; its token is kept there and not printed"
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         if not settings.DEMO:
@@ -67,12 +75,14 @@ class Command(BaseCommand):
         publish_engine_suites(by=_SEEDING)
         staff = self._user(*_STAFF, passwords, is_staff=True, is_superuser=True)
         logins = [(staff, "staff site", "")]
-        for plan in _ORGANIZATIONS:
+        for number, plan in enumerate(_ORGANIZATIONS):
             people = [(self._user(email, name, passwords), role) for email, name, role in plan["people"]]
             organization = self._organization(plan["name"], people)
-            self._agents(organization, people[0][0], plan["agents"], agents)
+            contexts = self._agents(organization, people[0][0], plan["agents"], agents)
+            if number == 0 and options["runner_token_file"]:
+                self._runner(organization, people[0][0], contexts.get(_INSIDE), options["runner_token_file"])
             logins += [(user, organization.name, role) for user, role in people]
-        _write_private(logins_file, json.dumps(passwords, indent=2))
+        write_private(logins_file, json.dumps(passwords, indent=2))
         self.stdout.write("Demo logins:")
         for user, where, role in logins:
             place = f"{where}, {Role(role).label.lower()}" if role else where
@@ -99,8 +109,10 @@ class Command(BaseCommand):
                 Membership.objects.get_or_create(organization=organization, user=user, defaults={"role": role})
         return organization
 
-    def _agents(self, organization: Organization, owner: User, wanted: dict[str, bool], urls: dict[str, str]) -> None:
-        known = {agent.name: agent for agent in AGENTS}
+    def _agents(
+        self, organization: Organization, owner: User, wanted: dict[str, bool], urls: dict[str, str]
+    ) -> dict[str, AgentContext]:
+        known, contexts = {agent.name: agent for agent in AGENTS}, {}
         for name, verified in wanted.items():
             title = known[name].title
             if name not in urls:
@@ -114,6 +126,7 @@ class Command(BaseCommand):
             else:
                 new = True
                 nudge.send(nudge.DETECT, context.agent_url)
+            contexts[name] = context
             if verified and not context.is_verified_owner:
                 with system_scope(by=_SEEDING, reason="mark the demo's verified owners"):
                     AgentContext.objects.filter(pk=context.pk).update(relation=Relation.VERIFIED_OWNER)
@@ -125,6 +138,42 @@ class Command(BaseCommand):
                         request_owner_test(organization=organization, context_id=context.pk, by=owner, suite_slug=suite)
                     except Refused as refusal:
                         self.stdout.write(f"{title}: {refusal}")
+        return contexts
+
+    def _runner(self, organization: Organization, owner: User, context: AgentContext | None, token_file: Path) -> None:
+        """A private runner whose token is in the file; with work of its own when it is new."""
+        try:
+            actor_of(token_file.read_text().strip() if token_file.exists() else "")
+        except BadKey:
+            pass
+        else:
+            return
+        with organization_scope(organization.id):
+            known = Runner.objects.kept_by(organization.id).filter(name=_RUNNER).first()
+        if known is None:
+            runner, token = create_runner(organization=organization, name=_RUNNER, by=owner)
+        else:
+            runner, token = new_token(organization=organization, runner_id=known.pk, by=owner)
+        write_private(token_file, f"{token}\n")
+        if known is None and context is not None:
+            self._work_inside(organization, owner, context, Pin(runner_id=runner.pk))
+
+    def _work_inside(self, organization: Organization, owner: User, context: AgentContext, pin: Pin) -> None:
+        try:
+            create_monitor(
+                organization=organization,
+                context_id=context.pk,
+                name=f"{context.name}, from {_RUNNER}",
+                suite_slug="baseline",
+                when=When(interval_minutes=60),
+                what=What(pin=pin),
+                by=owner,
+            )
+            request_owner_test(
+                organization=organization, context_id=context.pk, by=owner, suite_slug="mcp-conformance", pin=pin
+            )
+        except Refused as refusal:
+            self.stdout.write(f"{_RUNNER}: {refusal}")
 
     def _grant_token(self, organization: Organization, owner: User, context: AgentContext, token: str) -> None:
         """Keep the token that the agent wants, and let tests and heartbeats use it."""
@@ -148,8 +197,3 @@ class Command(BaseCommand):
             days=settings.GRANT_DEFAULT_DAYS,
             by=owner,
         )
-
-
-def _write_private(path: Path, text: str) -> None:
-    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-        file.write(text)

@@ -14,12 +14,13 @@ from functools import partial
 from pathlib import Path
 
 from compliance.engines.paths import use_paths
+from compliance.engines.process import hide_from_programs
 from compliance.engines.room import Room, default_room_mb
 
 from . import __version__, allowing, checking
 from .addresses import server_url, travels_in_the_clear
 from .client import Client, trusting
-from .install import install_engines
+from .install import install_engines, prepare_engines
 from .logs import Hider, set_up
 from .pool import MOST, Pool, Terms, engine_versions
 from .problems import Exit, Problem
@@ -115,12 +116,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     hider = Hider()
     set_up(hider, as_json=options.log_format == "json")
+    hide_from_programs()  # its environment may hold the token and the secrets of agents
     use_paths({"a2a-tck": os.environ.get("A2A_TCK_PATH", "")})
     try:
         if options.command == "engines":
             return checking.list_engines(say)
         if options.command == "install-engines":
             install_engines(say)
+            prepare_engines(say)
             return checking.list_engines(say)
         if options.command == "check":
             return asyncio.run(_check(options, hider))

@@ -13,7 +13,7 @@ from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
 
-from compliance.engines.node_runtime import MODULES
+from compliance.engines.node_runtime import MODULES, RuntimeMissing
 
 from .problems import Exit, Problem
 
@@ -68,3 +68,13 @@ def install_engines(say: Callable[[str], None], *, lock_folder: Path | None = No
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
     say(f"The official runners are installed in {target}.")
+
+
+def prepare_engines(say: Callable[[str], None]) -> None:
+    """Do once, where the engines can be written, what each of their runs would do again. Without it they still run."""
+    from compliance.engines.adcp.prepared import prepare_installed  # its engine takes a while to load
+
+    try:
+        prepare_installed()
+    except (RuntimeMissing, OSError, subprocess.SubprocessError) as error:
+        say(f"The AdCP runner could not be prepared; its runs will take a little longer. ({error})")
