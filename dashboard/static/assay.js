@@ -113,6 +113,25 @@
     for (const element of root.querySelectorAll("[data-copy]")) element.hidden = false;
   }
 
+  // Which timezone the reader lives in only the browser knows: it comes first. A form that is new begins with it.
+  function offerZone() {
+    const own = new Intl.DateTimeFormat().resolvedOptions().timeZone;
+    for (const select of document.querySelectorAll("select[data-zones]")) {
+      const option = [...select.options].find((each) => each.value === own);
+      if (!option || option.parentElement === select || select.querySelector("[data-own]")) continue;
+      const group = document.createElement("optgroup");
+      group.label = "Yours";
+      group.dataset.own = "";
+      group.append(new Option(own, own));
+      select.prepend(group);
+      if (select.dataset.zones !== "new" && !option.selected) continue;
+      select.value = own;
+      if (select.form.querySelector("[name=how][value=cron]:checked")) {
+        select.dispatchEvent(new Event("change", { bubbles: true })); // the times on the page are another zone's
+      }
+    }
+  }
+
   // The place that failed may lie far down in an exchange.
   function showMarks(root) {
     for (const box of root.querySelectorAll("pre:has(mark)")) {
@@ -132,6 +151,7 @@
   document.addEventListener("htmx:afterSettle", (event) => {
     showTimes(document);
     showCopies(document);
+    offerZone();
     showMarks(event.detail.elt);
     problem("");
     const box = event.detail.elt;
@@ -147,6 +167,7 @@
     showCopies(document);
     showTimes(document);
     showMarks(document);
+    offerZone();
     openTarget();
     setInterval(() => showTimes(document), 20000);
   });

@@ -26,7 +26,7 @@ from compliance.models import (
 from compliance.monitors import actions
 from compliance.monitors.decisions import DecisionFilter, decision_page
 from compliance.monitors.models import Outcome, strips
-from compliance.monitors.schedule import BadSchedule, timezone_names
+from compliance.monitors.schedule import BadSchedule
 from compliance.suites.catalogue import OfferedSuite, facts_of
 from compliance.tenancy.errors import Refused
 from compliance.vault.access import granted_credentials
@@ -36,7 +36,7 @@ from dashboard.charts import strip
 from dashboard.confirm import ask_first
 from dashboard.executors import kept_runners, names_of, where
 from dashboard.filters import address
-from dashboard.monitor_forms import MonitorChoice, MonitorForm, in_units
+from dashboard.monitor_forms import MonitorChoice, MonitorForm, carried, in_units
 from dashboard.monitor_tables import WAITS, DecisionTable, MonitorTable, state_badge
 from dashboard.suite_choice import default_among, suites_for
 from dashboard.times import in_zone
@@ -157,7 +157,7 @@ def monitor_add(request: OrganizationRequest) -> HttpResponseBase:
         return TemplateResponse(request, "monitor_add.html", {"contexts": contexts})
     suites = suites_for(context.agent.protocol)
     suite = next((each for each in suites if each.slug == asked.get("suite")), None) or default_among(suites)
-    chosen = {"agent": str(context.pk), "suite": suite.slug if suite else ""}
+    chosen = {"agent": str(context.pk), "suite": suite.slug if suite else "", "parts": str(asked.get("parts") or "")}
     page: dict[str, Any] = {
         "contexts": contexts,
         "context": context,
@@ -175,7 +175,7 @@ def monitor_add(request: OrganizationRequest) -> HttpResponseBase:
         suite.version_id,
         runners=runners,
         engine=suite.engine,
-        initial={"name": f"{context.name}, {suite.title}"[:100]},
+        initial={"name": f"{context.name}, {suite.title}"[:100], **carried(request.GET)},
     )
 
     def create() -> Monitor:
@@ -226,6 +226,7 @@ def _form(request: OrganizationRequest, context: AgentContext, version_id: int, 
         credentials=granted_credentials(
             organization_id=request.organization.id, context_id=context.pk, use=UseFor.MONITORS
         ),
+        preview="preview" in request.POST,
         **more,
     )
 
@@ -238,8 +239,7 @@ def _answer(
     keep: Callable[[], Monitor],
     said: str,
 ) -> HttpResponseBase:
-    preview = "preview" in request.POST
-    if request.method == "POST" and form.is_valid() and not preview:
+    if request.method == "POST" and form.is_valid() and not form.preview:
         try:
             kept = keep()
         except Refused as refusal:
@@ -247,13 +247,8 @@ def _answer(
         else:
             messages.success(request, f"“{kept.name}” {said}")
             return redirect("monitor", request.organization.slug, kept.pk)
-    times = form.times
-    page |= {
-        "form": form,
-        "times": _in_words(times, form.when().timezone) if times else [],
-        "timezones": timezone_names(),
-    }
-    return TemplateResponse(request, template, page, status=422 if form.errors and not preview else 200)
+    page |= {"form": form, "times": _in_words(form.times, form.when().timezone) if form.times else []}
+    return TemplateResponse(request, template, page, status=422 if form.errors and not form.preview else 200)
 
 
 @organization_view(Role.ADMIN)
