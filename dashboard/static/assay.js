@@ -31,6 +31,9 @@
 
   function textOf(element, instant) {
     if (element.dataset.lasting !== undefined) return lasted(instant);
+    if (element.dataset.due !== undefined) {
+      return instant > Date.now() ? element.dataset.due + words(instant) : `due for ${lasted(instant)}`;
+    }
     return element.dataset.exact === undefined ? words(instant) : exact.format(instant);
   }
 
@@ -160,7 +163,7 @@
     if (box.dataset.focus !== undefined) box.focus();
   });
   for (const name of ["htmx:responseError", "htmx:sendError", "htmx:timeout"]) {
-    document.addEventListener(name, () => problem("This part could not be brought up to date. Reload the page to try again."));
+    document.addEventListener(name, () => problem("This part could not be refreshed. Reload the page to try again."));
   }
 
   document.addEventListener("DOMContentLoaded", () => {

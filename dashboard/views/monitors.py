@@ -18,6 +18,7 @@ from compliance.models import (
     AgentContext,
     ComplianceRequest,
     Monitor,
+    MonitorState,
     Organization,
     RejectedReport,
     RequestState,
@@ -49,6 +50,23 @@ EXPIRED_SHOWN = 5
 ARCHIVING = "It never runs again. Its runs and the decisions about them stay, and its name can be used for another."
 
 
+_STATES = (
+    ("", "All"),
+    (MonitorState.ACTIVE, "Active"),
+    (MonitorState.PAUSED, "Paused"),
+    (MonitorState.PARKED, "Parked"),
+    (MonitorState.ARCHIVED, "Archived"),
+)
+
+
+class _Pages(Paginator):
+    """Pages of a list whose length is known already."""
+
+    def __init__(self, *args: Any, count: int) -> None:
+        super().__init__(*args)
+        self.__dict__["count"] = count  # where Paginator keeps what it has counted
+
+
 def get_monitor(organization: Organization, monitor: UUID) -> Monitor:
     """One of the organization's monitors, an archived one too; 404 for any other's."""
     found = Monitor.objects.with_names().filter(organization=organization, pk=monitor).first()
@@ -59,24 +77,52 @@ def get_monitor(organization: Organization, monitor: UUID) -> Monitor:
 
 @organization_view()
 def monitors(request: OrganizationRequest) -> HttpResponseBase:
-    """Every monitor with its next time, its last result and a strip of recent ones."""
+    """Every monitor with its next time, its last result and a strip of recent ones; ?state= narrows them."""
     organization = request.organization
-    kept = Monitor.objects.kept_by(organization.id).with_names()
-    page = Paginator(kept, PER_PAGE).get_page(request.GET.get("page"))
+    counts = Monitor.objects.states_of(organization.id)
+    state = request.GET.get("state", "")
+    state = state if state in MonitorState.values else ""
+    if state == MonitorState.ARCHIVED:
+        wanted = Monitor.objects.archived_by(organization.id)
+    else:
+        wanted = Monitor.objects.kept_by(organization.id)
+        wanted = wanted.filter(state=state) if state else wanted
+    # Its length is known already: a paginator would count once more.
+    page = _Pages(wanted.with_names(), PER_PAGE, count=_in_state(counts, state)).get_page(request.GET.get("page"))
     shown = list(page.object_list)
     table = MonitorTable(
         shown,
         runners=names_of(organization.id) if any(monitor.runner_id for monitor in shown) else {},
         strips=strips([monitor.pk for monitor in shown]),
         prefix=reverse("overview", args=[organization.slug]),
+        still=getattr(request.session, "still_since", None) is not None,
     )
     content = {
         "table": table if shown else None,
         "page": page,
+        "state": state,
+        "any": bool(counts),
+        "states": [
+            {
+                "words": words,
+                "count": _in_state(counts, value),
+                "href": f"?state={value}" if value else request.path,
+                "current": value == state,
+            }
+            for value, words in _STATES
+            if value in ("", state) or counts.get(value)
+        ],
         "previous": address("", request.GET, page=page.number - 1),
         "next": address("", request.GET, page=page.number + 1),
     }
     return TemplateResponse(request, "monitors.html", content)
+
+
+def _in_state(counts: dict[str, int], state: str) -> int:
+    """How many are in a state; in none: all that are not archived."""
+    if state:
+        return counts.get(state, 0)
+    return sum(count for each, count in counts.items() if each != MonitorState.ARCHIVED)
 
 
 @organization_view()

@@ -361,7 +361,7 @@ class TestMonitor:
         assert "Waits for its runner" in page
         assert "no runner for it was online" in page
         assert f"{occurrence:%Y-%m-%d %H:%M} UTC" in page
-        assert "looked at again" in alices.get(at("monitors", organization)).content.decode()
+        assert "due since" in alices.get(at("monitors", organization)).content.decode()
         page = alices.get(at("monitor_decisions", organization), {"outcome": "deferred"}).content.decode()
         assert "Its private runner is offline. It will run once when one is back." in page
 

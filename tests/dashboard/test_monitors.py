@@ -10,7 +10,7 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 
-from compliance.models import Agent, AgentContext, Monitor, MonitorDecision, Organization, User
+from compliance.models import Agent, AgentContext, Monitor, MonitorDecision, Organization, TickPhase, User
 from compliance.monitors.models import Outcome, database_time
 from compliance.monitors.tick import request_due_monitors
 from compliance.registry.actions import remove_context
@@ -265,6 +265,76 @@ class TestLooking:
         assert len(many) == len(few) <= 8
         assert "Page 1 of 2" in page
         assert "Monitor 9" in alices.get(f"{address}?page=2").content.decode()
+
+    def test_the_list_narrows_to_a_state_and_leads_to_what_is_archived(
+        self, alices: Client, organization: Organization, context: AgentContext, monitor: Monitor, alice: User
+    ) -> None:
+        for name, state in (("Asleep", "paused"), ("Broken", "parked"), ("Old", "archived")):
+            change(make_monitor(organization, context, alice, name=name), state=state, next_run_at=None)
+        address = at("monitors", organization)
+        whole = alices.get(address).content.decode()
+        for words, count in (("All", 3), ("Active", 1), ("Paused", 1), ("Parked", 1), ("Archived", 1)):
+            assert f"{words} <b>{count}</b>" in whole
+        for state, names in (
+            ("", {"Every hour", "Asleep", "Broken"}),
+            ("active", {"Every hour"}),
+            ("paused", {"Asleep"}),
+            ("parked", {"Broken"}),
+            ("archived", {"Old"}),
+            ("nonsense", {"Every hour", "Asleep", "Broken"}),
+        ):
+            page = alices.get(address, {"state": state}).content.decode()
+            assert set(re.findall(r'monitors/[0-9a-f-]{36}/">([^<]+)</a>', page)) == names, state
+        change(monitor, state="paused", next_run_at=None)
+        nothing = alices.get(address, {"state": "active"}).content.decode()
+        assert "No monitor is active." in nothing
+        assert "Active <b>0</b>" in nothing
+
+    def test_an_archived_monitors_page_offers_nothing_that_cannot_work(
+        self, alices: Client, organization: Organization, monitor: Monitor
+    ) -> None:
+        alices.post(at("monitor_archive", organization, monitor.pk), {"confirmed": "1"})
+        page = alices.get(at("monitor", organization, monitor.pk)).content.decode()
+        main = page.split("<main")[1].split("</main>")[0]
+        assert "<form" not in main
+        assert at("monitor_edit", organization, monitor.pk) not in main
+        only = alices.get(at("monitors", organization)).content.decode()
+        assert "Every monitor is archived." in only
+        assert "Archived <b>1</b>" in only
+
+    def test_what_is_late_is_due_and_never_next(
+        self, alices: Client, organization: Organization, context: AgentContext, monitor: Monitor
+    ) -> None:  # L18
+        addresses = [
+            at("monitors", organization),
+            at("monitor", organization, monitor.pk),
+            at("agent", organization, context.pk),
+        ]
+
+        with platform_scope():
+            Agent.objects.update(next_heartbeat_at=database_time() + timedelta(hours=1))
+
+        def pages() -> list[str]:
+            return [alices.get(address).content.decode() for address in addresses]
+
+        assert not any("due since" in page or "Overdue" in page for page in pages())
+        occurrence = make_due(monitor, since=timedelta(minutes=2))
+        for page in pages():
+            assert f'data-due="next ">due since {occurrence:%Y-%m-%d %H:%M} UTC' in page.replace(
+                'data-due=""', 'data-due="next "'
+            )
+            assert "Overdue" not in page
+            assert "scheduler" not in page
+        make_due(monitor, since=timedelta(minutes=20))
+        assert all("Overdue" in page for page in pages())
+        assert "The scheduler is late, not the agent." in pages()[1]
+        with organization_scope(organization.id):
+            TickPhase.objects.update_or_create(
+                name="monitors", defaults={"last_completed_at": database_time() - timedelta(hours=1)}
+            )
+        listed, shown, _ = pages()
+        assert "The scheduler does not run." in listed
+        assert "The scheduler does not run: it is made up for once when it does." in shown
 
     def test_an_empty_list_says_what_a_monitor_is(self, alices: Client, organization: Organization) -> None:
         page = alices.get(at("monitors", organization)).content.decode()
