@@ -303,8 +303,9 @@ class TestLooking:
         assert "Archived <b>1</b>" in only
 
     def test_what_is_late_is_due_and_never_next(
-        self, alices: Client, organization: Organization, context: AgentContext, monitor: Monitor
+        self, alices: Client, organization: Organization, context: AgentContext, monitor: Monitor, settings: Any
     ) -> None:  # L18
+        settings.TICK_DEAD_AFTER_SECONDS = 600
         addresses = [
             at("monitors", organization),
             at("monitor", organization, monitor.pk),
