@@ -38,7 +38,7 @@ class StyledForm(forms.BaseForm):
                 widget.attrs.setdefault("class", "form-select" if isinstance(widget, forms.Select) else "form-control")
 
 
-def _attributes(attrs: dict[str, Any]) -> str:
+def attributes(attrs: dict[str, Any]) -> str:
     """As HTML: True stands for a bare attribute, False and None for none, as in Django's widgets."""
     return "".join(
         f" {name}" if value is True else f' {name}="{escape(str(value))}"'
@@ -57,8 +57,8 @@ class PlainSelect(forms.Select):
             f"{escape(str(words))}</option>\n"
             for option, words in self.choices
         )
-        attributes = _attributes({"name": name, **self.build_attrs(self.attrs, attrs)})
-        return SafeString(f"<select{attributes}>\n{options}</select>")
+        own = attributes({"name": name, **self.build_attrs(self.attrs, attrs)})
+        return SafeString(f"<select{own}>\n{options}</select>")
 
 
 class PlainDate(forms.DateInput):
@@ -66,7 +66,7 @@ class PlainDate(forms.DateInput):
 
     def render(self, name: str, value: Any, attrs: dict[str, Any] | None = None, renderer: Any = None) -> SafeString:
         own = {"type": self.input_type, "name": name, "value": self.format_value(value)}
-        return SafeString(f"<input{_attributes({**own, **self.build_attrs(self.attrs, attrs)})}>")
+        return SafeString(f"<input{attributes({**own, **self.build_attrs(self.attrs, attrs)})}>")
 
 
 class AgentForm(StyledForm, forms.Form):

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
-from uuid import UUID
 
 from django import forms
 from django.conf import settings
@@ -14,57 +14,105 @@ from django.http import QueryDict
 from compliance.alerts.notices import Channel, Priority
 from compliance.models import AgentContext, Monitor
 from compliance.monitors.actions import Notify, What, When, times_of
-from compliance.monitors.decisions import NOT_ALLOWED, DecisionFilter
-from compliance.monitors.models import CRON_LENGTH, MAX_COOLDOWN_SECONDS, Outcome, database_time
-from compliance.monitors.schedule import BadSchedule, is_timezone
+from compliance.monitors.models import CRON_LENGTH, MAX_COOLDOWN_SECONDS, database_time
+from compliance.monitors.schedule import BadSchedule, Schedule, is_timezone
 from compliance.runs.requests import HOSTED, CredentialChoice
 from compliance.suites.catalogue import OfferedSuite
-from dashboard.filters import midnight
-from dashboard.forms import PlainDate, PlainSelect, StyledForm
-from dashboard.suite_choice import SuiteForm, TestForm
+from dashboard.forms import PlainSelect
+from dashboard.suite_choice import SuiteForm, TestForm, by_engine, family_of, parts_among
+from dashboard.zones import ZoneSelect
 
 _PLAIN = {"autocomplete": "off", "autocapitalize": "off", "spellcheck": "false"}
 INTERVAL, CRON = "interval", "cron"
-UNITS = {"hours": 3600, "minutes": 60, "seconds": 1}  # the longest first
+UNITS = {"hours": 3600, "minutes": 60, "seconds": 1}  # in seconds, the longest first
+EVERY = {"days": 1440, "hours": 60, "minutes": 1}  # in minutes, the longest first
+WHEN = ("how", "every", "every_unit", "cron", "timezone")
+_MISSING = {"cron": "Enter a cron expression.", "every": "Enter how often it runs."}
+
+
+def _said_at(name: str) -> dict[str, str]:
+    """Names the places of a field's help and error: the latter is filled while one types, without the field."""
+    return {"aria-describedby": f"id_{name}_helptext id_{name}_error"}
+
+
+def carried(query: QueryDict) -> dict[str, str]:
+    """A schedule in an address, as far as it can be read: it stays while another agent or suite is chosen."""
+    told = {name: str(query.get(name) or "") for name in WHEN}
+    fits = {
+        "how": told["how"] in (INTERVAL, CRON),
+        "every": told["every"].isdecimal() and len(told["every"]) < 10,
+        "every_unit": told["every_unit"] in EVERY,
+        "cron": 0 < len(told["cron"]) <= CRON_LENGTH,
+        "timezone": is_timezone(told["timezone"]),
+    }
+    return {name: value for name, value in told.items() if fits[name]}
 
 
 class MonitorChoice(SuiteForm):
-    """Which agent, and with which suite."""
+    """Which agent, and with which suite. parts: offer those too of which an engine has scores."""
 
     agent = forms.ChoiceField(label="Agent", required=False)
-    field_order = ["agent", "suite"]
+    parts = forms.BooleanField(required=False)
+    field_order = ["agent", "suite", "parts"]
 
-    def __init__(self, *args: Any, contexts: Sequence[AgentContext], suites: list[OfferedSuite], **kwargs: Any) -> None:
-        super().__init__(*args, suites=suites, **kwargs)
+    def __init__(
+        self, data: dict[str, str], *, contexts: Sequence[AgentContext], suites: list[OfferedSuite], **kwargs: Any
+    ) -> None:
+        super().__init__(data, suites=suites, **kwargs)
         self.fields["agent"].choices = [  # type: ignore[attr-defined]
             (str(context.pk), f"{context.name} ({context.agent_id})") for context in contexts
         ]
+        parts = parts_among(suites)
+        wholes = sorted({family_of(suite.engine) for suite in parts})
+        self.fields["parts"].label = f"List the {len(parts)} suites for single parts of {' and '.join(wholes)} too"
+        if not parts:
+            del self.fields["parts"]
+        hidden = set() if data["parts"] else {suite.slug for suite in parts} - {data["suite"]}
+        listed = [suite for suite in suites if suite.slug not in hidden]
+        self.fields["suite"].choices = by_engine(listed)  # type: ignore[attr-defined]
 
 
 class MonitorForm(TestForm):
-    """A monitor of one agent with one suite. After is_valid, `times` are the next five of its schedule."""
+    """A monitor of one agent with one suite. After is_valid, `times` are the next five of its schedule.
+
+    monitor: the one that is changed. preview: nothing is to be kept; only the schedule is looked at, as far as there
+    is one.
+    """
 
     name = forms.CharField(label="Name", max_length=100, widget=forms.TextInput(attrs={"autocomplete": "off"}))
     how = forms.ChoiceField(
         label="How often",
-        choices=[(INTERVAL, "Every so many minutes"), (CRON, "By a cron expression")],
+        choices=[(INTERVAL, "Every so many hours, minutes or days"), (CRON, "By a cron expression")],
         initial=INTERVAL,
+        widget=forms.RadioSelect(attrs={"class": "form-check-input"}),
+    )
+    every = forms.IntegerField(
+        label="Every",
+        required=False,
+        initial=1,
+        widget=forms.NumberInput(attrs={**_said_at("every"), "min": 1, "inputmode": "numeric"}),
+        error_messages={"invalid": "Enter a whole number."},
+    )
+    every_unit = forms.ChoiceField(
+        label="Unit",
+        choices=[(unit, unit.capitalize()) for unit in reversed(EVERY)],
+        initial="hours",
+        required=False,
         widget=PlainSelect,
     )
-    interval_minutes = forms.IntegerField(label="Minutes between runs", required=False, initial=60)
     cron = forms.CharField(
         label="Cron expression",
         required=False,
         max_length=CRON_LENGTH,
         help_text="Minute, hour, day of the month, month, day of the week. “0 9 * * 1-5” is 09:00 on working days.",
-        widget=forms.TextInput(attrs=_PLAIN),
+        widget=forms.TextInput(attrs={**_PLAIN, **_said_at("cron"), "placeholder": "0 9 * * 1-5"}),
     )
     timezone = forms.CharField(
-        label="Timezone of the cron expression",
+        label="Timezone",
         required=False,
         initial="UTC",
-        help_text="Such as Europe/Berlin. When clocks change, what comes once a day comes once.",
-        widget=forms.TextInput(attrs={**_PLAIN, "list": "timezones"}),
+        help_text="When clocks change, what comes once a day comes once.",
+        widget=ZoneSelect(attrs=_said_at("timezone")),
     )
     pinned = forms.BooleanField(
         label="Stay with this version of the suite",
@@ -92,32 +140,71 @@ class MonitorForm(TestForm):
     )
     times: Sequence[datetime] = ()
 
-    def __init__(self, *args: Any, monitor: Monitor | None = None, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, monitor: Monitor | None = None, preview: bool = False, **kwargs: Any) -> None:
         initial = _initial(monitor) if monitor else {}
         kwargs.setdefault("pin", monitor.pin if monitor else HOSTED)
         super().__init__(*args, initial=initial | kwargs.pop("initial", {}), **kwargs)
-        least, most = settings.MONITOR_MIN_INTERVAL_MINUTES, settings.MONITOR_MAX_INTERVAL_MINUTES
-        self.fields["interval_minutes"].help_text = f"{least} to {most}."
+        self.monitor, self.preview = monitor, preview
+        self.least, self.most = settings.MONITOR_MIN_INTERVAL_MINUTES, settings.MONITOR_MAX_INTERVAL_MINUTES
+        self.fields["every"].help_text = f"From {self._range}."
         self.fields["cooldown"].help_text = (
             f"The shortest time between two of its notifications, at most {MAX_COOLDOWN_SECONDS // 86_400} days."
             " 0 is none."
         )
         self.fields["dry_run"].help_text = "Its runs change neither your last test nor any status."
         self.style()
+        if not self.is_bound:
+            if monitor is None and "timezone" not in self.initial:
+                self.fields["timezone"].widget.attrs["data-zones"] = "new"
+            with suppress(BadSchedule):
+                self.times = self._times_of(self.when())
 
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or self.cleaned_data
         by_cron = cleaned.get("how") == CRON
-        if by_cron and not is_timezone(cleaned.get("timezone") or "UTC"):
-            self.add_error("timezone", f"There is no timezone “{cleaned['timezone']}”.")
-        elif not self.errors.keys() & {"how", "interval_minutes", "cron"}:
-            try:
-                self.times = times_of(self.when(), database_time())
-            except BadSchedule as bad:
-                self.add_error("cron" if by_cron else "interval_minutes", str(bad))
-        if "cooldown" not in self.errors and self.cooldown_seconds > MAX_COOLDOWN_SECONDS:
+        for name in ("every", "every_unit") if by_cron else ("cron", "timezone"):
+            self.errors.pop(name, None)  # it belongs to the other kind: whatever it says is left out
+        if not self.errors.keys() & set(WHEN):
+            self._clean_when(cleaned, "cron" if by_cron else "every")
+        if self.preview:
+            for name in self.errors.keys() - set(WHEN):
+                del self.errors[name]
+        elif "cooldown" not in self.errors and self.cooldown_seconds > MAX_COOLDOWN_SECONDS:
             self.add_error("cooldown", f"At most {MAX_COOLDOWN_SECONDS // 86_400} days.")
         return cleaned
+
+    def _clean_when(self, cleaned: dict[str, Any], field: str) -> None:
+        zone = cleaned.get("timezone") or "UTC"
+        if not cleaned.get(field):
+            if not self.preview:
+                self.add_error(field, _MISSING[field])
+        elif field == "cron" and not is_timezone(zone):
+            self.add_error("timezone", f"There is no timezone “{zone}”.")
+        elif field == "every" and not self.least <= (self.when().interval_minutes or 0) <= self.most:
+            self.add_error(field, f"It must be {self._range}.")
+        else:
+            try:
+                self.times = self._times_of(self.when())
+            except BadSchedule as bad:
+                self.add_error(field, str(bad))
+
+    @property
+    def _range(self) -> str:
+        least, most = (in_units(minutes, EVERY) for minutes in (self.least, self.most))
+        return f"{least[0]} {least[1]} to {most[0]} {most[1]}"
+
+    def _times_of(self, when: When) -> list[datetime]:
+        times = times_of(when, database_time())
+        kept = self.monitor
+        if kept is None or kept.next_run_at is None or when != _when_of(kept):
+            return times
+        return [kept.next_run_at, *kept.schedule.next_times(kept.next_run_at, len(times) - 1)]  # it counts on
+
+    @property
+    def in_words(self) -> str:
+        """The schedule of which `times` are, such as “Every 2 hours”."""
+        when = self.when()
+        return Schedule(when.timezone, self.times[0], when.interval_minutes, when.cron).in_words()
 
     @property
     def cooldown_seconds(self) -> int:
@@ -129,9 +216,13 @@ class MonitorForm(TestForm):
 
     def when(self) -> When:
         """The schedule; what belongs to the other kind is left out."""
-        if self.cleaned_data["how"] == CRON:
-            return When(cron=self.cleaned_data["cron"], timezone=self.cleaned_data["timezone"] or "UTC")
-        return When(interval_minutes=self.cleaned_data["interval_minutes"])
+        if self.is_bound:
+            chosen = self.cleaned_data
+        else:
+            chosen = {name: self.get_initial_for_field(self.fields[name], name) for name in WHEN}
+        if chosen["how"] == CRON:
+            return When(cron=chosen["cron"] or "", timezone=chosen["timezone"] or "UTC")
+        return When(interval_minutes=int(chosen["every"]) * EVERY[chosen["every_unit"] or "hours"])
 
     def what(self) -> What:
         return What(
@@ -155,22 +246,25 @@ class MonitorForm(TestForm):
     def cooldown_fields(self) -> list[forms.BoundField]:
         return [self[name] for name in ("cooldown", "cooldown_unit")]
 
-    def schedule_fields(self) -> list[forms.BoundField]:
-        return [self[name] for name in ("how", "interval_minutes", "cron", "timezone")]
 
-
-def in_units(seconds: int) -> tuple[int, str]:
+def in_units(length: int, units: Mapping[str, int] = UNITS) -> tuple[int, str]:
     """A length of time in the longest unit that says it exactly."""
-    unit = next(unit for unit, length in UNITS.items() if seconds % length == 0)
-    return seconds // UNITS[unit], unit
+    unit = next(unit for unit, size in units.items() if length % size == 0)
+    return length // units[unit], unit
+
+
+def _when_of(monitor: Monitor) -> When:
+    return When(monitor.interval_minutes, monitor.cron, monitor.timezone)
 
 
 def _initial(monitor: Monitor) -> dict[str, Any]:
     cooldown, unit = in_units(monitor.notify_cooldown_seconds)
+    every, every_unit = in_units(monitor.interval_minutes or EVERY["hours"], EVERY)
     initial: dict[str, Any] = {
         "name": monitor.name,
         "how": CRON if monitor.cron else INTERVAL,
-        "interval_minutes": monitor.interval_minutes or 60,
+        "every": every,
+        "every_unit": every_unit,
         "cron": monitor.cron,
         "timezone": monitor.timezone,
         "pinned": monitor.suite_version_id is not None,
@@ -190,43 +284,3 @@ def _initial(monitor: Monitor) -> dict[str, Any]:
     for key, value in monitor.options.items():
         initial[f"option_{key}"] = "\n".join(map(str, value)) if isinstance(value, list) else value
     return initial
-
-
-class DecisionForm(StyledForm, forms.Form):
-    """What the decisions are narrowed to. What cannot be read is named beside its field, and narrows nothing."""
-
-    monitor = forms.ChoiceField(label="Monitor", required=False, widget=PlainSelect)
-    outcome = forms.ChoiceField(
-        label="Decision",
-        required=False,
-        choices=[("", "Any"), (NOT_ALLOWED, "Anything but allowed"), *Outcome.choices],
-        widget=PlainSelect,
-    )
-    since = forms.DateField(label="From", required=False, widget=PlainDate(attrs={"type": "date"}))
-    until = forms.DateField(label="To", required=False, widget=PlainDate(attrs={"type": "date"}))
-
-    def __init__(self, data: QueryDict, *, organization_id: str) -> None:
-        super().__init__(data)
-        monitors = Monitor.objects.filter(organization_id=organization_id).order_by("name", "id")
-        self.fields["monitor"].choices = [  # type: ignore[attr-defined]
-            ("", "Any"),
-            *(
-                (str(pk), f"{name} (archived)" if state == "archived" else name)
-                for pk, name, state in monitors.values_list("pk", "name", "state")
-            ),
-        ]
-        self.is_valid()
-
-    @property
-    def narrows(self) -> bool:
-        return any(self.cleaned_data.values())
-
-    def as_filter(self) -> DecisionFilter:
-        """The fields that could be read. Days are days of UTC, both included."""
-        chosen = self.cleaned_data
-        return DecisionFilter(
-            monitor_id=UUID(chosen["monitor"]) if chosen.get("monitor") else None,
-            outcome=chosen.get("outcome") or "",
-            since=midnight(chosen.get("since")),
-            until=midnight(chosen.get("until"), days_later=1),
-        )

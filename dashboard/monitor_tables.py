@@ -16,7 +16,7 @@ from dashboard.charts import strip
 from dashboard.credential_tables import PlainTable
 from dashboard.executors import where
 from dashboard.tables import Column
-from dashboard.times import instant
+from dashboard.times import due, instant
 
 _STATES = {
     MonitorState.ACTIVE: "",
@@ -25,6 +25,8 @@ _STATES = {
     MonitorState.ARCHIVED: ' <span class="v v-plain">Archived</span>',
 }
 WAITS = SafeString('<span class="v v-queued">Waits for its runner</span>')
+OVERDUE = SafeString('<span class="v v-late">Overdue</span>')
+NO_SCHEDULER = "The scheduler does not run."
 _SHAPES = {
     Outcome.DEFERRED: "queued",
     Outcome.ALLOWED: "passed",
@@ -74,10 +76,11 @@ class MonitorTable(PlainTable):
         strips: Mapping[UUID, list[str]],
         runners: Mapping[UUID, str],
         prefix: str,
+        still: bool = False,
     ) -> None:
-        """runners: what those are called that monitors are pinned to."""
+        """runners: what those are called that monitors are pinned to. still: the tick stands still."""
         super().__init__(monitors, prefix=prefix)
-        self.strips, self.runners = strips, runners
+        self.strips, self.runners, self.still = strips, runners, still
 
     def render_name(self, monitor: Monitor) -> SafeString:
         link = f'<a href="{self.base}monitors/{monitor.pk}/">{escape(monitor.name)}</a>{state_badge(monitor)}'
@@ -96,10 +99,11 @@ class MonitorTable(PlainTable):
     def render_due(self, monitor: Monitor) -> SafeString:
         if monitor.next_run_at is None:
             return SafeString(f'<span class="quiet">{escape(monitor.state_reason) or "Not scheduled"}</span>')
+        late = f" {OVERDUE}" if monitor.is_overdue else ""
+        why = f'<span class="sub">{NO_SCHEDULER}</span>' if self.still and monitor.is_due else ""
         if monitor.deferred_until is not None:
-            again = instant(monitor.deferred_until)
-            return SafeString(f'{WAITS}<span class="sub">looked at again {again}</span>')
-        return instant(monitor.next_run_at)
+            return SafeString(f'{WAITS}<span class="sub">{due(monitor.next_run_at)}</span>{why}')
+        return SafeString(f"{due(monitor.next_run_at)}{late}{why}")
 
     def render_last(self, monitor: Monitor) -> SafeString:
         if not monitor.last_status:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
@@ -15,6 +16,7 @@ from dashboard.executors import ExecutorField, choices_among, pin_of, value_of
 from dashboard.forms import StyledForm
 
 DEFAULT = "baseline"
+FEW_PARTS = 5  # suites of one engine that are no whole ones: so many are listed without asking
 _OPTION = "option_"
 _FAMILIES = {"a2a": "A2A", "a2a-tck": "A2A", "adcp": "AdCP", "mcp-conformance": "MCP conformance"}  # of our engines
 
@@ -38,6 +40,11 @@ def suites_for(protocol: str) -> list[OfferedSuite]:
     return [suite for suite in offered_suites() if suite.facts.fits(protocol)]
 
 
+def family_of(engine: str) -> str:
+    """What an engine's suites are about: a name of ours, or the engine's own."""
+    return _FAMILIES.get(engine, engine)
+
+
 def by_family(suites: list[OfferedSuite]) -> list[tuple[str, list[tuple[str, OfferedSuite]]]]:
     """Suites in families, which are what their titles say before the colon, each with the rest of its title.
 
@@ -47,9 +54,38 @@ def by_family(suites: list[OfferedSuite]) -> list[tuple[str, list[tuple[str, Off
     families: dict[str, list[tuple[str, OfferedSuite]]] = {}
     for suite in suites:
         family, colon, rest = suite.title.partition(": ")
-        known, title = (family, rest) if colon else (_FAMILIES.get(suite.engine, suite.engine), suite.title)
+        known, title = (family, rest) if colon else (family_of(suite.engine), suite.title)
         families.setdefault(known, []).append((title, suite))
     return list(families.items())
+
+
+Choices = list[tuple[str, Any]]  # of a select: a value with its words, or a group's name with its choices
+
+
+def whole_then_parts(suites: list[OfferedSuite]) -> Choices:
+    """The whole suites, then by family those whose runs change no status."""
+    whole = [(suite.slug, suite.title) for suite in suites if suite.facts.full]
+    parts = by_family([suite for suite in suites if not suite.facts.full])
+    return [
+        ("Whole suites", whole),
+        *((family, [(suite.slug, title) for title, suite in members]) for family, members in parts),
+    ]
+
+
+def by_engine(suites: list[OfferedSuite]) -> Choices:
+    """The suite that most people want, then the others of each engine."""
+    first = default_among(suites)
+    groups: dict[str, Choices] = {}
+    for suite in sorted(suites, key=lambda suite: not suite.facts.full):
+        if suite is not first:
+            groups.setdefault(family_of(suite.engine), []).append((suite.slug, suite.title))
+    return [*([(first.slug, f"{first.title} (recommended)")] if first else []), *groups.items()]
+
+
+def parts_among(suites: list[OfferedSuite]) -> list[OfferedSuite]:
+    """The suites of which an engine has scores, each a part of its whole one. Few people look for one of them."""
+    counts = Counter(suite.engine for suite in suites if not suite.facts.full)
+    return [suite for suite in suites if not suite.facts.full and counts[suite.engine] > FEW_PARTS]
 
 
 def default_among(suites: list[OfferedSuite]) -> OfferedSuite | None:
@@ -90,13 +126,10 @@ class SuiteForm(StyledForm, forms.Form):
             self.fields["executor"].choices = choices_among(runners)  # type: ignore[attr-defined]
         else:
             del self.fields["executor"]
-        whole = [(suite.slug, suite.title) for suite in suites if suite.facts.full]
-        parts = by_family([suite for suite in suites if not suite.facts.full and not asks])
-        groups = [(family, [(suite.slug, title) for title, suite in members]) for family, members in parts]
         field = self.fields["suite"]
         assert isinstance(field, forms.ChoiceField)
         assert isinstance(field.widget, SuiteSelect)
-        field.choices = [("Whole suites", whole), *groups]
+        field.choices = whole_then_parts([suite for suite in suites if suite.facts.full or not asks])
         field.widget.unavailable = frozenset(suite.slug for suite in suites if suite.problem)
         field.widget.asks = asks and not runners  # they may have what our workers lack
 

@@ -20,6 +20,20 @@ def instant(moment: datetime | None, empty: str = "never", exact: bool = False) 
     )
 
 
+def due(moment: datetime | None, before: str = "") -> SafeString:
+    """When something is to come: its time while that is ahead, then for how long it is due. before: "next ", if ever.
+
+    The script keeps it up to date, so that an open page does not call what is late "next".
+    """
+    if moment is None:
+        return SafeString("never")
+    utc = moment.astimezone(UTC).isoformat()
+    words = (
+        f"{before}{utc[:10]} {utc[11:16]} UTC" if moment > timezone.now() else f"due since {utc[:10]} {utc[11:16]} UTC"
+    )
+    return SafeString(f'<time datetime="{utc[:19]}Z" data-due="{before}">{words}</time>')
+
+
 def lasting(since: datetime | None) -> SafeString:
     """How long something has lasted, as a <time> element that names its beginning; the script keeps it up to date."""
     if since is None:

@@ -50,6 +50,15 @@ class MonitorQuerySet(models.QuerySet["Monitor"]):
         """An organization's monitors that are not archived, by name."""
         return self.filter(organization_id=organization_id).exclude(state=MonitorState.ARCHIVED).order_by("name", "id")
 
+    def archived_by(self, organization_id: str) -> MonitorQuerySet:
+        """An organization's archived monitors, by name."""
+        return self.filter(organization_id=organization_id, state=MonitorState.ARCHIVED).order_by("name", "id")
+
+    def states_of(self, organization_id: str) -> dict[str, int]:
+        """How many monitors an organization has in each state; a state that none has is left out."""
+        rows = self.filter(organization_id=organization_id).order_by().values_list("state")
+        return dict(rows.annotate(count=models.Count("pk")))
+
     def with_names(self) -> MonitorQuerySet:
         """With agent and suite at hand."""
         return self.select_related("context", "suite__current_version", "suite_version")
@@ -202,6 +211,10 @@ class Monitor(models.Model):
     def late_after() -> timedelta:
         """How long after its time a monitor is overdue: something of ours, or a runner, is late."""
         return timedelta(minutes=settings.HEARTBEAT_OVERDUE_AFTER_MINUTES)
+
+    @property
+    def is_due(self) -> bool:
+        return self.next_run_at is not None and self.next_run_at <= time_now()
 
     @property
     def is_overdue(self) -> bool:

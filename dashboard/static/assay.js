@@ -31,6 +31,9 @@
 
   function textOf(element, instant) {
     if (element.dataset.lasting !== undefined) return lasted(instant);
+    if (element.dataset.due !== undefined) {
+      return instant > Date.now() ? element.dataset.due + words(instant) : `due for ${lasted(instant)}`;
+    }
     return element.dataset.exact === undefined ? words(instant) : exact.format(instant);
   }
 
@@ -113,6 +116,25 @@
     for (const element of root.querySelectorAll("[data-copy]")) element.hidden = false;
   }
 
+  // Which timezone the reader lives in only the browser knows: it comes first. A form that is new begins with it.
+  function offerZone() {
+    const own = new Intl.DateTimeFormat().resolvedOptions().timeZone;
+    for (const select of document.querySelectorAll("select[data-zones]")) {
+      const option = [...select.options].find((each) => each.value === own);
+      if (!option || option.parentElement === select || select.querySelector("[data-own]")) continue;
+      const group = document.createElement("optgroup");
+      group.label = "Yours";
+      group.dataset.own = "";
+      group.append(new Option(own, own));
+      select.prepend(group);
+      if (select.dataset.zones !== "new" && !option.selected) continue;
+      select.value = own;
+      if (select.form.querySelector("[name=how][value=cron]:checked")) {
+        select.dispatchEvent(new Event("change", { bubbles: true })); // the times on the page are another zone's
+      }
+    }
+  }
+
   // The place that failed may lie far down in an exchange.
   function showMarks(root) {
     for (const box of root.querySelectorAll("pre:has(mark)")) {
@@ -132,6 +154,7 @@
   document.addEventListener("htmx:afterSettle", (event) => {
     showTimes(document);
     showCopies(document);
+    offerZone();
     showMarks(event.detail.elt);
     problem("");
     const box = event.detail.elt;
@@ -140,13 +163,14 @@
     if (box.dataset.focus !== undefined) box.focus();
   });
   for (const name of ["htmx:responseError", "htmx:sendError", "htmx:timeout"]) {
-    document.addEventListener(name, () => problem("This part could not be brought up to date. Reload the page to try again."));
+    document.addEventListener(name, () => problem("This part could not be refreshed. Reload the page to try again."));
   }
 
   document.addEventListener("DOMContentLoaded", () => {
     showCopies(document);
     showTimes(document);
     showMarks(document);
+    offerZone();
     openTarget();
     setInterval(() => showTimes(document), 20000);
   });

@@ -6,10 +6,11 @@ from django import template
 
 from dashboard.badges import badge
 from dashboard.navigation import once, topbar
-from dashboard.times import duration, instant, lasting
+from dashboard.times import due, duration, instant, lasting
 
 register = template.Library()
 register.simple_tag(instant)
+register.simple_tag(due)
 register.simple_tag(lasting)
 register.simple_tag(badge)
 register.simple_tag(once)

@@ -10,7 +10,7 @@ from compliance.monitors.decisions import decision_page
 from compliance.vault.access import Place
 from dashboard.access import OrganizationRequest, organization_view
 from dashboard.filters import address, as_part
-from dashboard.monitor_forms import DecisionForm
+from dashboard.monitor_filters import DecisionForm
 from dashboard.monitor_tables import DecisionTable
 
 

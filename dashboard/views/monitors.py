@@ -18,6 +18,7 @@ from compliance.models import (
     AgentContext,
     ComplianceRequest,
     Monitor,
+    MonitorState,
     Organization,
     RejectedReport,
     RequestState,
@@ -26,7 +27,7 @@ from compliance.models import (
 from compliance.monitors import actions
 from compliance.monitors.decisions import DecisionFilter, decision_page
 from compliance.monitors.models import Outcome, strips
-from compliance.monitors.schedule import BadSchedule, timezone_names
+from compliance.monitors.schedule import BadSchedule
 from compliance.suites.catalogue import OfferedSuite, facts_of
 from compliance.tenancy.errors import Refused
 from compliance.vault.access import granted_credentials
@@ -36,7 +37,7 @@ from dashboard.charts import strip
 from dashboard.confirm import ask_first
 from dashboard.executors import kept_runners, names_of, where
 from dashboard.filters import address
-from dashboard.monitor_forms import MonitorChoice, MonitorForm, in_units
+from dashboard.monitor_forms import MonitorChoice, MonitorForm, carried, in_units
 from dashboard.monitor_tables import WAITS, DecisionTable, MonitorTable, state_badge
 from dashboard.suite_choice import default_among, suites_for
 from dashboard.times import in_zone
@@ -49,6 +50,23 @@ EXPIRED_SHOWN = 5
 ARCHIVING = "It never runs again. Its runs and the decisions about them stay, and its name can be used for another."
 
 
+_STATES = (
+    ("", "All"),
+    (MonitorState.ACTIVE, "Active"),
+    (MonitorState.PAUSED, "Paused"),
+    (MonitorState.PARKED, "Parked"),
+    (MonitorState.ARCHIVED, "Archived"),
+)
+
+
+class _Pages(Paginator):
+    """Pages of a list whose length is known already."""
+
+    def __init__(self, *args: Any, count: int) -> None:
+        super().__init__(*args)
+        self.__dict__["count"] = count  # where Paginator keeps what it has counted
+
+
 def get_monitor(organization: Organization, monitor: UUID) -> Monitor:
     """One of the organization's monitors, an archived one too; 404 for any other's."""
     found = Monitor.objects.with_names().filter(organization=organization, pk=monitor).first()
@@ -59,24 +77,52 @@ def get_monitor(organization: Organization, monitor: UUID) -> Monitor:
 
 @organization_view()
 def monitors(request: OrganizationRequest) -> HttpResponseBase:
-    """Every monitor with its next time, its last result and a strip of recent ones."""
+    """Every monitor with its next time, its last result and a strip of recent ones; ?state= narrows them."""
     organization = request.organization
-    kept = Monitor.objects.kept_by(organization.id).with_names()
-    page = Paginator(kept, PER_PAGE).get_page(request.GET.get("page"))
+    counts = Monitor.objects.states_of(organization.id)
+    state = request.GET.get("state", "")
+    state = state if state in MonitorState.values else ""
+    if state == MonitorState.ARCHIVED:
+        wanted = Monitor.objects.archived_by(organization.id)
+    else:
+        wanted = Monitor.objects.kept_by(organization.id)
+        wanted = wanted.filter(state=state) if state else wanted
+    # Its length is known already: a paginator would count once more.
+    page = _Pages(wanted.with_names(), PER_PAGE, count=_in_state(counts, state)).get_page(request.GET.get("page"))
     shown = list(page.object_list)
     table = MonitorTable(
         shown,
         runners=names_of(organization.id) if any(monitor.runner_id for monitor in shown) else {},
         strips=strips([monitor.pk for monitor in shown]),
         prefix=reverse("overview", args=[organization.slug]),
+        still=getattr(request.session, "still_since", None) is not None,
     )
     content = {
         "table": table if shown else None,
         "page": page,
+        "state": state,
+        "any": bool(counts),
+        "states": [
+            {
+                "words": words,
+                "count": _in_state(counts, value),
+                "href": f"?state={value}" if value else request.path,
+                "current": value == state,
+            }
+            for value, words in _STATES
+            if value in ("", state) or counts.get(value)
+        ],
         "previous": address("", request.GET, page=page.number - 1),
         "next": address("", request.GET, page=page.number + 1),
     }
     return TemplateResponse(request, "monitors.html", content)
+
+
+def _in_state(counts: dict[str, int], state: str) -> int:
+    """How many are in a state; in none: all that are not archived."""
+    if state:
+        return counts.get(state, 0)
+    return sum(count for each, count in counts.items() if each != MonitorState.ARCHIVED)
 
 
 @organization_view()
@@ -157,7 +203,7 @@ def monitor_add(request: OrganizationRequest) -> HttpResponseBase:
         return TemplateResponse(request, "monitor_add.html", {"contexts": contexts})
     suites = suites_for(context.agent.protocol)
     suite = next((each for each in suites if each.slug == asked.get("suite")), None) or default_among(suites)
-    chosen = {"agent": str(context.pk), "suite": suite.slug if suite else ""}
+    chosen = {"agent": str(context.pk), "suite": suite.slug if suite else "", "parts": str(asked.get("parts") or "")}
     page: dict[str, Any] = {
         "contexts": contexts,
         "context": context,
@@ -175,7 +221,7 @@ def monitor_add(request: OrganizationRequest) -> HttpResponseBase:
         suite.version_id,
         runners=runners,
         engine=suite.engine,
-        initial={"name": f"{context.name}, {suite.title}"[:100]},
+        initial={"name": f"{context.name}, {suite.title}"[:100], **carried(request.GET)},
     )
 
     def create() -> Monitor:
@@ -226,6 +272,7 @@ def _form(request: OrganizationRequest, context: AgentContext, version_id: int, 
         credentials=granted_credentials(
             organization_id=request.organization.id, context_id=context.pk, use=UseFor.MONITORS
         ),
+        preview="preview" in request.POST,
         **more,
     )
 
@@ -238,8 +285,7 @@ def _answer(
     keep: Callable[[], Monitor],
     said: str,
 ) -> HttpResponseBase:
-    preview = "preview" in request.POST
-    if request.method == "POST" and form.is_valid() and not preview:
+    if request.method == "POST" and form.is_valid() and not form.preview:
         try:
             kept = keep()
         except Refused as refusal:
@@ -247,13 +293,8 @@ def _answer(
         else:
             messages.success(request, f"“{kept.name}” {said}")
             return redirect("monitor", request.organization.slug, kept.pk)
-    times = form.times
-    page |= {
-        "form": form,
-        "times": _in_words(times, form.when().timezone) if times else [],
-        "timezones": timezone_names(),
-    }
-    return TemplateResponse(request, template, page, status=422 if form.errors and not preview else 200)
+    page |= {"form": form, "times": _in_words(form.times, form.when().timezone) if form.times else []}
+    return TemplateResponse(request, template, page, status=422 if form.errors and not form.preview else 200)
 
 
 @organization_view(Role.ADMIN)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 
@@ -11,6 +12,7 @@ from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Site
 from tests.conftest import PASSWORD, make_context, make_run
+from tests.processes import ROOT
 
 
 @pytest.fixture
@@ -32,6 +34,10 @@ def paths(site: Site) -> list[str]:
         f"runs/{runs[0].pk}/",
         f"runs/{runs[0].pk}/compare/",
         f"runs/{runs[0].pk}/compare/{runs[1].pk}/",
+        "monitors/",
+        "monitors/?state=archived",
+        "monitors/add/",
+        "monitors/add/?how=cron&parts=on",
         "members/",
         "settings/",
         "settings/keys/",
@@ -141,3 +147,48 @@ def test_a_narrow_list_can_be_sorted(site: Site, visit: Callable[..., Page], scr
     page.locator("#by-name").click()
     expect(page.locator("th[aria-sort=descending]")).to_have_text("Agent")
     expect(names).to_have_text(["City library", "Aardvark"])
+
+
+# The variants that templates use, each as it lies there, under the pointer and while it is pressed. Returns those whose
+# words have less than 4.5:1 against what is behind them, on a page's ground and on a card's.
+PALE_BUTTONS = """() => {
+  const paint = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
+  const rgb = (colour, under) => {
+    paint.fillStyle = under ? `rgb(${under})` : "#fff"; paint.fillRect(0, 0, 1, 1);
+    paint.fillStyle = colour; paint.fillRect(0, 0, 1, 1);
+    return [...paint.getImageData(0, 0, 1, 1).data].slice(0, 3);
+  };
+  const light = (channels) => {
+    const [r, g, b] = channels.map(c => c / 255).map(c => c <= .04045 ? c / 12.92 : ((c + .055) / 1.055) ** 2.4);
+    return .2126 * r + .7152 * g + .0722 * b;
+  };
+  const pale = [];
+  for (const ground of ["--canvas", "--card"]) {
+    const under = rgb(getComputedStyle(document.documentElement).getPropertyValue(ground));
+    for (const variant of %s) {
+      const button = document.createElement("button");
+      button.className = `btn ${variant}`;
+      document.querySelector("main").append(button);
+      const look = getComputedStyle(button);
+      for (const state of ["", "hover-", "active-"]) {
+        const behind = rgb(look.getPropertyValue(`--bs-btn-${state}bg`).trim() || "transparent", under);
+        const words = rgb(look.getPropertyValue(`--bs-btn-${state}color`), behind);
+        const [most, least] = [light(words), light(behind)].sort((a, b) => b - a);
+        const ratio = (most + .05) / (least + .05);
+        if (!(ratio >= 4.5)) pale.push(`${variant} ${state}on ${ground}: ${ratio.toFixed(2)}`);
+      }
+      button.remove();
+    }
+  }
+  return pale;
+}"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_words_of_every_button_can_be_read(site: Site, visit: Callable[..., Page], scheme: str) -> None:
+    written = "".join(path.read_text() for path in (ROOT / "templates").rglob("*.html"))
+    variants = sorted(set(re.findall(r"\bbtn-(?:outline-)?[a-z]+\b", written)) - {"btn-sm", "btn-close"})
+    assert {"btn-primary", "btn-danger", "btn-outline-danger"} <= set(variants)
+    page = visit(site.alice, color_scheme=scheme)
+    page.goto(site.path())
+    assert page.evaluate(PALE_BUTTONS % json.dumps(variants)) == []

@@ -23,7 +23,7 @@ from tests.monitors.conftest import change, make_due, make_monitor, requests_of,
 from tests.runners.conftest import Calling, ask, make_runner, request_row
 from tests.vault.conftest import make_credential, make_grant
 
-MONITOR = {"name": "Nightly", "how": "interval", "interval_minutes": "60", "option_call_read_only_tools": "on"}
+MONITOR = {"name": "Nightly", "how": "interval", "every": "1", "option_call_read_only_tools": "on"}
 
 
 def at(name: str, organization: Organization, *args: Any) -> str:
@@ -335,7 +335,7 @@ class TestMonitor:
     @pytest.mark.parametrize(
         ("wrong", "why"),
         [
-            ({"cooldown": "8", "cooldown_unit": "hours", "interval_minutes": "60"}, ""),
+            ({"cooldown": "8", "cooldown_unit": "hours", "every": "60", "every_unit": "minutes"}, ""),
             ({"cooldown": "169", "cooldown_unit": "hours"}, "At most 7 days."),
             ({"cooldown": "-1"}, "greater than or equal to 0"),
             ({"cooldown": "many"}, "Enter a whole number."),
@@ -381,7 +381,7 @@ class TestMonitor:
         assert "Waits for its runner" in page
         assert "no runner for it was online" in page
         assert f"{occurrence:%Y-%m-%d %H:%M} UTC" in page
-        assert "looked at again" in alices.get(at("monitors", organization)).content.decode()
+        assert "due since" in alices.get(at("monitors", organization)).content.decode()
         page = alices.get(at("monitor_decisions", organization), {"outcome": "deferred"}).content.decode()
         assert "Its private runner is offline. It will run once when one is back." in page
 

@@ -10,16 +10,17 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 
-from compliance.models import AgentContext, Monitor, MonitorDecision, Organization, User
+from compliance.models import Agent, AgentContext, Monitor, MonitorDecision, Organization, TickPhase, User
 from compliance.monitors.models import Outcome, database_time
 from compliance.monitors.tick import request_due_monitors
 from compliance.registry.actions import remove_context
-from compliance.tenancy.scope import organization_scope
+from compliance.tenancy.scope import organization_scope, platform_scope
 from tests.conftest import make_context
+from tests.dashboard.test_suites import publish
 from tests.monitors.conftest import change, finish, make_due, make_monitor, requests_of, stored
 from tests.vault.conftest import make_credential, make_grant
 
-FORM = {"name": "Mornings", "how": "cron", "cron": "0 9 * * 1-5", "timezone": "Europe/Berlin", "interval_minutes": "60"}
+FORM = {"name": "Mornings", "how": "cron", "cron": "0 9 * * 1-5", "timezone": "Europe/Berlin", "every": "1"}
 FORM["option_call_read_only_tools"] = "on"  # as the suite has it
 
 
@@ -49,7 +50,7 @@ class TestSettingUp:
         page = alices.post(at("monitor_add", organization), {**FORM, "preview": "1"})
         assert page.status_code == 200
         text = page.content.decode()
-        assert len(re.findall(r"<li>(Monday|Tuesday|Wednesday|Thursday|Friday) [^<]*09:00 CES?T</li>", text)) == 5
+        assert len(re.findall(r"<li>(Monday|Tuesday|Wednesday|Thursday|Friday) [^<]*09:00 CES?T <", text)) == 5
         with organization_scope(organization.id):
             assert not Monitor.objects.exists()
 
@@ -57,10 +58,21 @@ class TestSettingUp:
         ("wrong", "field", "why"),
         [
             ({"cron": "99 * * * *"}, "id_cron_error", "bad minute"),
-            ({"cron": ""}, "id_cron_error", "either an interval or a cron expression"),
+            ({"cron": ""}, "id_cron_error", "Enter a cron expression."),
+            ({"cron": "* * * * *"}, "id_cron_error", "less than 5 minutes apart"),
             ({"timezone": "Mars/Base"}, "id_timezone_error", "no timezone “Mars/Base”"),
-            ({"how": "interval", "interval_minutes": "1"}, "id_interval_minutes_error", "must be 5 to 43200"),
-            ({"how": "interval", "interval_minutes": ""}, "id_interval_minutes_error", "either an interval"),
+            (
+                {"how": "interval", "every": "1", "every_unit": "minutes"},
+                "id_every_error",
+                "It must be 5 minutes to 30 days.",
+            ),
+            (
+                {"how": "interval", "every": "31", "every_unit": "days"},
+                "id_every_error",
+                "It must be 5 minutes to 30 days.",
+            ),
+            ({"how": "interval", "every": ""}, "id_every_error", "Enter how often it runs."),
+            ({"how": "interval", "every": "often"}, "id_every_error", "Enter a whole number."),
             ({"name": ""}, "id_name_error", "This field is required"),
         ],
     )
@@ -75,7 +87,91 @@ class TestSettingUp:
     ) -> None:
         response = alices.post(at("monitor_add", organization), {**FORM, **wrong})
         assert response.status_code == 422
-        assert why in response.content.decode().split(f'id="{field}"')[1].split("</div>")[0]
+        page = response.content.decode()
+        assert why in page.split(f'id="{field}"')[1].split("</div>")[0]
+        [summary] = re.findall(r'<div class="alert alert-danger" id="errors".*?</div>', page, re.DOTALL)
+        assert f'<a href="#{field.removesuffix("_error")}">' in summary
+        assert why in summary
+        assert page.count(why) == 2  # in the summary, which leads to the field, and there
+
+    def test_nothing_is_wrong_before_anything_was_entered(
+        self, alices: Client, organization: Organization, context: AgentContext
+    ) -> None:
+        address = at("monitor_add", organization)
+        for page in (
+            alices.get(address),
+            alices.get(address, {"how": "cron"}),
+            alices.post(address, {"how": "cron", "cron": "", "timezone": "UTC", "preview": "1"}),
+            alices.post(address, {"how": "interval", "every": "", "preview": "1"}),
+        ):
+            assert page.status_code == 200
+            assert 'id="errors"' not in page.content.decode()
+            assert re.findall(r'class="field-error"[^>]*>[^<]', page.content.decode()) == []
+
+    def test_the_way_that_is_not_chosen_is_not_looked_at(
+        self, alices: Client, organization: Organization, context: AgentContext
+    ) -> None:
+        address = at("monitor_add", organization)
+        nonsense = {"name": "A", "how": "interval", "every": "2", "cron": "99", "timezone": "Mars/Base"}
+        assert alices.post(address, nonsense).status_code == 302
+        assert alices.post(address, {**FORM, "every": "often", "every_unit": "aeons"}).status_code == 302
+
+    def test_a_new_form_shows_when_it_would_run(
+        self, alices: Client, organization: Organization, context: AgentContext
+    ) -> None:
+        address = at("monitor_add", organization)
+        page = alices.get(address).content.decode()
+        assert "<strong>Every hour.</strong>" in page
+        assert len(re.findall(r"<li>\w+day [^<]* UTC <span", page)) == 5
+        kept = {"how": "cron", "cron": "30 6 * * *", "timezone": "Asia/Tokyo"}  # another suite keeps the schedule
+        assert "At 06:30 every day, Asia/Tokyo." in alices.get(address, kept).content.decode()
+        wild = {"how": "x", "every": "9" * 50, "every_unit": "y", "cron": "1" * 500, "timezone": "Mars/Base"}
+        assert "<strong>Every hour.</strong>" in alices.get(address, wild).content.decode()
+
+    def test_a_form_that_changes_no_time_shows_the_times_as_they_are(
+        self, alices: Client, organization: Organization, monitor: Monitor
+    ) -> None:
+        soon = database_time() + timedelta(minutes=7)
+        change(monitor, next_run_at=soon, anchor=soon - timedelta(hours=1))
+        address = at("monitor_edit", organization, monitor.pk)
+        assert f"{soon:%H:%M} UTC" in alices.get(address).content.decode()
+        same = {"how": "interval", "every": "60", "every_unit": "minutes", "preview": "1"}
+        assert f"{soon:%H:%M} UTC" in alices.post(address, same).content.decode()
+        other = alices.post(address, {**same, "every": "90"}).content.decode()
+        assert f"{soon:%H:%M} UTC" not in other
+
+    def test_a_timezone_that_no_list_has_stays_the_choice(
+        self, alices: Client, organization: Organization, monitor: Monitor
+    ) -> None:
+        change(monitor, interval_minutes=None, cron="0 9 * * *", timezone="CET")
+        page = alices.get(at("monitor_edit", organization, monitor.pk)).content.decode()
+        assert '<option value="CET" selected>CET</option>' in page
+        assert '<optgroup label="Europe">' in page
+        assert '<option value="Europe/Berlin">Berlin</option>' in page
+
+    def test_the_suites_that_fit_are_offered_by_engine_and_scores_of_parts_only_when_asked_for(
+        self, alices: Client, organization: Organization, context: AgentContext
+    ) -> None:
+        for number in range(6):
+            publish(f"part-{number}", engine="adcp", full=False)
+        publish("whole", engine="adcp")
+        publish("elsewhere", protocols=("a2a",))
+        with platform_scope():
+            Agent.objects.update(protocol="mcp")
+        address = at("monitor_add", organization)
+        page = alices.get(address).content.decode()
+        choices = re.search(r'<select name="suite".*?</select>', page, re.DOTALL)
+        assert choices is not None
+        assert re.findall(r'value="([^"]+)"', choices[0])[0] == "baseline"
+        assert '<optgroup label="AdCP">' in choices[0]
+        assert 'value="whole"' in choices[0]
+        assert 'value="elsewhere"' not in choices[0]
+        assert 'value="part-' not in choices[0]
+        assert re.search(r"List the \d+ suites for single parts of AdCP too", page)
+        assert 'value="part-5"' in alices.get(address, {"parts": "on"}).content.decode()
+        chosen = alices.get(address, {"suite": "part-3"}).content.decode()
+        assert re.search(r'value="part-3"\s+selected', chosen)
+        assert 'value="part-4"' not in chosen
 
     def test_a_monitor_is_added_and_edited_with_everything_as_it_was_chosen(
         self, alices: Client, organization: Organization, context: AgentContext, alice: User
@@ -96,9 +192,10 @@ class TestSettingUp:
         form = alices.get(at("monitor_edit", organization, kept.pk)).content.decode()
         for shown in ('value="Mornings"', 'value="0 9 * * 1-5"', 'value="Europe/Berlin"', "selected>Test key"):
             assert shown in form
-        assert form.count(" checked") == 4
+        assert form.count(" checked") == 5
         edited = alices.post(
-            at("monitor_edit", organization, kept.pk), {"name": "Hourly", "how": "interval", "interval_minutes": "90"}
+            at("monitor_edit", organization, kept.pk),
+            {"name": "Hourly", "how": "interval", "every": "90", "every_unit": "minutes"},
         )
         assert edited["Location"] == at("monitor", organization, kept.pk)
         kept = stored(kept)
@@ -168,6 +265,77 @@ class TestLooking:
         assert len(many) == len(few) <= 8
         assert "Page 1 of 2" in page
         assert "Monitor 9" in alices.get(f"{address}?page=2").content.decode()
+
+    def test_the_list_narrows_to_a_state_and_leads_to_what_is_archived(
+        self, alices: Client, organization: Organization, context: AgentContext, monitor: Monitor, alice: User
+    ) -> None:
+        for name, state in (("Asleep", "paused"), ("Broken", "parked"), ("Old", "archived")):
+            change(make_monitor(organization, context, alice, name=name), state=state, next_run_at=None)
+        address = at("monitors", organization)
+        whole = alices.get(address).content.decode()
+        for words, count in (("All", 3), ("Active", 1), ("Paused", 1), ("Parked", 1), ("Archived", 1)):
+            assert f"{words} <b>{count}</b>" in whole
+        for state, names in (
+            ("", {"Every hour", "Asleep", "Broken"}),
+            ("active", {"Every hour"}),
+            ("paused", {"Asleep"}),
+            ("parked", {"Broken"}),
+            ("archived", {"Old"}),
+            ("nonsense", {"Every hour", "Asleep", "Broken"}),
+        ):
+            page = alices.get(address, {"state": state}).content.decode()
+            assert set(re.findall(r'monitors/[0-9a-f-]{36}/">([^<]+)</a>', page)) == names, state
+        change(monitor, state="paused", next_run_at=None)
+        nothing = alices.get(address, {"state": "active"}).content.decode()
+        assert "No monitor is active." in nothing
+        assert "Active <b>0</b>" in nothing
+
+    def test_an_archived_monitors_page_offers_nothing_that_cannot_work(
+        self, alices: Client, organization: Organization, monitor: Monitor
+    ) -> None:
+        alices.post(at("monitor_archive", organization, monitor.pk), {"confirmed": "1"})
+        page = alices.get(at("monitor", organization, monitor.pk)).content.decode()
+        main = page.split("<main")[1].split("</main>")[0]
+        assert "<form" not in main
+        assert at("monitor_edit", organization, monitor.pk) not in main
+        only = alices.get(at("monitors", organization)).content.decode()
+        assert "Every monitor is archived." in only
+        assert "Archived <b>1</b>" in only
+
+    def test_what_is_late_is_due_and_never_next(
+        self, alices: Client, organization: Organization, context: AgentContext, monitor: Monitor, settings: Any
+    ) -> None:  # L18
+        settings.TICK_DEAD_AFTER_SECONDS = 600
+        addresses = [
+            at("monitors", organization),
+            at("monitor", organization, monitor.pk),
+            at("agent", organization, context.pk),
+        ]
+
+        with platform_scope():
+            Agent.objects.update(next_heartbeat_at=database_time() + timedelta(hours=1))
+
+        def pages() -> list[str]:
+            return [alices.get(address).content.decode() for address in addresses]
+
+        assert not any("due since" in page or "Overdue" in page for page in pages())
+        occurrence = make_due(monitor, since=timedelta(minutes=2))
+        for page in pages():
+            assert f'data-due="next ">due since {occurrence:%Y-%m-%d %H:%M} UTC' in page.replace(
+                'data-due=""', 'data-due="next "'
+            )
+            assert "Overdue" not in page
+            assert "scheduler" not in page
+        make_due(monitor, since=timedelta(minutes=20))
+        assert all("Overdue" in page for page in pages())
+        assert "The scheduler is late, not the agent." in pages()[1]
+        with organization_scope(organization.id):
+            TickPhase.objects.update_or_create(
+                name="monitors", defaults={"last_completed_at": database_time() - timedelta(hours=1)}
+            )
+        listed, shown, _ = pages()
+        assert "The scheduler does not run." in listed
+        assert "The scheduler does not run: it is made up for once when it does." in shown
 
     def test_an_empty_list_says_what_a_monitor_is(self, alices: Client, organization: Organization) -> None:
         page = alices.get(at("monitors", organization)).content.decode()

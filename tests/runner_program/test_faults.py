@@ -134,7 +134,7 @@ def test_sigterm_lets_a_test_end_and_takes_no_new_work(
     runner = start()
     held.wait_until_asked()
     runner.child.send_signal(signal.SIGTERM)
-    runner.says("no new work is taken; 1 tests have 30 s to end")
+    runner.says("no new work is taken; 1 test has 30 s to end")
     late = assay.add(held.url)
     held.go_on.set()
     assert runner.child.wait(30) == 0

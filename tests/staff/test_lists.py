@@ -212,3 +212,10 @@ def test_the_list_of_workers_engines_says_what_each_can_run_and_can_only_be_read
     assert "hosted@one" in page
     assert "baseline" in page
     assert staff.get(reverse("admin:compliance_enginehealth_add")).status_code == 403
+
+
+def test_every_time_says_which_zone_it_is_in(staff: Any, many_runs: list[Any]) -> None:
+    page = staff.get(RUNS).content.decode()
+    assert f"{many_runs[0].tested_at:%Y-%m-%d %H:%M} UTC" in page
+    assert "a.m." not in page
+    assert "p.m." not in page

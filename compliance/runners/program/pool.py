@@ -300,8 +300,13 @@ class Pool:
         """Let what is held come to its end: all of it, or for as long as the grace is."""
         stopping = self._stopping.is_set()
         if stopping and self._flights:
-            words = "no new work is taken; %d tests have %g s to end, a second signal hands them back at once"
-            log.info(words, len(self._flights), self._terms.grace_seconds)
+            count = len(self._flights)
+            log.info(
+                "no new work is taken; %s %g s to end, a second signal hands %s back at once",
+                "1 test has" if count == 1 else f"{count} tests have",
+                self._terms.grace_seconds,
+                "it" if count == 1 else "them",
+            )
         ended = asyncio.create_task(self._all_ended())
         seconds = self._terms.grace_seconds if stopping else None
         at_once = asyncio.create_task(self._at_once.wait())
