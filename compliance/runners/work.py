@@ -86,10 +86,10 @@ def at_work(key: KeyActor, request_id: UUID | None = None) -> Iterator[AtWork]:
     if request_id is not None:
         then.append(locking(request_id))
     with organization_scope(key.organization_id, then=then) as (runners, ((works,),), *requests):
-        if not runners:
-            raise NotAllowed("This runner is disabled or deleted. An owner or admin of the organization can enable it.")
         if not works:
             raise KeyEnded
+        if not runners:
+            raise NotAllowed("This runner is disabled or deleted. An owner or admin of the organization can enable it.")
         *own, slug = runners[0]
         runner = row_of(Runner, own)
         runner.organization = Organization.from_db(connection.alias, ["id", "slug"], [key.organization_id, slug])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets
+import time
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -160,6 +161,11 @@ def actor_of(token: str) -> KeyActor:
     That it was used is written down at most once a minute, of a runner's key once an hour, in a transaction of its
     own.
     """
+    return _found(token)[0]
+
+
+def _found(token: str) -> tuple[KeyActor, timedelta]:
+    """The key, and for how long it will work unless it is revoked."""
     row = None
     if _SHAPE.fullmatch(token):
         with connection.cursor() as cursor:
@@ -175,10 +181,44 @@ def actor_of(token: str) -> KeyActor:
     every = _USE_NOTED_EVERY if runner_id is None else _USE_OF_RUNNER_NOTED_EVERY
     if last_used_at is None or now - last_used_at >= every:
         _note_use(organization_id, key_id, now)
-    return KeyActor(key_id, organization_id, name, frozenset(scopes), runner_id)
+    return KeyActor(key_id, organization_id, name, frozenset(scopes), runner_id), expires_at - now
 
 
-# Whether a key works now, too: a body may come slowly, and was begun when it did. Needs the scope.
+class KnownKeys:
+    """Keys of private runners, remembered by the hashes of their tokens, so that not each call asks for its key.
+
+    A key is never changed, only revoked, or deleted with its runner: whoever takes it from here asks STILL_WORKS in
+    the transaction that does something for it, and says when it does not.
+    """
+
+    def __init__(self, *, seconds: float, at_most: int) -> None:
+        self._seconds, self._at_most = seconds, at_most
+        self._known: dict[str, tuple[float, KeyActor]] = {}
+
+    def actor_of(self, token: str) -> KeyActor:
+        """As actor_of, but that the key may have been revoked meanwhile."""
+        name = hash_of(token)
+        until, actor = self._known.get(name, (0.0, None))
+        now = time.monotonic()
+        if actor is not None and now < until:
+            return actor
+        actor, works_for = _found(token)
+        if actor.runner_id is None:
+            return actor
+        if len(self._known) >= self._at_most:
+            self._known.clear()
+        self._known[name] = now + min(self._seconds, works_for.total_seconds()), actor
+        return actor
+
+    def forget(self, token: str) -> None:
+        """It does not work any more."""
+        self._known.pop(hash_of(token), None)
+
+
+# Longer than a runner waits for work, so that a poll finds the key of the one before it.
+known_keys = KnownKeys(seconds=150, at_most=20_000)
+
+# Whether a key works now, too: it may be one that was remembered, and a body may come slowly. Needs the scope.
 STILL_WORKS = (
     "SELECT EXISTS (SELECT FROM api_keys WHERE id = %s AND revoked_at IS NULL AND expires_at > statement_timestamp())"
 )

@@ -20,7 +20,7 @@ from ninja.security.base import AuthBase
 
 from compliance.models import Organization
 from compliance.runners.work import AtWork, KeyEnded, at_work
-from compliance.tenancy.keys import BadKey, KeyActor, Scope, actor_of
+from compliance.tenancy.keys import BadKey, KeyActor, Scope, actor_of, known_keys
 from compliance.tenancy.scope import organization_scope
 from dashboard.api import rates
 from dashboard.api.answers import Answer, answer_of
@@ -56,7 +56,7 @@ class BearerKey(AuthBase):
         self._body_kb, self._takes_body = body_kb, takes_body
 
     def __call__(self, request: HttpRequest) -> KeyActor:
-        key = _key_of(request)
+        key = _key_of(request, known_keys.actor_of if self._scope == Scope.RUNNER else actor_of)
         standing = rates.count(self._rate, str(key.key_id))
         if standing is not None:
             request.rate_headers = standing.headers  # type: ignore[attr-defined]  # ApiMiddleware sends them
@@ -75,10 +75,15 @@ class BearerKey(AuthBase):
             raise of_status(415)
 
 
-def _key_of(request: HttpRequest) -> KeyActor:
+def _token_of(request: HttpRequest) -> str | None:
     shown = _BEARER.fullmatch(request.headers.get("Authorization", ""))
+    return shown[1] if shown else None
+
+
+def _key_of(request: HttpRequest, find: Callable[[str], KeyActor]) -> KeyActor:
+    shown = _token_of(request)
     try:
-        return actor_of(shown[1] if shown else "")
+        return find(shown or "")
     except BadKey as bad:
         # Only those who fail are counted: neighbours with a good key behind the same address must not suffer.
         failures = rates.count(rates.FAILED_KEYS, address_of(request)) if shown else None
@@ -187,6 +192,7 @@ def operation(
                 with opened(request, kwargs):
                     answer = view(request, *args, **kwargs)
             except KeyEnded:
+                known_keys.forget(_token_of(request) or "")
                 raise _unauthorized(_WHY["revoked"]) from None
             if isinstance(answer, Problem):
                 return answer.response()

@@ -251,6 +251,15 @@ def test_a_new_token_ends_the_old_one_at_once(organization: Organization, alice:
     assert Calling(lab.runner, token).poll() == []
 
 
+def test_a_token_that_was_used_a_moment_ago_ends_as_soon_as_it_is_replaced(
+    organization: Organization, alice: User, lab: Calling
+) -> None:
+    """Keys are remembered between calls."""
+    assert lab.poll() == []
+    new_token(organization=organization, runner_id=lab.runner.pk, by=alice)
+    assert [lab.post("poll", {"at_most": 1}).status_code for _ in range(2)] == [401, 401]
+
+
 def test_a_runner_with_live_pins_is_not_deleted_and_says_which(  # L14
     organization: Organization, context: AgentContext, alice: User, lab: Calling
 ) -> None:

@@ -76,7 +76,7 @@ def oauth(endpoint: Asked) -> Here:
     ("withdraw", "status", "kind", "results"),
     [
         (disable, 403, "not-allowed", ["ok"]),
-        (delete, 403, "not-allowed", ["ok"]),
+        (delete, 401, "unauthorized", ["ok"]),
         (cancel, 409, "lease-lost", ["ok"]),
         (revoke, 403, "not-released", ["ok", "revoked"]),
     ],
