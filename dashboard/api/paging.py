@@ -48,6 +48,18 @@ def key_cursor(key: UUID) -> str:
     return base64.urlsafe_b64encode(key.bytes).decode().rstrip("=")
 
 
+def read_text(cursor: str) -> str:
+    """The words at which a list goes on that has no keys."""
+    try:
+        return base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode()
+    except (binascii.Error, ValueError):
+        raise bad_cursor() from None
+
+
+def text_cursor(words: str) -> str:
+    return base64.urlsafe_b64encode(words.encode()).decode().rstrip("=")
+
+
 def page_answer(request: HttpRequest, page: Page) -> Answer:
     """The page, with a link to the one that follows (RFC 8288)."""
     headers = {}

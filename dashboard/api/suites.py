@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.http import Http404
-from ninja import Router, Schema
+from ninja import Query, Router, Schema
 from pydantic import Field
 
 from compliance.models import SuiteVersion
@@ -13,6 +13,7 @@ from compliance.suites.catalogue import OfferedSuite, offered_suites
 from compliance.tenancy.keys import Scope
 from dashboard.api.access import ApiRequest, operation
 from dashboard.api.answers import Answer
+from dashboard.api.paging import MAX_PAGE_SIZE, Page, PageQuery, bad_cursor, page_answer, read_text, text_cursor
 
 router = Router(tags=["Suites"])
 
@@ -53,7 +54,12 @@ class SuiteWithScenarios(SuiteOut):
     scenarios: list[ScenarioRef]
 
 
-class SuiteList(Schema):
+class SuiteQuery(PageQuery):
+    # Suites are few, and programs that knew the list before it had pages took it for whole.
+    limit: int = Field(MAX_PAGE_SIZE, ge=1, le=MAX_PAGE_SIZE, description="How many at most.")
+
+
+class SuitePage(Page):
     items: list[SuiteOut]
 
 
@@ -81,10 +87,26 @@ def _fields(suite: OfferedSuite) -> dict[str, Any]:
     scope=Scope.READ,
     operation_id="listSuites",
     summary="The suites that agents can be tested against",
-    response=SuiteList,
+    response=SuitePage,
 )
-def list_suites(request: ApiRequest) -> Answer:
-    return Answer(SuiteList(items=[SuiteOut(**_fields(suite)) for suite in offered_suites()]), cacheable=True)
+def list_suites(request: ApiRequest, asked: Query[SuiteQuery]) -> Answer:
+    """By engine and title."""
+    suites = offered_suites()
+    begin = _after(suites, asked.cursor) if asked.cursor else 0
+    shown = suites[begin : begin + asked.limit]
+    following = text_cursor(shown[-1].slug) if begin + asked.limit < len(suites) else None
+    items = [SuiteOut(**_fields(suite)) for suite in shown]
+    return page_answer(request, SuitePage(items=items, next=following))
+
+
+def _after(suites: list[OfferedSuite], cursor: str) -> int:
+    """Where the list goes on. A suite that is no longer offered is no place any more."""
+    last = read_text(cursor)
+    places = (place for place, suite in enumerate(suites, start=1) if suite.slug == last)
+    found = next(places, None)
+    if found is None:
+        raise bad_cursor()
+    return found
 
 
 @operation(

@@ -136,6 +136,7 @@ def monitor(request: OrganizationRequest, monitor: UUID) -> HttpResponseBase:
     page = {
         "monitor": found,
         "state": state_badge(found),
+        "stopped": _why_stopped(found),
         "times": _next_times(found),
         "trend": strip(strips([found.pk]).get(found.pk, []), wide=True),
         "under_way": ComplianceRequest.objects.active().filter(monitor=found).first(),
@@ -154,6 +155,12 @@ def monitor(request: OrganizationRequest, monitor: UUID) -> HttpResponseBase:
         "archiving": ARCHIVING,
     }
     return TemplateResponse(request, "monitor.html", page)
+
+
+def _why_stopped(monitor: Monitor) -> str:
+    """Such as “Paused by Alice”, or “Parked: …” where the reason does not say what came of it."""
+    state, reason = str(monitor.get_state_display()), monitor.state_reason
+    return reason if not reason or reason.startswith(state) else f"{state}: {reason}"
 
 
 def _in_words_of_units(seconds: int) -> str:

@@ -12,13 +12,11 @@ from django.conf import settings
 from django.contrib import messages
 from django.core.paginator import Paginator
 from django.db.models import Q
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import Http404
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
-from django.views.decorators.cache import cache_control
-from django.views.decorators.http import require_safe
 
 from compliance.models import AgentContext, ApiKey, Monitor, Organization, Role, Runner, RunnerState
 from compliance.runners import actions
@@ -37,7 +35,6 @@ WAITING_SHOWN = 20
 LAST_RUNS = 10
 EXAMPLES = 10  # addresses of agents in the command that starts a runner
 CLOCK_AHEAD_MS = 60_000  # more than this is worth a word
-GUIDE = settings.BASE_DIR / "docs" / "runners.md"
 REPLACING = "The old one stops to work at once: the runner is away until it has the new one. What it holds, it keeps."
 DISABLING = (
     "It gets no more work, and what it holds is taken back and run again. Its name, its pins and its token stay."
@@ -258,14 +255,3 @@ def runner_delete(request: OrganizationRequest, runner: UUID) -> HttpResponseBas
     actions.delete_runner(organization=request.organization, runner_id=runner, by=request.user)
     messages.success(request, f"{found.name} is deleted.")
     return redirect("runners", request.organization.slug)
-
-
-@require_safe
-@cache_control(public=True, max_age=3600)
-def runner_guide(request: HttpRequest) -> HttpResponse:
-    """How to set a runner up, as it is written in docs/runners.md: for the machine that Assay is not on."""
-    try:
-        text = GUIDE.read_text()
-    except FileNotFoundError:
-        raise Http404 from None
-    return HttpResponse(text, content_type="text/plain; charset=utf-8")

@@ -231,6 +231,21 @@ class TestPages:
             assert alphas.post(f"/monitors/{monitor.pk}/run").status_code in (202, 409)
         assert len(set(walked(alphas, "/decisions?limit=2"))) == 5
 
+    def test_suites_are_walked_as_other_lists_are_and_come_whole_without_a_limit(self, alphas: Caller) -> None:
+        whole = alphas.get("/suites").data
+        slugs = [item["slug"] for item in whole["items"]]
+        assert whole["next"] is None
+        assert "baseline" in slugs
+        found: list[str] = []
+        page = alphas.get("/suites?limit=30")
+        while page.data["next"] is not None:
+            found += [item["slug"] for item in page.data["items"]]
+            assert 'rel="next"' in page["Link"]
+            page = alphas.get(f"/suites?limit=30&cursor={page.data['next']}")
+        assert [*found, *(item["slug"] for item in page.data["items"])] == slugs
+        for wrong in ("limit=0", "limit=101", "limit=many", "cursor=nowhere", "cursor=%FF", "cursor=bm8tc3VjaA"):
+            assert alphas.get(f"/suites?{wrong}").status_code == 422, wrong
+
     def test_what_is_added_meanwhile_moves_nothing(self, alphas: Caller, organization: Organization) -> None:
         runs = [make_run(organization=organization) for _ in range(4)]
         page = alphas.get("/runs?limit=2").data

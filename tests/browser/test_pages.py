@@ -46,6 +46,8 @@ def paths(site: Site) -> list[str]:
         "../../suites/?q=media",
         "../../suites/baseline/1/",
         "../../suites/adcp/",
+        "../../docs/runners/",
+        "../../docs/api/",
     ]
 
 

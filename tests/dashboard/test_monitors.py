@@ -381,7 +381,7 @@ class TestManaging:
         assert stored(monitor).state == "active"
         assert "is archived" in alices.post(archiving, {"confirmed": "1"}, follow=True).content.decode()
         assert "Every hour" not in alices.get(at("monitors", organization)).content.decode()
-        assert "Archived by Alice Owner." in alices.get(address).content.decode()
+        assert ">Archived by Alice Owner.<" in alices.get(address).content.decode()
 
     def test_run_now_leads_to_the_run_or_says_what_stops_it(
         self, alices: Client, organization: Organization, monitor: Monitor, settings: Any

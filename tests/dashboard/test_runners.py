@@ -16,7 +16,6 @@ from compliance.runners.actions import delete_runner
 from compliance.runs.requests import Pin
 from compliance.tenancy.keys import BadKey, actor_of
 from compliance.tenancy.scope import organization_scope
-from dashboard.views import runners as views
 from tests.conftest import make_context
 from tests.monitors.conftest import make_monitor
 from tests.runners.conftest import Calling, ask, make_runner
@@ -54,7 +53,7 @@ class TestAdding:
         token = set(TOKEN.findall(page))
         assert len(token) == 1
         assert f"assay-runner --url {settings.SITE_URL} --token-file assay-runner.token --allow agent.example" in page
-        assert reverse("runner_guide") in page
+        assert reverse("guide", args=["runners"]) in page
         with organization_scope(organization.id):
             runner = Runner.objects.get()
         assert (runner.name, runner.pool) == ("Rack 4", "berlin")
@@ -342,12 +341,3 @@ class TestManaging:
             assert alices.get(at(name, organization, lab.runner.pk)).status_code == 200, name
         assert lab.row().state == "active"
         assert actor_of(lab.token)
-
-
-def test_the_guide_is_the_written_page(client: Client, monkeypatch: Any, tmp_path: Any) -> None:
-    monkeypatch.setattr(views, "GUIDE", tmp_path / "runners.md")
-    assert client.get(reverse("runner_guide")).status_code == 404
-    (tmp_path / "runners.md").write_text("# Runners <b>")
-    response = client.get(reverse("runner_guide"))
-    assert response["Content-Type"] == "text/plain; charset=utf-8"
-    assert response.content == b"# Runners <b>"

@@ -1,0 +1,41 @@
+"""The guides: pages of docs/ in the dashboard's layout. They hold nothing of any organization, and anybody may read."""
+
+from __future__ import annotations
+
+from django.http import Http404, HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from django.template.response import TemplateResponse
+from django.views.decorators.cache import cache_control
+from django.views.decorators.http import require_safe
+
+from dashboard.guides import NAMES, guide, source
+from dashboard.views.suites import reader_view
+
+
+@require_safe
+def guide_page(request: HttpRequest, name: str) -> HttpResponseBase:
+    """One guide, below the bar of whoever is signed in."""
+    # Anybody may read it: whoever sets a runner up need not be a member.
+    return (reader_view(_page) if request.user.is_authenticated else _page)(request, name)
+
+
+def _page(request: HttpRequest, name: str) -> HttpResponseBase:
+    try:
+        guides = {each: guide(each) for each in NAMES}
+    except FileNotFoundError:
+        raise Http404 from None
+    if name not in guides:
+        raise Http404
+    return TemplateResponse(request, "guide.html", {"guide": guides[name], "guides": guides.values()})
+
+
+@require_safe
+@cache_control(public=True, max_age=3600)
+def guide_text(request: HttpRequest, name: str) -> HttpResponse:
+    """The same as it is written, for a terminal on a machine that has no browser."""
+    if name not in NAMES:
+        raise Http404
+    try:
+        return HttpResponse(source(name), content_type="text/plain; charset=utf-8")
+    except FileNotFoundError:
+        raise Http404 from None
