@@ -153,6 +153,7 @@ CHECKS: dict[str, tuple[str, list[dict[str, Any]]]] = {
         ],
     ),
     "compliance_requests_attempt_check": (_REQUEST, [{"attempt": -1}]),
+    "compliance_requests_releases_check": (_REQUEST, [{"releases": -1}]),
     "request_lease_iff_leased": (
         _REQUEST,
         [
