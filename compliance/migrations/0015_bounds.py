@@ -1,4 +1,7 @@
-"""Bounds on what private runners may do without end; the last runner of a pool stays while monitors need it."""
+"""Bounds on what private runners may do without end; the last runner of a pool stays while monitors need it.
+
+And on what can be written about the tick: that it came, now, and nothing else.
+"""
 
 from django.db import migrations, models
 
@@ -33,6 +36,34 @@ DROP TRIGGER guard_runner ON runners;
 CREATE TRIGGER guard_runner BEFORE UPDATE OF state, pool ON runners FOR EACH ROW EXECUTE FUNCTION guard_runner();
 """
 
+# L18: one write by whoever has the app role's password must not keep the dead-man switch quiet. When a phase began,
+# completed or failed is now, and which there are, and since when, is not theirs to change. No function takes the place
+# of the rights, because migrations run while the code before them still serves.
+PHASES = """
+CREATE FUNCTION guard_phase() RETURNS trigger LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+BEGIN
+    IF NEW.name NOT IN ('heartbeats', 'monitors', 'runners') THEN
+        RAISE EXCEPTION 'there is no such phase of the tick' USING ERRCODE = 'insufficient_privilege';
+    END IF;
+    IF TG_OP = 'UPDATE' AND (NEW.name, NEW.made_at) IS DISTINCT FROM (OLD.name, OLD.made_at)
+        OR TG_OP = 'INSERT' AND NEW.made_at NOT IN (now(), statement_timestamp()) THEN
+        RAISE EXCEPTION 'a phase of the tick stays as it was made' USING ERRCODE = 'insufficient_privilege';
+    END IF;
+    -- Of a row that is inserted, OLD is all NULL.
+    IF NEW.last_started_at IS DISTINCT FROM OLD.last_started_at
+            AND NEW.last_started_at IS DISTINCT FROM statement_timestamp()
+        OR NEW.last_completed_at IS DISTINCT FROM OLD.last_completed_at
+            AND NEW.last_completed_at IS DISTINCT FROM statement_timestamp()
+        OR NEW.last_failed_at IS DISTINCT FROM OLD.last_failed_at
+            AND NEW.last_failed_at IS DISTINCT FROM statement_timestamp() THEN
+        RAISE EXCEPTION 'what comes of a phase of the tick comes now' USING ERRCODE = 'insufficient_privilege';
+    END IF;
+    RETURN NEW;
+END $$;
+REVOKE ALL ON FUNCTION guard_phase() FROM PUBLIC, assay_app, assay_staff;
+CREATE TRIGGER guard_phase BEFORE INSERT OR UPDATE ON tick_phases FOR EACH ROW EXECUTE FUNCTION guard_phase();
+"""
+
 
 class Migration(migrations.Migration):
 
@@ -47,4 +78,5 @@ class Migration(migrations.Migration):
             field=models.PositiveSmallIntegerField(db_default=0, default=0, help_text='How often private runners handed it back.'),
         ),
         migrations.RunSQL(LAST_OF_POOL, migrations.RunSQL.noop),
+        migrations.RunSQL(PHASES, migrations.RunSQL.noop),
     ]
