@@ -12,7 +12,7 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from compliance.runners.models import POOL_PATTERN, Runner, RunnerState
-from compliance.runners.pins import pinned_monitors
+from compliance.runners.pins import monitors_of_last, pinned_monitors
 from compliance.runs.ledger import release_requests
 from compliance.runs.requests import ComplianceRequest, RequestState
 from compliance.tenancy.authority import lock_organization, managing_membership
@@ -37,11 +37,16 @@ def create_runner(*, organization: Organization, name: str, pool: str = "", by: 
 
 
 def change_runner(*, organization: Organization, runner_id: UUID | str, name: str, pool: str, by: User) -> Runner:
-    """Another name or pool. Work that is pinned to the pool that it leaves is no longer its own."""
+    """Another name or pool. Work that is pinned to the pool that it leaves is no longer its own.
+
+    Raises Refused for the last runner of a pool to which a monitor is pinned that is not archived.
+    """
     with organization_scope(organization.id):
         runner = _locked(organization, runner_id, by)
-        left = runner.pool
+        left, needed_there = runner.pool, monitors_of_last(runner)
         _name(runner, name, pool)
+        if left != runner.pool:
+            _refuse_last(left, needed_there)
         _save(runner, update_fields=["name", "pool"])
         if left and left != runner.pool:
             _hand_back(runner, pool=left)
@@ -77,22 +82,37 @@ def enable_runner(*, organization: Organization, runner_id: UUID | str, by: User
 def delete_runner(*, organization: Organization, runner_id: UUID | str, by: User) -> Runner:
     """End a runner for good. Its token stops to work, and what waited for it ends without a run (L14).
 
-    Raises Refused while a monitor that is not archived is pinned to it.
+    Raises Refused while a monitor that is not archived is pinned to it, or to a pool of which it is the last.
     """
     with organization_scope(organization.id):
         runner = _locked(organization, runner_id, by)
         pinned = pinned_monitors(runner.pk)
         if pinned:
-            names = ", ".join(f"“{name}”" for name in pinned[:PINNED_SHOWN])
-            more = f" and {len(pinned) - PINNED_SHOWN} more" if len(pinned) > PINNED_SHOWN else ""
-            raise Refused(f"Monitors are pinned to this runner: {names}{more}. Move or archive them first.")
+            raise Refused(f"Monitors are pinned to this runner: {_listed(pinned)}. Move or archive them first.")
+        _refuse_last(runner.pool, monitors_of_last(runner))
         runner.state = RunnerState.DELETED
         runner.save(update_fields=["state"])
         _hand_back(runner)
         revoke_runner_keys(organization=organization, runner_id=runner.pk, by=by)
         for request in ComplianceRequest.objects.active().filter(runner_id=runner.pk):
             request.cancel(f"The private runner {runner.name} was deleted.")
+        if runner.pool and not Runner.objects.kept_by(organization.id).filter(pool=runner.pool).exists():
+            for request in ComplianceRequest.objects.active().filter(organization=organization, pool=runner.pool):
+                request.cancel(f"The last private runner of the pool {runner.pool} was deleted.")
         return runner
+
+
+def _refuse_last(pool: str, pinned: list[str]) -> None:
+    if pinned:
+        raise Refused(
+            f"This is the last runner of the pool “{pool}”, and monitors are pinned to that: {_listed(pinned)}."
+            " Move or archive them first, or add another runner to the pool."
+        )
+
+
+def _listed(names: list[str]) -> str:
+    shown = ", ".join(f"“{name}”" for name in names[:PINNED_SHOWN])
+    return f"{shown} and {len(names) - PINNED_SHOWN} more" if len(names) > PINNED_SHOWN else shown
 
 
 def _locked(organization: Organization, runner_id: UUID | str, by: User) -> Runner:

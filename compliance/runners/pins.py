@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
 from uuid import UUID
 
 from django.db import connection
 
+from compliance.runners.models import Runner
 from compliance.runs.requests import Pin
 from compliance.tenancy.errors import Refused
 
@@ -31,10 +33,24 @@ def lock_pin(organization_id: str, pin: Pin) -> None:
 
 def pinned_monitors(runner_id: UUID) -> list[str]:
     """The names of the monitors that are pinned to this runner, archived ones left out. Needs the scope."""
+    return _names("runner_id = %s", [runner_id])
+
+
+def monitors_of_last(runner: Runner) -> list[str]:
+    """The names of those that are pinned to the runner's pool, if it is the last one there; disabled ones count."""
+    if not runner.pool:
+        return []
+    others = Runner.objects.kept_by(runner.organization_id).filter(pool=runner.pool).exclude(pk=runner.pk)
+    if others.exists():
+        return []
+    return _names("organization_id = %s AND pool = %s", [runner.organization_id, runner.pool])
+
+
+def _names(which: str, parameters: list[Any]) -> list[str]:
     # The table of a room that knows this one: read here by name, because a runner must not go while it has pins.
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT name FROM monitors WHERE runner_id = %s AND state <> 'archived' ORDER BY lower(name), id",
-            [runner_id],
+            f"SELECT name FROM monitors WHERE {which} AND state <> 'archived' ORDER BY lower(name), id",  # noqa: S608 - our own words
+            parameters,
         )
         return [row[0] for row in cursor.fetchall()]

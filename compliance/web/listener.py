@@ -16,8 +16,8 @@ import psycopg
 from django.db import connection, connections
 
 CHANNEL = "assay_work"
-_LOOK = "SELECT key FROM waiting_work()"
-_LOOK_FOR = "SELECT EXISTS (SELECT FROM waiting_work() WHERE key = %s)"
+_LOOK = "SELECT key FROM waiting_work(%s::text[])"
+_LOOK_FOR = "SELECT EXISTS (SELECT FROM waiting_work(ARRAY[%s]))"
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.25, 10.0
 
 logger = logging.getLogger(__name__)
@@ -26,15 +26,16 @@ logger = logging.getLogger(__name__)
 class Listener:
     """Passes on the keys for which there is work: at once when notified, and by a look every `look_seconds`.
 
-    The looks make up for notifications that got lost: while the connection was down, or in a pooler. They are only
-    made while `anybody()` waits. `on_keys` is called in this thread, and never again once `stop` has returned.
+    The looks make up for notifications that got lost: while the connection was down, or in a pooler. They are made
+    for the `waited_for()` keys, of those who wait here, so that whatever else waits anywhere hides nothing from them.
+    Both are called in this thread; `on_keys` never again once `stop` has returned.
     """
 
     def __init__(
-        self, *, on_keys: Callable[[list[str]], None], anybody: Callable[[], bool], look_seconds: float
+        self, *, on_keys: Callable[[list[str]], None], waited_for: Callable[[], list[str]], look_seconds: float
     ) -> None:
         self._on_keys = on_keys
-        self._anybody = anybody
+        self._waited_for = waited_for
         self._look_seconds = look_seconds
         self._passing_on = threading.Lock()
         self._stopped = False
@@ -84,10 +85,11 @@ class Listener:
                 selector.select(next_look - time.monotonic())
 
     def _look(self, listening: psycopg.Connection[Any]) -> list[str]:
-        if not (self._may_look and self._anybody()):
+        wanted = self._waited_for() if self._may_look else []
+        if not wanted:
             return []
         try:
-            return [str(row[0]) for row in listening.execute(_LOOK)]
+            return [str(row[0]) for row in listening.execute(_LOOK, [wanted])]
         except psycopg.ProgrammingError:
             self._may_look = False
             logger.exception("The waiting room cannot look for work; notifications that get lost stay lost")

@@ -1,6 +1,6 @@
 """Who waits for which key, in which order they are asked again, and when their time is over.
 
-Knows neither sockets nor the database. Used by one thread only.
+Knows neither sockets nor the database. Used by one thread only, apart from `keys`.
 """
 
 from __future__ import annotations
@@ -52,6 +52,10 @@ class WaitingRoom(Generic[W]):
 
     def __len__(self) -> int:
         return len(self._waiters)
+
+    def keys(self) -> list[str]:
+        """The keys that somebody waits for. For the listener's thread too: copying them is one step of Python's."""
+        return list(self._by_key)
 
     def enter(self, waiter: W) -> bool:
         """Begin to wait, at the end of the line; False when a key came since `asked_at`, and it must be asked again.

@@ -92,7 +92,7 @@ class WaitingWorker(ThreadWorker):
         self.worker_connections += self._held_most
         self._listener = Listener(
             on_keys=lambda keys: self.method_queue.defer(self._wake, keys),
-            anybody=lambda: len(self._room) > 0,
+            waited_for=lambda: self._room.keys(),
             look_seconds=settings.RUNNER_WAIT_SCAN_SECONDS,
         )
 

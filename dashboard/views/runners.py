@@ -18,9 +18,9 @@ from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
 
-from compliance.models import AgentContext, ApiKey, Monitor, Organization, Role, Runner, RunnerState
+from compliance.models import AgentContext, ApiKey, Monitor, MonitorState, Organization, Role, Runner, RunnerState
 from compliance.runners import actions
-from compliance.runners.pins import pinned_monitors
+from compliance.runners.pins import monitors_of_last, pinned_monitors
 from compliance.runners.queue import held_by, load_of, runs_by, waiting_for
 from compliance.tenancy.errors import Refused
 from dashboard.access import OrganizationRequest, organization_view
@@ -32,6 +32,7 @@ from dashboard.runner_tables import HeldTable, RanTable, RunnerTable, WaitingTab
 
 PER_PAGE = 50
 WAITING_SHOWN = 20
+MONITORS_SHOWN = 20  # before what makes them wait is confirmed
 LAST_RUNS = 10
 EXAMPLES = 10  # addresses of agents in the command that starts a runner
 CLOCK_AHEAD_MS = 60_000  # more than this is worth a word
@@ -125,6 +126,28 @@ def _names(organization: Organization, urls: Iterable[str]) -> dict[str, tuple[U
     return {url: (key, name) for url, key, name in contexts.values_list("agent_id", "pk", "name")}
 
 
+def _left_waiting(runner: Runner, *, with_its_own: bool) -> tuple[str, list[tuple[str, str]]]:
+    """How many active monitors wait when the runner is there no more, in words, and the first of them with addresses.
+
+    with_its_own: those that are pinned to it, beside those of its pool; these wait while no other of it is online.
+    """
+    pinned = Q(runner_id=runner.pk) if with_its_own else Q(pk__in=())
+    others = Runner.objects.kept_by(runner.organization_id).filter(pool=runner.pool).exclude(pk=runner.pk)
+    if runner.pool and not any(other.is_online for other in others):
+        pinned |= Q(pool=runner.pool)
+    active = Monitor.objects.kept_by(runner.organization_id).filter(pinned, state=MonitorState.ACTIVE)
+    monitors = list(active)
+    if not monitors:
+        return "", []
+    slug = runner.organization.slug
+    shown = [(reverse("monitor", args=[slug, monitor.pk]), monitor.name) for monitor in monitors[:MONITORS_SHOWN]]
+    if len(monitors) > MONITORS_SHOWN:
+        shown.append((reverse("runner", args=[slug, runner.pk]), f"and {len(monitors) - MONITORS_SHOWN} more"))
+    if len(monitors) == 1:
+        return "1 active monitor waits then, until a runner for it is online:", shown
+    return f"{len(monitors)} active monitors wait then, until a runner for them is online:", shown
+
+
 def _monitors(runner: Runner) -> Any:
     pinned = Q(runner_id=runner.pk)
     if runner.pool:
@@ -205,12 +228,16 @@ def runner_settings(request: OrganizationRequest, runner: UUID) -> HttpResponseB
         else:
             messages.success(request, "The runner is changed. Past runs keep the name that it had.")
             return redirect("runner", request.organization.slug, runner)
+    kept = Monitor.objects.kept_by(request.organization.id)
     page = {
         "runner": found,
         "form": form,
-        "monitors": Monitor.objects.kept_by(request.organization.id).filter(runner_id=found.pk),
+        "monitors": kept.filter(runner_id=found.pk),
+        "of_pool": kept.filter(pool=found.pool) if monitors_of_last(found) else (),
         "disabling": DISABLING,
+        "disabled": _left_waiting(found, with_its_own=True),
         "deleting": DELETING,
+        "deleted": _left_waiting(found, with_its_own=False),
     }
     return TemplateResponse(request, "runner_settings.html", page, status=422 if form.errors else 200)
 
@@ -220,8 +247,15 @@ def runner_disable(request: OrganizationRequest, runner: UUID) -> HttpResponseBa
     """Trust it no more, once that is confirmed."""
     found = _kept(request.organization, runner)
     back = reverse("runner_settings", args=[request.organization.slug, runner])
+    affects, affected = _left_waiting(found, with_its_own=True)
     question = ask_first(
-        request, title=f"Disable {found.name}?", text=DISABLING, button="Disable the runner", back=back
+        request,
+        title=f"Disable {found.name}?",
+        text=DISABLING,
+        button="Disable the runner",
+        back=back,
+        affects=affects,
+        affected=affected,
     )
     if question is not None:
         return question
@@ -241,12 +275,19 @@ def runner_enable(request: OrganizationRequest, runner: UUID) -> HttpResponseBas
 
 @organization_view(Role.ADMIN)
 def runner_delete(request: OrganizationRequest, runner: UUID) -> HttpResponseBase:
-    """End it for good, once that is confirmed; refused while monitors are pinned to it."""
+    """End it for good, once that is confirmed; refused while monitors need it."""
     found = _kept(request.organization, runner)
     back = reverse("runner_settings", args=[request.organization.slug, runner])
-    if not pinned_monitors(found.pk):  # else the refusal below names them: there is nothing to confirm
+    if not (pinned_monitors(found.pk) or monitors_of_last(found)):  # else the refusal below names them
+        affects, affected = _left_waiting(found, with_its_own=False)
         question = ask_first(
-            request, title=f"Delete {found.name}?", text=DELETING, button="Delete the runner", back=back
+            request,
+            title=f"Delete {found.name}?",
+            text=DELETING,
+            button="Delete the runner",
+            back=back,
+            affects=affects,
+            affected=affected,
         )
         if question is not None:
             return question

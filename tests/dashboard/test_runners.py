@@ -12,6 +12,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from compliance.models import AgentContext, ApiKey, Organization, Runner, User
+from compliance.monitors.actions import pause_monitor
 from compliance.runners.actions import delete_runner
 from compliance.runs.requests import Pin
 from compliance.tenancy.keys import BadKey, actor_of
@@ -327,6 +328,62 @@ class TestManaging:
         page = alices.post(address, {"confirmed": "1"}, follow=True).content.decode()
         assert "Monitors are pinned to this runner: “Nightly”." in page
         assert lab.row().state == "active"
+
+    @pytest.mark.parametrize("name", ["runner_disable", "runner_delete"])
+    @pytest.mark.parametrize("other", ["online", "offline", "disabled"])
+    def test_who_confirms_reads_which_monitors_will_wait(
+        self,
+        alices: Client,
+        organization: Organization,
+        context: AgentContext,
+        alice: User,
+        name: str,
+        other: str,
+    ) -> None:  # L13
+        one, two = (make_runner(organization, alice, name=each, pool="berlin") for each in ("one", "two"))
+        two.poll(leaving=other == "offline")
+        if other == "disabled":
+            change(two, state="disabled")
+        nightly = make_monitor(organization, context, alice, pin=Pin(pool="berlin"), name="Nightly")
+        paused = make_monitor(organization, context, alice, pin=Pin(pool="berlin"), name="Paused")
+        pause_monitor(organization=organization, monitor_id=paused.pk, by=alice)
+        for page in (
+            alices.post(at(name, organization, one.runner.pk)).content.decode(),
+            alices.get(at("runner_settings", organization, one.runner.pk)).content.decode(),
+        ):
+            assert ("1 active monitor waits then" in page) == (other != "online")
+            assert (at("monitor", organization, nightly.pk) in page) == (other != "online")
+            assert at("monitor", organization, paused.pk) not in page
+        assert one.row().state == "active"
+
+    def test_who_disables_what_monitors_are_pinned_to_reads_how_many_will_wait(
+        self, alices: Client, organization: Organization, context: AgentContext, lab: Calling, alice: User
+    ) -> None:  # L13
+        count = views.MONITORS_SHOWN + 2
+        for number in range(count):
+            make_monitor(organization, context, alice, pin=lab.pin(), name=f"Monitor {number:02}")
+        page = alices.post(at("runner_disable", organization, lab.runner.pk)).content.decode()
+        assert f"{count} active monitors wait then" in page
+        assert page.count("Monitor ") == views.MONITORS_SHOWN
+        assert "and 2 more" in page
+
+    def test_deleting_the_last_of_a_pool_is_refused_with_the_names_of_its_monitors(
+        self, alices: Client, organization: Organization, context: AgentContext, alice: User
+    ) -> None:  # L14
+        last = make_runner(organization, alice, name="last", pool="berlin")
+        monitor = make_monitor(organization, context, alice, pin=Pin(pool="berlin"), name="Nightly")
+        page = alices.get(at("runner_settings", organization, last.runner.pk)).content.decode()
+        assert at("monitor", organization, monitor.pk) in page
+        assert "It is the last runner of the pool berlin" in page
+        assert "Delete the runner" not in page
+        address = at("runner_delete", organization, last.runner.pk)
+        page = alices.post(address, {"confirmed": "1"}, follow=True).content.decode()
+        assert "This is the last runner of the pool “berlin”, and monitors are pinned to that: “Nightly”." in page
+        assert last.row().state == "active"
+        moving = alices.post(at("runner_settings", organization, last.runner.pk), {"name": "last", "pool": ""})
+        assert moving.status_code == 422
+        assert "add another runner to the pool" in moving.content.decode()
+        assert last.row().pool == "berlin"
 
     def test_deleting_is_confirmed(self, alices: Client, organization: Organization, lab: Calling) -> None:
         address = at("runner_delete", organization, lab.runner.pk)

@@ -10,7 +10,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from django.db import connection
+from django.db import DatabaseError, connection, transaction
 from django.test import Client
 from django.urls import reverse
 from prometheus_client.parser import text_string_to_metric_families
@@ -35,22 +35,40 @@ def limit(settings: Any) -> None:
     settings.TICK_DEAD_AFTER_SECONDS = int(LIMIT.total_seconds())
 
 
-def set_back(by: timedelta, *names: str) -> None:
-    """Let phases have completed so much longer ago."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "UPDATE tick_phases SET made_at = made_at - %s, last_completed_at = last_completed_at - %s"
-            " WHERE name = ANY(%s)",
-            [by, by, list(names or ("heartbeats", "monitors", "runners"))],
-        )
+PHASES = ("heartbeats", "monitors", "runners")
 
 
 @pytest.fixture
-def new(db: None) -> None:
+def arranging(superuser: psycopg.Connection[Any]) -> Iterator[None]:
+    """What the database refuses everybody, and a test arranges in its own transaction."""
+    superuser.execute(
+        "CREATE FUNCTION arrange_phases(statement text, value text) RETURNS void LANGUAGE plpgsql SECURITY DEFINER"
+        " SET session_replication_role = replica"
+        " AS 'BEGIN EXECUTE statement USING value; END'"
+    )
+    yield
+    superuser.execute("DROP FUNCTION arrange_phases")
+
+
+def arrange(statement: str, value: str) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT arrange_phases(%s, %s)", [statement, value])
+
+
+def set_back(by: timedelta, *names: str) -> None:
+    """Let phases have completed so much longer ago; needs `arranging`."""
+    seconds = f"interval '{by.total_seconds()} seconds'"
+    statement = (
+        f"UPDATE tick_phases SET made_at = made_at - {seconds}, last_completed_at = last_completed_at - {seconds}"
+    )
+    arrange(f"{statement} WHERE name = ANY(string_to_array($1, ','))", ",".join(names or PHASES))
+
+
+@pytest.fixture
+def new(db: None, arranging: None) -> None:
     """An installation whose tick has not come yet."""
-    TickPhase.objects.all().update(made_at=database_time(), last_completed_at=None)
-    for name in ("heartbeats", "monitors", "runners"):
-        TickPhase.objects.get_or_create(name=name)
+    arrange("DELETE FROM tick_phases WHERE name <> $1", "")
+    arrange("INSERT INTO tick_phases (name) SELECT unnest(string_to_array($1, ','))", ",".join(PHASES))
 
 
 def ready(client: Client) -> tuple[int, str]:
@@ -150,7 +168,7 @@ def beat(tmp_path: Path) -> Iterator[Callable[[], Process]]:
 
 
 def test_a_beat_that_stops_is_seen_and_one_that_comes_back_too(
-    committed_db: None, beat: Callable[[], Process], tmp_path: Path, client: Client
+    committed_db: None, arranging: None, beat: Callable[[], Process], tmp_path: Path, client: Client
 ) -> None:  # L18
     for name in ("heartbeats", "monitors", "runners"):
         pulse.begin(name)
@@ -282,6 +300,46 @@ def test_without_one_only_the_machine_itself_does_and_never_through_a_proxy(
     assert client.get("/metrics", **headers).status_code == status
 
 
-def test_a_phase_cannot_be_forgotten_by_the_app(db: None, superuser: psycopg.Connection[Any]) -> None:  # L18
-    row = superuser.execute("SELECT has_table_privilege('assay_app', 'tick_phases', 'DELETE')").fetchone()
-    assert row == (False,)
+MAY_NOT = {
+    "it comes in a thousand years": "UPDATE tick_phases SET last_completed_at = now() + interval '1000 years'",
+    "it came before": "UPDATE tick_phases SET last_completed_at = now() - interval '1 hour'",
+    "it never came": "UPDATE tick_phases SET last_completed_at = NULL",
+    "it began later": "UPDATE tick_phases SET last_started_at = now() + interval '1 hour'",
+    "it failed never": "UPDATE tick_phases SET last_failed_at = NULL",
+    "it is younger": "UPDATE tick_phases SET made_at = 'infinity'",
+    "it is another": "UPDATE tick_phases SET name = 'monitors' WHERE name = 'runners'",
+    "there is one more": "INSERT INTO tick_phases (name) VALUES ('other')",
+    "there is one less": "DELETE FROM tick_phases",
+    "there is none": "TRUNCATE tick_phases",
+}
+
+
+@pytest.mark.parametrize("what", MAY_NOT)
+def test_no_write_of_the_app_keeps_the_switch_quiet(new: None, what: str) -> None:  # L18
+    pulse.begin("monitors")
+    pulse.complete("monitors", duration_ms=1)
+    pulse.fail("monitors", KeyError())
+    with pytest.raises(DatabaseError) as refusal, transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(MAY_NOT[what])
+    assert isinstance(refusal.value.__cause__, psycopg.errors.InsufficientPrivilege)
+
+
+@pytest.mark.parametrize("made_at", ["infinity", "2000-01-01"])
+def test_a_phase_is_made_now_and_has_not_come_yet(new: None, made_at: str) -> None:  # L18
+    arrange("DELETE FROM tick_phases WHERE name = $1", "monitors")
+    insert = "INSERT INTO tick_phases (name, made_at, last_completed_at) VALUES ('monitors', %s, %s)"
+    for values in ((made_at, None), ("now", made_at)):
+        with pytest.raises(DatabaseError), transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute(insert, values)
+    pulse.begin("monitors")
+    assert TickPhase.objects.get(name="monitors").last_completed_at is None
+
+
+def test_what_comes_of_a_phase_comes_now(new: None) -> None:  # L18
+    before = database_time()
+    pulse.begin("monitors")
+    pulse.complete("monitors", duration_ms=5)
+    pulse.fail("monitors", KeyError())
+    phase = TickPhase.objects.get(name="monitors")
+    times = (phase.last_started_at, phase.last_completed_at, phase.last_failed_at)
+    assert all(time is not None and before <= time <= database_time() for time in times)

@@ -22,6 +22,7 @@ from compliance.models import (
     Runner,
     User,
 )
+from compliance.monitors.actions import archive_monitor
 from compliance.runners.actions import change_runner, create_runner, delete_runner, disable_runner, new_token
 from compliance.runs.ledger import lease_request
 from compliance.runs.requests import Pin, RequestState
@@ -279,6 +280,36 @@ def test_deleting_a_runner_frees_what_waited_for_it(  # L14
     assert lab.post("poll", {"at_most": 1}).status_code == 401
     with pytest.raises(Refused, match="no such private runner"):
         ask(organization, context, alice, lab.pin())
+
+
+def test_the_last_runner_of_a_pool_stays_while_monitors_are_pinned_to_the_pool(  # L14
+    organization: Organization, context: AgentContext, alice: User
+) -> None:
+    one, two = (make_runner(organization, alice, name, "berlin") for name in ("one", "two"))
+    monitor = make_monitor(organization, context, alice, pin=Pin(pool="berlin"), name="Nightly")
+    delete_runner(organization=organization, runner_id=one.runner.pk, by=alice)
+    with pytest.raises(Refused, match=r"“Nightly”.*add another runner to the pool"):
+        delete_runner(organization=organization, runner_id=two.runner.pk, by=alice)
+    with pytest.raises(Refused, match="“Nightly”"):
+        change_runner(organization=organization, runner_id=two.runner.pk, name="two", pool="hamburg", by=alice)
+    change_runner(organization=organization, runner_id=two.runner.pk, name="renamed", pool="berlin", by=alice)
+    archive_monitor(organization=organization, monitor_id=monitor.pk, by=alice)
+    delete_runner(organization=organization, runner_id=two.runner.pk, by=alice)
+
+
+def test_deleting_the_last_runner_of_a_pool_frees_what_waited_for_it(  # L14
+    organization: Organization, context: AgentContext, alice: User
+) -> None:
+    one, two = (make_runner(organization, alice, name, "berlin") for name in ("one", "two"))
+    request = ask(organization, context, alice, Pin(pool="berlin"))
+    delete_runner(organization=organization, runner_id=one.runner.pk, by=alice)
+    assert request_row(organization, request.pk).state == RequestState.QUEUED
+    delete_runner(organization=organization, runner_id=two.runner.pk, by=alice)
+    row = request_row(organization, request.pk)
+    assert (row.state, row.end_reason) == (
+        RequestState.CANCELLED,
+        "The last private runner of the pool berlin was deleted.",
+    )
 
 
 def test_names_of_runners_are_theirs_and_pools_have_a_shape(

@@ -169,6 +169,25 @@ def test_the_database_lets_a_pin_or_a_deletion_come_first_and_refuses_the_other(
     assert (lab.runner.row().state == "deleted") == (stored(monitor).runner_id is None)
 
 
+LEAVE = "UPDATE runners SET pool = '' WHERE id = %(runner)s"
+
+
+@pytest.mark.parametrize(("first", "second"), [(DELETE, DELETE), (DELETE, LEAVE), (LEAVE, DELETE)])
+def test_the_database_keeps_one_of_two_runners_that_leave_a_pool_with_monitors_at_once(
+    lab: Lab, superuser: psycopg.Connection[Any], first: str, second: str
+) -> None:  # L14
+    one, two = (
+        lab._replace(runner=make_runner(lab.organization, lab.alice, name, "berlin")) for name in ("one", "two")
+    )
+    make_monitor(lab.organization, lab.context, lab.alice, pin=Pin(pool="berlin"))
+    with organization_scope(lab.organization.id):
+        in_sql(one, first)()
+        other = Meanwhile(in_sql(two, second))
+        assert other.waits(superuser)
+    assert "of which this is the last runner" in str(other.outcome())
+    assert (two.runner.row().state, two.runner.row().pool) == ("active", "berlin")
+
+
 def test_a_runner_is_deleted_while_its_monitor_is_archived_and_due_at_the_same_moment(
     lab: Lab, superuser: psycopg.Connection[Any]
 ) -> None:  # L1, L14

@@ -12,8 +12,12 @@ from django.utils import timezone
 
 from compliance.models import AgentContext, ComplianceRequest, Organization, User
 from compliance.runs.actions import request_owner_test
+from compliance.runs.ledger import pool_key
 from compliance.runs.record import keep_evidence_partitions
+from compliance.tenancy.actions import create_organization
 from compliance.tenancy.scope import Actor, system_scope
+from compliance.web.listener import work_is_left
+from tests.conftest import AGENT_URL, make_context, make_user
 
 
 def ask(statement: str, parameters: list[Any]) -> list[tuple[Any, ...]]:
@@ -61,6 +65,32 @@ def test_waiting_work_is_not_listed_by_a_question_without_bounds(
 def test_waiting_work_is_listed_by_its_keys_alone(waiting: ComplianceRequest) -> None:
     assert ask(STALE, ["1 second", 1000]) == [(waiting.pk, waiting.organization_id)]
     assert ask(STALE, ["1 minute", 1000]) == []
+
+
+def test_work_for_a_waiting_runner_is_found_however_much_waits_for_others(
+    committed_db: None, superuser: psycopg.Connection[Any]
+) -> None:  # L13
+    """Who waits is named in the question: an answer about everybody would be cut, and always at the same place."""
+    alice = make_user("alice@example.org", "Alice Owner")
+    organization = create_organization(name="Alpha", by=alice)
+    make_context(organization)
+    count = 10_500
+    superuser.execute("SET session_replication_role = replica")  # whether there is such a pool is looked at one by one
+    superuser.execute(
+        "INSERT INTO compliance_requests (id, organization_id, agent_url, triggered_by, actor_kind, actor_id,"
+        " actor_name, suite_version_id, dry_run, options, state, created_at, nudged_at, attempt, progress, expires_at,"
+        " executor_kind, pool)"
+        " SELECT gen_random_uuid(), %s, %s, 'monitor', 'system', 'tests', 'tests', v.id, false, '{}', 'queued', now(),"
+        " now(), 0, '{}', now() + interval '1 hour', 'private', 'pool-' || n"
+        " FROM generate_series(1, %s) n, (SELECT min(id) AS id FROM suite_versions) v",
+        [organization.id, AGENT_URL, count],
+    )
+    superuser.execute("SET session_replication_role = origin")
+    keys = [pool_key(organization.id, f"pool-{number}") for number in range(1, count + 1)]
+    found = ask("SELECT key FROM waiting_work(%s)", [[*keys, "runner:nobody", pool_key("org_other", "pool-1")]])
+    assert sorted(key for (key,) in found) == sorted(keys)
+    assert [work_is_left(key) for key in keys[:: count // 20]] == [True] * len(keys[:: count // 20])
+    assert not work_is_left("pool:org_other:pool-1")
 
 
 @pytest.mark.parametrize("months", [2, 1, 0, -1, 1201, None])

@@ -153,6 +153,7 @@ CHECKS: dict[str, tuple[str, list[dict[str, Any]]]] = {
         ],
     ),
     "compliance_requests_attempt_check": (_REQUEST, [{"attempt": -1}]),
+    "compliance_requests_releases_check": (_REQUEST, [{"releases": -1}]),
     "request_lease_iff_leased": (
         _REQUEST,
         [
@@ -295,6 +296,8 @@ CHECKS: dict[str, tuple[str, list[dict[str, Any]]]] = {
     "step_evidence_step_index_check": ("step_evidence", [{"step_index": -1}]),
 }
 
+TIMED = {"tick_phases"}  # a copy is older than now, and is refused before its constraints are looked at
+
 
 @pytest.fixture
 def world(committed_db: None, monkeypatch: pytest.MonkeyPatch) -> World:
@@ -352,7 +355,7 @@ def test_each_unique_key_refuses_a_second_row(world: World, superuser: psycopg.C
     with superuser.transaction():
         superuser.execute("INSERT INTO organization_tombstones VALUES ('org_gone')")
     refused_by = {
-        name: copied(superuser, table, changes, OF_ROW.get(name, "true")).replace(
+        name: copied(superuser, table, changes, OF_ROW.get(name, "true"), no_trigger=table in TIMED).replace(
             _partition(superuser), "step_evidence"
         )
         for name, (table, changes) in UNIQUE.items()
@@ -390,7 +393,17 @@ def _partition(superuser: psycopg.Connection[Any]) -> str:
 
 def test_each_check_refuses_what_it_is_for(world: World, superuser: psycopg.Connection[Any]) -> None:  # R2, R7
     refused_by = [
-        (name, change, copied(superuser, table, change, OF_ROW.get(name, OF_TABLE.get(table, "true"))))
+        (
+            name,
+            change,
+            copied(
+                superuser,
+                table,
+                change,
+                OF_ROW.get(name, OF_TABLE.get(table, "true")),
+                no_trigger=table in TIMED,
+            ),
+        )
         for name, (table, changes) in CHECKS.items()
         for change in changes
     ]

@@ -29,8 +29,8 @@ TABLES = """
     );
     CREATE TABLE asked (id bigserial PRIMARY KEY, name text NOT NULL);
     GRANT ALL ON work, asked, work_id_seq, asked_id_seq TO assay_app;
-    CREATE FUNCTION waiting_work() RETURNS TABLE (key text) LANGUAGE sql SECURITY DEFINER
-        AS 'SELECT DISTINCT work.key FROM work'
+    CREATE FUNCTION waiting_work(wanted text[]) RETURNS TABLE (key text) LANGUAGE sql SECURITY DEFINER
+        AS 'SELECT DISTINCT work.key FROM work WHERE work.key = ANY (wanted)'
 """
 
 
