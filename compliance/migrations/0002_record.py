@@ -406,7 +406,7 @@ STEP_EVIDENCE = migrations.CreateModel(
 
 
 def sql(text: str) -> migrations.RunSQL:
-    return migrations.RunSQL(text, migrations.RunSQL.noop)
+    return migrations.RunSQL(text)
 
 
 class Migration(migrations.Migration):

@@ -21,4 +21,4 @@ REVOKE ALL ON FUNCTION refuse_change(), project_run(), guard_context(), count_re
 class Migration(migrations.Migration):
     dependencies = [("compliance", "0002_record")]
 
-    operations = [migrations.RunSQL(SQL, migrations.RunSQL.noop)]
+    operations = [migrations.RunSQL(SQL)]

@@ -58,4 +58,4 @@ CREATE TRIGGER insert_only_rows BEFORE UPDATE OR DELETE ON step_evidence
 class Migration(migrations.Migration):
     dependencies = [("compliance", "0004_provenance")]
 
-    operations = [migrations.RunSQL(SQL, migrations.RunSQL.noop)]
+    operations = [migrations.RunSQL(SQL)]

@@ -95,7 +95,7 @@ GRANT EXECUTE ON FUNCTION heartbeat_credentials(text[]) TO assay_app;
 
 
 def sql(text: str) -> migrations.RunSQL:
-    return migrations.RunSQL(text, migrations.RunSQL.noop)
+    return migrations.RunSQL(text)
 
 
 class Migration(migrations.Migration):

@@ -77,7 +77,7 @@ GRANT EXECUTE ON FUNCTION organizations_due(integer) TO assay_app;
 
 
 def sql(text: str) -> migrations.RunSQL:
-    return migrations.RunSQL(text, migrations.RunSQL.noop)
+    return migrations.RunSQL(text)
 
 
 class Migration(migrations.Migration):

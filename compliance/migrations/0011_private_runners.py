@@ -219,7 +219,7 @@ GRANT EXECUTE ON FUNCTION lapsed_private_requests(integer), expire_requests(inte
 
 
 def sql(text: str) -> migrations.RunSQL:
-    return migrations.RunSQL(text, migrations.RunSQL.noop)
+    return migrations.RunSQL(text)
 
 
 class Migration(migrations.Migration):

@@ -70,7 +70,7 @@ GRANT EXECUTE ON FUNCTION find_api_key(text) TO assay_app;
 
 
 def sql(text: str) -> migrations.RunSQL:
-    return migrations.RunSQL(text, migrations.RunSQL.noop)
+    return migrations.RunSQL(text)
 
 
 class Migration(migrations.Migration):

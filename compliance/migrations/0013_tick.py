@@ -129,7 +129,7 @@ GRANT EXECUTE ON FUNCTION forget_decisions(integer, integer) TO assay_app;
 
 
 def sql(text: str) -> migrations.RunSQL:
-    return migrations.RunSQL(text, migrations.RunSQL.noop)
+    return migrations.RunSQL(text)
 
 
 class Migration(migrations.Migration):

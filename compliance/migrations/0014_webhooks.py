@@ -53,7 +53,7 @@ GRANT EXECUTE ON FUNCTION forget_webhook_deliveries(integer, integer) TO assay_a
 
 
 def sql(text: str) -> migrations.RunSQL:
-    return migrations.RunSQL(text, migrations.RunSQL.noop)
+    return migrations.RunSQL(text)
 
 
 class Migration(migrations.Migration):

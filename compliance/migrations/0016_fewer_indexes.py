@@ -7,6 +7,13 @@ the statistics knew no requests of the platform, it looked for an agent's by rea
 from django.db import migrations, models
 import django.db.models.deletion
 
+# Each column of characters has a second index, for patterns.
+SUPERFLUOUS = """
+DROP INDEX compliance_requests_agent_url_66a7d367, compliance_requests_agent_url_66a7d367_like,
+    compliance_requests_organization_id_a218c383, compliance_requests_organization_id_a218c383_like,
+    compliance_requests_suite_version_id_5b9491c4;
+"""
+
 
 class Migration(migrations.Migration):
 
@@ -15,20 +22,27 @@ class Migration(migrations.Migration):
     ]
 
     operations = [
-        migrations.AlterField(
-            model_name='compliancerequest',
-            name='agent',
-            field=models.ForeignKey(db_column='agent_url', db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='compliance.agent'),
-        ),
-        migrations.AlterField(
-            model_name='compliancerequest',
-            name='organization',
-            field=models.ForeignKey(blank=True, db_index=False, null=True, on_delete=django.db.models.deletion.CASCADE, related_name='requests', to='compliance.organization'),
-        ),
-        migrations.AlterField(
-            model_name='compliancerequest',
-            name='suite_version',
-            field=models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='compliance.suiteversion'),
+        # Changed as fields, they would have their foreign keys made anew, and those are checked by the owner, to whom
+        # the policies show none of the rows that are referred to.
+        migrations.SeparateDatabaseAndState(
+            state_operations=[
+                migrations.AlterField(
+                    model_name='compliancerequest',
+                    name='agent',
+                    field=models.ForeignKey(db_column='agent_url', db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='compliance.agent'),
+                ),
+                migrations.AlterField(
+                    model_name='compliancerequest',
+                    name='organization',
+                    field=models.ForeignKey(blank=True, db_index=False, null=True, on_delete=django.db.models.deletion.CASCADE, related_name='requests', to='compliance.organization'),
+                ),
+                migrations.AlterField(
+                    model_name='compliancerequest',
+                    name='suite_version',
+                    field=models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='compliance.suiteversion'),
+                ),
+            ],
+            database_operations=[migrations.RunSQL(SUPERFLUOUS)],
         ),
         migrations.AddIndex(
             model_name='compliancerequest',
