@@ -17,6 +17,7 @@ from compliance.runners.actions import delete_runner
 from compliance.runs.requests import Pin
 from compliance.tenancy.keys import BadKey, actor_of
 from compliance.tenancy.scope import organization_scope
+from dashboard.views import runners as views
 from tests.conftest import make_context
 from tests.monitors.conftest import make_monitor
 from tests.runners.conftest import Calling, ask, make_runner
