@@ -96,7 +96,7 @@ class Migration(migrations.Migration):
             name='releases',
             field=models.PositiveSmallIntegerField(db_default=0, default=0, help_text='How often private runners handed it back.'),
         ),
-        migrations.RunSQL(LAST_OF_POOL, migrations.RunSQL.noop),
-        migrations.RunSQL(PHASES, migrations.RunSQL.noop),
-        migrations.RunSQL(WAITING, migrations.RunSQL.noop),
+        migrations.RunSQL(LAST_OF_POOL),
+        migrations.RunSQL(PHASES),
+        migrations.RunSQL(WAITING),
     ]
