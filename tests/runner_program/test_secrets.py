@@ -15,6 +15,7 @@ from compliance.engines import Credential
 from compliance.runners.program.logs import Hider
 from compliance.runners.program.problems import Exit, Problem
 from compliance.runners.program.secretsfile import read_secrets
+from compliance.runners.program.token import open_to_others
 from tests.engines.servers import scripted
 from tests.runner_program.assay import TOKEN, Assay
 from tests.runner_program.conftest import Serve, Start
@@ -165,6 +166,16 @@ def test_a_file_that_others_may_read_is_warned_of(tmp_path: Path, caplog: pytest
     with caplog.at_level(logging.WARNING):
         read_secrets(file, {})
     assert f"chmod 600 {file}" in caplog.text
+
+
+def test_what_systemd_gave_to_the_service_alone_is_not_open_to_others(tmp_path: Path) -> None:
+    given, elsewhere = tmp_path / "credentials" / "token", tmp_path / "token"
+    systemd = {"CREDENTIALS_DIRECTORY": str(tmp_path / "credentials")}
+    assert not open_to_others(given, 0o100440, systemd)
+    assert open_to_others(given, 0o100444, systemd)
+    assert open_to_others(elsewhere, 0o100440, systemd)
+    assert open_to_others(given, 0o100440, {})
+    assert not open_to_others(elsewhere, 0o100600, {})
 
 
 def test_what_the_program_has_learnt_is_hidden_in_its_log() -> None:

@@ -27,7 +27,7 @@ from .problems import Exit, Problem
 from .running import Workshop
 from .secretsfile import Secrets, read_secrets
 from .state import State, default_folder
-from .token import VARIABLE, read_token
+from .token import VARIABLE, open_to_others, read_token
 
 log = logging.getLogger(__name__)
 
@@ -189,7 +189,11 @@ async def _check(options: argparse.Namespace, hider: Hider) -> Exit:
     url: list[str] = []
     findings.holds("--url is an address", lambda: url.append(_url(options)))
     findings.holds("there is a token", lambda: token.append(read_token(options.token_file, os.environ)))
-    if token and options.token_file and options.token_file.stat().st_mode & 0o077:
+    if (
+        token
+        and options.token_file
+        and open_to_others(options.token_file, options.token_file.stat().st_mode, os.environ)
+    ):
         findings.note(f"other users of this machine can read the token: chmod 600 {options.token_file}")
     hider.learn(token)
     allowed: list[tuple[str, ...]] = []

@@ -49,6 +49,17 @@ def read_private(file: Path, what: str, option: str, exit_code: Exit) -> str:
         raise Problem(exit_code, f"The {what} {file} cannot be read: {error.strerror}.", mend) from None
     except UnicodeDecodeError:
         raise Problem(exit_code, f"The {what} {file} is no text.", f"Check {option}.") from None
-    if mode & (stat.S_IRWXG | stat.S_IRWXO):
+    if open_to_others(file, mode, os.environ):
         log.warning("The %s %s is open to other users of this machine: chmod 600 %s", what, file, file)
     return text
+
+
+def open_to_others(file: Path, mode: int, environment: Mapping[str, str]) -> bool:
+    """Whether other users of the machine may read the file, as far as its mode tells.
+
+    systemd gives the files of LoadCredential to its service by an access list, which looks like the right of a group,
+    in a folder that nobody else may enter.
+    """
+    credentials = environment.get("CREDENTIALS_DIRECTORY")
+    others = stat.S_IRWXO if credentials and file.is_relative_to(credentials) else stat.S_IRWXG | stat.S_IRWXO
+    return bool(mode & others)
