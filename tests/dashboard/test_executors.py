@@ -366,7 +366,10 @@ class TestMonitor:
         self, alices: Client, organization: Organization, context: AgentContext, lab: Calling, alice: User
     ) -> None:
         monitor = make_monitor(organization, context, alice, pin=Pin(pool="berlin"))
+        # As it could be before the last runner of a pool was kept for its monitors.
+        change(monitor, state="archived", next_run_at=None)
         delete_runner(organization=organization, runner_id=lab.runner.pk, by=alice)
+        change(monitor, state="active", next_run_at=monitor.next_run_at)
         form = alices.get(at("monitor_edit", organization, monitor.pk)).content.decode()
         assert re.search(r'value="pool:berlin" selected>berlin \(0 of 0 online\)', form)
 
