@@ -123,7 +123,8 @@ def _reasons(monitor: Monitor, context: AgentContext, ledger: Ledger, asked: boo
     most = settings.MONITOR_BUDGET_RUNS
     if ledger.spent >= most:
         window = settings.MONITOR_BUDGET_WINDOW_HOURS
-        yield Outcome.BUDGET, f"Your organization's monitors may run {most} times in {window} hours, and did."
+        times = "once" if most == 1 else f"{most} times"
+        yield Outcome.BUDGET, f"Your organization's monitors may run {times} in {window} hours, and did."
 
 
 # Under way is what somebody works on, what a hosted worker is about to take, and a monitor's request whose runner is

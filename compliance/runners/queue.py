@@ -18,8 +18,6 @@ from compliance.runners.models import Runner
 from compliance.runs.models import ComplianceRequest, ComplianceRun, ExecutorKind, RequestState
 from compliance.runs.records import NEWEST_FIRST
 
-LOOKED_AT = 1000  # runs of an organization, among which those of one runner are looked for
-
 
 @dataclass(frozen=True, slots=True)
 class Load:
@@ -88,9 +86,7 @@ def _private(runner: Runner) -> Any:
 
 
 def runs_by(runner: Runner, at_most: int) -> list[ComplianceRun]:
-    """The last runs that the runner made, among the last LOOKED_AT of its organization, the newest first."""
-    # By an index to the organization's newest; there is none by runner, and a runner may have made no run for long.
-    newest = ComplianceRun.objects.own(runner.organization_id).order_by(*NEWEST_FIRST).values("pk", "executor_id")
-    keys = [row["pk"] for row in newest[:LOOKED_AT] if row["executor_id"] == runner.pk][:at_most]
-    runs = ComplianceRun.objects.narrow().select_related("suite_version__suite").defer("suite_version__definition")
-    return list(runs.filter(pk__in=keys).order_by(*NEWEST_FIRST)) if keys else []
+    """The last runs that the runner made, the newest first."""
+    runs = ComplianceRun.objects.narrow().own(runner.organization_id).filter(executor_id=runner.pk)
+    runs = runs.select_related("suite_version__suite").defer("suite_version__definition")
+    return list(runs.order_by(*NEWEST_FIRST)[:at_most])

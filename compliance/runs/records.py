@@ -227,6 +227,15 @@ class ComplianceRun(models.Model):
                 name="runs_own_newest",
                 condition=Q(triggered_org_id__isnull=False),
             ),
+            # What one private runner made.
+            models.Index(
+                "triggered_org_id",
+                "executor_id",
+                models.F("tested_at").desc(),
+                models.F("id").desc(),
+                name="runs_of_runner",
+                condition=Q(executor_id__isnull=False),
+            ),
             # Heartbeats of one agent.
             models.Index(
                 "agent_url",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any
@@ -164,4 +165,5 @@ def test_due_heartbeats_are_found_by_an_index_while_the_database_has_not_counted
             cursor.execute(f"EXPLAIN {statement}")
             plan = "\n".join(row[0] for row in cursor.fetchall())
     assert "Join" not in plan
-    assert "Index Cond: (agent_url = agents.agent_url)" in plan
+    # Several indexes do, alone or behind the organization; which one is cheapest for an empty table is chance.
+    assert re.search(r"Index Cond: .*\(agent_url = agents\.agent_url\)", plan), plan
