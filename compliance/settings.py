@@ -272,10 +272,8 @@ REQUEST_EXPIRES_SECONDS = env.int("ASSAY_REQUEST_EXPIRES_SECONDS", default=21_60
 PRIVATE_REQUEST_EXPIRES_SECONDS = env.int("ASSAY_PRIVATE_REQUEST_EXPIRES_SECONDS", default=1800)
 # Tests that people and keys asked for, in the queue of one private runner or one pool; its monitors' are beside them.
 PRIVATE_QUEUE_MOST_REQUESTS = env.int("ASSAY_PRIVATE_QUEUE_MOST_REQUESTS", default=100)
-# A private runner may hand a request back so often, and hold it for so long past the time that its test may take:
-# for as long as the program tries to deliver a result, and some more.
+# How often private runners may hand a request back.
 PRIVATE_REQUEST_MAX_RELEASES = env.int("ASSAY_PRIVATE_REQUEST_MAX_RELEASES", default=10)
-PRIVATE_LEASE_SLACK_SECONDS = env.int("ASSAY_PRIVATE_LEASE_SLACK_SECONDS", default=1200)
 RUNNER_OFFLINE_AFTER_SECONDS = env.int("ASSAY_RUNNER_OFFLINE_AFTER_SECONDS", default=90)
 RUNNER_TELL_OFFLINE_AFTER_SECONDS = env.int("ASSAY_RUNNER_TELL_OFFLINE_AFTER_SECONDS", default=600)
 # How often it is written down that a runner was heard of: less often than it polls, and often enough not to seem away.
@@ -301,7 +299,6 @@ for _least, _name in (
     (60, "PRIVATE_REQUEST_EXPIRES_SECONDS"),
     (1, "PRIVATE_QUEUE_MOST_REQUESTS"),
     (0, "PRIVATE_REQUEST_MAX_RELEASES"),
-    (60, "PRIVATE_LEASE_SLACK_SECONDS"),
     (1, "RUNNER_OFFLINE_AFTER_SECONDS"),
     (1, "RUNNER_TELL_OFFLINE_AFTER_SECONDS"),
     (1, "RUNNER_DEFER_MIN_SECONDS"),

@@ -26,7 +26,7 @@ from compliance.runs.credentials import after_run
 from compliance.runs.ending import end_with_run, end_without_result
 from compliance.runs.leases import Lease, LeaseLost, broken_report_of
 from compliance.runs.ledger import lease_private, release_requests, renew_tokens
-from compliance.runs.locking import locked_request, locking, requests_in
+from compliance.runs.locking import locking, requests_in
 from compliance.runs.reading import columns_of, row_of
 from compliance.runs.record import UsedCredential, storable
 from compliance.runs.records import ComplianceRun, ExecutorKind
@@ -161,7 +161,7 @@ def _unseen(runner: Runner, now: datetime) -> bool:
 def renew(runner: Runner, *, tokens: Mapping[UUID, UUID], progress: Mapping[UUID, dict[str, Any]]) -> dict[UUID, str]:
     """Prolong the leases of a runner at work on these requests; returns for each that is lost, why.
 
-    A request that the runner has held for longer than a test can take ends here, whatever it works on.
+    However old they are: a live executor's lease never runs out (L12). Its organization can cancel the test.
     """
     if tokens and _unseen(runner, now := timezone.now()):
         # One that has all hands full does not poll, and is not offline.
@@ -172,25 +172,7 @@ def renew(runner: Runner, *, tokens: Mapping[UUID, UUID], progress: Mapping[UUID
     if not lost:
         return {}
     rows = {request.pk: request for request in ComplianceRequest.objects.filter(pk__in=lost)}
-    reasons = {request_id: why_lost(rows.get(request_id), runner) for request_id in lost}
-    for request in sorted(rows.values(), key=lambda request: request.pk):  # one order: no deadlock
-        if _is_held(request, runner, tokens[request.pk]) and _end_overdue(request.pk, runner, tokens[request.pk]):
-            reasons[request.pk] = "It was held for longer than a test can take, and has ended as an inconclusive run."
-    return reasons
-
-
-def _is_held(request: ComplianceRequest, runner: Runner, token: UUID) -> bool:
-    return (request.state, request.lease_token, request.leased_by) == (RequestState.LEASED, token, runner.pk)
-
-
-def _end_overdue(request_id: UUID, runner: Runner, token: UUID) -> bool:
-    """End what its lease was not prolonged for, though it holds; False when it was ended or taken back meanwhile."""
-    request = locked_request(request_id)
-    if request is None or not _is_held(request, runner, token):
-        return False
-    minutes = round((timezone.now() - (request.started_at or request.created_at)).total_seconds() / 60)
-    end_without_result(request, f"the private runner held the test for {minutes} minutes and brought no result")
-    return True
+    return {request_id: why_lost(rows.get(request_id), runner) for request_id in lost}
 
 
 def why_lost(request: ComplianceRequest | None, runner: Runner) -> str:
@@ -221,7 +203,7 @@ def _held(at: AtWork, token: UUID) -> ComplianceRequest:
         raise ComplianceRequest.DoesNotExist
     if request.executor_kind != ExecutorKind.PRIVATE:
         raise NotPrivate
-    if not _is_held(request, runner, token):
+    if request.state != RequestState.LEASED or request.lease_token != token or request.leased_by != runner.pk:
         raise LeaseLost(f"The result was discarded. {why_lost(request, runner)}")
     return request
 

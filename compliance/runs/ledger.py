@@ -198,10 +198,7 @@ def renew_leases(leases: Collection[Lease], progress: dict[UUID, dict[str, Any]]
 
 
 def renew_tokens(tokens: dict[UUID, UUID], progress: dict[UUID, dict[str, Any]], executor: Executor) -> set[UUID]:
-    """The same by the requests' keys and tokens, in an open scope. Only what this executor holds is prolonged (L6).
-
-    Nor what a private runner has held for longer than a test can take: workers of ours are cut off, it is not.
-    """
+    """The same by the requests' keys and tokens, in an open scope. Only what this executor holds is prolonged (L6)."""
     with connection.cursor() as cursor:
         cursor.execute(
             """
@@ -211,7 +208,6 @@ def renew_tokens(tokens: dict[UUID, UUID], progress: dict[UUID, dict[str, Any]],
             FROM unnest(%s::uuid[], %s::uuid[], %s::jsonb[]) AS l(id, token, progress)
             WHERE r.id = l.id AND r.lease_token = l.token AND r.state = 'leased'
                 AND r.leased_by IS NOT DISTINCT FROM %s::uuid
-                AND (r.leased_by IS NULL OR r.started_at > statement_timestamp() - make_interval(secs => %s))
             RETURNING r.id
             """,
             [
@@ -220,7 +216,6 @@ def renew_tokens(tokens: dict[UUID, UUID], progress: dict[UUID, dict[str, Any]],
                 list(tokens.values()),
                 [_json(progress.get(request_id)) for request_id in tokens],
                 executor.id,
-                settings.TEST_DEADLINE_SECONDS + settings.ENGINE_GRACE_SECONDS + settings.PRIVATE_LEASE_SLACK_SECONDS,
             ],
         )
         return {row[0] for row in cursor.fetchall()}
