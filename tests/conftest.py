@@ -246,3 +246,15 @@ def log_in(client: Any) -> Callable[[User], Any]:
         return client
 
     return sign_in
+
+
+@pytest.fixture
+def arranging(superuser: psycopg.Connection[Any]) -> Iterator[None]:
+    """What the database refuses everybody, and a test arranges in its own transaction."""
+    superuser.execute(
+        "CREATE FUNCTION arrange_phases(statement text, value text) RETURNS void LANGUAGE plpgsql SECURITY DEFINER"
+        " SET session_replication_role = replica"
+        " AS 'BEGIN EXECUTE statement USING value; END'"
+    )
+    yield
+    superuser.execute("DROP FUNCTION arrange_phases")

@@ -37,7 +37,8 @@ def create_runner(*, organization: Organization, name: str, pool: str = "", by: 
 
 
 def change_runner(*, organization: Organization, runner_id: UUID | str, name: str, pool: str, by: User) -> Runner:
-    """Another name or pool. Work that is pinned to the pool that it leaves is no longer its own.
+    """Another name or pool. Work that is pinned to the pool that it leaves is no longer its own; it ends without a run
+    if nobody is left there (L14).
 
     Raises Refused for the last runner of a pool to which a monitor is pinned that is not archived.
     """
@@ -50,6 +51,7 @@ def change_runner(*, organization: Organization, runner_id: UUID | str, name: st
         _save(runner, update_fields=["name", "pool"])
         if left and left != runner.pool:
             _hand_back(runner, pool=left)
+            _end_what_waits_for(left, organization, "left")
         return runner
 
 
@@ -96,10 +98,14 @@ def delete_runner(*, organization: Organization, runner_id: UUID | str, by: User
         revoke_runner_keys(organization=organization, runner_id=runner.pk, by=by)
         for request in ComplianceRequest.objects.active().filter(runner_id=runner.pk):
             request.cancel(f"The private runner {runner.name} was deleted.")
-        if runner.pool and not Runner.objects.kept_by(organization.id).filter(pool=runner.pool).exists():
-            for request in ComplianceRequest.objects.active().filter(organization=organization, pool=runner.pool):
-                request.cancel(f"The last private runner of the pool {runner.pool} was deleted.")
+        _end_what_waits_for(runner.pool, organization, "was deleted")
         return runner
+
+
+def _end_what_waits_for(pool: str, organization: Organization, why: str) -> None:
+    if pool and not Runner.objects.kept_by(organization.id).filter(pool=pool).exists():
+        for request in ComplianceRequest.objects.active().filter(organization=organization, pool=pool):
+            request.cancel(f"The last private runner of the pool {pool} {why}.")
 
 
 def _refuse_last(pool: str, pinned: list[str]) -> None:

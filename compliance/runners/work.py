@@ -163,11 +163,12 @@ def renew(runner: Runner, *, tokens: Mapping[UUID, UUID], progress: Mapping[UUID
 
     However old they are: a live executor's lease never runs out (L12). Its organization can cancel the test.
     """
+    held = renew_tokens(dict(tokens), dict(progress), runner.executor)
     if tokens and _unseen(runner, now := timezone.now()):
-        # One that has all hands full does not poll, and is not offline.
+        # One that has all hands full does not poll, and is not offline. Written after the requests are: whoever ends
+        # one of them holds it, and then writes this row.
         runner.seen(now)
         runner.save(update_fields=["last_seen_at", "online_until", "online_since"])
-    held = renew_tokens(dict(tokens), dict(progress), runner.executor)
     lost = [request_id for request_id in tokens if request_id not in held]
     if not lost:
         return {}

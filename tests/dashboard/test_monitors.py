@@ -10,14 +10,14 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 
-from compliance.models import Agent, AgentContext, Monitor, MonitorDecision, Organization, TickPhase, User
+from compliance.models import Agent, AgentContext, Monitor, MonitorDecision, Organization, User
 from compliance.monitors.models import Outcome, database_time
 from compliance.monitors.tick import request_due_monitors
 from compliance.registry.actions import remove_context
 from compliance.tenancy.scope import organization_scope, platform_scope
 from tests.conftest import make_context
 from tests.dashboard.test_suites import publish
-from tests.monitors.conftest import change, finish, make_due, make_monitor, requests_of, stored
+from tests.monitors.conftest import change, finish, make_due, make_monitor, requests_of, set_back, stored
 from tests.vault.conftest import make_credential, make_grant
 
 FORM = {"name": "Mornings", "how": "cron", "cron": "0 9 * * 1-5", "timezone": "Europe/Berlin", "every": "1"}
@@ -303,7 +303,13 @@ class TestLooking:
         assert "Archived <b>1</b>" in only
 
     def test_what_is_late_is_due_and_never_next(
-        self, alices: Client, organization: Organization, context: AgentContext, monitor: Monitor, settings: Any
+        self,
+        alices: Client,
+        organization: Organization,
+        context: AgentContext,
+        monitor: Monitor,
+        settings: Any,
+        arranging: None,
     ) -> None:  # L18
         settings.TICK_DEAD_AFTER_SECONDS = 600
         addresses = [
@@ -329,10 +335,7 @@ class TestLooking:
         make_due(monitor, since=timedelta(minutes=20))
         assert all("Overdue" in page for page in pages())
         assert "The scheduler is late, not the agent." in pages()[1]
-        with organization_scope(organization.id):
-            TickPhase.objects.update_or_create(
-                name="monitors", defaults={"last_completed_at": database_time() - timedelta(hours=1)}
-            )
+        set_back(timedelta(hours=1), "monitors")
         listed, shown, _ = pages()
         assert "The scheduler does not run." in listed
         assert "The scheduler does not run: it is made up for once when it does." in shown
@@ -394,7 +397,7 @@ class TestManaging:
         finish(request)
         settings.MONITOR_BUDGET_RUNS = 1
         page = alices.post(running, follow=True).content.decode()
-        assert "It was not run. Your organization&#x27;s monitors may run 1 times in 24 hours" in page
+        assert "It was not run. Your organization&#x27;s monitors may run once in 24 hours" in page
         assert "Budget used up" in page
 
     def test_opening_an_address_changes_nothing(
@@ -425,7 +428,7 @@ class TestDecisions:
         make_due(monitor)
         request_due_monitors()
         page = alices.get(at("monitor_decisions", organization)).content.decode()
-        assert "monitors may run 1 times in 24 hours, and did." in page
+        assert "monitors may run once in 24 hours, and did." in page
         assert at("run", organization, run.pk) in page
         only = alices.get(at("monitor_decisions", organization), {"outcome": "not_allowed"}).content.decode()
         assert at("run", organization, run.pk) not in only

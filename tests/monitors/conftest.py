@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from django.db import connection
 
 from compliance.models import (
     AgentContext,
@@ -92,3 +93,20 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
     nudges: list[tuple[Any, ...]] = []
     monkeypatch.setattr("compliance.celery.app.send_task", lambda name, args: nudges.append((name, tuple(args))))
     return nudges
+
+
+PHASES = ("heartbeats", "monitors", "runners")
+
+
+def arrange(statement: str, value: str) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT arrange_phases(%s, %s)", [statement, value])
+
+
+def set_back(by: timedelta, *names: str) -> None:
+    """Let phases have completed so much longer ago; needs `arranging`."""
+    seconds = f"interval '{by.total_seconds()} seconds'"
+    statement = (
+        f"UPDATE tick_phases SET made_at = made_at - {seconds}, last_completed_at = last_completed_at - {seconds}"
+    )
+    arrange(f"{statement} WHERE name = ANY(string_to_array($1, ','))", ",".join(names or PHASES))

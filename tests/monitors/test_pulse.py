@@ -24,7 +24,7 @@ from compliance.monitors.models import database_time
 from compliance.monitors.tick import request_due_monitors, tick
 from compliance.runs.ledger import lease_request
 from compliance.tenancy.scope import organization_scope
-from tests.monitors.conftest import make_due, requests_of
+from tests.monitors.conftest import PHASES, arrange, make_due, requests_of, set_back
 from tests.processes import Process, wait_for, worker
 
 LIMIT = timedelta(seconds=180)
@@ -33,35 +33,6 @@ LIMIT = timedelta(seconds=180)
 @pytest.fixture(autouse=True)
 def limit(settings: Any) -> None:
     settings.TICK_DEAD_AFTER_SECONDS = int(LIMIT.total_seconds())
-
-
-PHASES = ("heartbeats", "monitors", "runners")
-
-
-@pytest.fixture
-def arranging(superuser: psycopg.Connection[Any]) -> Iterator[None]:
-    """What the database refuses everybody, and a test arranges in its own transaction."""
-    superuser.execute(
-        "CREATE FUNCTION arrange_phases(statement text, value text) RETURNS void LANGUAGE plpgsql SECURITY DEFINER"
-        " SET session_replication_role = replica"
-        " AS 'BEGIN EXECUTE statement USING value; END'"
-    )
-    yield
-    superuser.execute("DROP FUNCTION arrange_phases")
-
-
-def arrange(statement: str, value: str) -> None:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT arrange_phases(%s, %s)", [statement, value])
-
-
-def set_back(by: timedelta, *names: str) -> None:
-    """Let phases have completed so much longer ago; needs `arranging`."""
-    seconds = f"interval '{by.total_seconds()} seconds'"
-    statement = (
-        f"UPDATE tick_phases SET made_at = made_at - {seconds}, last_completed_at = last_completed_at - {seconds}"
-    )
-    arrange(f"{statement} WHERE name = ANY(string_to_array($1, ','))", ",".join(names or PHASES))
 
 
 @pytest.fixture

@@ -22,8 +22,8 @@ from compliance.tenancy.scope import organization_scope
 from tests.conftest import make_report
 from tests.monitors.conftest import make_due, make_monitor, outcomes, requests_of, stored
 from tests.racing import Meanwhile, Racer, Raised, gate, race
-from tests.runners.conftest import make_runner, plain
-from tests.runners.test_races_leases import REQUESTS, RUNS, Lab, complete, lab, post
+from tests.runners.conftest import Calling, ask, make_runner, plain
+from tests.runners.test_races_leases import REQUESTS, RUNS, Lab, complete, fail, lab, post
 
 __all__ = ["lab"]
 
@@ -83,6 +83,7 @@ def test_what_a_runner_takes_of_a_pool_while_it_leaves_it_is_taken_back(
     lab: Lab, superuser: psycopg.Connection[Any]
 ) -> None:  # L3
     runner = make_runner(lab.organization, lab.alice, "one", "berlin")
+    make_runner(lab.organization, lab.alice, "another", "berlin")
     runner.poll()
     request = lab.ask(Pin(pool="berlin"))
 
@@ -311,3 +312,37 @@ def test_a_result_that_a_lost_machine_began_to_hand_in_is_taken_when_it_comes_ag
     assert isinstance(outcome, Raised) or outcome[0] >= 500, outcome
     assert lab.runner.complete(lease).status_code == 200
     assert [run.pk for run in lab.runs()] == [lab.row(request).run_id]
+
+
+@pytest.mark.parametrize("call", ["complete", "fail", "release"])
+@pytest.mark.parametrize("renewal_first", [True, False])
+def test_a_renewal_beside_the_end_of_the_same_lease_is_no_deadlock(
+    lab: Lab, superuser: psycopg.Connection[Any], settings: Any, call: str, renewal_first: bool
+) -> None:  # L6
+    request = lab.ask()
+    [lease] = lab.runner.poll()
+    settings.RUNNER_SEEN_EVERY_SECONDS = 0  # so that the renewal writes that the runner was heard of
+    held = {"request_id": lease["request_id"], "token": lease["token"]}
+    ends = {
+        "complete": complete(lab.runner, lease, "passed"),
+        "fail": fail(lab.runner, lease),
+        "release": post(lab.runner, f"requests/{request.pk}/release", {"token": lease["token"]}),
+    }
+    calls = [post(lab.runner, "renew", {"leases": [held]}), ends[call]]
+    answers = race(superuser, "runners", calls if renewal_first else calls[::-1], in_turn=True)
+    assert [status for status, _ in answers] == [200, 200], answers
+
+
+def test_the_last_runner_that_leaves_a_pool_frees_what_waited_there(lab: Lab) -> None:  # L14
+    runner = make_runner(lab.organization, lab.alice, "one", "berlin")
+    request = ask(lab.organization, lab.context, lab.alice, Pin(pool="berlin"))
+    other = make_runner(lab.organization, lab.alice, "other", "berlin")
+
+    def leave(calling: Calling, name: str) -> str:
+        change_runner(organization=lab.organization, runner_id=calling.runner.pk, name=name, pool="", by=lab.alice)
+        return lab.row(request).state
+
+    assert leave(runner, "one") == "queued", "another can take it"
+    assert leave(other, "other") == "cancelled"
+    row = lab.row(request)
+    assert row.end_reason == "The last private runner of the pool berlin left."
