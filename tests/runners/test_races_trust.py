@@ -314,10 +314,12 @@ def test_a_result_that_a_lost_machine_began_to_hand_in_is_taken_when_it_comes_ag
     assert [run.pk for run in lab.runs()] == [lab.row(request).run_id]
 
 
-@pytest.mark.parametrize("call", ["complete", "fail", "release"])
-@pytest.mark.parametrize("renewal_first", [True, False])
+# Which of two that wait is woken first is chance: the one that once went wrong is tried more often.
+@pytest.mark.parametrize(
+    ("call", "turn"), [*(("fail", turn) for turn in range(6)), ("complete", 0), ("complete", 1), ("release", 0)]
+)
 def test_a_renewal_beside_the_end_of_the_same_lease_is_no_deadlock(
-    lab: Lab, superuser: psycopg.Connection[Any], settings: Any, call: str, renewal_first: bool
+    lab: Lab, superuser: psycopg.Connection[Any], settings: Any, call: str, turn: int
 ) -> None:  # L6
     request = lab.ask()
     [lease] = lab.runner.poll()
@@ -329,7 +331,7 @@ def test_a_renewal_beside_the_end_of_the_same_lease_is_no_deadlock(
         "release": post(lab.runner, f"requests/{request.pk}/release", {"token": lease["token"]}),
     }
     calls = [post(lab.runner, "renew", {"leases": [held]}), ends[call]]
-    answers = race(superuser, "runners", calls if renewal_first else calls[::-1], in_turn=True)
+    answers = race(superuser, "runners", calls if turn % 2 else calls[::-1], in_turn=True)
     assert [status for status, _ in answers] == [200, 200], answers
 
 
