@@ -15,13 +15,14 @@ from django.utils import timezone
 from compliance.models import AgentContext, ComplianceRequest, Monitor, MonitorDecision, Organization, User
 from compliance.monitors.heartbeats import request_due_heartbeats
 from compliance.monitors.models import Outcome
+from compliance.monitors.tick import request_due_monitors
 from compliance.runs.inserting import insert_rows
 from compliance.runs.requests import CredentialChoice
 from compliance.suites.models import Suite
 from compliance.tenancy.ids import uuid7
 from compliance.tenancy.scope import organization_scope, platform_scope
 from tests.conftest import AGENT_URL, make_context
-from tests.monitors.conftest import make_monitor
+from tests.monitors.conftest import make_due, make_monitor
 
 # What an array of texts could take for something else.
 NAMES = ("Mia", "NULL", 'with "quotes", {braces} and \\', "", "naïve ∑", "a\nb")
@@ -167,3 +168,23 @@ def test_due_heartbeats_are_found_by_an_index_while_the_database_has_not_counted
     assert "Join" not in plan
     # Several indexes do, alone or behind the organization; which one is cheapest for an empty table is chance.
     assert re.search(r"Index Cond: .*\(agent_url = agents\.agent_url\)", plan), plan
+
+
+def test_due_monitors_are_found_by_an_index_while_the_database_has_not_counted_its_rows(
+    organization: Organization, context: AgentContext, alice: User
+) -> None:
+    make_due(make_monitor(organization, context, alice))
+    with CaptureQueriesContext(connection) as asked:
+        assert request_due_monitors() == {"allowed": 1}
+    [statement] = {
+        query["sql"] for query in asked if "FOR UPDATE" in query["sql"] and 'FROM "monitors"' in query["sql"]
+    }
+    with organization_scope(organization.id), connection.cursor() as cursor:
+        cursor.execute("SET LOCAL enable_seqscan = off")
+        cursor.execute(f"EXPLAIN {statement}")
+        plan = "\n".join(row[0] for row in cursor.fetchall())
+        cursor.execute("SELECT prosrc FROM pg_proc WHERE proname = 'organizations_due'")
+        [(source,)] = cursor.fetchall()
+    assert "Join" not in plan
+    assert re.search(r"Index Cond: \(monitor_id = monitors\.id\)", plan), plan
+    assert "NOT EXISTS" not in source, "which may be made into a join"
