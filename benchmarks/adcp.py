@@ -8,6 +8,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -30,8 +31,8 @@ def measure(*, rounds: int) -> Section:
         "worker calls it, with its bounded process, egress proxy, evidence and report, prepared as by "
         "`scripts/install`. Bare: `adcp storyboard run` with its results as JSON. "
         f"{rounds} rounds, the two taking turns; the ratio is the median of the rounds' ratios. At once: {AT_ONCE} "
-        "agents, from one event loop, waiting for room as on a worker. Processor: of all processes but the agents, "
-        "which a busy machine disturbs less than it does the clock.",
+        "agents, from one event loop, waiting for room as on a worker; bare, all of them together. Processor: of all "
+        "processes but the agents, which a busy machine disturbs less than it does the clock.",
     )
     with ExitStack() as stack:
         home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="assay-adcp-")))
@@ -46,6 +47,7 @@ def measure(*, rounds: int) -> Section:
             "assay": lambda: asyncio.run(_runs(urls[:1], engine)),
             "bare": lambda: official(urls[0], home, token=SIGNALS_TOKEN),
             "ten": lambda: asyncio.run(_runs(urls, engine)),
+            "ten bare": lambda: _bare(urls, home),
         }
         seconds: dict[str, list[float]] = {name: [] for name in sides}
         processor: dict[str, list[float]] = {name: [] for name in sides}
@@ -56,11 +58,17 @@ def measure(*, rounds: int) -> Section:
                 if number:  # the first round warms up
                     seconds[name].append(time.perf_counter() - started)
                     processor[name].append(_processor() - used)
-    for words, name in (("one run, Assay", "assay"), ("one run, bare", "bare"), (f"{AT_ONCE} runs at once", "ten")):
+    for words, name in (
+        ("one run, Assay", "assay"),
+        ("one run, bare", "bare"),
+        (f"{AT_ONCE} runs at once", "ten"),
+        (f"{AT_ONCE} bare runs at once", "ten bare"),
+    ):
         used = f"{statistics.median(processor[name]):.2f} s of processor"
         section.add(words, f"{statistics.median(seconds[name]):.2f} s, {used}")
     section.at_most("one run, Assay over bare", _ratio(seconds["assay"], seconds["bare"]), GOAL_ONE)
     section.at_most(f"{AT_ONCE} runs at once over one", _ratio(seconds["ten"], seconds["assay"]), GOAL_TEN)
+    section.add(f"{AT_ONCE} bare runs at once over one", f"{_ratio(seconds['ten bare'], seconds['bare']):.2f}")
     return section
 
 
@@ -71,6 +79,12 @@ def _ratio(over: list[float], under: list[float]) -> float:
 def _processor() -> float:
     """Seconds that this process and those that it has waited for have used."""
     return sum(sum(resource.getrusage(who)[:2]) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+
+
+def _bare(urls: list[str], home: Path) -> None:
+    with ThreadPoolExecutor(len(urls)) as together:
+        numbered = enumerate(urls)
+        list(together.map(lambda one: official(one[1], home / str(one[0]), token=SIGNALS_TOKEN), numbered))
 
 
 async def _runs(urls: list[str], engine: AdcpEngine) -> list[Report]:
