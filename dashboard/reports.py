@@ -153,7 +153,9 @@ def why_inconclusive(run: ComplianceRun) -> str:
     if NOT_ACCEPTED in codes:
         return f"{run.harness_error}. What needs a credential was not seen."
     if "refused" in codes:
-        return f"{run.harness_error}. That is a rule of this site."
+        private = run.executor_kind == ExecutorKind.PRIVATE
+        whose = "the runner's own rule, not this site's" if private else "a rule of this site"
+        return f"{run.harness_error}. That is {whose}."
     if run.harness_error:
         return f"The test itself broke, not the agent: {run.harness_error}."
     if run.truncated:

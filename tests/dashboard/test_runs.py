@@ -101,6 +101,16 @@ def test_what_says_nothing_about_the_agent_says_so(
     assert "because it is inconclusive" in text
 
 
+def test_what_a_private_runner_may_not_test_is_said_to_be_its_own_rule(
+    alices: Client, organization: Organization, context: AgentContext
+) -> None:
+    report = make_report("skipped", harness_error="This runner's allow-list does not let it test a.internal")
+    report = replace(report, refused=True, notices=(Notice("refused", "Not on the list"),))
+    text = page(alices, organization, make_run(organization=organization, report=report, executor_kind="private"))
+    assert "That is the runner&#x27;s own rule, not this site&#x27;s." in text
+    assert "a rule of this site" not in text
+
+
 def test_what_does_not_count_says_why(alices: Client, organization: Organization, context: AgentContext) -> None:
     dry = page(alices, organization, make_run(organization=organization, dry_run=True))
     assert "it was a dry run" in dry

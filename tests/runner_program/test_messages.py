@@ -83,14 +83,26 @@ def test_what_is_missing_or_wrong(check: Check, changes: dict[str, Any], code: E
         ("", "is empty"),
         ("hello", "holds no runner's token"),
         (TOKEN.replace("asr_", "ask_"), "an organization's API key"),
-        (f"{TOKEN}\nmore", "holds no runner's token"),
+        (f"{TOKEN}\nmore", "holds more than a token"),
+        (f"{TOKEN[:30]}\n{TOKEN[30:]}", "was broken into lines"),
+        (TOKEN[:-1], "was cut or altered: it has 55 characters, not 56"),
+        ("asr_Ab12Cd34_wrong", "was cut or altered: it has 18 characters, not 56"),
+        (TOKEN[:-1] + "…", "was altered: it is asr_, 8 characters, _ and 43 characters"),
     ],
 )
 def test_a_file_without_a_token(check: Check, token_file: Path, text: str, words: str) -> None:
     token_file.write_text(text)
     code, said = check()
     assert (code, words in said) == (Exit.TOKEN, True), said
-    assert "k" * 43 not in said
+    assert "k" * 10 not in said
+    assert "wrong." not in said
+
+
+def test_a_token_that_was_cut_or_altered_is_not_called_another_kind_of_text(check: Check, token_file: Path) -> None:
+    token_file.write_text("asr_Ab12Cd34_wrong")
+    _, said = check()
+    assert "begin with asr_" not in said
+    assert "Copy it again." in said
 
 
 def test_a_token_that_others_may_read(check: Check, token_file: Path) -> None:
@@ -108,6 +120,18 @@ def test_a_token_that_the_server_refuses(check: Check, assay: Assay, why: str) -
     assay.fault("renew", refuse)
     code, said = check()
     assert (code, f"The token is {why}." in said) == (Exit.TOKEN, True), said
+    assert "can give the runner a new token" in said
+    assert "A runner that is no longer there was deleted: create another one" in said
+
+
+def test_a_runner_that_was_disabled_is_not_sent_for_a_new_token(check: Check, assay: Assay) -> None:
+    async def refuse(request: Any, body: Any) -> Any:
+        return problem(403, "not-allowed", "This runner is disabled or deleted. An admin can enable it.")
+
+    assay.fault("renew", refuse)
+    code, said = check()
+    assert (code, "That is done in Assay, under Runners; a new token changes nothing." in said) == (Exit.TOKEN, True)
+    assert "can give the runner a new token" not in said
 
 
 def test_nothing_listens_there(check: Check) -> None:
@@ -157,11 +181,35 @@ def test_a_state_folder_that_another_runner_uses(check: Check, assay: Assay, tmp
     other.close()
 
 
+def files_below(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() if path.is_file() else b"" for path in folder.rglob("*")}
+
+
+def test_a_check_leaves_everything_as_it_is(check: Check, tmp_path: Path) -> None:
+    before = files_below(tmp_path)
+    code, said = check(state_dir=tmp_path / "new" / "state")
+    assert (code, f"the state folder is {tmp_path / 'new' / 'state'}" in said) == (Exit.OK, True), said
+    assert files_below(tmp_path) == before, "it makes no state folder"
+    State(tmp_path / "state", server="https://other.example").close()
+    before = files_below(tmp_path)
+    assert check()[0] == Exit.OK
+    assert files_below(tmp_path) == before
+
+
+def test_a_file_in_the_place_of_the_state_folder(check: Check, tmp_path: Path) -> None:
+    (tmp_path / "taken").touch()
+    for place in (tmp_path / "taken", tmp_path / "taken" / "below"):
+        for command in ("check", "run"):
+            code, said = check(command, state_dir=place)
+            assert (code, f"The state folder {place} cannot be used" in said) == (Exit.STATE, True), said
+
+
 def test_a_state_folder_with_results_for_another_server(check: Check, assay: Assay, tmp_path: Path) -> None:
     State(tmp_path / "state", server="https://other.example").close()
     (tmp_path / "state" / "outbox" / "x.json").write_text("{}")
-    code, said = check()
-    assert (code, "holds answers for https://other.example" in said) == (Exit.STATE, True), said
+    for command in ("check", "run"):
+        code, said = check(command)
+        assert (code, "holds answers for https://other.example" in said) == (Exit.STATE, True), said
 
 
 def test_no_engine_can_run_here(check: Check, monkeypatch: pytest.MonkeyPatch) -> None:

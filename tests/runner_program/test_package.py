@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from compliance.engines.node_runtime import package
+from compliance.engines.node_runtime import RuntimeMissing, node, package
 from compliance.runners.program import __version__
 from compliance.runners.program.cli import _CODES
 from compliance.runners.program.install import install_engines, prepare_engines
@@ -99,7 +99,7 @@ def test_the_installed_program_has_its_engines_and_no_django(installed: Path) ->
     assert "ok       baseline" in done.stdout
     assert "ok       a2a" in done.stdout
     assert "missing  adcp: The npm package @adcp/sdk is not installed" in done.stdout
-    assert "install-engines" in done.stdout
+    assert "a private runner with `assay-runner install-engines`" in done.stdout
     assert run(installed, "-m", "compliance.runners.program", "--version").stdout == f"assay-runner {__version__}\n"
 
 
@@ -147,6 +147,24 @@ def test_the_official_runners_are_installed_from_a_lock_file_and_once(tmp_path: 
     assert caught.value.exit_code is Exit.ENGINES
     assert (target / "installed-lock.json").read_text() == lock, "what was there is still there"
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+def test_where_node_is_not_installed_the_way_to_it_is_the_manuals(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("compliance.runners.program.install.find_spec", lambda name: None)
+    with pytest.raises(Problem, match="Node is not installed") as caught:
+        install_engines(lambda text: None, target=tmp_path / "installed")
+    how = "pip install '.[node]'"
+    assert f"in a checkout of the server's release, {sys.executable} -m {how}." in caught.value.mend
+    assert how in (ROOT / "docs" / "runners.md").read_text()
+    monkeypatch.setattr("compliance.engines.node_runtime.find_spec", lambda name: None)
+    node.cache_clear()
+    try:
+        with pytest.raises(RuntimeMissing, match=re.escape(how)):
+            node()
+    finally:
+        node.cache_clear()
 
 
 def test_an_official_runner_that_cannot_be_prepared_is_said_and_no_fault(monkeypatch: pytest.MonkeyPatch) -> None:

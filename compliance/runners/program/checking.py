@@ -34,7 +34,7 @@ def list_engines(say: Say) -> Exit:
         else:
             say(f"missing  {name}: {health.reason}")
     if not all(engine_health(name).available for name in OFFICIAL):
-        say("`assay-runner install-engines` brings the official runners of AdCP and MCP.")
+        say("`assay-runner install-engines` brings the official runners of AdCP and MCP, once Node is installed.")
     return Exit.OK if available else Exit.ENGINES
 
 

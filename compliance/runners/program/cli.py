@@ -26,7 +26,7 @@ from .pool import MOST, Pool, Terms, engine_versions
 from .problems import Exit, Problem
 from .running import Workshop
 from .secretsfile import Secrets, read_secrets
-from .state import State, default_folder
+from .state import State, default_folder, look_at
 from .token import VARIABLE, open_to_others, read_token
 
 log = logging.getLogger(__name__)
@@ -177,10 +177,6 @@ async def _run(options: argparse.Namespace, hider: Hider) -> Exit:
         state.close()
 
 
-def _open_state(folder: Path, url: str) -> None:
-    State(folder, server=url).close()
-
-
 async def _check(options: argparse.Namespace, hider: Hider) -> Exit:
     """Everything that can be wrong, all of it at once."""
     findings = checking.Findings(say)
@@ -206,7 +202,7 @@ async def _check(options: argparse.Namespace, hider: Hider) -> Exit:
         )
     folder = options.state_dir or default_folder(dict(os.environ))
     for address in url:
-        findings.holds(f"the state folder is {folder}", partial(_open_state, folder, address))
+        findings.holds(f"the state folder is {folder}", partial(look_at, folder, server=address))
     checking.check_engines(findings)
     if url and token:
         try:

@@ -154,7 +154,7 @@ def _judged(url: str, answer: httpx.Response) -> Any:
     if not ours:
         raise Unavailable(f"{url} answered with status {status} and not as Assay does: is --url an Assay server")
     if status == 401:
-        raise Problem(Exit.TOKEN, f"The server does not accept the token: {detail or 'unauthorized'}.", _MEND_TRUST)
+        raise Problem(Exit.TOKEN, f"The server does not accept the token: {detail or 'unauthorized'}.", _MEND_TOKEN)
     if status == 426:
         raise Problem(Exit.VERSION, f"The server wants another version of this program: {detail}.", _UPGRADE)
     if status == 403 and kind != "not-released":
@@ -164,7 +164,11 @@ def _judged(url: str, answer: httpx.Response) -> Any:
     raise Refused(status, kind, detail)
 
 
-_MEND_TRUST = "An owner or admin of the organization can give the runner a new token in Assay, under Runners."
+_DELETED = "A runner that is no longer there was deleted: create another one, and use its token."
+_MEND_TOKEN = (
+    f"An owner or admin of the organization can give the runner a new token in Assay, under Runners. {_DELETED}"
+)
+_MEND_TRUST = f"That is done in Assay, under Runners; a new token changes nothing. {_DELETED}"
 
 
 def _not_understood(what: str) -> Problem:

@@ -18,7 +18,10 @@ from compliance.engines.node_runtime import MODULES, RuntimeMissing
 from .problems import Exit, Problem
 
 _MARK = "installed-lock.json"  # which lock file the folder was installed from
-_WITHOUT_NODE = "Install it with Node: pip install 'assay-runner[node]'."
+_WITHOUT_NODE = (
+    "It comes with the program when that is installed so: in a checkout of the server's release,"
+    f" {sys.executable} -m pip install '.[node]'."
+)
 
 
 def install_engines(say: Callable[[str], None], *, lock_folder: Path | None = None, target: Path | None = None) -> None:

@@ -13,6 +13,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 from uuid import UUID
 
@@ -48,6 +49,58 @@ def default_folder(environment: dict[str, str]) -> Path:
     return Path(base) / "assay-runner"
 
 
+def look_at(folder: Path, *, server: str) -> None:
+    """Raises Problem where State would. Leaves everything as it is: what is not there is not made."""
+    try:
+        there = folder
+        while not there.exists():
+            there = there.parent
+        for part in (there, folder / "held", folder / "outbox"):
+            if part.exists():
+                with TemporaryFile(dir=part):
+                    pass  # that it can be written is only found out by writing
+        if (folder / "lock").exists():
+            os.close(_locked(folder))
+        _known_server(folder, server)
+    except OSError as error:
+        raise _not_usable(folder, error) from None
+
+
+def _not_usable(folder: Path, error: OSError) -> Problem:
+    mend = "Give a folder of its own with --state-dir, and check as which user the runner runs."
+    return Problem(Exit.STATE, f"The state folder {folder} cannot be used: {error.strerror or error}.", mend)
+
+
+def _locked(folder: Path, flags: int = 0) -> int:
+    """The folder's lock as an open file, which holds it until it is closed. Raises InUse and OSError."""
+    lock = os.open(folder / "lock", os.O_RDWR | os.O_CLOEXEC | flags, 0o600)
+    try:
+        # The kernel drops it when its holder dies, however it dies.
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        holder = os.pread(lock, 20, 0).decode("ascii", "replace") or "unknown"
+        os.close(lock)
+        mend = "Stop that one, or give each its own --state-dir."
+        raise InUse(Exit.STATE, f"Another runner uses {folder} (process {holder}).", mend) from None
+    return lock
+
+
+def _known_server(folder: Path, server: str) -> str:
+    """Which server the folder was last used for; "" for none. Raises Problem when it has answers for another one."""
+    try:
+        known = (folder / "server").read_text("utf-8").strip()
+    except FileNotFoundError:
+        return ""
+    if known and known != server and (_letters(folder / "held") or _letters(folder / "outbox")):
+        mend = f"Start once with --url {known} --once to deliver them, or give another --state-dir."
+        raise Problem(Exit.STATE, f"The state folder {folder} holds answers for {known}.", mend)
+    return known
+
+
+def _letters(part: Path) -> list[Path]:
+    return sorted(part.glob("*.json"))
+
+
 class State:
     def __init__(self, folder: Path, *, server: str) -> None:
         """Raises Problem when the folder cannot be written, is in use, or holds answers for another server."""
@@ -56,53 +109,28 @@ class State:
         try:
             for part in (folder, self._held, self._outbox):
                 part.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            self._take_lock()
+            self._lock = _locked(folder, os.O_CREAT)
+            os.ftruncate(self._lock, 0)
+            os.pwrite(self._lock, str(os.getpid()).encode(), 0)
             self._clear_unfinished()
-            self._of_server(server)
+            if _known_server(folder, server) != server:
+                self._write(folder / "server", server.encode())
         except OSError as error:
-            mend = "Give a folder of its own with --state-dir, and check as which user the runner runs."
-            raise Problem(
-                Exit.STATE, f"The state folder {folder} cannot be used: {error.strerror or error}.", mend
-            ) from None
-
-    def _take_lock(self) -> None:
-        try:
-            # The kernel drops it when its holder dies, however it dies.
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.pread(self._lock, 20, 0).decode("ascii", "replace") or "unknown"
-            os.close(self._lock)
-            mend = "Stop that one, or give each its own --state-dir."
-            raise InUse(Exit.STATE, f"Another runner uses {self.folder} (process {holder}).", mend) from None
-        os.ftruncate(self._lock, 0)
-        os.pwrite(self._lock, str(os.getpid()).encode(), 0)
+            raise _not_usable(folder, error) from None
 
     def _clear_unfinished(self) -> None:
         for part in (self._held, self._outbox):
             for left in part.glob("*.new"):
                 left.unlink()
 
-    def _of_server(self, server: str) -> None:
-        file = self.folder / "server"
-        try:
-            known = file.read_text("utf-8").strip()
-        except FileNotFoundError:
-            known = ""
-        if known and known != server and (self.held_files() or self.outbox_files()):
-            mend = f"Start once with --url {known} --once to deliver them, or give another --state-dir."
-            raise Problem(Exit.STATE, f"The state folder {self.folder} holds answers for {known}.", mend)
-        if known != server:
-            self._write(file, server.encode())
-
     def close(self) -> None:
         os.close(self._lock)
 
     def held_files(self) -> list[Path]:
-        return sorted(self._held.glob("*.json"))
+        return _letters(self._held)
 
     def outbox_files(self) -> list[Path]:
-        return sorted(self._outbox.glob("*.json"))
+        return _letters(self._outbox)
 
     def hold(self, lease: Lease) -> None:
         """Note a lease before its work begins. Raises OSError."""

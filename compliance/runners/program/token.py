@@ -15,7 +15,12 @@ log = logging.getLogger(__name__)
 
 VARIABLE = "ASSAY_RUNNER_TOKEN"
 _TOKEN = re.compile(r"asr_[A-Za-z0-9_-]{8}_[A-Za-z0-9_-]{43}")
+_LENGTH = 56
 _MEND = "Create a runner in Assay under Runners, and put the token that it shows once into the file."
+_MEND_DAMAGED = (
+    "Copy it again. When it is no longer shown, an owner or admin of the organization can give the runner a new one in"
+    " Assay, under Runners."
+)
 
 
 def read_token(file: Path | None, environment: Mapping[str, str]) -> str:
@@ -32,8 +37,24 @@ def read_token(file: Path | None, environment: Mapping[str, str]) -> str:
     if token.startswith("ask_"):
         raise Problem(Exit.TOKEN, f"{where} holds an organization's API key and no runner's token.", _MEND)
     if not _TOKEN.fullmatch(token):
-        raise Problem(Exit.TOKEN, f"{where} holds no runner's token: those begin with asr_ and are one line.", _MEND)
+        raise _misshapen(token, where)
     return token
+
+
+def _misshapen(text: str, where: str) -> Problem:
+    """What is wrong with a text that is no token, without a word of it: it may be another secret."""
+    if not text.startswith("asr_"):
+        return Problem(Exit.TOKEN, f"{where} holds no runner's token: those begin with asr_ and are one line.", _MEND)
+    if text.split() != [text]:
+        words = f"{where} holds more than a token, or one that was broken into lines: it is to be alone, in one line."
+    elif len(text) != _LENGTH:
+        words = f"{where} holds a runner's token that was cut or altered: it has {len(text)} characters, not {_LENGTH}."
+    else:
+        words = (
+            f"{where} holds a runner's token that was altered: it is asr_, 8 characters, _ and 43 characters, each of"
+            " them a letter of A to Z or a to z, a digit, - or _."
+        )
+    return Problem(Exit.TOKEN, words, _MEND_DAMAGED)
 
 
 def read_private(file: Path, what: str, option: str, exit_code: Exit) -> str:
