@@ -268,7 +268,7 @@ def _set_when(monitor: Monitor, when: When) -> None:
     try:
         first = times_of(when, now)[0]
     except BadSchedule as bad:
-        raise Invalid("schedule", str(bad)) from None
+        raise Invalid(f"schedule.{bad.part}" if bad.part else "schedule", str(bad)) from None
     monitor.interval_minutes, monitor.cron = when.interval_minutes, _one_line(when.cron)
     monitor.timezone, monitor.anchor = when.timezone, now
     monitor.state, monitor.state_reason, monitor.next_run_at = MonitorState.ACTIVE, "", first

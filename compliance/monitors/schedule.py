@@ -15,7 +15,14 @@ _UNITS = ((7 * DAY_MINUTES, "week"), (DAY_MINUTES, "day"), (60, "hour"), (1, "mi
 
 
 class BadSchedule(ValueError):
-    """No time follows from the schedule; the message says why, for the person who wrote it."""
+    """No time follows from the schedule; the message says why, for the person who wrote it.
+
+    part: which of its fields is wrong in itself; "" when it is how they go together.
+    """
+
+    def __init__(self, message: str, *, part: str = "") -> None:
+        super().__init__(message)
+        self.part = part
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +49,7 @@ class Schedule:
                     return moment
         except OverflowError:
             pass
-        raise BadSchedule(f"“{self.cron}” never comes.")
+        raise BadSchedule(f"“{self.cron}” never comes.", part="cron")
 
     def next_times(self, after: datetime, count: int = 5) -> list[datetime]:
         """The next occurrences, in UTC. Raises BadSchedule when there are none."""
@@ -80,7 +87,7 @@ def _every(minutes: int) -> str:
 def _zone(name: str) -> ZoneInfo:
     # By the list first: ZoneInfo also opens names that are folders, and answers with whatever the system says.
     if not is_timezone(name):
-        raise BadSchedule(f"There is no timezone “{name}”.")
+        raise BadSchedule(f"There is no timezone “{name}”.", part="timezone")
     return ZoneInfo(name)
 
 
@@ -101,11 +108,13 @@ def timezone_names() -> list[str]:
 def _simulated(cron: str, after: datetime) -> CronSim:
     # cronsim takes a sixth field, for seconds; nothing here is due by the second.
     if len(cron.split()) != CRON_FIELDS:
-        raise BadSchedule("A cron expression has five fields: minute, hour, day of the month, month, day of the week.")
+        raise BadSchedule(
+            "A cron expression has five fields: minute, hour, day of the month, month, day of the week.", part="cron"
+        )
     try:
         return CronSim(cron, after)
     except CronSimError as error:
-        raise BadSchedule(f"“{cron}” is no cron expression: {str(error).lower()}.") from None
+        raise BadSchedule(f"“{cron}” is no cron expression: {str(error).lower()}.", part="cron") from None
 
 
 @lru_cache(maxsize=4096)
@@ -128,8 +137,12 @@ def first_times(schedule: Schedule, after: datetime, *, at_least_minutes: int, a
     if (schedule.interval_minutes is None) == (not schedule.cron):
         raise BadSchedule("Choose either an interval or a cron expression.")
     if schedule.interval_minutes is not None and not at_least_minutes <= schedule.interval_minutes <= at_most_minutes:
-        raise BadSchedule(f"The interval must be {at_least_minutes} to {at_most_minutes} minutes.")
+        raise BadSchedule(
+            f"The interval must be {at_least_minutes} to {at_most_minutes} minutes.", part="interval_minutes"
+        )
     _zone(schedule.timezone)
     if schedule.shortest_gap_minutes() < at_least_minutes:
-        raise BadSchedule(f"Two times of “{schedule.cron}” are less than {at_least_minutes} minutes apart.")
+        raise BadSchedule(
+            f"Two times of “{schedule.cron}” are less than {at_least_minutes} minutes apart.", part="cron"
+        )
     return schedule.next_times(after)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Literal
+from typing import Annotated, Literal
 from uuid import UUID
 
 from ninja import Query, Router, Schema
@@ -16,10 +16,12 @@ from compliance.tenancy.keys import Scope
 from compliance.vault.access import Place
 from dashboard.api.access import ApiRequest, operation
 from dashboard.api.answers import Answer
-from dashboard.api.fields import ActorOut
+from dashboard.api.fields import ActorOut, one_of
 from dashboard.api.paging import Page, PageQuery, bad_cursor, page_answer
 
 router = Router(tags=["Monitors"])
+
+OutcomeAsked = Annotated[Outcome | Literal["not_allowed"], one_of(", ".join([*Outcome.values, f"or {NOT_ALLOWED}"]))]
 
 
 class DecisionOut(Schema):
@@ -46,7 +48,7 @@ class DecisionPageOut(Page):
 
 class DecisionQuery(PageQuery):
     monitor: UUID | None = Field(None, description="A monitor's id.")
-    outcome: Outcome | Literal["not_allowed"] | None = Field(None, description="`not_allowed`: all but `allowed`.")
+    outcome: OutcomeAsked | None = Field(None, description="`not_allowed`: all but `allowed`.")
     since: AwareDatetime | None = Field(None, description="Decided at or after.")
     until: AwareDatetime | None = Field(None, description="Decided before.")
 

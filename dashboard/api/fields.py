@@ -6,8 +6,20 @@ from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from ninja import Schema
-from pydantic import AfterValidator, ConfigDict, Field, StrictBool, StrictInt, StrictStr, model_validator
+from pydantic import (
+    AfterValidator,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictInt,
+    StrictStr,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    model_validator,
+)
 from pydantic.types import FiniteFloat
+from pydantic_core import PydanticCustomError
 
 from compliance.runs.records import ExecutorKind
 from compliance.runs.requests import POOL_LENGTH, CredentialChoice, Pin
@@ -20,11 +32,26 @@ def _storable(text: str) -> str:
     return text
 
 
+def one_of(choices: str) -> WrapValidator:
+    """For a field that takes several kinds: what is none of them is one mistake, which says what they are."""
+
+    def check(value: Any, any_kind: ValidatorFunctionWrapHandler) -> Any:
+        try:
+            return any_kind(value)
+        except ValidationError:
+            raise PydanticCustomError("one_of", "Input should be {choices}", {"choices": choices}) from None
+
+    return WrapValidator(check)
+
+
 Text = Annotated[StrictStr, AfterValidator(_storable)]
 Name = Annotated[Text, Field(min_length=1, max_length=100)]
 Small = Annotated[StrictInt, Field(ge=-(2**53), le=2**53)]
 # Of the suite's own kinds; which one an option takes, GET /suites/{slug} says.
-OptionValue = StrictBool | Small | FiniteFloat | Annotated[Text, Field(max_length=2000)] | list[Text]
+OptionValue = Annotated[
+    StrictBool | Small | FiniteFloat | Annotated[Text, Field(max_length=2000)] | list[Text],
+    one_of("true, false, a number, a text of at most 2000 characters or a list of texts"),
+]
 Options = Annotated[
     dict[Annotated[Text, Field(max_length=100)], OptionValue],
     Field(description="The suite's options by key; what is left out stays as the suite has it.", max_length=50),
@@ -35,6 +62,7 @@ Scenarios = Annotated[
 ]
 Credential = Annotated[
     Literal["automatic", "none"] | UUID,
+    one_of("“automatic”, “none” or the id of a credential"),
     Field(description="`automatic`: the one that is granted; `none`; or the id of one.", examples=["automatic"]),
 ]
 

@@ -129,6 +129,8 @@ def _problem_of(refusal: Exception) -> Problem:
             return of_status(400)
         case HttpError() if isinstance(refusal.__cause__, RecursionError):
             return Problem(400, "bad-request", _TOO_DEEP)
+        case HttpError() if isinstance(refusal.__cause__, ValueError):
+            return Problem(400, "bad-request", _why_no_json(refusal.__cause__))
         case HttpError():
             return of_status(refusal.status_code)
         case OperationalError() | InterfaceError():
@@ -136,6 +138,17 @@ def _problem_of(refusal: Exception) -> Problem:
             return unavailable()
     logger.error("an operation of the API broke", exc_info=refusal)
     return of_status(500)
+
+
+def _why_no_json(error: ValueError) -> str:
+    """Where a body stops to be JSON, without quoting it."""
+    match error:
+        case json.JSONDecodeError():
+            return f"The body is not valid JSON: {error.msg} at line {error.lineno}, column {error.colno}."
+        case UnicodeDecodeError():
+            return f"The body is not valid JSON: it is no text in UTF-8, from its byte {error.start + 1} on."
+        case _:
+            return "The body is not valid JSON, or holds a number that is too long to be read."
 
 
 def _wrong(error: dict[str, Any]) -> dict[str, str]:

@@ -13,6 +13,7 @@ from django.db import OperationalError
 from django.utils import timezone
 
 from compliance.models import Organization, User
+from compliance.monitors.models import Outcome
 from compliance.runs.ending import complete_request
 from compliance.runs.ledger import lease_request
 from compliance.tenancy.ids import uuid7
@@ -60,6 +61,24 @@ class TestProblems:
         assert answer.status_code in (400, 422)
         assert answer["Content-Type"] == "application/problem+json"
 
+    @pytest.mark.parametrize(
+        ("body", "detail"),
+        [
+            (
+                b'{\n  "agent_url": secret-value}',
+                "The body is not valid JSON: Expecting value at line 2, column 16.",
+            ),
+            (b"{}x", "The body is not valid JSON: Extra data at line 1, column 3."),
+            (b'"\xff"', "The body is not valid JSON: it is no text in UTF-8, from its byte 2 on."),
+            (b"9" * 5000, "The body is not valid JSON, or holds a number that is too long to be read."),
+        ],
+    )
+    def test_a_body_that_is_no_json_is_told_so_and_where(self, alphas: Caller, body: bytes, detail: str) -> None:
+        answer = alphas._client.generic("POST", "/api/v1/agents", body, "application/json", **alphas._environ)
+        answer.data = answer.json()
+        assert is_problem(answer, 400, "bad-request")
+        assert answer.data["detail"] == detail
+
     def test_a_body_that_is_too_large_is_not_read(self, alphas: Caller, settings: Any) -> None:
         answer = alphas.post("/agents", {"agent_url": "https://a.example/", "name": "x" * 1024 * 300})
         assert is_problem(answer, 413, "too-large")
@@ -87,6 +106,24 @@ class TestProblems:
             ("query", query.split("=")[0])
         ]
 
+    def test_a_choice_that_there_is_not_is_one_mistake_of_its_field_and_lists_them(self, alphas: Caller) -> None:
+        answer = alphas.get("/decisions?outcome=zzz")
+        assert is_problem(answer, 422, "invalid")
+        [wrong] = answer.data["errors"]
+        assert (wrong["where"], wrong["field"]) == ("query", "outcome")
+        assert wrong["detail"] == f"Input should be {', '.join(Outcome.values)}, or not_allowed"
+
+    def test_a_value_of_none_of_a_fields_kinds_is_one_mistake_of_it(self, alphas: Caller, things: Things) -> None:
+        body = {"credential": "secret-value", "options": {"bool": {"deep": 1}, "some": [1]}}
+        answer = alphas.post(f"/agents/{things.context.pk}/tests", body)
+        assert is_problem(answer, 422, "invalid")
+        assert [(wrong["field"], wrong["detail"][:24]) for wrong in answer.data["errors"]] == [
+            ("options.bool", "Input should be true, fa"),
+            ("options.some", "Input should be true, fa"),
+            ("credential", "Input should be “automat"),
+        ]
+        assert "secret-value" not in answer.content.decode()
+
     def test_an_address_of_no_agent(self, alphas: Caller) -> None:
         answer = alphas.post("/agents", {"agent_url": "ftp://agent.example"})
         assert is_problem(answer, 422, "invalid")
@@ -97,13 +134,27 @@ class TestProblems:
         assert is_problem(answer, 409, "already-registered")
         assert answer.data["id"] == str(things.context.pk)
 
-    def test_a_bad_schedule_says_why(self, alphas: Caller, things: Things) -> None:
-        body = {"name": "Bad", "agent_id": str(things.context.pk), "schedule": {"cron": "99 * * * *"}}
+    @pytest.mark.parametrize(
+        ("schedule", "field", "why"),
+        [
+            ({"cron": "99 * * * *"}, "schedule.cron", "bad minute"),
+            ({"cron": "* * *"}, "schedule.cron", "has five fields"),
+            ({"cron": "* * * * *"}, "schedule.cron", "minutes apart"),
+            ({"cron": "0 9 * * *", "timezone": "Mars/Base"}, "schedule.timezone", "There is no timezone “Mars/Base”."),
+            ({"interval_minutes": 1}, "schedule.interval_minutes", "The interval must be"),
+            ({"interval_minutes": 60, "cron": "0 9 * * *"}, "schedule", "Choose either"),
+            ({}, "schedule", "Choose either"),
+        ],
+    )
+    def test_a_bad_schedule_says_why_and_which_field_it_is(
+        self, alphas: Caller, things: Things, schedule: dict[str, Any], field: str, why: str
+    ) -> None:
+        body = {"name": "Bad", "agent_id": str(things.context.pk), "schedule": schedule}
         answer = alphas.post("/monitors", body)
         assert is_problem(answer, 422, "invalid")
         [wrong] = answer.data["errors"]
-        assert wrong["field"] == "schedule"
-        assert "bad minute" in wrong["detail"]
+        assert wrong["field"] == field
+        assert why in wrong["detail"]
 
     def test_a_database_that_is_away_is_503_and_says_when_to_come_back(
         self, alphas: Caller, monkeypatch: pytest.MonkeyPatch
