@@ -30,6 +30,19 @@ def test_every_relative_link_leads_somewhere(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", pages(), ids=name_of)
+def test_every_decision_is_linked_to_by_its_number(page: Path) -> None:
+    links = re.findall(r"\[ADR (\d+)\]\(([^)\s]+)\)", prose(page))
+    assert [(number, file) for number, file in links if not Path(file).name.startswith(f"{int(number):04}-")] == []
+
+
+def test_the_list_of_decisions_has_each_under_its_number() -> None:
+    listed = re.findall(r"^(\d+)\. \[.+\]\((.+)\)$", (PROJECT / "docs" / "adr" / "README.md").read_text(), re.MULTILINE)
+    files = sorted(path.name for path in (PROJECT / "docs" / "adr").glob("[0-9]*.md"))
+    assert [file for _, file in listed] == files
+    assert [int(number) for number, _ in listed] == [int(file[:4]) for file in files]
+
+
+@pytest.mark.parametrize("page", pages(), ids=name_of)
 def test_every_test_that_is_named_as_proof_exists(page: Path) -> None:
     missing = []
     for file, test in re.findall(r"(tests/[\w/]+\.py)(?:::(\w+))?", page.read_text()):
