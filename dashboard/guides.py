@@ -23,6 +23,7 @@ _ELSEWHERE = {"report-1.json": "report_schema", "openapi.json": "api:openapi-jso
 class Guide:
     name: str
     title: str
+    summary: str  # its first sentence
     sections: tuple[tuple[str, str], ...]  # anchor and words of each heading of the second level
     body: SafeString  # without the title
 
@@ -36,10 +37,12 @@ def source(name: str) -> str:
 def guide(name: str) -> Guide:
     """One of NAMES. Raises FileNotFoundError where docs/ was not installed."""
     tokens = _READER.parse(source(name))
-    title, sections, seen = "", [], dict[str, int]()
+    title, summary, sections, seen = "", "", [], dict[str, int]()
     for place, token in enumerate(tokens):
         if token.type == "inline":
             token.children = _with_links_that_lead_somewhere(token.children or [])
+        if token.type == "paragraph_open" and not summary:
+            summary = _first_sentence(_words(tokens[place + 1].children or []))
         if token.type != "heading_open":
             continue
         words = _words(tokens[place + 1].children or [])
@@ -51,7 +54,7 @@ def guide(name: str) -> Guide:
             sections.append((anchor, words))
     body = [token for place, token in enumerate(tokens) if not _is_title(tokens, place)]
     # Written by ourselves, and rendered with HTML switched off: what looks like a tag is text.
-    return Guide(name, title, tuple(sections), SafeString(_READER.renderer.render(body, _READER.options, {})))
+    return Guide(name, title, summary, tuple(sections), SafeString(_READER.renderer.render(body, _READER.options, {})))
 
 
 def _is_title(tokens: Sequence[Token], place: int) -> bool:
@@ -60,6 +63,11 @@ def _is_title(tokens: Sequence[Token], place: int) -> bool:
 
 def _words(children: Sequence[Token]) -> str:
     return "".join(child.content for child in children if child.type in ("text", "code_inline"))
+
+
+def _first_sentence(words: str) -> str:
+    sentence, ended, _ = words.partition(". ")
+    return sentence + ended.strip()
 
 
 def _anchor(words: str, seen: dict[str, int]) -> str:

@@ -88,6 +88,7 @@ urlpatterns = [
     path("suites/", suites.suites, name="suites"),
     path("suites/<slug:slug>/", suites.suite, name="suite"),
     path("suites/<slug:slug>/<str:version>/", suites.suite_version, name="suite_version"),
+    path("docs/", guides.guide_index, name="guides"),
     path("docs/<slug:name>/", guides.guide_page, name="guide"),
     path("docs/<slug:name>.md", guides.guide_text, name="guide_text"),
     path("schemas/report-1.json", suites.report_schema, name="report_schema"),

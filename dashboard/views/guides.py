@@ -8,8 +8,18 @@ from django.template.response import TemplateResponse
 from django.views.decorators.cache import cache_control
 from django.views.decorators.http import require_safe
 
-from dashboard.guides import NAMES, guide, source
+from dashboard.guides import NAMES, Guide, guide, source
 from dashboard.views.suites import reader_view
+
+
+@require_safe
+def guide_index(request: HttpRequest) -> HttpResponseBase:
+    """Which guides there are, below the bar of whoever is signed in."""
+    return (reader_view(_index) if request.user.is_authenticated else _index)(request)
+
+
+def _index(request: HttpRequest) -> HttpResponseBase:
+    return TemplateResponse(request, "guides.html", {"guides": _guides().values()})
 
 
 @require_safe
@@ -20,13 +30,18 @@ def guide_page(request: HttpRequest, name: str) -> HttpResponseBase:
 
 
 def _page(request: HttpRequest, name: str) -> HttpResponseBase:
-    try:
-        guides = {each: guide(each) for each in NAMES}
-    except FileNotFoundError:
-        raise Http404 from None
+    guides = _guides()
     if name not in guides:
         raise Http404
     return TemplateResponse(request, "guide.html", {"guide": guides[name], "guides": guides.values()})
+
+
+def _guides() -> dict[str, Guide]:
+    """All of them by name. Raises Http404 where docs/ was not installed."""
+    try:
+        return {each: guide(each) for each in NAMES}
+    except FileNotFoundError:
+        raise Http404 from None
 
 
 @require_safe

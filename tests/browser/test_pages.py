@@ -46,6 +46,7 @@ def paths(site: Site) -> list[str]:
         "../../suites/?q=media",
         "../../suites/baseline/1/",
         "../../suites/adcp/",
+        "../../docs/",
         "../../docs/runners/",
         "../../docs/api/",
     ]

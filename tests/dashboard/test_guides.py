@@ -37,6 +37,31 @@ def test_a_guide_is_a_page_with_its_headings_as_anchors(client: Client, db: None
     assert re.findall(r'href="(?!/|#|https?://)[^"]*"', page) == []
 
 
+def test_the_guides_are_listed_at_their_folder_each_with_what_it_is_about(client: Client, db: None) -> None:
+    assert client.get("/docs")["Location"] == "/docs/"
+    page = client.get("/docs/").content.decode().split("<main")[1].split("</main>")[0]
+    assert re.findall(r'<dt><a href="/docs/([^"/]+)/">', page) == list(guides.NAMES)
+    for name in guides.NAMES:
+        found = guides.guide(name)
+        assert found.summary.endswith((".", ":"))
+        assert len(found.summary) < 250
+        assert f"/docs/{name}/" in page
+    assert "<dd>An engine runs suites against agents.</dd>" in page
+
+
+def test_every_page_leads_to_the_list_of_guides(client: Client, db: None) -> None:
+    for address in ("/docs/", "/docs/api/", reverse("account_login")):
+        assert '<a href="/docs/">Guides</a>' in client.get(address).content.decode(), address
+
+
+def test_the_list_of_guides_is_read_below_the_bar_of_whoever_is_signed_in(
+    reader: Any, alice: User, organization: Organization
+) -> None:
+    response = reader(alice).get("/docs/")
+    assert organization.name in response.content.decode()
+    assert "no-store" in response["Cache-Control"]
+
+
 def test_a_guide_is_read_below_the_bar_of_whoever_is_signed_in(
     reader: Any, alice: User, organization: Organization
 ) -> None:
@@ -58,6 +83,7 @@ def test_nothing_else_is_served(client: Client, db: None, address: str) -> None:
 
 def test_without_the_folder_there_is_no_guide(client: Client, db: None, monkeypatch: Any, tmp_path: Any) -> None:
     monkeypatch.setattr(guides, "FOLDER", tmp_path)
+    assert client.get("/docs/").status_code == 404
     assert client.get("/docs/runners/").status_code == 404
     assert client.get("/docs/runners.md").status_code == 404
 
