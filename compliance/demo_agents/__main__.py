@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import errno
 import json
 import logging
+import os
 import signal
 import socket
 import sys
@@ -46,15 +48,30 @@ def _ports(args: argparse.Namespace) -> dict[DemoAgent, int]:
     return {agent: args.port_base + index if args.port_base else 0 for index, agent in enumerate(AGENTS)}
 
 
-def _bind(port: int) -> socket.socket:
+class PortTaken(Exception):
+    """Another program listens where an agent was to be served."""
+
+
+def _open(port: int, *, listens: bool) -> socket.socket:
+    """A socket at the port. Raises PortTaken."""
     # With the protocol named, asyncio turns Nagle's algorithm off on what this accepts; else each answer waits 40 ms.
     sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    sock.bind((HOST, port))
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind((HOST, port))
+        if listens:
+            # At once, and not when its server is ready: until somebody listens, any number of programs get a port.
+            sock.listen()
+    except OSError as error:
+        sock.close()
+        if error.errno == errno.EADDRINUSE:
+            raise PortTaken(f"Port {port} is taken by another program.") from None
+        raise
     return sock
 
 
 async def serve(ports: dict[DemoAgent, int], announce: Callable[[dict[str, str]], None]) -> None:
+    """Until told to stop. Raises PortTaken, before any of them is served."""
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     logging.getLogger("a2a").setLevel(logging.ERROR)  # it warns of every unknown method, and tests ask for one
@@ -64,8 +81,8 @@ async def serve(ports: dict[DemoAgent, int], announce: Callable[[dict[str, str]]
     examples: list[asyncio.subprocess.Process] = []
     with ExitStack() as sockets:
         servers = []
-        for agent, port in ports.items():
-            sock = sockets.enter_context(_bind(port))
+        opened = {agent: sockets.enter_context(_open(port, listens=agent.listens)) for agent, port in ports.items()}
+        for agent, sock in opened.items():
             url = addresses[agent.name] = agent.url(sock.getsockname()[1])
             if not agent.listens:
                 continue  # bound but not listening: connections are refused, and nobody else takes the port
@@ -74,6 +91,7 @@ async def serve(ports: dict[DemoAgent, int], announce: Callable[[dict[str, str]]
                     examples.append(await start_example(agent.example, sock))
                 except RuntimeMissing as missing:
                     sys.stderr.write(f"{agent.title} is not served. {missing}\n")
+                    sock.close()
                     del addresses[agent.name]
                 continue
             config = uvicorn.Config(
@@ -98,7 +116,8 @@ async def serve(ports: dict[DemoAgent, int], announce: Callable[[dict[str, str]]
         await asyncio.gather(*running, *(example.wait() for example in examples))
 
 
-def main() -> None:
+def main() -> int:
+    """The exit code: os.EX_TEMPFAIL when a port is taken, so that other ports may do."""
     parser = argparse.ArgumentParser(prog="python -m compliance.demo_agents", description=__doc__)
     parser.add_argument("--port-base", type=int, default=0, help="first port; without it the system chooses")
     parser.add_argument("--only", choices=[agent.name for agent in AGENTS], help="serve one agent")
@@ -108,8 +127,13 @@ def main() -> None:
         sys.stdout.write(json.dumps(addresses) + "\n")
         sys.stdout.flush()
 
-    asyncio.run(serve(_ports(parser.parse_args()), announce))
+    try:
+        asyncio.run(serve(_ports(parser.parse_args()), announce))
+    except PortTaken as taken:
+        sys.stderr.write(f"{taken}\n")
+        return os.EX_TEMPFAIL
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

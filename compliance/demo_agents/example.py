@@ -14,10 +14,10 @@ _LOADED_BEFORE = Path(__file__).with_name("example.mjs")
 
 
 async def start_example(name: str, sock: socket.socket) -> Process:
-    """The example as a process that serves the bound socket, which is taken from the caller.
+    """The example as a process that serves the listening socket, which is taken from the caller.
 
-    From here on connections are accepted, and wait until the example is there. It ends when its standard input is
-    closed, and so with this process, however that ends. Raises RuntimeMissing.
+    Until the example is there, connections wait. It ends when its standard input is closed, and so with this process,
+    however that ends. Raises RuntimeMissing.
     """
     runtime, sdk = node(), package("@adcp/sdk").path
     try:
@@ -25,7 +25,6 @@ async def start_example(name: str, sock: socket.socket) -> Process:
         source = (sdk / "examples" / f"{name}.ts").read_text("utf-8")
     except OSError as error:
         raise RuntimeMissing(f"The npm package @adcp/sdk has no example {name}.") from error
-    sock.listen()
     with sock:
         return await asyncio.create_subprocess_exec(
             os.fspath(runtime),

@@ -39,6 +39,7 @@ class Plan:
         self.runner_token_file = self.data_dir / "demo-runner.token"
         self.runner_allow_file = self.data_dir / "demo-runner.allow"
         self.agents: dict[str, str] = {}
+        self.demo_port_base = 0
         self.postgres = None if given.get("DATABASE_URL") else Postgres(self.data_dir)
         self.redis = None if given.get("REDIS_URL") else Redis(self.data_dir)
         self.demo = given.get("ASSAY_DEMO", "1").lower() in ("1", "true", "yes", "on")
@@ -161,10 +162,16 @@ class Plan:
         return self.data_dir / "log" / f"{name.replace(' ', '-')}.log"
 
     def _demo_agents(self) -> Program:
-        base = str(self._demo_port_base())
-        return self._program(
-            "demo agents", "-m", "compliance.demo_agents", "--port-base", base, ready=self._note_agents, grace=1.0
-        )
+        agents = self._program("demo agents", "-m", "compliance.demo_agents", ready=self._note_agents, grace=1.0)
+        agents.arguments = self._demo_ports
+        agents.elsewhere = (os.EX_TEMPFAIL,)  # somebody took a port since it was found free
+        return agents
+
+    def _demo_ports(self) -> Sequence[str]:
+        """Chosen anew at each start until the agents have said where they are: from then on others know it."""
+        if not self.agents:
+            self.demo_port_base = self._demo_port_base()
+        return "--port-base", str(self.demo_port_base)
 
     def _demo_runner(self) -> Program:
         """A private runner of a demo organization. The rest does not wait for it, and goes on without it."""

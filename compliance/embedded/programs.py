@@ -42,8 +42,10 @@ class Step:
 class Program:
     """A command that runs until it is stopped.
 
-    `ready(output)` sees what it has written since its start and answers whether others may use it now. The rest goes
-    on without a `spare` one. After an exit code of `final` another start would not help.
+    `arguments` are added to the command at each start. `ready(output)` sees what it has written since its start and
+    answers whether others may use it now. One that ends with a code of `elsewhere` before that is started again at
+    once, with what `arguments` then are. The rest goes on without a `spare` one. After an exit code of `final` another
+    start would not help.
     """
 
     name: str
@@ -51,9 +53,11 @@ class Program:
     log: Path
     environment: Callable[[], Environment]
     cwd: Path | None = None
+    arguments: Callable[[], Sequence[str]] | None = None
     ready: Callable[[str], bool] | None = None
     ready_within: float = 60.0
     grace: float = 3.0
+    elsewhere: Sequence[int] = ()
     spare: bool = False
     final: Sequence[int] = ()
     kill_signal: signal.Signals = signal.SIGKILL
@@ -62,7 +66,8 @@ class Program:
 
     def start(self) -> None:
         self._written_before = self.log.stat().st_size if self.log.exists() else 0
-        self.process = spawn(self.command, log=self.log, env=self.environment(), cwd=self.cwd)
+        command = [*self.command, *(self.arguments() if self.arguments else ())]
+        self.process = spawn(command, log=self.log, env=self.environment(), cwd=self.cwd)
 
     def output(self) -> str:
         """What it wrote since its start."""

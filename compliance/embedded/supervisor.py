@@ -110,12 +110,15 @@ class Supervisor:
         deadline = time.monotonic() + program.ready_within
         while not program.is_ready():
             status = program.poll()
-            if status is not None:
+            if status is not None and status not in program.elsewhere:
                 raise EmbeddedError(_failure(program.name, status, program.log))
             if time.monotonic() > deadline:
                 raise EmbeddedError(
                     f"{program.name} was not ready after {program.ready_within:.0f} s.{_log_end(program.log)}"
                 )
+            if status is not None:
+                program.kill()  # whatever it had started
+                self._start(program)
             self._wait(0.05)
 
     # While it runs

@@ -46,8 +46,19 @@ app = Celery("standin", broker=os.environ["REDIS_URL"])
 app.conf.broker_connection_retry_on_startup = True
 """
 AGENTS = """
-import json, signal, sys
+import json, os, signal, socket, sys
+from pathlib import Path
 port = int(sys.argv[2])
+chosen = Path(os.environ["DATA_DIR"], "chosen")
+if os.environ.get("RIVAL") and not chosen.exists():
+    chosen.with_suffix(".new").write_text(str(port))
+    chosen.with_suffix(".new").rename(chosen)
+    while socket.socket().connect_ex(("127.0.0.1", port)):
+        pass
+try:
+    taken = socket.create_server(("127.0.0.1", port))
+except OSError:
+    sys.exit(os.EX_TEMPFAIL)
 print(json.dumps({"good": f"http://127.0.0.1:{port}/mcp"}), flush=True)
 signal.pause()
 """
@@ -150,6 +161,31 @@ def test_it_starts_everything_restarts_what_dies_and_stops_cleanly(begin, folder
     assert time.monotonic() - began < 10
     assert none_lives(family)
     assert "Everything has stopped." in process.stdout.read()
+
+
+def test_demo_agents_whose_ports_were_taken_since_they_were_chosen_get_others(begin, folder):
+    process = begin(RIVAL="1")
+    chosen = folder / "chosen"
+    wait_for(chosen.exists, what="the choice of ports")
+    first = int(chosen.read_text())
+    with socket.create_server(("127.0.0.1", first)):
+        output = read_until(process, "Ctrl-C stops everything")
+        assert "demo agents   started" in output
+        second = int((folder / "demo-port-base").read_text())
+        assert second != first
+        assert json.loads((folder / "demo-agents.json").read_text()) == {"good": f"http://127.0.0.1:{second}/mcp"}
+        assert get(process.port).split(",")[-1] == f"127.0.0.1:{second}"
+
+        # Once they have said where they are, others know it: those that die come back to the same place, although
+        # the ports are not all free any more.
+        with socket.create_server(("127.0.0.1", second + 1)):
+            children = json.loads((folder / "children.json").read_text())
+            psutil.Process(children["demo agents"][0]).kill()
+            read_until(process, "demo agents runs again")
+            again = psutil.Process(json.loads((folder / "children.json").read_text())["demo agents"][0])
+            assert again.cmdline()[-1] == str(second)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(15) == 0
 
 
 def test_all_goes_on_without_a_runner_that_says_it_cannot_work_here(begin):

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
 import sys
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import psutil
 import pytest
 
 from compliance.demo_agents import AGENTS, urls
 from compliance.engines import Overall
+from tests.processes import free_ports
 
 from .servers import check, step
 
@@ -114,3 +117,19 @@ async def test_without_the_npm_package_the_others_are_served_and_it_is_said() ->
     assert set(served) == {agent.name for agent in AGENTS} - {"signals"}
     assert "Audience signals is not served. The npm package @adcp/sdk is not installed." in errors.decode()
     assert process.returncode == 0
+
+
+async def test_of_two_that_begin_at_the_same_ports_one_serves_and_one_says_that_they_are_taken(tmp_path: Path) -> None:
+    base = free_ports(len(AGENTS))
+    command = [sys.executable, "-m", "compliance.demo_agents", "--port-base", str(base)]
+    with open(tmp_path / "log", "wb") as log:
+        both = [
+            await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE, stderr=log) for _ in range(2)
+        ]
+    lines = await asyncio.gather(*(one.stdout.readline() for one in both if one.stdout))
+    assert sorted(map(bool, lines)) == [False, True]
+    loser, winner = sorted(both, key=lambda one: bool(lines[both.index(one)]))
+    assert await loser.wait() == os.EX_TEMPFAIL
+    assert f"Port {base} is taken by another program.\n" in (tmp_path / "log").read_text()
+    winner.send_signal(signal.SIGTERM)
+    assert await winner.wait() == 0
