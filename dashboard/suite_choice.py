@@ -12,7 +12,7 @@ from django import forms
 from compliance.models import Credential, Runner
 from compliance.runs.requests import HOSTED, CredentialChoice, Pin
 from compliance.suites.catalogue import OfferedSuite, Option, offered_suites
-from dashboard.executors import ExecutorField, choices_among, pin_of, value_of
+from dashboard.executors import ExecutorField, pin_of, value_of
 from dashboard.forms import StyledForm
 
 DEFAULT = "baseline"
@@ -123,7 +123,7 @@ class SuiteForm(StyledForm, forms.Form):
     ) -> None:
         super().__init__(*args, **kwargs)
         if runners:
-            self.fields["executor"].choices = choices_among(runners)  # type: ignore[attr-defined]
+            self.fields["executor"].offer(runners)  # type: ignore[attr-defined]
         else:
             del self.fields["executor"]
         field = self.fields["suite"]
@@ -167,7 +167,7 @@ class TestForm(StyledForm, forms.Form):
     ) -> None:
         super().__init__(*args, **kwargs)
         if runners or pin.is_private:
-            self.fields["executor"].choices = choices_among(runners, engine=engine, pin=pin)  # type: ignore[attr-defined]
+            self.fields["executor"].offer(runners, engine=engine, pin=pin)  # type: ignore[attr-defined]
             self.fields["executor"].initial = value_of(pin)
         else:
             del self.fields["executor"]

@@ -15,7 +15,7 @@ from django.db import connection
 
 from compliance.monitors.models import Monitor, MonitorState, Outcome
 from compliance.registry.models import Agent, AgentContext, LifecycleStage
-from compliance.runners.models import Runner
+from compliance.runners.models import Runner, RunnerState
 from compliance.runs.models import ComplianceRequest, TriggeredBy
 from compliance.runs.requests import expires
 from compliance.suites.health import Availability
@@ -159,7 +159,7 @@ _LEDGER = """
 
 
 def _private_reasons(monitor: Monitor, version: SuiteVersion, ledger: Ledger, asked: bool) -> Iterator[tuple[str, str]]:
-    """Its runners are offline, or cannot run the suite."""
+    """Its runners are disabled or offline, or cannot run the suite."""
     fitting = [
         runner
         for runner in ledger.runners
@@ -167,9 +167,15 @@ def _private_reasons(monitor: Monitor, version: SuiteVersion, ledger: Ledger, as
     ]
     online = [runner for runner in fitting if runner.is_online]
     if not online:
-        who = f"No runner of the pool “{monitor.pool}” is online" if monitor.pool else "Its private runner is offline"
+        disabled = bool(fitting) and all(runner.state == RunnerState.DISABLED for runner in fitting)
+        if disabled:
+            who = f"Every runner of the pool “{monitor.pool}” is" if monitor.pool else "Its private runner is"
+            why, then = f"{who} disabled.", "when an owner or admin has enabled one."
+        else:
+            pool = f"No runner of the pool “{monitor.pool}” is online."
+            why, then = pool if monitor.pool else "Its private runner is offline.", "when one is back."
         # Only an occurrence of the schedule is kept for later: who asked, asks again.
-        yield Outcome.DEFERRED, f"{who}. " + ("Ask again" if asked else "It will run once") + " when one is back."
+        yield Outcome.DEFERRED, f"{why} {'Ask again' if asked else 'It will run once'} {then}"
     elif not any(version.engine in runner.engines for runner in online):
         yield Outcome.UNAVAILABLE, f"{monitor.suite.title} could not be run: its runner lacks {version.engine}."
 

@@ -10,6 +10,7 @@ from django.db.models import Q
 from django.db.models.functions import Lower
 from django.utils import timezone
 
+from compliance.runs.choices import Taker
 from compliance.runs.leases import Executor
 from compliance.runs.records import ExecutorKind
 from compliance.runs.requests import POOL_LENGTH, Pin
@@ -89,6 +90,16 @@ class Runner(models.Model):
     def executor(self) -> Executor:
         """As the ledger knows it."""
         return Executor(ExecutorKind.PRIVATE, self.pk, self.name, self.pool)
+
+    @property
+    def taker(self) -> Taker:
+        """As who asks for a test knows it."""
+        told = self.engines if self.last_seen_at is not None else None
+        return Taker(self.name, self.state == RunnerState.DISABLED, told)
+
+    def lacks(self, engine: str) -> bool:
+        """Whether it has told its engines, and not this one."""
+        return self.taker.lacks(engine)
 
     def seen(self, now: datetime) -> None:
         """Note that it was heard of."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
 from django.db import connection
 
-from compliance.runners.models import Runner
+from compliance.runners.models import Runner, RunnerState
+from compliance.runs.choices import hindrance
 from compliance.runs.requests import Pin
 from compliance.tenancy.errors import Refused
 
@@ -29,6 +31,15 @@ def lock_pin(organization_id: str, pin: Pin) -> None:
                 if pin.runner_id
                 else f"There is no private runner in the pool “{pin.pool}”. Choose another."
             )
+
+
+def why_waiting(pin: Pin, engine: str, runners: Sequence[Runner]) -> str:
+    """Why none of these takes what is pinned so and needs the engine, such as “City box lacks the engine adcp.”
+
+    runners: those that the pin names. "" when one can, as far as is known; being offline is no reason here.
+    """
+    why = hindrance(pin, engine, [runner.taker for runner in runners if runner.state != RunnerState.DELETED])
+    return f"{why}." if why else ""
 
 
 def pinned_monitors(runner_id: UUID) -> list[str]:

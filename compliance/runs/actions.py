@@ -10,7 +10,7 @@ from django.conf import settings
 from django.db import IntegrityError, connection, transaction
 
 from compliance.registry.models import AgentContext
-from compliance.runs.choices import chosen, suite_to_run
+from compliance.runs.choices import PlaceRefused, chosen, refuse_place, suite_to_run
 from compliance.runs.ledger import insert_requests, tell_executors
 from compliance.runs.records import ExecutorKind, TriggeredBy
 from compliance.runs.requests import HOSTED, ComplianceRequest, CredentialChoice, Pin, RequestState, expires
@@ -22,7 +22,7 @@ from compliance.tenancy.scope import Actor, organization_scope
 from compliance.vault.models import Credential
 
 
-class QueueFull(Refused):
+class QueueFull(PlaceRefused):
     """As many tests wait for the private runner, or the pool, as may."""
 
 
@@ -47,8 +47,9 @@ def request_owner_test(
     id, CredentialChoice.NONE, or AUTOMATIC for the one that is granted. pin: where it is to run.
     Raises NotAllowed for a person who is not a member and for a key that may not, Refused for a suite that is not
     there or that no worker can run, for options that it does not have, for a credential that is not there, and
-    while a test with other options or another credential is under way, QueueFull for a private runner or pool for
-    which too many tests wait, and AgentContext.DoesNotExist for an agent that the organization does not have.
+    while a test with other options or another credential is under way, PlaceRefused for private runners that are
+    disabled or lack the suite's engine, and QueueFull, which is one, while too many tests wait for them, and
+    AgentContext.DoesNotExist for an agent that the organization does not have.
     """
     with organization_scope(organization.id):
         if not isinstance(by, Actor):
@@ -57,6 +58,8 @@ def request_owner_test(
         # Locked, so that the agent is not removed before the request that its removal would cancel is there.
         context = AgentContext.objects.select_for_update(no_key=True).get(organization=organization, pk=context_id)
         version = suite_to_run(suite_slug, pin)
+        if pin.is_private:
+            refuse_place(organization.id, pin, version.engine)
         choice, credential_id = credential, None
         if isinstance(credential, UUID):
             choice, credential_id = CredentialChoice.CHOSEN, credential

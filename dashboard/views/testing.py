@@ -10,7 +10,8 @@ from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 
 from compliance.models import SuiteVersion
-from compliance.runs.actions import QueueFull, request_owner_test
+from compliance.runs.actions import request_owner_test
+from compliance.runs.choices import PlaceRefused
 from compliance.suites.catalogue import OfferedSuite
 from compliance.vault.access import granted_credentials
 from compliance.vault.models import UseFor
@@ -52,8 +53,8 @@ def agent_test(request: OrganizationRequest, agent: UUID) -> HttpResponseBase:
         if posted and form.is_valid():
             try:
                 return _ask(request, agent, suite, form)
-            except QueueFull as full:
-                form.add_error("executor", str(full))
+            except PlaceRefused as refusal:
+                form.add_error("executor", str(refusal))
     can_run = suite is not None and (not suite.problem or bool(runners))
     page = {"context": context, "choice": choice, "suite": suite, "form": form, "suites": suites, "can_run": can_run}
     failed = posted or (wanted_suite and found is None)
