@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from html import escape
+from typing import Any
 from uuid import UUID
 
 from django.utils.safestring import SafeString
@@ -126,10 +127,18 @@ class WaitingTable(_AboutAgents):
     css = "table waiting stack"
     caption = "What waits for the runner, the oldest first"
 
+    def __init__(self, records: Sequence[ComplianceRequest], *, runner: Runner, **more: Any) -> None:
+        super().__init__(records, **more)
+        self.runner = runner
+
     def render_request(self, request: ComplianceRequest) -> SafeString:
         link = f'<a href="{self.base}requests/{request.pk}/">{escape(request.get_triggered_by_display())}</a>'
         pool = f", any of the pool {escape(request.pool)}" if request.pool else ""
-        return SafeString(f'{link}<span class="sub">{self.suite(request)}{pool}</span>')
+        engine = request.suite_version.engine
+        lacks = ""
+        if self.runner.lacks(engine):
+            lacks = f'<span class="sub">{escape(self.runner.name)} lacks the engine {escape(engine)}</span>'
+        return SafeString(f'{link}<span class="sub">{self.suite(request)}{pool}</span>{lacks}')
 
     def render_agent(self, request: ComplianceRequest) -> SafeString:
         return SafeString(self.agent(request.agent_id))

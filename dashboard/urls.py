@@ -36,6 +36,7 @@ of_organization = [
     path("agents/<uuid:agent>/settings/", agent_settings.agent_settings, name="agent_settings"),
     path("agents/<uuid:agent>/remove/", agent_settings.agent_remove, name="agent_remove"),
     path("requests/<uuid:wanted>/", requests.request_progress, name="request"),
+    path("requests/<uuid:wanted>/cancel/", requests.request_cancel, name="request_cancel"),
     path("runs/<uuid:run>/", runs.run, name="run"),
     path("runs/<uuid:run>/steps/<int:step>/", runs.evidence, name="evidence"),
     path("runs/<uuid:run>/compare/", runs.compare_pick, name="compare_pick"),

@@ -112,7 +112,7 @@ def _now(organization: Organization, runner: Runner) -> dict[str, Any]:
         else "",
         "held": HeldTable(held, agents=agents, prefix=prefix) if held else None,
         "held_count": len(held),
-        "waiting": WaitingTable(waiting, agents=agents, prefix=prefix) if waiting else None,
+        "waiting": WaitingTable(waiting, runner=runner, agents=agents, prefix=prefix) if waiting else None,
         "waiting_count": count,
         "more_waiting": count - len(waiting),
     }
