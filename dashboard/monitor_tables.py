@@ -25,6 +25,7 @@ _STATES = {
     MonitorState.ARCHIVED: ' <span class="v v-plain">Archived</span>',
 }
 WAITS = SafeString('<span class="v v-queued">Waits for its runner</span>')
+NOT_RUN = SafeString('<span class="v v-skipped">Not run</span>')
 OVERDUE = SafeString('<span class="v v-late">Overdue</span>')
 NO_SCHEDULER = "The scheduler does not run."
 _SHAPES = {
@@ -131,7 +132,9 @@ class DecisionTable(PlainTable):
 
     def render_outcome(self, decided: Decided) -> SafeString:
         reason = f'<span class="sub">{escape(decided.reason)}</span>' if decided.reason else ""
-        return SafeString(f"{_OUTCOMES[decided.outcome]}{reason}")
+        # What somebody asked for is not kept for later.
+        nothing_waits = decided.outcome == Outcome.DEFERRED and decided.scheduled_for is None
+        return SafeString(f"{NOT_RUN if nothing_waits else _OUTCOMES[decided.outcome]}{reason}")
 
     def render_at(self, decided: Decided) -> SafeString:
         return instant(decided.at)

@@ -51,7 +51,7 @@ ARCHIVING = "It never runs again. Its runs and the decisions about them stay, an
 
 
 _STATES = (
-    ("", "All"),
+    ("", "Not archived"),
     (MonitorState.ACTIVE, "Active"),
     (MonitorState.PAUSED, "Paused"),
     (MonitorState.PARKED, "Parked"),
@@ -104,7 +104,8 @@ def monitors(request: OrganizationRequest) -> HttpResponseBase:
         "any": bool(counts),
         "states": [
             {
-                "words": words,
+                # “All” only where nothing is left out.
+                "words": words if value or counts.get(MonitorState.ARCHIVED) else "All",
                 "count": _in_state(counts, value),
                 "href": f"?state={value}" if value else request.path,
                 "current": value == state,
@@ -230,6 +231,9 @@ def monitor_add(request: OrganizationRequest) -> HttpResponseBase:
         engine=suite.engine,
         initial={"name": f"{context.name}, {suite.title}"[:100], **carried(request.GET)},
     )
+    if form.is_bound and not form.preview and not wanted:
+        form.full_clean()
+        form.add_error(None, f"No agent was chosen. Choose one; the form is for “{context.name}” until then.")
 
     def create() -> Monitor:
         assert context is not None
@@ -252,8 +256,11 @@ def monitor_edit(request: OrganizationRequest, monitor: UUID) -> HttpResponseBas
     """Change what is run and when. A POST with `preview` keeps nothing."""
     found = get_monitor(request.organization, monitor)
     version = found.version_to_run
-    if found.context is None or version is None or found.state == "archived":
-        raise Refused("This monitor cannot be changed any more. Make another one.")
+    if found.context is None or version is None or found.state == MonitorState.ARCHIVED:
+        archived = found.state == MonitorState.ARCHIVED
+        why = "is archived, and cannot" if archived else "cannot"
+        messages.error(request, f"“{found.name}” {why} be changed any more. Make another one.")
+        return redirect("monitor", request.organization.slug, monitor)
     runners = kept_runners(request.organization.id)
     form = _form(request, found.context, version.pk, runners=runners, engine=version.engine, monitor=found)
 

@@ -352,7 +352,7 @@ class TestMonitor:
         wrong: dict[str, str],
         why: str,
     ) -> None:
-        response = alices.post(at("monitor_add", organization), {**MONITOR, **wrong})
+        response = alices.post(at("monitor_add", organization), {**MONITOR, "agent": str(context.pk), **wrong})
         assert response.status_code == (422 if why else 302)
         assert why in response.content.decode()
 

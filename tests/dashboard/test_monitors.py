@@ -50,7 +50,7 @@ class TestSettingUp:
         page = alices.post(at("monitor_add", organization), {**FORM, "preview": "1"})
         assert page.status_code == 200
         text = page.content.decode()
-        assert len(re.findall(r"<li>(Monday|Tuesday|Wednesday|Thursday|Friday) [^<]*09:00 CES?T <", text)) == 5
+        assert len(re.findall(r"<li>(Monday|Tuesday|Wednesday|Thursday|Friday) [^<]*09:00 CES?T</li>", text)) == 5
         with organization_scope(organization.id):
             assert not Monitor.objects.exists()
 
@@ -113,8 +113,8 @@ class TestSettingUp:
     ) -> None:
         address = at("monitor_add", organization)
         nonsense = {"name": "A", "how": "interval", "every": "2", "cron": "99", "timezone": "Mars/Base"}
-        assert alices.post(address, nonsense).status_code == 302
-        assert alices.post(address, {**FORM, "every": "often", "every_unit": "aeons"}).status_code == 302
+        for chosen in (nonsense, {**FORM, "every": "often", "every_unit": "aeons"}):
+            assert alices.post(address, {**chosen, "agent": str(context.pk)}).status_code == 302
 
     def test_a_new_form_shows_when_it_would_run(
         self, alices: Client, organization: Organization, context: AgentContext
@@ -122,7 +122,7 @@ class TestSettingUp:
         address = at("monitor_add", organization)
         page = alices.get(address).content.decode()
         assert "<strong>Every hour.</strong>" in page
-        assert len(re.findall(r"<li>\w+day [^<]* UTC <span", page)) == 5
+        assert len(re.findall(r"<li>\w+day [^<]* UTC</li>", page)) == 5
         kept = {"how": "cron", "cron": "30 6 * * *", "timezone": "Asia/Tokyo"}  # another suite keeps the schedule
         assert "At 06:30 every day, Asia/Tokyo." in alices.get(address, kept).content.decode()
         wild = {"how": "x", "every": "9" * 50, "every_unit": "y", "cron": "1" * 500, "timezone": "Mars/Base"}
@@ -203,9 +203,10 @@ class TestSettingUp:
         assert (kept.suite_version_id, kept.options, kept.dry_run) == (None, {"call_read_only_tools": False}, False)
 
     def test_a_taken_name_is_refused_in_words(
-        self, alices: Client, organization: Organization, monitor: Monitor
+        self, alices: Client, organization: Organization, context: AgentContext, monitor: Monitor
     ) -> None:
-        response = alices.post(at("monitor_add", organization), {**FORM, "name": "every HOUR"})
+        chosen = {"agent": str(context.pk), "name": "every HOUR"}
+        response = alices.post(at("monitor_add", organization), {**FORM, **chosen})
         assert response.status_code == 422
         assert "Choose another name" in response.content.decode()
 
@@ -273,8 +274,8 @@ class TestLooking:
             change(make_monitor(organization, context, alice, name=name), state=state, next_run_at=None)
         address = at("monitors", organization)
         whole = alices.get(address).content.decode()
-        for words, count in (("All", 3), ("Active", 1), ("Paused", 1), ("Parked", 1), ("Archived", 1)):
-            assert f"{words} <b>{count}</b>" in whole
+        for words, count in (("Not archived", 3), ("Active", 1), ("Paused", 1), ("Parked", 1), ("Archived", 1)):
+            assert f">{words} <b>{count}</b>" in whole
         for state, names in (
             ("", {"Every hour", "Asleep", "Broken"}),
             ("active", {"Every hour"}),
