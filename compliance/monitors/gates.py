@@ -169,13 +169,13 @@ def _private_reasons(monitor: Monitor, version: SuiteVersion, ledger: Ledger, as
     if not online:
         disabled = bool(fitting) and all(runner.state == RunnerState.DISABLED for runner in fitting)
         if disabled:
-            who = f"Every runner of the pool “{monitor.pool}” is" if monitor.pool else "Its private runner is"
-            why, then = f"{who} disabled.", "when an owner or admin has enabled one."
+            who = f"Every runner of the pool “{monitor.pool}”" if monitor.pool else "Its private runner"
+            why, when = f"{who} is disabled.", "an owner or admin has enabled " + ("one." if monitor.pool else "it.")
         else:
             pool = f"No runner of the pool “{monitor.pool}” is online."
-            why, then = pool if monitor.pool else "Its private runner is offline.", "when one is back."
+            why, when = pool if monitor.pool else "Its private runner is offline.", "one is back."
         # Only an occurrence of the schedule is kept for later: who asked, asks again.
-        yield Outcome.DEFERRED, f"{why} {'Ask again' if asked else 'It will run once'} {then}"
+        yield Outcome.DEFERRED, f"{why} {'Ask again' if asked else 'It will run once'} when {when}"
     elif not any(version.engine in runner.engines for runner in online):
         yield Outcome.UNAVAILABLE, f"{monitor.suite.title} could not be run: its runner lacks {version.engine}."
 

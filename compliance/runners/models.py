@@ -31,9 +31,9 @@ class RunnerQuerySet(models.QuerySet["Runner"]):
         """An organization's runners that are not deleted, by name."""
         return self.filter(organization_id=organization_id).exclude(state=RunnerState.DELETED).order_by("name", "id")
 
-    def for_pin(self, organization_id: str, pin: Pin) -> RunnerQuerySet:
-        """Those that may take what is pinned so."""
-        kept = self.filter(organization_id=organization_id, state=RunnerState.ACTIVE)
+    def named_by(self, organization_id: str, pin: Pin) -> RunnerQuerySet:
+        """Those that a private pin names, disabled ones too, by name."""
+        kept = self.kept_by(organization_id)
         return kept.filter(pk=pin.runner_id) if pin.runner_id else kept.filter(pool=pin.pool)
 
 

@@ -118,6 +118,8 @@ def request_progress(request: OrganizationRequest, wanted: UUID) -> HttpResponse
         return HttpResponseClientRedirect(run_url) if watched else HttpResponseClientRefresh()
     page = progress_context(found, request.organization)
     if request.htmx:
+        if not found.is_active and request.htmx.current_url_abs_path == request.path:
+            return HttpResponseClientRefresh()  # its title and its button say that it goes on
         return TemplateResponse(request, "_progress.html", page)
     if found.is_active and _may_cancel(request, found):
         page["cancelling"] = CANCELLING[RequestState(found.state)]

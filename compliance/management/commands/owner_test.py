@@ -13,6 +13,7 @@ from django.db import OperationalError
 
 from compliance.models import AgentContext, ComplianceRequest, ComplianceRun, Organization, Runner, User
 from compliance.registry.urls import InvalidAgentURL, normalize_agent_url
+from compliance.runners.pins import why_waiting
 from compliance.runs.actions import request_owner_test
 from compliance.runs.requests import HOSTED, Pin
 from compliance.tenancy.errors import NotAllowed, Refused
@@ -126,13 +127,15 @@ class Command(BaseCommand):
 
     def _why_none(self, organization: Organization, request: ComplianceRequest) -> str:
         with organization_scope(organization.id):
-            current = ComplianceRequest.objects.get(pk=request.pk)
+            current = ComplianceRequest.objects.select_related("suite_version").get(pk=request.pk)
+            pinned = list(Runner.objects.named_by(organization.id, current.pin)) if current.pin.is_private else []
         if not current.is_active:
             return (
                 f"The request ended without a run: {current.get_state_display().lower()}. {current.end_reason}".strip()
             )
         who = "private runner" if current.pin.is_private else "worker"
-        return f"No result in time. Is a {who} running?"
+        why = why_waiting(current.pin, current.suite_version.engine, pinned)
+        return f"No result in time. {why or f'Is a {who} running?'}"
 
     def _print(self, options: dict[str, Any], result: dict[str, Any]) -> None:
         if options["json"]:
