@@ -70,6 +70,35 @@ def test_waiting_for_a_runner_that_is_away_ends_inconclusive(lab: Calling, capsy
     assert "Is a private runner running?" in said.err
 
 
+@pytest.mark.parametrize("place", [["--runner", "lab"], ["--pool", "berlin"]])
+def test_a_runner_that_lacks_the_engine_is_refused_with_what_to_do(
+    organization: Organization, lab: Calling, place: list[str], capsys: Any
+) -> None:
+    lab.poll(at_most=0, engines={"a2a": "1.0"})
+    with pytest.raises(SystemExit) as ended:
+        call(*place)
+    assert ended.value.code == 3
+    said = capsys.readouterr().err
+    assert ("the engine baseline" in said) and ("assay-runner install-engines" in said)
+    with organization_scope(organization.id):
+        assert not ComplianceRequest.objects.exists()
+
+
+def test_waiting_for_an_engine_that_went_away_says_so(lab: Calling, capsys: Any, monkeypatch: Any) -> None:
+    lab.poll(at_most=0)
+    fewer = {"a2a": "1.0"}
+
+    def start_anew(_: float) -> None:
+        if lab.row().engines != fewer:
+            lab.poll(engines=fewer)
+
+    monkeypatch.setattr("time.sleep", start_anew)  # while the command waits
+    with pytest.raises(SystemExit) as ended:
+        call("--runner", "lab", "--wait", "--timeout", "1")
+    assert ended.value.code == 2
+    assert "No result in time. lab lacks the engine baseline." in capsys.readouterr().err
+
+
 def test_a_request_that_ended_without_a_run_says_why(
     organization: Organization, lab: Calling, alice: User, capsys: Any, monkeypatch: Any
 ) -> None:  # L14

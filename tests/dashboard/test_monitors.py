@@ -202,6 +202,16 @@ class TestSettingUp:
         assert (kept.name, kept.cron, kept.interval_minutes, kept.credential_choice) == ("Hourly", "", 90, "automatic")
         assert (kept.suite_version_id, kept.options, kept.dry_run) == (None, {"call_read_only_tools": False}, False)
 
+    @pytest.mark.parametrize("sent_with", [{"agent": ""}, {}])
+    def test_a_form_without_an_agent_makes_no_monitor_of_the_first_one(
+        self, alices: Client, organization: Organization, context: AgentContext, sent_with: dict[str, str]
+    ) -> None:
+        response = alices.post(at("monitor_add", organization), {**FORM, **sent_with})
+        assert response.status_code == 422
+        assert "No agent was chosen." in response.content.decode()
+        with organization_scope(organization.id):
+            assert not Monitor.objects.exists()
+
     def test_a_taken_name_is_refused_in_words(
         self, alices: Client, organization: Organization, context: AgentContext, monitor: Monitor
     ) -> None:
@@ -267,6 +277,11 @@ class TestLooking:
         assert "Page 1 of 2" in page
         assert "Monitor 9" in alices.get(f"{address}?page=2").content.decode()
 
+    def test_all_are_all_while_none_is_archived(
+        self, alices: Client, organization: Organization, monitor: Monitor
+    ) -> None:
+        assert ">All <b>1</b>" in alices.get(at("monitors", organization)).content.decode()
+
     def test_the_list_narrows_to_a_state_and_leads_to_what_is_archived(
         self, alices: Client, organization: Organization, context: AgentContext, monitor: Monitor, alice: User
     ) -> None:
@@ -274,6 +289,7 @@ class TestLooking:
             change(make_monitor(organization, context, alice, name=name), state=state, next_run_at=None)
         address = at("monitors", organization)
         whole = alices.get(address).content.decode()
+        assert ">All <b>" not in whole  # the archived one is left out
         for words, count in (("Not archived", 3), ("Active", 1), ("Paused", 1), ("Parked", 1), ("Archived", 1)):
             assert f">{words} <b>{count}</b>" in whole
         for state, names in (
@@ -299,6 +315,9 @@ class TestLooking:
         main = page.split("<main")[1].split("</main>")[0]
         assert "<form" not in main
         assert at("monitor_edit", organization, monitor.pk) not in main
+        landed = alices.get(at("monitor_edit", organization, monitor.pk), follow=True)
+        assert landed.redirect_chain[-1][0] == at("monitor", organization, monitor.pk)
+        assert "“Every hour” is archived, and cannot be changed any more." in landed.content.decode()
         only = alices.get(at("monitors", organization)).content.decode()
         assert "Every monitor is archived." in only
         assert "Archived <b>1</b>" in only

@@ -214,6 +214,17 @@ class TestOne:
         ):
             assert shown in page, shown
 
+    def test_the_token_does_not_say_when_it_was_used_beside_when_the_runner_was_heard_of(
+        self, alices: Client, organization: Organization, lab: Calling
+    ) -> None:
+        """That it was used is noted once an hour, and would stand still."""
+        address = at("runner", organization, lab.runner.pk)
+        assert "<dt>Last used</dt><dd>never</dd>" in alices.get(address).content.decode()
+        lab.poll()
+        page = alices.get(address).content.decode()
+        assert "Last used" not in page
+        assert "<dt>Last heard of</dt>" in page
+
     def test_the_part_that_changes_is_brought_up_to_date_by_itself(
         self, alices: Client, organization: Organization, lab: Calling
     ) -> None:
