@@ -187,6 +187,17 @@ class TestForm(StyledForm, forms.Form):
             widget=forms.CheckboxSelectMultiple(attrs={"class": "form-check-input"}),
         )
 
+    def take_suites_options(self) -> None:
+        """Fill the suite's options in as it has them: what is bound comes from a page that did not show them.
+
+        Otherwise the form, shown again, would have every box of them cleared.
+        """
+        data = self.data.copy()
+        for option in self._options:
+            name = _OPTION + option.key
+            data.setdefault(name, self.fields[name].initial)
+        self.data = data
+
     def option_fields(self) -> list[forms.BoundField]:
         return [self[_OPTION + option.key] for option in self._options]
 

@@ -50,6 +50,8 @@ def agent_test(request: OrganizationRequest, agent: UUID) -> HttpResponseBase:
                 organization_id=request.organization.id, context_id=agent, use=UseFor.OWNER_TESTS
             ),
         )
+        if posted and "choices" not in request.POST:
+            form.take_suites_options()
         if posted and form.is_valid():
             try:
                 return _ask(request, agent, suite, form)

@@ -78,6 +78,8 @@ class TestEngine:
         assert DO in said
         assert option(page, executor)[0] == "selected"
         assert "lacks the engine baseline" in option(page, executor)[1]
+        # The agent's page, whose form this was, shows no options: they are as the suite has them, not cleared.
+        assert re.search(r'name="option_call_read_only_tools"[^>]* checked', page)
         assert count_of(organization) == 0
 
     @pytest.mark.parametrize(("place", "why"), [("runner", LACKS), ("pool", POOL_LACKS)])
