@@ -14,7 +14,7 @@ from compliance.suites.models import Suite, SuiteVersion
 from compliance.tenancy.errors import Invalid, Refused
 
 TEXT_LENGTH = 2000
-_ENABLE = "Owners and admins can enable it on its page. Until then choose where else the test runs."
+_ENABLE = "Owners and admins can enable runners in their settings. Until then choose where else the test runs."
 _INSTALL = (
     "On the runner's machine, install assay-runner with its extra “node” and run “assay-runner install-engines”, which"
     " bring the official runners of AdCP and MCP; “assay-runner engines” says what any engine needs. Then start the"
