@@ -76,10 +76,11 @@ def test_a_runner_that_lacks_the_engine_is_refused_with_what_to_do(
 ) -> None:
     lab.poll(at_most=0, engines={"a2a": "1.0"})
     with pytest.raises(SystemExit) as ended:
-        call(*place)
+        call_command("owner_test", AGENT_URL, "--org", "alpha", *place)
     assert ended.value.code == 3
     said = capsys.readouterr().err
-    assert ("the engine baseline" in said) and ("assay-runner install-engines" in said)
+    assert "the engine baseline" in said
+    assert "assay-runner install-engines" in said
     with organization_scope(organization.id):
         assert not ComplianceRequest.objects.exists()
 

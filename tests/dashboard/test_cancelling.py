@@ -88,9 +88,7 @@ def test_what_runs_is_stopped_once_that_is_confirmed(
         assert not ComplianceRun.objects.exists()
 
 
-def test_what_has_ended_stays_as_it_ended(
-    bobs: Client, organization: Organization, wanted: ComplianceRequest
-) -> None:
+def test_what_has_ended_stays_as_it_ended(bobs: Client, organization: Organization, wanted: ComplianceRequest) -> None:
     run = finish(wanted)
     answer = bobs.post(at("request_cancel", organization, wanted.pk), follow=True)
     assert answer.redirect_chain[-1][0] == at("run", organization, run.pk)
