@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from django import forms
+from django.http import QueryDict
 
 from compliance.models import Credential, Runner
 from compliance.runs.requests import HOSTED, CredentialChoice, Pin
@@ -192,6 +193,7 @@ class TestForm(StyledForm, forms.Form):
 
         Otherwise the form, shown again, would have every box of them cleared.
         """
+        assert isinstance(self.data, QueryDict)
         data = self.data.copy()
         for option in self._options:
             name = _OPTION + option.key

@@ -239,12 +239,16 @@ class TestProgress:
         assert elsewhere["HX-Refresh"] == "true"
 
     def test_stops_when_it_ended_without_a_run(
-        self, alices: Client, organization: Organization, wanted: ComplianceRequest
+        self, alices: Client, organization: Organization, context: AgentContext, wanted: ComplianceRequest
     ) -> None:
         self.change(organization, state="cancelled")
-        part = self.part(alices, organization, wanted).content.decode()
-        assert "hx-get" not in part
-        assert "Cancelled" in part
+        elsewhere = self.part(alices, organization, wanted, on=url("agent", organization, context.pk))
+        assert self.part(alices, organization, wanted)["HX-Refresh"] == "true"
+        whole = alices.get(url("request", organization, wanted.pk))
+        for answer in (elsewhere, whole):
+            part = answer.content.decode().split('id="progress"')[1].split("</section>")[0]
+            assert "hx-get" not in part
+            assert "Cancelled" in part
 
 
 class TestSettings:
