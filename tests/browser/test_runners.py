@@ -158,6 +158,27 @@ def test_all_of_it_works_without_javascript(site: Site, visit: Callable[..., Pag
     page.get_by_role("button", name="Disable the runner", exact=True).click()
     expect(page.locator("#now")).to_contain_text("Disabled")
     page.goto(site.path(f"agents/{site.context.pk}/test/"))
-    page.get_by_label("Where it runs").select_option(label=f"{lab.runner.name} (disabled)")
+    expect(page.locator("#id_executor option", has_text=f"{lab.runner.name} (disabled)")).to_be_disabled()
+    page.goto(site.path(f"runners/{lab.runner.pk}/settings/"))
+    page.get_by_role("button", name="Enable the runner").click()
+    page.goto(site.path(f"agents/{site.context.pk}/test/"))
+    page.get_by_label("Where it runs").select_option(label=f"{lab.runner.name} (never connected)")
     page.get_by_role("button", name="Test now").click()
     expect(page.locator("#progress")).to_contain_text("No runner for it is online.")
+    page.get_by_role("button", name="Cancel the test").click()
+    expect(page.locator("#progress")).to_contain_text("It ended without a run: cancelled")
+    expect(page).to_have_title(re.compile("^Test cancelled"))
+
+
+def test_whoever_watches_a_test_sees_that_somebody_else_cancelled_it(
+    site: Site, visit: Callable[..., Page], lab: Calling
+) -> None:
+    wanted = ask(site.organization, site.context, site.alice, lab.pin())
+    watching, cancelling = visit(site.alice), visit(site.bob)
+    for page in (watching, cancelling):
+        page.goto(site.path(f"requests/{wanted.pk}/"))
+        expect(page).to_have_title(re.compile("^Test under way"))
+    cancelling.get_by_role("button", name="Cancel the test").press("Enter")
+    for page in (cancelling, watching):
+        expect(page).to_have_title(re.compile("^Test cancelled"))
+        expect(page.get_by_role("button", name="Cancel the test")).to_have_count(0)
