@@ -225,7 +225,8 @@ def attempts_bounded(witness: Witness, books: Books, *, most: int) -> list[Row]:
     )
 
 
-# Of each run: the last lease of its request before it, and who recorded the run.
+# Of each run: the last lease of its request before it, how the request stood before the transaction of the run, which
+# ends it, and who recorded the run.
 _RECORDED = """
     SELECT r.key::uuid AS run_id, r.app AS recorded_by, r.at AS recorded_at, q.id AS request_id, q.executor_kind,
         r.after ->> 'harness_error' AS harness_error, l.app AS leased_by, l.at AS leased_at, l.xid AS lease_xid, r.xid,
@@ -239,6 +240,7 @@ _RECORDED = """
         ORDER BY e.id DESC LIMIT 1) l ON true
     LEFT JOIN LATERAL (
         SELECT e.* FROM witness.events e WHERE e.source = 'compliance_requests' AND e.key = q.id::text AND e.id < r.id
+            AND e.xid <> r.xid
         ORDER BY e.id DESC LIMIT 1) last ON true
     WHERE r.source = 'agent_compliance_runs'
 """
