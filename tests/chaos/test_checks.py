@@ -16,11 +16,12 @@ from compliance.monitors.heartbeats import request_due_heartbeats
 from compliance.monitors.models import Outcome, database_time
 from compliance.monitors.tick import request_due_monitors
 from compliance.runners.actions import create_runner
-from compliance.runners.work import About, complete, poll
+from compliance.runners.work import About, at_work, complete, poll
 from compliance.runs.ending import complete_request
 from compliance.runs.ledger import lease_heartbeats, lease_request
 from compliance.runs.requests import Pin
 from compliance.tenancy.actions import create_organization
+from compliance.tenancy.keys import actor_of
 from compliance.tenancy.scope import organization_scope
 from tests.chaos.checks import checks
 from tests.chaos.relay import Answered, Books, Leased
@@ -231,28 +232,16 @@ def test_two_active_heartbeats_are_found(witness: Witness, run: ComplianceRun, s
 def test_what_a_runner_should_not_have_brought_is_found(
     witness: Witness, organization: Organization, context: AgentContext, alice: User, superuser: Any
 ) -> None:  # L3 L6
-    lab, _ = create_runner(organization=organization, name="lab", by=alice)
-    with organization_scope(organization.id):
-        poll(
-            organization_id=organization.id,
-            runner_id=lab.pk,
-            at_most=0,
-            engines=["baseline"],
-            about=About(engines={"baseline": "1.0"}),
-        )
+    lab, shown = create_runner(organization=organization, name="lab", by=alice)
+    key = actor_of(shown)
+    with at_work(key) as at:
+        poll(at.runner, at_most=0, engines=["baseline"], about=About(engines={"baseline": "1.0"}))
     hurry(make_monitor(organization, context, alice, pin=Pin(runner_id=lab.pk)))
     assert request_due_monitors() == {"allowed": 1}
-    with organization_scope(organization.id):
-        _, [lease] = poll(
-            organization_id=organization.id, runner_id=lab.pk, at_most=1, engines=["baseline"], about=About()
-        )
-        _, run = complete(
-            organization_id=organization.id,
-            runner_id=lab.pk,
-            request_id=lease.request_id,
-            token=lease.token,
-            report=plain(make_report()),
-        )
+    with at_work(key) as at:
+        [lease] = poll(at.runner, at_most=1, engines=["baseline"], about=About())
+    with at_work(key, lease.request_id) as at:
+        run = complete(at, token=lease.token, report=plain(make_report()))
     request, token = str(lease.request_id), str(lease.token)
     taken = Answered("lab", "complete", request, token, 200, str(run.pk))
     good = Books([Leased("lab", request, token)], [taken])
