@@ -93,7 +93,7 @@ def _agent_row(row: AgentRow, base: str) -> str:
     if row.status is None:
         status = '<span class="quiet">None yet</span>'
     else:
-        status = f'{badge(row.status)}<span class="sub">since {instant(row.since)}</span>'
+        status = f'{badge(row.status)}<span class="sub">changed {instant(row.since)}</span>'
     if row.last_test_run_id is None:
         tested = str(badge(None))
     else:
