@@ -12,6 +12,14 @@ Statement = tuple[str, Sequence[Any]]
 Row = tuple[Any, ...]
 
 
+def rows_of(statement: Statement) -> list[Row]:
+    """The rows of one statement."""
+    with connection.cursor() as cursor:
+        cursor.execute(*statement)
+        rows: list[Row] = cursor.fetchall()
+        return rows
+
+
 def ask(statements: Sequence[Statement]) -> list[list[Row]]:
     """The rows of each statement, none for one that has none; in a transaction, one statement after the other.
 

@@ -14,7 +14,7 @@ from django.utils import timezone
 from compliance.runners.models import POOL_PATTERN, Runner, RunnerState
 from compliance.runners.pins import monitors_of_last, pinned_monitors
 from compliance.runs.ledger import release_requests
-from compliance.runs.requests import ComplianceRequest, RequestState
+from compliance.runs.requests import ComplianceRequest, Pin, RequestState
 from compliance.tenancy.authority import lock_organization, managing_membership
 from compliance.tenancy.errors import Refused
 from compliance.tenancy.key_actions import make_runner_key, revoke_runner_keys
@@ -103,7 +103,7 @@ def delete_runner(*, organization: Organization, runner_id: UUID | str, by: User
 
 
 def _end_what_waits_for(pool: str, organization: Organization, why: str) -> None:
-    if pool and not Runner.objects.kept_by(organization.id).filter(pool=pool).exists():
+    if pool and not Runner.objects.named_by(organization.id, Pin(pool=pool)).exists():
         for request in ComplianceRequest.objects.active().filter(organization=organization, pool=pool):
             request.cancel(f"The last private runner of the pool {pool} {why}.")
 

@@ -36,6 +36,12 @@ class RunnerQuerySet(models.QuerySet["Runner"]):
         kept = self.kept_by(organization_id)
         return kept.filter(pk=pin.runner_id) if pin.runner_id else kept.filter(pool=pin.pool)
 
+    def beside(self, runner: Runner) -> RunnerQuerySet:
+        """The others of a runner's pool, disabled ones too; none for one without a pool."""
+        if not runner.pool:
+            return self.none()
+        return self.named_by(runner.organization_id, Pin(pool=runner.pool)).exclude(pk=runner.pk)
+
 
 class Runner(models.Model):
     """A private runner: a program of ours on a machine of the organization's own."""

@@ -49,10 +49,7 @@ def pinned_monitors(runner_id: UUID) -> list[str]:
 
 def monitors_of_last(runner: Runner) -> list[str]:
     """The names of those that are pinned to the runner's pool, if it is the last one there; disabled ones count."""
-    if not runner.pool:
-        return []
-    others = Runner.objects.kept_by(runner.organization_id).filter(pool=runner.pool).exclude(pk=runner.pk)
-    if others.exists():
+    if not runner.pool or Runner.objects.beside(runner).exists():
         return []
     return _names("organization_id = %s AND pool = %s", [runner.organization_id, runner.pool])
 

@@ -18,7 +18,7 @@ from uuid import UUID
 from django.db import connection, models
 from django.db.models.expressions import DatabaseDefault
 
-from compliance.postgresql.trips import Row, Statement, ask
+from compliance.postgresql.trips import Statement, ask, rows_of
 
 
 def insert_rows(
@@ -49,17 +49,11 @@ def insert_rows(
     derived = [field for field in meta.concrete_fields if field.generated]
     returned = ", ".join(str(field.column) for field in (meta.pk, *derived))
     inserting = f"{statement}{conflict} RETURNING {returned}", parameters
-    inserted = {key: values for key, *values in (ask([*after, inserting])[-1] if after else _asked(inserting))}
+    inserted = {key: values for key, *values in (ask([*after, inserting])[-1] if after else rows_of(inserting))}
     for row in rows if derived else ():
         for field, value in zip(derived, inserted.get(row.pk, ()), strict=False):
             setattr(row, field.attname, value)
     return set(inserted)
-
-
-def _asked(statement: Statement) -> list[Row]:
-    with connection.cursor() as cursor:
-        cursor.execute(*statement)
-        return cursor.fetchall()
 
 
 @cache

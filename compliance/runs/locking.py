@@ -14,7 +14,7 @@ from uuid import UUID
 
 from django.db import connection
 
-from compliance.postgresql.trips import Statement
+from compliance.postgresql.trips import Statement, rows_of
 from compliance.registry.models import Agent
 from compliance.runs.reading import columns_of, row_of, width_of
 from compliance.runs.requests import ComplianceRequest
@@ -48,7 +48,7 @@ def locked_request(request_id: UUID) -> ComplianceRequest | None:
     Beside its fields, this one and those below have `suite_options`, and `is_full_suite`, which says whether the
     version is the whole of its suite.
     """
-    return next(iter(_asked(locking(request_id))), None)
+    return next(iter(requests_in(rows_of(locking(request_id)))), None)
 
 
 def locking(request_id: UUID) -> Statement:
@@ -74,7 +74,7 @@ def free_private(
 
 
 def _free(which: str, parameters: Sequence[Any], at_most: int) -> list[ComplianceRequest]:
-    return _asked(_statement(_FREE.format(which=which), [*parameters, at_most]))
+    return requests_in(rows_of(_statement(_FREE.format(which=which), [*parameters, at_most])))
 
 
 def _statement(condition: str, parameters: Sequence[Any]) -> Statement:
@@ -84,12 +84,6 @@ def _statement(condition: str, parameters: Sequence[Any]) -> Statement:
 @cache
 def _selected() -> str:
     return _SELECT.format(columns=columns_of(ComplianceRequest, "r"))
-
-
-def _asked(statement: Statement) -> list[ComplianceRequest]:
-    with connection.cursor() as cursor:
-        cursor.execute(*statement)
-        return requests_in(cursor.fetchall())
 
 
 def requests_in(rows: Iterable[Sequence[Any]]) -> list[ComplianceRequest]:

@@ -81,10 +81,9 @@ def progress_context(wanted: ComplianceRequest, organization: Organization) -> d
 def _runners_for(wanted: ComplianceRequest) -> list[Runner]:
     """Those that may take the request, whatever their state, a deleted one too: it says what became of it."""
     assert wanted.organization_id is not None
-    every = Runner.objects.filter(organization_id=wanted.organization_id).order_by("name", "id")
     if wanted.runner_id:
-        return list(every.filter(pk=wanted.runner_id))
-    return list(every.filter(pool=wanted.pool).exclude(state=RunnerState.DELETED))
+        return list(Runner.objects.filter(organization_id=wanted.organization_id, pk=wanted.runner_id))
+    return list(Runner.objects.named_by(wanted.organization_id, wanted.pin))
 
 
 def _number(value: object) -> int:

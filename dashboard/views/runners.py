@@ -132,8 +132,7 @@ def _left_waiting(runner: Runner, *, with_its_own: bool) -> tuple[str, list[tupl
     with_its_own: those that are pinned to it, beside those of its pool; these wait while no other of it is online.
     """
     pinned = Q(runner_id=runner.pk) if with_its_own else Q(pk__in=())
-    others = Runner.objects.kept_by(runner.organization_id).filter(pool=runner.pool).exclude(pk=runner.pk)
-    if runner.pool and not any(other.is_online for other in others):
+    if runner.pool and not any(other.is_online for other in Runner.objects.beside(runner)):
         pinned |= Q(pool=runner.pool)
     active = Monitor.objects.kept_by(runner.organization_id).filter(pinned, state=MonitorState.ACTIVE)
     monitors = list(active)
