@@ -144,6 +144,7 @@ class TestEachOperation:
         assert answer.status_code == 401
         assert asked == []
         assert not answer.cookies
+        assert answer["Content-Security-Policy"] == "default-src 'none'; frame-ancestors 'none'"
 
 
 @pytest.mark.parametrize("name", OF_THINGS)

@@ -9,6 +9,7 @@ import psycopg
 import pytest
 from django.conf import settings
 from django.db import DatabaseError, connection, transaction
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from compliance.models import ApiKey, Organization, Role, User
@@ -18,10 +19,11 @@ from compliance.tenancy.authority import managing_membership
 from compliance.tenancy.errors import NotAllowed, Refused
 from compliance.tenancy.ids import uuid7
 from compliance.tenancy.key_actions import create_key, make_runner_key, revoke_key, revoke_runner_keys
-from compliance.tenancy.keys import BadKey, KeyActor, actor_of, hash_of
+from compliance.tenancy.keys import BadKey, KeyActor, KnownKeys, actor_of, hash_of, new_token
 from compliance.tenancy.scope import organization_scope
 from tests.api.conftest import change_key, make_expired_key, make_key
 from tests.conftest import add_member
+from tests.processes import wait_for
 from tests.runners.conftest import make_runner
 
 
@@ -227,3 +229,56 @@ class TestTheTable:
             assert ApiKey.objects.defer("secret_hash").get().name == "CI"
             with pytest.raises(DatabaseError, match="permission denied"), transaction.atomic():
                 ApiKey.objects.get()
+
+
+class TestRemembering:
+    """Keys of runners are remembered between calls; that they work still is asked where something is done for them."""
+
+    @pytest.fixture
+    def tokens(self, organization: Organization, alice: User) -> list[str]:
+        return [make_runner(organization, alice, name).token for name in ("one", "two", "three")]
+
+    def asked(self, keys: KnownKeys, token: str) -> bool:
+        """Whether the database was asked for the key."""
+        with CaptureQueriesContext(connection) as captured:
+            assert keys.actor_of(token) == actor_of(token)
+        return len([query for query in captured if "find_api_key" in query["sql"]]) == 2
+
+    def test_a_known_key_is_not_asked_for_until_it_is_forgotten(self, tokens: list[str]) -> None:
+        keys = KnownKeys(seconds=3600, at_most=10)
+        assert [self.asked(keys, tokens[0]) for _ in range(3)] == [True, False, False]
+        keys.forget(tokens[0])
+        assert [self.asked(keys, tokens[0]) for _ in range(2)] == [True, False]
+
+    def test_no_more_are_kept_than_there_is_room_for(self, tokens: list[str]) -> None:
+        keys = KnownKeys(seconds=3600, at_most=2)
+        assert [self.asked(keys, token) for token in (*tokens, tokens[2], tokens[0])] == [True] * 3 + [False, True]
+
+    def test_nor_for_longer_than_was_said(self, tokens: list[str]) -> None:
+        keys = KnownKeys(seconds=0, at_most=10)
+        assert [self.asked(keys, tokens[0]) for _ in range(2)] == [True, True]
+
+    def test_nor_for_longer_than_the_key_works(self, organization: Organization, alice: User) -> None:
+        runner = make_runner(organization, alice).runner
+        token, prefix = new_token("asr")
+        key = ApiKey(organization=organization, name="Short", prefix=prefix, secret_hash=hash_of(token))
+        key.scopes, key.created_by, key.runner_id = ["runner"], alice.get_full_name(), runner.pk
+        key.created_at, key.expires_at = timezone.now(), timezone.now() + timedelta(seconds=1)
+        with organization_scope(organization.id):
+            key.save(force_insert=True)
+        keys = KnownKeys(seconds=3600, at_most=10)
+        assert keys.actor_of(token).key_id == key.pk
+
+        def has_ended() -> bool:
+            try:
+                keys.actor_of(token)
+            except BadKey as bad:
+                return bad.why == "expired"
+            return False
+
+        wait_for(has_ended, what="the end of the key", seconds=10)
+
+    def test_an_organizations_key_is_always_asked_for(self, organization: Organization, alice: User) -> None:
+        _, token = make_key(organization, alice)
+        keys = KnownKeys(seconds=3600, at_most=10)
+        assert [self.asked(keys, token) for _ in range(2)] == [True, True]

@@ -140,6 +140,17 @@ class TestSettingUp:
         other = alices.post(address, {**same, "every": "90"}).content.decode()
         assert f"{soon:%H:%M} UTC" not in other
 
+    def test_a_timezone_that_is_markup_is_text_on_the_page(
+        self, alices: Client, organization: Organization, context: AgentContext
+    ) -> None:
+        address = at("monitor_add", organization)
+        markup = 'x"><script>alert(1)</script>'
+        answer = alices.post(address, FORM | {"timezone": markup})
+        assert answer.status_code == 422
+        page = answer.content.decode()
+        assert "&lt;script&gt;alert(1)" in page
+        assert "<script>alert(1)" not in page
+
     def test_a_timezone_that_no_list_has_stays_the_choice(
         self, alices: Client, organization: Organization, monitor: Monitor
     ) -> None:

@@ -169,8 +169,9 @@ class TestQueue:
         settings.PRIVATE_QUEUE_MOST_REQUESTS = 1
         make_runner(organization, alice, pool="berlin")
         make_runner(other_organization, charlie, pool="berlin")
-        ask(organization, context, alice, Pin(pool="berlin"))
-        ask(other_organization, other_context, charlie, Pin(pool="berlin"))
+        ours = ask(organization, context, alice, Pin(pool="berlin"))
+        theirs = ask(other_organization, other_context, charlie, Pin(pool="berlin"))
+        assert [ours.state, theirs.state] == ["queued", "queued"]
 
     def test_the_api_says_so_with_409(
         self, organization: Organization, context: AgentContext, alice: User, lab: Calling, settings: Any
