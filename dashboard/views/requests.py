@@ -34,13 +34,12 @@ from dashboard.executors import state_badge, state_since, where
 # Workers answer within a second or two; after this the page says that none did.
 UNSERVED_AFTER = timedelta(seconds=30)
 RUNNERS_SHOWN = 10
-CANCELLING = {
-    RequestState.QUEUED: "It is taken out of the queue, and ends without a run. Nothing goes into the history.",
-    RequestState.LEASED: (
-        "It is stopped, and what came of it so far is discarded: it ends without a run. What the agent was already sent"
-        " cannot be taken back."
-    ),
-}
+# Beside a button that stays while the test goes on from waiting to running: it must be true of both.
+CANCELLING = "It ends without a run, and nothing goes into the history. You are asked first if it runs by then."
+STOPPING = (
+    "It is stopped, and what came of it so far is discarded: it ends without a run. What the agent was already sent"
+    " cannot be taken back."
+)
 
 
 def progress_context(wanted: ComplianceRequest, organization: Organization) -> dict[str, Any]:
@@ -121,7 +120,7 @@ def request_progress(request: OrganizationRequest, wanted: UUID) -> HttpResponse
             return HttpResponseClientRefresh()  # its title and its button say that it goes on
         return TemplateResponse(request, "_progress.html", page)
     if found.is_active and _may_cancel(request, found):
-        page["cancelling"] = CANCELLING[RequestState(found.state)]
+        page["cancelling"] = CANCELLING
     page["context"] = AgentContext.objects.filter(organization=request.organization, agent_id=found.agent_id).first()
     return TemplateResponse(request, "request.html", page)
 
@@ -137,7 +136,7 @@ def request_cancel(request: OrganizationRequest, wanted: UUID) -> HttpResponseBa
         question = ask_first(
             request,
             title="Stop this test?",
-            text=CANCELLING[RequestState.LEASED],
+            text=STOPPING,
             button="Stop the test",
             back=back,
         )

@@ -55,7 +55,7 @@ def test_a_member_cancels_what_waits_with_one_press(
     assert "Test under way" in title_of(page)
     cancelling = at("request_cancel", organization, wanted.pk)
     assert f'action="{cancelling}"' in page
-    assert "ends without a run. Nothing goes into the history." in page
+    assert "It ends without a run, and nothing goes into the history." in page
     page = bobs.post(cancelling, follow=True).content.decode()
     kept = request_row(organization, wanted.pk)
     assert (kept.state, kept.end_reason) == ("cancelled", "Cancelled by Bob Member.")
@@ -73,12 +73,12 @@ def test_what_runs_is_stopped_once_that_is_confirmed(
     lease = lease_request(wanted.pk, organization.id)
     assert lease is not None
     page = bobs.get(at("request", organization, wanted.pk)).content.decode()
-    assert "Stop the test…" in page
-    assert "what came of it so far is discarded" in page
+    assert "You are asked first if it runs by then." in page
     cancelling = at("request_cancel", organization, wanted.pk)
     asked = bobs.post(cancelling)
     assert asked.status_code == 200
     assert "Stop this test?" in asked.content.decode()
+    assert "what came of it so far is discarded" in asked.content.decode()
     assert request_row(organization, wanted.pk).state == "leased"
     assert "The test is cancelled." in bobs.post(cancelling, {"confirmed": "1"}, follow=True).content.decode()
     assert request_row(organization, wanted.pk).state == "cancelled"
