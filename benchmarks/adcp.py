@@ -13,11 +13,11 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from benchmarks.measure import Section
-from compliance.engines.adcp import AdcpEngine
-from compliance.engines.adcp.prepared import prepare
-from compliance.engines.report import Report
-from compliance.engines.room import Room, default_room_mb, default_room_programs
-from tests.engines.adcp.agents import SDK, SIGNALS_TOKEN, official, signals, target
+from compliance.engines.process.capacity import Room, default_room_mb, default_room_programs
+from compliance.engines.reports.model import Report
+from compliance.engines.suites.adcp import AdcpEngine
+from compliance.engines.suites.adcp.prepared import prepare
+from tests.compliance.engines.suites.adcp.agents import SDK, SIGNALS_TOKEN, official, signals, target
 
 GOAL_ONE = 1.25
 GOAL_TEN = 6.0

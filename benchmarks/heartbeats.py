@@ -26,10 +26,10 @@ from pydantic import TypeAdapter
 from benchmarks.databases import connect_superuser, make_database, use_database
 from benchmarks.measure import Section
 from compliance.embedded.postgres import Postgres
+from compliance.jobs.queue import insert_requests, lease_heartbeats
+from compliance.jobs.worker import run_leases
 from compliance.models import Agent, ComplianceRequest, SuiteVersion, TriggeredBy
 from compliance.monitors.heartbeats import ACTOR
-from compliance.runs.execution import run_leases
-from compliance.runs.ledger import insert_requests, lease_heartbeats
 from compliance.tenancy.scope import platform_scope
 
 GOAL = 0.6

@@ -17,12 +17,12 @@ from benchmarks.pages import WORKERS, web_server
 from benchmarks.waiting import processor_seconds
 from compliance.embedded import Services
 from compliance.embedded.ports import LOOPBACK
-from compliance.engines.report import Report, Scenario, Step, Track, Verdict
-from compliance.engines.report_json import to_json
+from compliance.engines.reports.model import Report, Scenario, Step, Track, Verdict
+from compliance.engines.reports.serialization import to_json
+from compliance.jobs.models import Pin
+from compliance.jobs.queue import insert_requests
 from compliance.models import Agent, AgentContext, ComplianceRequest, Organization, SuiteVersion, TriggeredBy, User
 from compliance.runners.actions import create_runner
-from compliance.runs.ledger import insert_requests
-from compliance.runs.requests import Pin
 from compliance.tenancy.actions import create_organization
 from compliance.tenancy.scope import organization_scope, platform_scope
 

@@ -15,7 +15,7 @@ import psycopg
 
 from benchmarks.databases import connect_superuser, make_database, shape
 from compliance.embedded.postgres import Postgres
-from compliance.engines.report import Scenario, Step, Track, Verdict
+from compliance.engines.reports.model import Scenario, Step, Track, Verdict
 
 ORGANIZATIONS = 500
 AGENTS = 40  # of each organization; the last one has the same URL in all of them

@@ -16,7 +16,7 @@ from psycopg.types.json import Jsonb
 from benchmarks.databases import connect_superuser, make_database, use_database
 from benchmarks.measure import Sample, Section, ratio, take_turns
 from compliance.embedded.postgres import Postgres
-from compliance.engines.report import Evidence, Report, Scenario, Step, Track, Verdict
+from compliance.engines.reports.model import Evidence, Report, Scenario, Step, Track, Verdict
 from compliance.models import (
     Agent,
     AgentContext,
@@ -28,7 +28,7 @@ from compliance.models import (
     TriggeredBy,
     User,
 )
-from compliance.runs.record import record_run
+from compliance.runs.recording import record_run
 from compliance.tenancy.ids import uuid7
 from compliance.tenancy.scope import Actor, organization_scope, platform_scope
 

@@ -18,8 +18,8 @@ from benchmarks.databases import connect_superuser, make_database, use_database
 from benchmarks.measure import Section, take_turns
 from compliance.celery import app
 from compliance.embedded.postgres import Postgres
-from compliance.monitors.figures import read_figures
 from compliance.monitors.heartbeats import request_due_heartbeats
+from compliance.monitors.metrics import read_figures
 from compliance.monitors.tick import request_due_monitors
 
 EACH = 20  # due, of one organization

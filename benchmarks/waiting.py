@@ -18,10 +18,10 @@ from benchmarks.measure import Sample, Section, milliseconds
 from benchmarks.pages import WORKERS, web_server
 from compliance.embedded import Services
 from compliance.embedded.ports import LOOPBACK
+from compliance.jobs.actions import request_owner_test
+from compliance.jobs.models import Pin
 from compliance.models import Agent, AgentContext, Organization, User
 from compliance.runners.actions import create_runner
-from compliance.runs.actions import request_owner_test
-from compliance.runs.requests import Pin
 from compliance.tenancy.actions import create_organization
 from compliance.tenancy.scope import organization_scope
 

@@ -18,8 +18,8 @@ from benchmarks.measure import Section, milliseconds
 from benchmarks.pages import PROJECT
 from benchmarks.waiting import processor_seconds
 from compliance.embedded import Services
+from compliance.jobs import dispatch as nudge
 from compliance.models import Agent
-from compliance.runs import nudge
 from compliance.tenancy.scope import platform_scope
 
 DATABASE = "worker"

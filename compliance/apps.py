@@ -10,7 +10,7 @@ class ComplianceConfig(AppConfig):
     def ready(self) -> None:
         from django.conf import settings
 
-        from compliance.engines.paths import use_paths
+        from compliance.engines.process.paths import use_paths
         from compliance.vault import checks  # noqa: F401 - registers them
 
         use_paths(settings.ENGINE_PATHS)

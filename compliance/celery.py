@@ -13,13 +13,15 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "compliance.settings")
 broker.use()
 app = Celery("assay")
 app.config_from_object("django.conf:settings", namespace="CELERY")
-app.autodiscover_tasks(["compliance.runs", "compliance.monitors", "compliance.suites", "compliance.webhooks"])
+app.autodiscover_tasks(["compliance.jobs", "compliance.monitors", "compliance.suites", "compliance.webhooks"])
 
 
 @worker_init.connect
 @beat_init.connect
 def hide(**_: Any) -> None:
     """Keep the keys in the environment from the programs that engines start beside this process."""
-    from compliance.engines.process import hide_from_programs  # not needed by web processes, which import this module
+    from compliance.engines.process.runner import (
+        hide_from_programs,  # not needed by web processes, which import this module
+    )
 
     hide_from_programs()

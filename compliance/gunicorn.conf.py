@@ -21,7 +21,7 @@ worker_tmp_dir = "/dev/shm" if os.path.isdir("/dev/shm") else None  # noqa: S108
 
 def on_starting(server: Any) -> None:
     """Keep the keys in the environment from what engines start on the same machine; the workers inherit it."""
-    from compliance.engines.process import hide_from_programs
+    from compliance.engines.process.runner import hide_from_programs
 
     hide_from_programs()
 

@@ -63,7 +63,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
-    "dashboard.middleware.HealthMiddleware",
+    "dashboard.ops.middleware.HealthMiddleware",
     "dashboard.api.middleware.ApiMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -89,7 +89,7 @@ TEMPLATES: list[dict[str, Any]] = [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
-                "dashboard.context.site",
+                "dashboard.common.context.site",
             ],
         },
     },
@@ -130,7 +130,7 @@ if _redis.scheme not in ("redis", "rediss", "unix"):
     raise ImproperlyConfigured("REDIS_URL must be a redis://, rediss:// or unix:// address")
 CACHES = {
     "default": {
-        "BACKEND": "dashboard.cache.RedisOrMemory",
+        "BACKEND": "dashboard.common.cache.RedisOrMemory",
         "LOCATION": REDIS_URL,
         "KEY_PREFIX": "assay",
         "OPTIONS": {"socket_connect_timeout": 1, "socket_timeout": 1},
@@ -138,7 +138,7 @@ CACHES = {
 }
 
 # Sessions live in the database: Redis may be emptied at any time without signing anybody out.
-SESSION_ENGINE = "dashboard.sessions"
+SESSION_ENGINE = "dashboard.common.sessions"
 SESSION_COOKIE_NAME = "assay_session"
 SESSION_COOKIE_HTTPONLY = True
 MESSAGE_STORAGE = "django.contrib.messages.storage.cookie.CookieStorage"
@@ -156,17 +156,17 @@ LOGIN_REDIRECT_URL = "home"
 ACCOUNT_LOGOUT_REDIRECT_URL = "account_login"
 ACCOUNT_LOGIN_METHODS = {"email"}
 ACCOUNT_SIGNUP_FIELDS = ["email*", "name*", "password1*", "password2*"]
-ACCOUNT_SIGNUP_FORM_CLASS = "dashboard.forms.SignupForm"
+ACCOUNT_SIGNUP_FORM_CLASS = "dashboard.common.forms.SignupForm"
 ACCOUNT_USER_MODEL_USERNAME_FIELD = None
 ACCOUNT_EMAIL_VERIFICATION = env.str("ACCOUNT_EMAIL_VERIFICATION", default="optional" if DEMO or DEBUG else "mandatory")
 ACCOUNT_PREVENT_ENUMERATION = True
 ACCOUNT_EMAIL_SUBJECT_PREFIX = ""
 ACCOUNT_SESSION_REMEMBER = True
-ACCOUNT_ADAPTER = "dashboard.account.AccountAdapter"
+ACCOUNT_ADAPTER = "dashboard.accounts.adapters.AccountAdapter"
 ACCOUNT_LOGIN_ON_EMAIL_CONFIRMATION = True
 MFA_SUPPORTED_TYPES = ["totp", "recovery_codes"]
 MFA_TOTP_ISSUER = "Assay"
-MFA_ADAPTER = "dashboard.account.MFAAdapter"
+MFA_ADAPTER = "dashboard.accounts.adapters.MFAAdapter"
 # Staff see across organizations: a password alone is not enough, except where everything is made up.
 STAFF_REQUIRES_MFA = env.bool("ASSAY_STAFF_REQUIRES_MFA", default=not (DEMO or DEBUG))
 STAFF_LOOK_MINUTES = env.int("ASSAY_STAFF_LOOK_MINUTES", default=60)
@@ -181,7 +181,7 @@ LANGUAGE_CODE = "en-us"
 TIME_ZONE = "UTC"
 USE_I18N = False
 USE_TZ = True
-FORMAT_MODULE_PATH = ["dashboard.formats"]
+FORMAT_MODULE_PATH = ["dashboard.common.formats"]
 
 STATIC_URL = "/static/"
 STATIC_ROOT = env.str("STATIC_ROOT", default=str(BASE_DIR / "staticfiles"))
@@ -192,7 +192,7 @@ STORAGES = {
     "staticfiles": {
         "BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"
         if DEBUG
-        else "dashboard.staticfiles.StaticFiles"
+        else "dashboard.common.staticfiles.StaticFiles"
     },
 }
 
@@ -246,11 +246,11 @@ CELERY_TIMEZONE = "UTC"
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_BEAT_SCHEDULE = {
     "tick": {"task": "compliance.monitors.tasks.tick", "schedule": timedelta(seconds=20)},
-    "sweep-requests": {"task": "compliance.runs.tasks.sweep", "schedule": timedelta(seconds=15)},
+    "sweep-requests": {"task": "compliance.jobs.tasks.sweep", "schedule": timedelta(seconds=15)},
     "forget-decisions": {"task": "compliance.monitors.tasks.forget_decisions", "schedule": timedelta(minutes=30)},
     "forget-deliveries": {"task": "compliance.webhooks.tasks.forget_deliveries", "schedule": timedelta(minutes=30)},
     "evidence-partitions": {
-        "task": "compliance.runs.tasks.keep_evidence_partitions",
+        "task": "compliance.jobs.tasks.keep_evidence_partitions",
         "schedule": timedelta(minutes=30),
     },
 }

@@ -4,27 +4,22 @@ from __future__ import annotations
 
 from django.urls import include, path
 
-from dashboard.views import (
-    agent_settings,
-    agents,
-    api_keys,
-    credential_access,
-    credentials,
-    guides,
-    history,
-    home,
-    invitations,
-    monitor_decisions,
-    monitors,
-    notices,
-    overview,
-    people,
-    requests,
-    runners,
-    runs,
-    suites,
-    testing,
-)
+from dashboard.agents import overview, testing
+from dashboard.agents import settings as agent_settings
+from dashboard.agents import views as agents
+from dashboard.alerts import views as notices
+from dashboard.credentials import access_log as credential_access
+from dashboard.credentials import views as credentials
+from dashboard.docs import views as guides
+from dashboard.jobs import views as requests
+from dashboard.monitors import decisions as monitor_decisions
+from dashboard.monitors import views as monitors
+from dashboard.organizations import api_keys, home, invitations
+from dashboard.organizations import views as people
+from dashboard.runners import views as runners
+from dashboard.runs import history
+from dashboard.runs import views as runs
+from dashboard.suites import views as suites
 
 of_organization = [
     path("", overview.overview, name="overview"),

@@ -18,7 +18,7 @@ from django.core.management import call_command
 from django.db import connection, connections
 from django.utils import timezone
 
-from compliance.engines.report import Evidence, Report, Scenario, Step, Track, Verdict
+from compliance.engines.reports.model import Evidence, Report, Scenario, Step, Track, Verdict
 from compliance.models import (
     Agent,
     AgentContext,
@@ -32,8 +32,8 @@ from compliance.models import (
     TriggeredBy,
     User,
 )
-from compliance.runs.record import record_run
-from compliance.runs.records import BY_ORGANIZATION
+from compliance.runs.models import BY_ORGANIZATION
+from compliance.runs.recording import record_run
 from compliance.suites.actions import publish_engine_suites
 from compliance.tenancy.actions import create_organization
 from compliance.tenancy.scope import Actor, organization_scope, platform_scope, system_scope

@@ -17,12 +17,11 @@ from contextlib import ExitStack
 import uvicorn
 from starlette.applications import Starlette
 
-from compliance.engines.node_runtime import RuntimeMissing
-
-from . import AGENTS, DemoAgent
-from .a2a_agents import translator
-from .example import start_example
-from .mcp_agents import library, payroll, shipping, weather
+from compliance.demo_agents import AGENTS, DemoAgent
+from compliance.demo_agents.a2a_agents import translator
+from compliance.demo_agents.example import start_example
+from compliance.demo_agents.mcp_agents import library, payroll, shipping, weather
+from compliance.engines.process.node_runtime import RuntimeMissing
 
 HOST = "127.0.0.1"
 APPS: dict[str, Callable[[str], Starlette]] = {

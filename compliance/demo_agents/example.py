@@ -8,7 +8,7 @@ import socket
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from pathlib import Path
 
-from compliance.engines.node_runtime import RuntimeMissing, node, package
+from compliance.engines.process.node_runtime import RuntimeMissing, node, package
 
 _LOADED_BEFORE = Path(__file__).with_name("example.mjs")
 

@@ -20,7 +20,7 @@ from starlette.middleware import Middleware
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from . import AGENTS
+from compliance.demo_agents import AGENTS
 
 READS = ToolAnnotations(read_only_hint=True)
 

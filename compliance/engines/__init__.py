@@ -8,16 +8,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .contract import Credential, Detection, Engine, Health, Limits, OnStep, Progress, Target
-from .report import Evidence, Notice, Overall, Report, Scenario, Step, Track, Verdict
-from .suites import SUITES, SuiteSpec, get_suite
+from compliance.engines.catalog import SUITES, SuiteSpec, get_suite
+from compliance.engines.contract import Credential, Detection, Engine, Health, Limits, OnStep, Progress, Target
+from compliance.engines.reports.model import Evidence, Notice, Overall, Report, Scenario, Step, Track, Verdict
 
 if TYPE_CHECKING:
-    from .detect import detect_protocol
-    from .registry import UnknownEngine, all_suites, engine_health, engine_names, get_engine, is_own, suites_of
+    from compliance.engines.detection import detect_protocol
+    from compliance.engines.registry import (
+        UnknownEngine,
+        all_suites,
+        engine_health,
+        engine_names,
+        get_engine,
+        is_own,
+        suites_of,
+    )
 
 _HEAVY = {
-    "detect_protocol": "detect",
+    "detect_protocol": "detection",
     **dict.fromkeys(
         ("UnknownEngine", "all_suites", "engine_health", "engine_names", "get_engine", "is_own", "suites_of"),
         "registry",

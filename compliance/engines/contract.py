@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Protocol
 
-from .report import Report
-from .suites import SuiteSpec
+from compliance.engines.catalog import SuiteSpec
+from compliance.engines.reports.model import Report
 
 
 @dataclass(frozen=True, slots=True)

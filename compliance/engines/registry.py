@@ -13,8 +13,8 @@ from functools import cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 
-from .contract import Engine, Health
-from .suites import SuiteSpec
+from compliance.engines.catalog import SuiteSpec
+from compliance.engines.contract import Engine, Health
 
 log = logging.getLogger(__name__)
 
@@ -22,11 +22,11 @@ GROUP = "assay.engines"
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,59}")
 _HOW_NAMED = "a name is of lower-case letters, digits, dots, hyphens and underscores, at most 60"
 _OWN = {
-    "baseline": "baseline:BaselineEngine",
-    "adcp": "adcp:AdcpEngine",
-    "mcp-conformance": "mcp_conformance:ConformanceEngine",
-    "a2a": "a2a_suite:A2AEngine",
-    "a2a-tck": "a2a_suite.tck:TckEngine",
+    "baseline": "suites.baseline.engine:BaselineEngine",
+    "adcp": "suites.adcp:AdcpEngine",
+    "mcp-conformance": "suites.mcp_conformance:ConformanceEngine",
+    "a2a": "suites.a2a:A2AEngine",
+    "a2a-tck": "suites.a2a.tck:TckEngine",
 }
 
 

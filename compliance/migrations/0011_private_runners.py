@@ -1,6 +1,6 @@
 """Private runners: requests and monitors that are pinned to them, what their organizations are told, what expires."""
 
-import compliance.runs.requests
+import compliance.jobs.models
 import compliance.tenancy.ids
 import django.db.models.deletion
 import django.db.models.functions.text
@@ -302,7 +302,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='compliancerequest',
             name='expires_at',
-            field=models.DateTimeField(default=compliance.runs.requests.expires, help_text='When it ends if nobody serves it.'),
+            field=models.DateTimeField(default=compliance.jobs.models.expires, help_text='When it ends if nobody serves it.'),
         ),
         migrations.AddField(
             model_name='compliancerequest',

@@ -12,7 +12,10 @@ from django.conf import settings
 from django.db import IntegrityError, transaction
 
 from compliance.alerts.notices import Channel, Priority
-from compliance.monitors import pulse
+from compliance.jobs.models import HOSTED, CredentialChoice, Pin
+from compliance.jobs.options import chosen, suite_to_run
+from compliance.jobs.queue import tell_executors
+from compliance.monitors import liveness as pulse
 from compliance.monitors.gates import Ledger, locked_contexts, request_for, stopped_by
 from compliance.monitors.models import (
     CRON_LENGTH,
@@ -25,15 +28,12 @@ from compliance.monitors.models import (
 )
 from compliance.monitors.schedule import BadSchedule, Schedule, first_times
 from compliance.registry.models import AgentContext
-from compliance.runners.pins import lock_pin
-from compliance.runs.choices import chosen, suite_to_run
-from compliance.runs.ledger import tell_executors
-from compliance.runs.requests import HOSTED, CredentialChoice, Pin
+from compliance.runners.placement import lock_pin
 from compliance.suites.health import read_availability
 from compliance.suites.models import SuiteVersion
 from compliance.tenancy.actions import lock_organization, managing_membership
+from compliance.tenancy.api_keys import Principal
 from compliance.tenancy.errors import Invalid, Refused
-from compliance.tenancy.keys import Principal
 from compliance.tenancy.models import Organization
 from compliance.tenancy.names import plain_name
 from compliance.tenancy.scope import organization_scope

@@ -12,7 +12,7 @@ from uuid import UUID
 from django.conf import settings
 from django.db import connection
 
-from compliance.vault.access import Place
+from compliance.vault.access_log import Place
 
 PAGE_SIZE = 50
 FORGOTTEN_AT_ONCE = 5000  # rows of one short transaction

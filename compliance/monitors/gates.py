@@ -13,11 +13,11 @@ from uuid import UUID
 from django.conf import settings
 from django.db import connection
 
+from compliance.jobs.models import ComplianceRequest, expires
 from compliance.monitors.models import Monitor, MonitorState, Outcome
 from compliance.registry.models import Agent, AgentContext, LifecycleStage
 from compliance.runners.models import Runner, RunnerState
-from compliance.runs.models import ComplianceRequest, TriggeredBy
-from compliance.runs.requests import expires
+from compliance.runs.models import TriggeredBy
 from compliance.suites.health import Availability
 from compliance.suites.models import SuiteVersion
 from compliance.tenancy.scope import Actor

@@ -5,11 +5,12 @@ from __future__ import annotations
 from django.db.models import OuterRef, Subquery
 from django.utils import timezone
 
-from compliance.monitors import pulse
+from compliance.jobs import dispatch as nudge
+from compliance.jobs.models import ComplianceRequest
+from compliance.jobs.queue import insert_requests
+from compliance.monitors import liveness as pulse
 from compliance.registry.models import Agent
-from compliance.runs import nudge
-from compliance.runs.ledger import insert_requests
-from compliance.runs.models import ComplianceRequest, TriggeredBy
+from compliance.runs.models import TriggeredBy
 from compliance.suites.models import STATUS_SUITE, Suite
 from compliance.tenancy.scope import Actor, platform_scope
 

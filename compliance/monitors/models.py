@@ -13,12 +13,12 @@ from django.db.models.functions import Lower
 from django.utils.timezone import now as time_now
 
 from compliance.alerts.notices import Channel, Priority, Subject, tell
-from compliance.monitors import pulse
+from compliance.jobs.models import POOL_LENGTH, ComplianceRequest, CredentialChoice, Pin
+from compliance.monitors import liveness as pulse
 from compliance.monitors.schedule import BadSchedule, Schedule
 from compliance.registry.models import AgentContext
 from compliance.runners.models import Runner, RunnerState
-from compliance.runs.models import ComplianceRequest, ComplianceRun, ExecutorKind, OverallStatus
-from compliance.runs.requests import POOL_LENGTH, CredentialChoice, Pin
+from compliance.runs.models import ComplianceRun, ExecutorKind, OverallStatus
 from compliance.suites.models import Suite, SuiteVersion
 from compliance.tenancy.ids import uuid7
 from compliance.tenancy.models import Organization

@@ -16,17 +16,17 @@ from uuid import UUID
 from django.conf import settings
 from django.db import DatabaseError, close_old_connections, connection
 
-from compliance.monitors import pulse
+from compliance.jobs.models import ComplianceRequest
+from compliance.jobs.queue import tell_executors
+from compliance.monitors import liveness as pulse
 from compliance.monitors.due import Offer, lock_due
 from compliance.monitors.gates import Ledger, locked_contexts, request_for, stopped_by
 from compliance.monitors.heartbeats import request_due_heartbeats
 from compliance.monitors.models import SCHEDULER, Monitor, MonitorDecision, Outcome, database_time
 from compliance.monitors.schedule import BadSchedule
 from compliance.registry.models import AgentContext
-from compliance.runners.watch import tell_of_lost_runners
+from compliance.runners.liveness import tell_of_lost_runners
 from compliance.runs.inserting import insert_rows
-from compliance.runs.ledger import tell_executors
-from compliance.runs.models import ComplianceRequest
 from compliance.tenancy.scope import organization_scope
 
 logger = logging.getLogger(__name__)

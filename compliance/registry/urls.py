@@ -63,7 +63,7 @@ def refuse_credentials(agent_url: str) -> None:
     Not part of the spelling: an address that is known already is still found by it.
     """
     # Imported here, because it brings an HTTP client along, and pages that register nothing need none.
-    from compliance.engines.redact import is_secret_key
+    from compliance.engines.http.redaction import is_secret_key
 
     for name, _ in parse_qsl(urlsplit(agent_url).query, keep_blank_values=True):
         # The two that are hidden in addresses only: elsewhere they are names like any other.

@@ -11,15 +11,15 @@ from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
+from compliance.jobs.models import ComplianceRequest, Pin, RequestState
+from compliance.jobs.queue import release_requests
 from compliance.runners.models import POOL_PATTERN, Runner, RunnerState
-from compliance.runners.pins import monitors_of_last, pinned_monitors
-from compliance.runs.ledger import release_requests
-from compliance.runs.requests import ComplianceRequest, Pin, RequestState
-from compliance.tenancy.authority import lock_organization, managing_membership
+from compliance.runners.placement import monitors_of_last, pinned_monitors
+from compliance.tenancy.api_key_actions import make_runner_key, revoke_runner_keys
 from compliance.tenancy.errors import Refused
-from compliance.tenancy.key_actions import make_runner_key, revoke_runner_keys
 from compliance.tenancy.models import Organization, User
 from compliance.tenancy.names import plain_name
+from compliance.tenancy.roles import lock_organization, managing_membership
 from compliance.tenancy.scope import organization_scope
 
 PINNED_SHOWN = 5

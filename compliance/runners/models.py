@@ -10,10 +10,10 @@ from django.db.models import Q
 from django.db.models.functions import Lower
 from django.utils import timezone
 
-from compliance.runs.choices import Taker
-from compliance.runs.leases import Executor
-from compliance.runs.records import ExecutorKind
-from compliance.runs.requests import POOL_LENGTH, Pin
+from compliance.jobs.leases import Executor
+from compliance.jobs.models import POOL_LENGTH, Pin
+from compliance.jobs.options import Taker
+from compliance.runs.models import ExecutorKind
 from compliance.tenancy.ids import uuid7
 from compliance.tenancy.models import Organization
 

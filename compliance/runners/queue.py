@@ -14,9 +14,9 @@ from django.db import connection
 from django.db.models import Q
 from django.utils import timezone
 
+from compliance.jobs.models import ComplianceRequest, RequestState
 from compliance.runners.models import Runner
-from compliance.runs.models import ComplianceRequest, ComplianceRun, ExecutorKind, RequestState
-from compliance.runs.records import NEWEST_FIRST
+from compliance.runs.models import NEWEST_FIRST, ComplianceRun, ExecutorKind
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,14 +17,7 @@ from uuid import UUID
 
 from django.db import connection
 
-from compliance.runs.records import (
-    BY_ORGANIZATION,
-    BY_PLATFORM,
-    NEWEST_FIRST,
-    ComplianceRun,
-    OverallStatus,
-    TriggeredBy,
-)
+from compliance.runs.models import BY_ORGANIZATION, BY_PLATFORM, NEWEST_FIRST, ComplianceRun, OverallStatus, TriggeredBy
 
 PAGE_SIZE = 50
 STRIP_LENGTH = 30

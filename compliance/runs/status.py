@@ -17,7 +17,7 @@ from django.utils import timezone
 
 from compliance.registry.models import Agent, Relation
 from compliance.runs.history import STRIP_LENGTH
-from compliance.runs.records import OverallStatus
+from compliance.runs.models import OverallStatus
 from compliance.tenancy.scope import Actor, system_scope
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from django.db import transaction
 
 from compliance.engines import engine_names, suites_of
-from compliance.engines.suites import SuiteSpec
+from compliance.engines.catalog import SuiteSpec
 from compliance.suites.models import Suite, SuiteVersion
 from compliance.tenancy.errors import Refused
 from compliance.tenancy.scope import Actor, system_scope

@@ -8,11 +8,11 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 from django.utils.text import slugify
 
-from compliance.tenancy.authority import lock_organization, managing_membership
 from compliance.tenancy.errors import NotAllowed, Refused
 from compliance.tenancy.ids import new_organization_id
 from compliance.tenancy.models import Invitation, Membership, Organization, Role, User
 from compliance.tenancy.names import plain_name
+from compliance.tenancy.roles import lock_organization, managing_membership
 from compliance.tenancy.scope import organization_scope
 
 RESERVED_SLUGS = frozenset({"new", "admin", "staff", "api", "static", "accounts"})

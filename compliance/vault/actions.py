@@ -18,9 +18,9 @@ from compliance.tenancy.errors import Refused
 from compliance.tenancy.models import Organization, User
 from compliance.tenancy.names import plain_name
 from compliance.tenancy.scope import organization_scope
+from compliance.vault.encryption import Unreadable, seal
 from compliance.vault.kinds import checked, hint_of
 from compliance.vault.models import Credential, CredentialGrant, CredentialSecret, UseFor, place_of
-from compliance.vault.sealing import Unreadable, seal
 
 
 @sensitive_variables("secret")

@@ -7,7 +7,7 @@ from typing import Any
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, register
 
-from compliance.vault.sealing import HOW_TO_MAKE_A_KEY, keyring
+from compliance.vault.encryption import HOW_TO_MAKE_A_KEY, keyring
 
 
 @register(Tags.security)

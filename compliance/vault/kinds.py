@@ -11,7 +11,7 @@ from django.conf import settings
 from django.db import models
 
 from compliance.engines import Credential as Usable
-from compliance.engines.egress import Guard, refusal, written_address
+from compliance.engines.http.egress import Guard, refusal, written_address
 from compliance.tenancy.errors import Refused
 
 MIN_SECRET = 6  # characters: hiding shorter ones wherever they turn up would hide half of a report

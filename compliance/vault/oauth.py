@@ -12,8 +12,8 @@ from urllib.parse import quote_plus, urlencode
 import httpx2
 
 from compliance.engines.contract import Credential, Limits
-from compliance.engines.egress import Guard
-from compliance.engines.wire import Wire
+from compliance.engines.http.client import Wire
+from compliance.engines.http.egress import Guard
 
 _TOKEN = re.compile(r"[\x21-\x7e]{1,8000}")
 _SECONDS = re.compile(r"[0-9]{1,10}")

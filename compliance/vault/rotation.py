@@ -12,8 +12,8 @@ from django.db import models, transaction
 from django.views.decorators.debug import sensitive_variables
 
 from compliance.tenancy.scope import Actor, organization_scope, system_scope
+from compliance.vault.encryption import SECOND_FACTOR, Unreadable, is_sealed, seal, sealed_prefix, unseal
 from compliance.vault.models import Credential, CredentialSecret, place_of
-from compliance.vault.sealing import SECOND_FACTOR, Unreadable, is_sealed, seal, sealed_prefix, unseal
 
 
 @dataclass(slots=True)

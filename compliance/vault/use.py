@@ -18,6 +18,7 @@ from compliance.engines import Credential as Usable
 from compliance.registry.models import AgentContext
 from compliance.tenancy.scope import Actor, organization_scope
 from compliance.vault.actions import keep_token
+from compliance.vault.encryption import Unreadable, unseal
 from compliance.vault.kinds import Kind, usable
 from compliance.vault.models import (
     Credential,
@@ -31,7 +32,6 @@ from compliance.vault.models import (
     place_of,
 )
 from compliance.vault.oauth import Token, TokenFailed, fetch_token
-from compliance.vault.sealing import Unreadable, unseal
 
 
 class CredentialRefused(Exception):

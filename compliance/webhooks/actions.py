@@ -9,12 +9,12 @@ from django.conf import settings
 from django.db import connection, transaction
 from django.db.models.functions import Now
 
+from compliance.jobs import dispatch as nudge
+from compliance.jobs.models import ComplianceRequest
+from compliance.jobs.queue import insert_requests
 from compliance.registry.models import HEARTBEAT_STAGES, Agent
 from compliance.registry.urls import normalize_agent_url
-from compliance.runs import nudge
-from compliance.runs.ledger import insert_requests
-from compliance.runs.records import TriggeredBy
-from compliance.runs.requests import ComplianceRequest
+from compliance.runs.models import TriggeredBy
 from compliance.suites.models import STATUS_SUITE, Suite, SuiteVersion
 from compliance.tenancy.scope import Actor, platform_scope
 from compliance.webhooks.models import KIND_LENGTH, DeliveryOutcome, WebhookDelivery

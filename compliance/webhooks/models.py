@@ -6,8 +6,8 @@ from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
 
+from compliance.jobs.models import ComplianceRequest
 from compliance.registry.urls import MAX_LENGTH
-from compliance.runs.requests import ComplianceRequest
 from compliance.tenancy.ids import uuid7
 
 SOURCE_LENGTH, DELIVERY_LENGTH, KIND_LENGTH = 60, 200, 100

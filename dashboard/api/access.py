@@ -19,12 +19,12 @@ from ninja.params.models import Query as QueryParam
 from ninja.security.base import AuthBase
 
 from compliance.models import Organization
-from compliance.runners.work import AtWork, KeyEnded, at_work
-from compliance.tenancy.keys import BadKey, KeyActor, Scope, actor_of, known_keys
+from compliance.runners.leasing import AtWork, KeyEnded, at_work
+from compliance.tenancy.api_keys import BadKey, KeyActor, Scope, actor_of, known_keys
 from compliance.tenancy.scope import organization_scope
-from dashboard.api import rates
-from dashboard.api.answers import Answer, answer_of
+from dashboard.api import limits as rates
 from dashboard.api.problems import Problem, ProblemDetails, invalid, of_status
+from dashboard.api.responses import Answer, answer_of
 
 _View = TypeVar("_View", bound=Callable[..., Any])
 _BEARER = re.compile(r"bearer +(\S+) *", re.IGNORECASE)

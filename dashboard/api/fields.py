@@ -21,8 +21,8 @@ from pydantic import (
 from pydantic.types import FiniteFloat
 from pydantic_core import PydanticCustomError
 
-from compliance.runs.records import ExecutorKind
-from compliance.runs.requests import POOL_LENGTH, CredentialChoice, Pin
+from compliance.jobs.models import POOL_LENGTH, CredentialChoice, Pin
+from compliance.runs.models import ExecutorKind
 
 
 def _storable(text: str) -> str:

@@ -11,8 +11,8 @@ from django.http import HttpRequest
 from ninja import Schema
 from pydantic import Field
 
-from dashboard.api.answers import Answer
 from dashboard.api.problems import Problem, invalid
+from dashboard.api.responses import Answer
 
 PAGE_SIZE, MAX_PAGE_SIZE = 50, 100
 

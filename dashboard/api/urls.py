@@ -6,10 +6,18 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import path, re_path
 from django.views.decorators.csrf import csrf_exempt
 
-from dashboard.api import agents, decisions, monitors, organization, requests, runners, runs, suites, webhooks
+from dashboard.agents import api as agents
+from dashboard.api import webhooks
 from dashboard.api.bodies import BodyParser
 from dashboard.api.document import DocumentedAPI
 from dashboard.api.problems import answer_problems, not_found
+from dashboard.jobs import api as requests
+from dashboard.monitors import api as monitors
+from dashboard.monitors import decisions_api as decisions
+from dashboard.organizations import api as organization
+from dashboard.runners import api as runners
+from dashboard.runs import api as runs
+from dashboard.suites import api as suites
 
 api = DocumentedAPI(
     title="Assay",

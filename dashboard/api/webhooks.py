@@ -14,10 +14,10 @@ from pydantic import Field
 from compliance.webhooks.actions import ACTED_ON, NothingToRun, take_delivery
 from compliance.webhooks.models import KIND_LENGTH
 from compliance.webhooks.signatures import NotSigned, UnknownSource, verified_id
-from dashboard.api import rates
+from dashboard.api import limits as rates
 from dashboard.api.access import address_of, too_many
-from dashboard.api.answers import Answer, answer_of
 from dashboard.api.problems import Problem, ProblemDetails, invalid, not_found, of_status, unavailable
+from dashboard.api.responses import Answer, answer_of
 
 router = Router(tags=["Webhooks"])
 

@@ -20,7 +20,7 @@ from django.views.decorators.http import require_POST
 
 from compliance.models import User
 from compliance.tenancy.scope import system_scope
-from dashboard.staff import look
+from dashboard.staff import access as look
 
 View = Callable[..., HttpResponseBase]
 

@@ -11,8 +11,8 @@ from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
+from compliance.jobs.models import ComplianceRequest
 from compliance.models import AgentContext, Invitation, Membership, Organization, Role
-from compliance.runs.models import ComplianceRequest
 from compliance.tenancy.actions import refuse_without_owner
 from compliance.tenancy.errors import Refused
 from dashboard.staff.base import StaffAdmin

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from django import template
 
-from dashboard.badges import badge
-from dashboard.navigation import once, topbar
-from dashboard.times import due, duration, instant, lasting
+from dashboard.common.badges import badge
+from dashboard.common.formatting import due, duration, instant, lasting
+from dashboard.common.navigation import once, topbar
 
 register = template.Library()
 register.simple_tag(instant)

@@ -11,7 +11,7 @@ import pytest
 from django.utils import timezone
 from playwright.sync_api import Page, expect
 
-from compliance.engines.report import Evidence, Scenario, Step, Track, Verdict
+from compliance.engines.reports.model import Evidence, Scenario, Step, Track, Verdict
 from compliance.models import ComplianceRun
 from tests.browser.conftest import Site
 from tests.conftest import make_report, make_run

@@ -11,13 +11,13 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from compliance.alerts.notices import Subject, tell
-from compliance.runs.requests import Pin
+from compliance.jobs.models import Pin
 from compliance.tenancy.scope import organization_scope
 from tests.browser.conftest import Site
+from tests.compliance.monitors.conftest import make_monitor
+from tests.compliance.runners.conftest import Calling, ask, make_runner
 from tests.conftest import make_context
-from tests.monitors.conftest import make_monitor
 from tests.processes import Process
-from tests.runners.conftest import Calling, ask, make_runner
 
 TOKEN = re.compile(r"asr_[0-9A-Za-z]{8}_[0-9A-Za-z_-]{43}")
 

@@ -11,7 +11,7 @@ import psycopg
 import redis
 
 from compliance.embedded.postgres import DATABASE
-from compliance.runs import nudge
+from compliance.jobs import dispatch as nudge
 from tests.chaos.stage import BAD_NETWORK, LEASE_SECONDS, OFFLINE_AFTER_SECONDS, RUNNERS, Player, Stage
 
 

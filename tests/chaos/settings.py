@@ -19,7 +19,7 @@ CELERY_BEAT_SCHEDULE = {
         "options": {"expires": 10},
     },
     "sweep-requests": {
-        "task": "compliance.runs.tasks.sweep",
+        "task": "compliance.jobs.tasks.sweep",
         "schedule": timedelta(seconds=2),
         "options": {"expires": 10},
     },

@@ -10,25 +10,25 @@ import psycopg
 import pytest
 from django.db import connection
 
-from compliance.engines.report import Evidence
+from compliance.engines.reports.model import Evidence
+from compliance.jobs.completion import complete_request
+from compliance.jobs.models import Pin
+from compliance.jobs.queue import lease_heartbeats, lease_request
 from compliance.models import AgentContext, ComplianceRequest, ComplianceRun, Monitor, Organization, User
 from compliance.monitors.heartbeats import request_due_heartbeats
 from compliance.monitors.models import Outcome, database_time
 from compliance.monitors.tick import request_due_monitors
 from compliance.runners.actions import create_runner
-from compliance.runners.work import About, at_work, complete, poll
-from compliance.runs.ending import complete_request
-from compliance.runs.ledger import lease_heartbeats, lease_request
-from compliance.runs.requests import Pin
+from compliance.runners.leasing import About, at_work, complete, poll
 from compliance.tenancy.actions import create_organization
-from compliance.tenancy.keys import actor_of
+from compliance.tenancy.api_keys import actor_of
 from compliance.tenancy.scope import organization_scope
 from tests.chaos.checks import checks
 from tests.chaos.relay import Answered, Books, Leased
 from tests.chaos.witness import Witness
+from tests.compliance.monitors.conftest import make_due, make_monitor, requests_of
+from tests.compliance.runners.conftest import plain
 from tests.conftest import SUPERUSER_URL, make_context, make_report, make_user
-from tests.monitors.conftest import make_due, make_monitor, requests_of
-from tests.runners.conftest import plain
 from tests.services_plugin import DATABASE
 
 MOST = 3

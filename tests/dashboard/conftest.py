@@ -56,5 +56,5 @@ def queries() -> Callable[[], Any]:
 def sent(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
     """The nudges that would have gone to the workers."""
     nudges: list[tuple[Any, ...]] = []
-    monkeypatch.setattr("compliance.runs.nudge.send", lambda task, *args: nudges.append((task, *args)))
+    monkeypatch.setattr("compliance.jobs.dispatch.send", lambda task, *args: nudges.append((task, *args)))
     return nudges

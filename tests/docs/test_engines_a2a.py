@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from compliance.engines.a2a_suite.catalogue import MUST
-from compliance.engines.suites import RuledStepSpec
+from compliance.engines.catalog import RuledStepSpec
+from compliance.engines.suites.a2a.catalog import MUST
 from tests.docs.pages import PROJECT
 
 PAGE = (PROJECT / "docs" / "engines-a2a.md").read_text()

@@ -37,7 +37,7 @@ def broker() -> Any:
 def test_a_message_for_many_requests_runs_each_of_them_once(
     committed_db: None, tmp_path: Path, broker: redis.Redis
 ) -> None:  # L1, L4
-    from tests.monitors.conftest import make_due, make_monitor
+    from tests.compliance.monitors.conftest import make_due, make_monitor
 
     alice = make_user("alice@example.org", "Alice Owner")
     organization = create_organization(name="Alpha", by=alice)

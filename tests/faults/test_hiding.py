@@ -25,7 +25,7 @@ os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
 """
 _HELD = """
 import sys
-from compliance.engines.process import hide_from_programs
+from compliance.engines.process.runner import hide_from_programs
 if sys.argv[1] == "hidden": hide_from_programs()
 print("ready.", flush=True)
 sys.stdin.read()

@@ -12,11 +12,11 @@ import redis
 
 from compliance.celery import app
 from compliance.embedded.redis import Redis
+from compliance.jobs import dispatch as nudge
+from compliance.jobs.actions import request_owner_test
+from compliance.jobs.cleanup import repeat_nudges
 from compliance.models import AgentContext, ComplianceRequest, ComplianceRun, Organization, User
 from compliance.monitors.heartbeats import request_due_heartbeats
-from compliance.runs import nudge
-from compliance.runs.actions import request_owner_test
-from compliance.runs.sweeping import repeat_nudges
 from compliance.tenancy.actions import create_organization
 from compliance.tenancy.scope import Actor, system_scope
 from tests.conftest import make_context, make_user

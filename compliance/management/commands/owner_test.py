@@ -11,11 +11,11 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandParser
 from django.db import OperationalError
 
+from compliance.jobs.actions import request_owner_test
+from compliance.jobs.models import HOSTED, Pin
 from compliance.models import AgentContext, ComplianceRequest, ComplianceRun, Organization, Runner, User
 from compliance.registry.urls import InvalidAgentURL, normalize_agent_url
-from compliance.runners.pins import why_waiting
-from compliance.runs.actions import request_owner_test
-from compliance.runs.requests import HOSTED, Pin
+from compliance.runners.placement import why_waiting
 from compliance.tenancy.errors import NotAllowed, Refused
 from compliance.tenancy.scope import Actor, organization_scope, system_scope
 

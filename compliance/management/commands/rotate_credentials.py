@@ -8,8 +8,8 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from compliance.tenancy.scope import Actor
+from compliance.vault.encryption import Unreadable
 from compliance.vault.rotation import Rotation, rotate
-from compliance.vault.sealing import Unreadable
 
 
 class Command(BaseCommand):

@@ -13,17 +13,17 @@ from django.core.management.base import BaseCommand, CommandError
 
 from compliance.demo_agents import AGENTS
 from compliance.embedded.keys import write_private
+from compliance.jobs import dispatch as nudge
+from compliance.jobs.actions import request_owner_test
+from compliance.jobs.models import Pin
 from compliance.models import AgentContext, Membership, Organization, Relation, Role, Runner, User
 from compliance.monitors.actions import What, When, create_monitor
 from compliance.registry.actions import AlreadyRegistered, register_agent
 from compliance.runners.actions import create_runner, new_token
-from compliance.runs import nudge
-from compliance.runs.actions import request_owner_test
-from compliance.runs.requests import Pin
 from compliance.suites.actions import publish_engine_suites
 from compliance.tenancy.actions import create_organization
+from compliance.tenancy.api_keys import BadKey, actor_of
 from compliance.tenancy.errors import Refused
-from compliance.tenancy.keys import BadKey, actor_of
 from compliance.tenancy.memberships import memberships_of
 from compliance.tenancy.scope import Actor, organization_scope, system_scope
 from compliance.vault.actions import add_credential, grant_credential

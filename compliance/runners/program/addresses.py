@@ -6,7 +6,7 @@ import ipaddress
 
 import httpx
 
-from .problems import Exit, Problem
+from compliance.runners.program.problems import Exit, Problem
 
 _PORTS = {"http": 80, "https": 443}
 _MEND = "Give the address of the Assay server's first page, for example --url https://assay.example.com."

@@ -7,10 +7,9 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from compliance.engines.egress import NOTHING_ELSE, AddressRefused, Guard
-
-from .addresses import host_and_port
-from .problems import Exit, Problem
+from compliance.engines.http.egress import NOTHING_ELSE, AddressRefused, Guard
+from compliance.runners.program.addresses import host_and_port
+from compliance.runners.program.problems import Exit, Problem
 
 ANY_PUBLIC = "*"
 _HOST = re.compile(r"(?!-)[^\s/@:*?#\[\]\\]{1,253}")

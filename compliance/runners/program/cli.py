@@ -13,21 +13,20 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from compliance.engines.paths import use_paths
-from compliance.engines.process import hide_from_programs
-from compliance.engines.room import Room, default_room_mb
-
-from . import __version__, allowing, checking
-from .addresses import server_url, travels_in_the_clear
-from .client import Client, trusting
-from .install import install_engines, prepare_engines
-from .logs import Hider, set_up
-from .pool import MOST, Pool, Terms, engine_versions
-from .problems import Exit, Problem
-from .running import Workshop
-from .secretsfile import Secrets, read_secrets
-from .state import State, default_folder, look_at
-from .token import VARIABLE, open_to_others, read_token
+from compliance.engines.process.capacity import Room, default_room_mb
+from compliance.engines.process.paths import use_paths
+from compliance.engines.process.runner import hide_from_programs
+from compliance.runners.program import __version__, allowing, checking
+from compliance.runners.program.addresses import server_url, travels_in_the_clear
+from compliance.runners.program.client import Client, trusting
+from compliance.runners.program.install import install_engines, prepare_engines
+from compliance.runners.program.logs import Hider, set_up
+from compliance.runners.program.pool import MOST, Pool, Terms, engine_versions
+from compliance.runners.program.problems import Exit, Problem
+from compliance.runners.program.running import Workshop
+from compliance.runners.program.secretsfile import Secrets, read_secrets
+from compliance.runners.program.state import State, default_folder, look_at
+from compliance.runners.program.token import VARIABLE, open_to_others, read_token
 
 log = logging.getLogger(__name__)
 

@@ -7,10 +7,10 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from .backoff import Backoff
-from .client import Client, Refused, Unavailable
-from .clock import age_ms
-from .state import Letter, State
+from compliance.runners.program.backoff import Backoff
+from compliance.runners.program.client import Client, Refused, Unavailable
+from compliance.runners.program.clock import age_ms
+from compliance.runners.program.state import Letter, State
 
 log = logging.getLogger(__name__)
 

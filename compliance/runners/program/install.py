@@ -13,9 +13,8 @@ from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
 
-from compliance.engines.node_runtime import MODULES, RuntimeMissing
-
-from .problems import Exit, Problem
+from compliance.engines.process.node_runtime import MODULES, RuntimeMissing
+from compliance.runners.program.problems import Exit, Problem
 
 _MARK = "installed-lock.json"  # which lock file the folder was installed from
 _WITHOUT_NODE = (
@@ -75,7 +74,7 @@ def install_engines(say: Callable[[str], None], *, lock_folder: Path | None = No
 
 def prepare_engines(say: Callable[[str], None]) -> None:
     """Do once, where the engines can be written, what each of their runs would do again. Without it they still run."""
-    from compliance.engines.adcp.prepared import prepare_installed  # its engine takes a while to load
+    from compliance.engines.suites.adcp.prepared import prepare_installed  # its engine takes a while to load
 
     try:
         prepare_installed()

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
-from compliance.engines.redact import Redactor
+from compliance.engines.http.redaction import Redactor
 
 _CAP = 64 * 1024  # bytes of one payload; lines are far shorter
 

@@ -12,16 +12,15 @@ from functools import partial
 from typing import Any
 
 from compliance.engines import engine_health, engine_names, get_engine
-
-from . import __version__
-from .backoff import Backoff, jittered
-from .client import Refused, Unavailable
-from .clock import moment, now
-from .delivery import Delivery
-from .problems import Exit, Problem
-from .running import Flight, Workshop, answer, failed
-from .state import Letter, State
-from .wire import Lease, Work
+from compliance.runners.program import __version__
+from compliance.runners.program.backoff import Backoff, jittered
+from compliance.runners.program.client import Refused, Unavailable
+from compliance.runners.program.clock import moment, now
+from compliance.runners.program.delivery import Delivery
+from compliance.runners.program.problems import Exit, Problem
+from compliance.runners.program.running import Flight, Workshop, answer, failed
+from compliance.runners.program.state import Letter, State
+from compliance.runners.program.wire import Lease, Work
 
 log = logging.getLogger(__name__)
 

@@ -9,19 +9,18 @@ from dataclasses import dataclass, field, replace
 
 from compliance.engines import Credential, Limits, Notice, Report, Target, engine_health, get_engine
 from compliance.engines import Progress as EngineProgress
-from compliance.engines.driving import abandon_loop, engine_loop, overdue_words, plain_progress, run_to_the_end
-from compliance.engines.report_json import BadReport, accepted
-from compliance.engines.room import Room
-
-from . import allowing
-from .backoff import Backoff
-from .client import Client, Refused, Unavailable, as_bytes
-from .clock import moment, now
-from .logs import Hider
-from .problems import Problem
-from .secretsfile import Secrets, made
-from .state import Letter
-from .wire import Lease, Progress
+from compliance.engines.execution.loop import abandon_loop, engine_loop, overdue_words, plain_progress, run_to_the_end
+from compliance.engines.process.capacity import Room
+from compliance.engines.reports.serialization import BadReport, accepted
+from compliance.runners.program import allowing
+from compliance.runners.program.backoff import Backoff
+from compliance.runners.program.client import Client, Refused, Unavailable, as_bytes
+from compliance.runners.program.clock import moment, now
+from compliance.runners.program.logs import Hider
+from compliance.runners.program.problems import Problem
+from compliance.runners.program.secretsfile import Secrets, made
+from compliance.runners.program.state import Letter
+from compliance.runners.program.wire import Lease, Progress
 
 log = logging.getLogger(__name__)
 

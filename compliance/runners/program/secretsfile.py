@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from compliance.engines import Credential
-
-from .addresses import same_agent
-from .problems import Exit, Problem
-from .token import read_private
+from compliance.runners.program.addresses import same_agent
+from compliance.runners.program.problems import Exit, Problem
+from compliance.runners.program.token import read_private
 
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,200}")
 _UNUSABLE = re.compile(r"[^\x20-\x7e]")

@@ -9,7 +9,7 @@ import stat
 from collections.abc import Mapping
 from pathlib import Path
 
-from .problems import Exit, Problem
+from compliance.runners.program.problems import Exit, Problem
 
 log = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from .addresses import host_and_port
+from compliance.runners.program.addresses import host_and_port
 
 _MOST_STEPS = 1_000_000
 _LONGEST_SECONDS = 24 * 3600.0  # of one test

@@ -1,0 +1,328 @@
+"""All the HTTP of one run: one connection pool behind the egress guard, bounded in bytes, time and redirects.
+
+What goes wrong is written down as the exchange's `fault` and never raised: a step reads from the exchange
+what really happened. The SDKs reach the wire through the module `transports`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import ssl
+import zlib
+from collections.abc import AsyncGenerator, Callable, Iterator
+
+import httpcore2
+import httpx2
+
+from compliance.engines.contract import Credential, Limits
+from compliance.engines.http.egress import Guard
+from compliance.engines.http.exchange import Exchange, Fault, FaultKind, Headers
+from compliance.engines.http.network import GuardedBackend, default_ssl_context
+
+_HOP_HEADERS = {b"authorization", b"cookie", b"proxy-authorization"}
+_REDIRECTS = {301, 302, 303, 307, 308}
+
+_TICK = 0.25  # seconds between two looks at how late the event loop is
+_IDLE_SECONDS = 2.0  # servers close after five or more: no request should be sent into that very moment
+_TAIL_SECONDS = 0.05  # how long, and over how many bytes, the end of a body is waited for that nobody reads further
+_TAIL_BYTES = 4096
+_LATE_SHARE = 0.2  # of an exchange's time: with more of it lost by us, a timeout is not the agent's
+
+
+class Wire:
+    """The pool, the clock and the record of one run."""
+
+    def __init__(
+        self,
+        *,
+        guard: Guard,
+        limits: Limits,
+        deadline: float,
+        credential: Credential | None = None,
+        credential_url: str = "",
+        ssl_context: ssl.SSLContext | None = None,
+    ) -> None:
+        self.limits = limits
+        self.backend = GuardedBackend(guard)
+        self.exchanges: list[Exchange] = []
+        self.out_of_time = False
+        self.received = 0  # bytes of all answers, after decompression
+        self.late = 0.0  # seconds that the event loop was held up while the run lasted
+        self._loop = asyncio.get_running_loop()
+        self._tick: asyncio.TimerHandle | None = None
+        self._ends = self._loop.time() + deadline
+        self._credential = credential
+        self._credential_header = credential.header.encode("ascii") if credential else b""
+        self._credential_origin = _origin(credential_url) if credential else None
+        self._pool = httpcore2.AsyncConnectionPool(
+            ssl_context=ssl_context or default_ssl_context(),
+            max_connections=10,
+            max_keepalive_connections=4,
+            keepalive_expiry=_IDLE_SECONDS,
+            network_backend=self.backend,
+        )
+
+    async def __aenter__(self) -> Wire:
+        self._watch(self._loop.time())
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        if self._tick is not None:
+            self._tick.cancel()
+        await self._pool.aclose()
+
+    def _watch(self, expected: float) -> None:
+        # The loop is shared with other runs: when one holds it up, the clocks of all others run on.
+        late = self._loop.time() - expected
+        if late > _TICK:
+            self.late += late
+        due = self._loop.time() + _TICK
+        self._tick = self._loop.call_at(due, self._watch, due)
+
+    @property
+    def remaining(self) -> float:
+        return self._ends - self._loop.time()
+
+    def time_is_up(self) -> bool:
+        if self.remaining <= 0:
+            self.out_of_time = True
+        return self.out_of_time
+
+    async def send(
+        self, method: str, url: str, headers: Headers | None = None, body: bytes = b"", *, with_credential: bool = True
+    ) -> Exchange:
+        """One exchange with its whole body read, redirects followed; never raises for what the agent does."""
+        exchange, _ = await self.open(method, url, headers or [], body, with_credential=with_credential)
+        return exchange
+
+    async def open(
+        self, method: str, url: str, headers: Headers, body: bytes, *, with_credential: bool = True, whole: bool = True
+    ) -> tuple[Exchange, BodyStream | None]:
+        """Send, and read the body too, unless it is an event stream and the caller wants to read that itself."""
+        exchange = Exchange(method, url, list(headers), body, late_before=self.late)
+        self.exchanges.append(exchange)
+        started = self._loop.time()
+        budget = min(self.limits.step_seconds, self.remaining)
+        if self.time_is_up():
+            exchange.fault = Fault(FaultKind.DEADLINE, "the time for the whole run was up")
+            return exchange, None
+        try:
+            async with asyncio.timeout(budget):
+                response = await self._follow(exchange, with_credential)
+        except Exception as error:
+            fault = self.fault_of(error, exchange)
+            if fault is None:
+                raise
+            exchange.fault = fault
+            exchange.seconds = self._loop.time() - started
+            return exchange, None
+        stream = BodyStream(self, exchange, response, started, started + budget)
+        if not whole and exchange.media_type == "text/event-stream":
+            return exchange, stream
+        async for _ in stream:
+            pass
+        return exchange, None
+
+    def fault_of(self, error: Exception, exchange: Exchange) -> Fault | None:
+        """What an exception of the layers below says about the agent; None when it is our own bug."""
+        if isinstance(error, Fault):
+            return error
+        if isinstance(error, (TimeoutError, httpcore2.TimeoutException)):
+            if self.time_is_up():
+                return Fault(FaultKind.DEADLINE, "the time for the whole run was up")
+            if self.late - exchange.late_before > self.limits.step_seconds * _LATE_SHARE:
+                return Fault(FaultKind.OURS, "the machine that tests was too busy to wait for the answer")
+            what = "no complete answer" if exchange.status else "no answer"
+            return Fault(FaultKind.TIMEOUT, f"{what} within {self.limits.step_seconds:g} s")
+        if isinstance(error, httpcore2.RemoteProtocolError):
+            where = "in the middle of the answer" if exchange.status else "without a valid HTTP answer"
+            return Fault(FaultKind.CLOSED, f"the connection was closed {where}")
+        if isinstance(error, (httpcore2.NetworkError, OSError)):
+            return Fault(FaultKind.CLOSED, "the connection broke before the answer was complete")
+        if isinstance(error, (httpcore2.ProtocolError, httpcore2.UnsupportedProtocol, httpx2.InvalidURL)):
+            return Fault(FaultKind.MALFORMED, "the address or a header is malformed")
+        return None
+
+    async def _follow(self, exchange: Exchange, with_credential: bool) -> httpcore2.Response:
+        url = httpx2.URL(exchange.url)
+        method, headers, body = exchange.method, exchange.request_headers, exchange.request_body
+        seen = {str(url)}
+        while True:
+            response = await self._request(method, url, headers, body, with_credential)
+            exchange.status, exchange.headers = response.status, list(response.headers)
+            location = exchange.header("location")
+            if response.status not in _REDIRECTS or not location:
+                return response
+            await response.aclose()
+            target = url.join(location)
+            exchange.hops = (*exchange.hops, str(target.copy_with(userinfo=b"", query=None, fragment=None)))
+            if str(target) in seen:
+                raise Fault(FaultKind.REDIRECT, "the agent redirects in a loop")
+            if len(exchange.hops) > self.limits.redirects:
+                raise Fault(FaultKind.REDIRECT, f"the agent redirects more than {self.limits.redirects} times")
+            if target.scheme not in ("http", "https") or (url.scheme == "https" and target.scheme == "http"):
+                raise Fault(FaultKind.REDIRECT, f"the agent redirects to {target.scheme}, which is not followed")
+            if response.status in (301, 302, 303) and method != "GET":
+                raise Fault(FaultKind.REDIRECT, f"the agent redirects a {method} with status {response.status}")
+            if target.host != url.host:
+                if method != "GET":
+                    raise Fault(FaultKind.REDIRECT, f"the agent redirects a {method} to another host, {target.host}")
+                headers = [(k, v) for k, v in headers if k.lower() not in _HOP_HEADERS]
+            seen.add(str(target))
+            url = target
+
+    async def _request(
+        self, method: str, url: httpx2.URL, headers: Headers, body: bytes, with_credential: bool
+    ) -> httpcore2.Response:
+        if url.scheme not in ("http", "https") or not url.host:
+            raise Fault(FaultKind.MALFORMED, f"{url.scheme or 'no'} scheme: only http and https addresses are tested")
+        drop = {
+            b"accept-encoding",
+            b"user-agent",
+            b"host",
+            b"authorization",
+            b"content-length",
+            b"transfer-encoding",
+            b"cookie",
+            self._credential_header.lower(),
+        }
+        # Whoever is called may know by whom.
+        sent: Headers = [(b"Host", url.netloc), (b"User-Agent", b"Assay/1.0 (compliance test)")]
+        sent += [(k, v) for k, v in headers if k.lower() not in drop]
+        # Whatever is compressed has to be unpacked within the byte limit: better not to be sent any.
+        sent.append((b"Accept-Encoding", b"identity"))
+        if body or method == "POST":
+            sent.append((b"Content-Length", str(len(body)).encode()))
+        # Asked anew for each address that a redirect leads to.
+        if with_credential and self._credential and _origin(url) == self._credential_origin:
+            sent.append((self._credential_header, self._credential.value.encode("utf-8")))
+        return await self._pool.handle_async_request(
+            httpcore2.Request(
+                method=method,
+                url=httpcore2.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path),
+                headers=sent,
+                content=body,
+            )
+        )
+
+    def certificate_days(self) -> int | None:
+        """Days until the agent's certificate runs out; None when there was none."""
+        text = self.backend.certificate.get("notAfter")
+        if not text:
+            return None
+        ends = dt.datetime.fromtimestamp(ssl.cert_time_to_seconds(str(text)), dt.UTC)
+        return (ends - dt.datetime.now(dt.UTC)).days
+
+
+def _origin(url: httpx2.URL | str) -> tuple[str, str, int | None]:
+    parsed = httpx2.URL(url)
+    return parsed.scheme, parsed.host, parsed.port
+
+
+class BodyStream:
+    """A response body within its limits. A fault ends it early and stays on the exchange.
+
+    An object rather than a generator: readers stop before the end, and what they leave of a generator has to
+    be collected by the loop, at the cost of a task each.
+    """
+
+    def __init__(
+        self, wire: Wire, exchange: Exchange, response: httpcore2.Response, started: float, ends: float
+    ) -> None:
+        self._wire = wire
+        self._exchange = exchange
+        self._response = response
+        self._started = started
+        self._ends = ends
+        self._packed: AsyncGenerator[bytes] = response.aiter_stream()
+        self._unpack: Callable[[bytes], Iterator[bytes]] | None = None
+        self._unpacked: Iterator[bytes] = iter(())
+        self._closed = False
+
+    def __aiter__(self) -> BodyStream:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if self._closed:
+            raise StopAsyncIteration
+        chunk = None
+        try:
+            chunk = await self._next()
+        except Exception as error:
+            fault = self._wire.fault_of(error, self._exchange)
+            if fault is None:
+                raise
+            self._exchange.fault = fault
+        finally:
+            if chunk is None:
+                self._end()
+                await self._release()
+        if chunk is None:
+            raise StopAsyncIteration
+        return chunk
+
+    async def _next(self) -> bytes | None:
+        exchange, wire = self._exchange, self._wire
+        if self._unpack is None:
+            self._unpack = _unpacker(exchange.header("content-encoding"))
+        while (chunk := next(self._unpacked, None)) is None:
+            async with asyncio.timeout_at(self._ends):
+                packed = await anext(self._packed, None)
+            if packed is None:
+                return None
+            self._unpacked = self._unpack(packed)
+        if len(exchange.body) + len(chunk) > wire.limits.response_bytes:
+            raise Fault(FaultKind.SIZE, f"the answer is larger than {wire.limits.response_bytes:,} bytes")
+        wire.received += len(chunk)
+        if wire.received > wire.limits.run_bytes:
+            raise Fault(FaultKind.SIZE, f"all answers together are larger than {wire.limits.run_bytes:,} bytes")
+        exchange.body += chunk
+        return chunk
+
+    async def aclose(self) -> None:
+        """Close, but read on to an end that is near: only then can the connection carry the next request."""
+        if self._closed:
+            return
+        self._end()
+        left, ends = _TAIL_BYTES, min(asyncio.get_running_loop().time() + _TAIL_SECONDS, self._ends)
+        try:
+            async with asyncio.timeout_at(ends):
+                while left > 0 and (packed := await anext(self._packed, None)) is not None:
+                    # Nobody looks at it, so it cannot break a rule; it counts all the same.
+                    self._wire.received += len(packed)
+                    left -= len(packed)
+        except Exception:  # noqa: BLE001, S110 -- the reader has what it wanted: what comes after is not judged
+            pass
+        finally:
+            await self._release()
+
+    def _end(self) -> None:
+        self._closed = True
+        self._exchange.seconds = asyncio.get_running_loop().time() - self._started
+
+    async def _release(self) -> None:
+        try:
+            await self._packed.aclose()
+        finally:
+            await self._response.aclose()
+
+
+def _unpacker(encoding: str) -> Callable[[bytes], Iterator[bytes]]:
+    """Undo a compression that nobody asked for, in small pieces, so that the byte limit stops a bomb."""
+    name = encoding.strip().lower()
+    if name in ("", "identity"):
+        return lambda packed: iter((packed,))
+    if name not in ("gzip", "x-gzip", "deflate"):
+        raise Fault(FaultKind.ENCODING, "the answer is compressed although no compression was asked for")
+    inflate = zlib.decompressobj(wbits=47 if "gzip" in name else 15)
+
+    def unpack(packed: bytes) -> Iterator[bytes]:
+        try:
+            while packed:
+                yield inflate.decompress(packed, 65536)
+                packed = inflate.unconsumed_tail
+        except zlib.error:
+            raise Fault(FaultKind.ENCODING, "the answer's compression is broken") from None
+
+    return unpack

@@ -1,0 +1,282 @@
+"""What a run has judged so far, and the report that comes of it, however the run ends."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from statistics import median
+from typing import Any
+
+from compliance.engines.catalog import RuledStepSpec, ScenarioSpec, StepSpec, SuiteSpec, TrackSpec, get_suite
+from compliance.engines.contract import OnStep, Progress, Target
+from compliance.engines.http.client import Wire
+from compliance.engines.http.exchange import Exchange, FaultKind
+from compliance.engines.http.jsonrpc import reached
+from compliance.engines.http.redaction import Redactor
+from compliance.engines.reports.model import Evidence, Notice, Report, Scenario, Step, Track, Verdict
+
+_ACTUAL_LENGTH = 1000
+_FAULTS_SHOWN = 5  # faults of one listing that come with the listing each: it may be large
+
+
+class Judgement:
+    """One step at work: open until a verdict is set on it."""
+
+    def __init__(self, spec: StepSpec) -> None:
+        self.spec = spec
+        self.verdict: Verdict | None = None
+        self.actual = ""
+        self.exchange: Exchange | None = None  # the evidence; the last exchange of the step when not set
+        self.found_in: Exchange | None = None  # an earlier exchange, in which the fault of this step lies
+        self.pointer = ""  # the failing place in the evidence
+
+    def _set(self, verdict: Verdict, actual: str) -> None:
+        self.verdict, self.actual = verdict, actual
+
+    def passed(self, actual: str) -> None:
+        self._set(Verdict.PASSED, actual)
+
+    def failed(self, actual: str, at: str = "") -> None:
+        """at: the failing place, a JSON pointer into {"request", "response"} of the exchange."""
+        self._set(Verdict.FAILED, actual)
+        self.pointer = at
+
+    def skipped(self, reason: str) -> None:
+        self._set(Verdict.SKIPPED, reason)
+
+    def silent(self, reason: str) -> None:
+        self._set(Verdict.SILENT, reason)
+
+    def not_applicable(self, reason: str) -> None:
+        self._set(Verdict.NOT_APPLICABLE, reason)
+
+    def not_tested(self, reason: str) -> None:
+        self._set(Verdict.NOT_TESTED, reason)
+
+
+class OutOfTime(Exception):
+    """The deadline of the whole run has passed."""
+
+
+class Unable(Exception):
+    """The machine that tests could not do its part; the agent is not judged."""
+
+
+class PolicyRefused(Exception):
+    """Our own egress rule keeps the run from the agent, which therefore is not judged."""
+
+
+class Run:
+    def __init__(
+        self, target: Target, wire: Wire, protocol: str, on_step: OnStep | None, suite: SuiteSpec | None = None
+    ) -> None:
+        self.target = target
+        self._suite = suite or get_suite(target.suite)
+        self.wire = wire
+        self.protocol = protocol
+        self.protocol_version = ""
+        self.truncated = False
+        self.harness_error = ""
+        self.refused = False
+        self.locked = False
+        self.shut_out = 0  # the status with which the agent refused the run's own credential
+        self.stop_reason = ""  # why what has not run is skipped
+        self.notices: list[Notice] = []
+        self.observations: dict[str, Any] = {}
+        self.redactor = Redactor(target.credential.hidden if target.credential else (), target.limits.evidence_bytes)
+        # Of a step that passed, nobody asks what was sent: making and keeping that costs more than the step.
+        self._all_evidence = target.all_evidence
+        self._passed: dict[tuple[str, str], Exchange] = {}
+        self._plan: dict[str, ScenarioSpec] = {}
+        self._tracks: tuple[TrackSpec, ...] = self._suite.for_protocol(protocol)
+        self._steps: dict[str, dict[str, Step]] = {}
+        for track in self._tracks:
+            for scenario in track.scenarios:
+                self._plan[scenario.key] = scenario
+                self._steps[scenario.key] = {}
+        chosen = target.options.get("scenarios") or ()
+        self._chosen = {str(key) for key in chosen} & self._plan.keys() if chosen else set(self._plan)
+        self._on_step = on_step
+        self._done = 0
+        self._shown = 0
+        self.expected_steps = sum(len(self._plan[key].steps) for key in self._chosen)
+        self._started = time.perf_counter()
+
+    def wants(self, scenario: str) -> bool:
+        return scenario in self._chosen
+
+    def option(self, key: str) -> Any:
+        if key in self.target.options:
+            return self.target.options[key]
+        return next(option.default for option in self._suite.options if option.key == key)
+
+    def spec(self, scenario: str, key: str) -> StepSpec:
+        return next(step for step in self._plan[scenario].steps if step.key == key)
+
+    def done(self, scenario: str, key: str) -> bool:
+        return key in self._steps[scenario]
+
+    @contextmanager
+    def step(self, scenario: str, key: str | StepSpec) -> Iterator[Judgement]:
+        """One step. Its time, its evidence and its place in the report are taken care of."""
+        spec = self.spec(scenario, key) if isinstance(key, str) else key
+        if self.wire.time_is_up():
+            raise OutOfTime
+        self._tell(spec.title)
+        judgement = Judgement(spec)
+        first, started = len(self.wire.exchanges), time.perf_counter()
+        yield judgement
+        exchange = judgement.exchange or (self.wire.exchanges[-1] if len(self.wire.exchanges) > first else None)
+        fault = exchange.fault if exchange is not None else None
+        if fault is not None and fault.kind is FaultKind.DEADLINE and judgement.verdict is not Verdict.PASSED:
+            raise OutOfTime
+        if fault is not None and fault.kind is FaultKind.OURS and judgement.verdict is not Verdict.PASSED:
+            raise Unable(fault.message)
+        self._record(scenario, judgement, int((time.perf_counter() - started) * 1000), exchange)
+
+    def _record(self, scenario: str, judgement: Judgement, duration_ms: int, exchange: Exchange | None) -> None:
+        if judgement.verdict is None:
+            raise AssertionError(f"step {judgement.spec.key} ended without a verdict")
+        spec, evidence = judgement.spec, None
+        if exchange is not None:
+            if judgement.exchange is not None:
+                duration_ms = int(exchange.seconds * 1000)
+            if judgement.verdict is not Verdict.PASSED or self._all_evidence:
+                evidence = self._evidence_of(exchange, judgement.pointer)
+            if judgement.verdict is Verdict.PASSED:
+                self._passed[scenario, spec.key] = exchange
+        elif judgement.found_in is not None and self._shown < _FAULTS_SHOWN:
+            self._shown += 1
+            evidence = self._evidence_of(judgement.found_in, judgement.pointer)
+        self._put(scenario, spec, judgement.verdict, judgement.actual, duration_ms, evidence)
+        self._done += scenario in self._chosen
+
+    def keep_evidence(self, scenario: str, key: str, found_in: Exchange | None = None, at: str = "") -> None:
+        """Keep what was answered in a step that passed, because a later one finds fault with it.
+
+        found_in: the exchange at fault, where the step had several; at: the failing place in it.
+        """
+        exchange = self._passed.pop((scenario, key), None)
+        if exchange is not None:
+            step = self._steps[scenario][key]
+            self._steps[scenario][key] = dataclasses.replace(step, evidence=self._evidence_of(found_in or exchange, at))
+
+    def _evidence_of(self, exchange: Exchange, at: str = "") -> Evidence:
+        request, response = self.redactor.request(exchange), self.redactor.response(exchange)
+        # What is missing has no place: then what misses it.
+        place = reached({"request": request, "response": response}, at)
+        in_text = place != at and response is not None and isinstance(response.get("body"), str)
+        return Evidence(request, response, "" if in_text or place.count("/") < 2 else place)
+
+    def _put(
+        self,
+        scenario: str,
+        spec: StepSpec,
+        verdict: Verdict,
+        actual: str,
+        ms: int = 0,
+        evidence: Evidence | None = None,
+    ) -> None:
+        self._steps[scenario][spec.key] = Step(
+            key=self.redactor.text(spec.key),
+            title=self.clean(spec.title),
+            verdict=verdict,
+            expected=spec.expected,
+            actual=self.clean(actual[:1].upper() + actual[1:]),
+            spec_url=spec.spec_url,
+            duration_ms=ms,
+            evidence=evidence,
+            requirement=spec.requirement if isinstance(spec, RuledStepSpec) else "",
+        )
+
+    def said(self, value: Any, length: int) -> str:
+        """What the agent said, as text of at most `length` characters: redacted first, and then cut."""
+        return self.redactor.start(str(value), length)
+
+    def clean(self, text: str) -> str:
+        """Text that may quote the agent: redacted and of a bearable length."""
+        return self.redactor.start(text, _ACTUAL_LENGTH)
+
+    def _tell(self, title: str) -> None:
+        if self._on_step is not None:
+            self._on_step(Progress(self.clean(title), self._done, max(self.expected_steps, self._done + 1)))
+
+    def notice(self, code: str, message: str) -> None:
+        self.notices.append(Notice(code, self.clean(message)))
+
+    def observe(self, key: str, value: Any) -> None:
+        self.observations[key] = self.redactor.value(value) if not isinstance(value, str) else self.said(value, 300)
+
+    def _fill(self) -> None:
+        """Give what was planned and has no verdict the one that says why."""
+        cut = self.truncated or bool(self.harness_error)
+        verdict = Verdict.NOT_TESTED if cut else Verdict.SKIPPED
+        if self.harness_error:
+            reason = "Not reached: the test itself stopped"
+        elif self.truncated:
+            reason = "Not reached: time ran out"
+        else:
+            reason = self.stop_reason or "Left out: something earlier has to work first"
+        for key, scenario in self._plan.items():
+            for spec in scenario.steps:
+                if spec.key not in self._steps[key]:
+                    self._put(key, spec, verdict, reason)
+
+    def _latency(self) -> None:
+        timed = [e.seconds * 1000 for e in self.wire.exchanges if e.status and e.fault is None]
+        if not timed:
+            return
+        middle = median(timed)
+        self.observations["latency_ms"] = round(middle, 1)
+        self.observations["latency_max_ms"] = round(max(timed), 1)
+        self.observations["requests"] = len(self.wire.exchanges)
+        if middle > self.target.limits.slow_ms:
+            self.notice("slow", f"Half of the requests took longer than {middle / 1000:.1f} s")
+
+    def _certificate(self) -> None:
+        days = self.wire.certificate_days()
+        if days is None:
+            return
+        self.observations["certificate_days"] = days
+        self.observations["tls_version"] = self.wire.backend.tls_version
+        if days < 14:
+            self.notice("certificate", f"The certificate runs out in {days} days")
+
+    def report(self, engine: str, engine_version: str) -> Report:
+        self._fill()
+        self._latency()
+        self._certificate()
+        tracks = []
+        for track in self._tracks:
+            scenarios = tuple(
+                Scenario(scenario.key, scenario.title, self._ordered(scenario))
+                for scenario in track.scenarios
+                if scenario.key in self._chosen and self._steps[scenario.key]
+            )
+            if scenarios:
+                tracks.append(Track(track.key, track.title, scenarios))
+        report = Report(
+            engine=engine,
+            engine_version=engine_version,
+            suite=self.target.suite,
+            protocol=self.protocol,
+            protocol_version=self.said(self.protocol_version, 40),
+            tracks=tuple(tracks),
+            duration_ms=int((time.perf_counter() - self._started) * 1000),
+            truncated=self.truncated,
+            harness_error=self.said(self.harness_error, 300),
+            refused=self.refused,
+            locked=self.locked,
+            notices=tuple(self.notices),
+            observations=self.observations,
+        )
+        held = self.target.credential
+        return report.without_access(self.said(held.name, 100), self.shut_out) if held and self.shut_out else report
+
+    def _ordered(self, scenario: ScenarioSpec) -> tuple[Step, ...]:
+        """In the order of the plan, then as they came."""
+        steps = dict(self._steps[scenario.key])
+        planned = [steps.pop(spec.key) for spec in scenario.steps if spec.key in steps]
+        return (*planned, *steps.values())

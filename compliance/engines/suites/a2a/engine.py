@@ -1,0 +1,66 @@
+"""The engine of the suite a2a-must: our own checks, asked through the guard, in this process."""
+
+from __future__ import annotations
+
+import logging
+import platform
+import ssl
+from dataclasses import replace
+from importlib.metadata import version
+
+from compliance.engines.catalog import SuiteSpec
+from compliance.engines.contract import Health, OnStep, Target
+from compliance.engines.execution.session import conduct
+from compliance.engines.http.client import Wire
+from compliance.engines.http.egress import Guard, Resolve, system_resolve
+from compliance.engines.reports.builder import Run
+from compliance.engines.reports.model import Report
+from compliance.engines.suites.a2a.catalog import MUST, SPEC_VERSION
+from compliance.engines.suites.a2a.plan import converse
+
+# The SDK logs what an agent sent, which may echo a credential (V1).
+logging.getLogger("a2a").setLevel(logging.CRITICAL)
+
+
+class A2AEngine:
+    name = "a2a"
+    memory_mb = 0
+
+    def __init__(self, *, ssl_context: ssl.SSLContext | None = None, resolve: Resolve = system_resolve) -> None:
+        self._ssl_context = ssl_context
+        self._resolve = resolve
+        self._runtime = {"python": platform.python_version(), "a2a-sdk": version("a2a-sdk")}
+        self.version = f"1.0+{self._runtime['a2a-sdk']}"
+
+    def suites(self) -> tuple[SuiteSpec, ...]:
+        return (MUST,)
+
+    def health(self) -> Health:
+        return Health(True, runtime=self._runtime)
+
+    def _wire(self, target: Target) -> Wire:
+        return Wire(
+            guard=Guard(target.allow, self._resolve, run_key=target.run_key),
+            limits=target.limits,
+            deadline=target.deadline,
+            credential=target.credential,
+            credential_url=target.url,
+            ssl_context=self._ssl_context,
+        )
+
+    async def run(self, target: Target, *, on_step: OnStep | None = None) -> Report:
+        async with self._wire(target) as wire:
+            run = Run(target, wire, "a2a", on_step, suite=MUST)
+
+            def make_wire(other: Target) -> Wire:
+                return self._wire(replace(other, deadline=max(wire.remaining, 0.0)))
+
+            await conduct(run, converse(run, make_wire), self.name)
+            report = run.report(self.name, self.version)
+        return replace(
+            report,
+            suite_version=target.suite_version,
+            spec_version=SPEC_VERSION,
+            runtime=dict(self._runtime),
+            full=MUST.full,
+        )

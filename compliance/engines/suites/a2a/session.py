@@ -1,0 +1,127 @@
+"""A conversation with one interface, and the checks that are made of it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import uuid4
+
+from google.protobuf.descriptor import Descriptor
+
+from compliance.engines.catalog import RuledStepSpec
+from compliance.engines.http.exchange import Headers
+from compliance.engines.http.jsonrpc import pointer
+from compliance.engines.reports.builder import Judgement, Run
+from compliance.engines.suites.a2a.client import HTTP_JSON, JSONRPC, Answer, Caller, problem_with
+from compliance.engines.suites.a2a.message_schema import Flaw, Kind, flaws
+
+SPEC = "https://a2a-protocol.org/v1.0.0/specification/"
+NAMES = {JSONRPC: "JSON-RPC", HTTP_JSON: "HTTP+JSON"}
+
+
+@dataclass(slots=True)
+class Talk:
+    """One interface, what its agent declares, and what the checks so far have found."""
+
+    run: Run
+    caller: Caller
+    card: dict[str, Any]  # as it came
+    no_task: str = field(default_factory=lambda: str(uuid4()))  # an identifier that no task has
+    seen: dict[str, Any] = field(default_factory=dict)  # what one check leaves to the next
+
+    @property
+    def over_http(self) -> bool:
+        return self.caller.interface.binding == HTTP_JSON
+
+    def declares(self, capability: str) -> bool:
+        capabilities = self.card.get("capabilities")
+        return isinstance(capabilities, dict) and capabilities.get(capability) is True
+
+    async def ask(self, step: Judgement, operation: str, params: dict[str, Any] | None = None, **how: Any) -> Answer:
+        """Ask, and make the exchange the step's evidence."""
+        answer = await self.caller.ask(operation, params, **how)
+        step.exchange = answer.exchange
+        return answer
+
+    def locked_out(self, step: Judgement, answer: Answer) -> bool:
+        """Skip a step whose question wants a credential that this run has not, or may not send there."""
+        if not answer.wants_credential:
+            return False
+        if self.run.target.credential is None:
+            self.run.locked = True
+            step.skipped(f"Answered with status {answer.exchange.status}: this needs a credential, and none is stored")
+        else:
+            step.skipped(f"Answered with status {answer.exchange.status} to the stored credential")
+        return True
+
+    async def refused(
+        self,
+        step: Judgement,
+        operation: str,
+        params: dict[str, Any],
+        *expected: str,
+        version: str | None = None,
+        headers: Headers | None = None,
+    ) -> None:
+        """Ask for what has to be refused, and judge with which error."""
+        answer = await self.ask(step, operation, params, version=version, headers=headers)
+        if self.locked_out(step, answer):
+            return
+        problem, at = problem_with(answer, *expected)
+        if problem:
+            step.failed(f"{problem}, as if there were nothing to refuse" if answer.has_result else problem, at=at)
+        else:
+            step.passed(answer.words)
+
+
+Judge = Callable[[Talk, Judgement], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    key: str
+    title: str
+    expected: str
+    requirement: str  # as the official compatibility kit calls it, or "A2A-1.0 §<section>"
+    anchor: str  # of the section in the specification
+    judge: Judge
+    works: bool = False  # it makes the agent work: only with allow_side_effects
+    only: str = ""  # the binding that it is for
+
+    def spec(self, binding: str) -> RuledStepSpec:
+        title = f"{self.title} ({NAMES[binding]})"
+        return RuledStepSpec(self.key, title, self.expected, f"{SPEC}#{self.anchor}", self.requirement)
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The checks of one scenario."""
+
+    key: str
+    title: str
+    checks: tuple[Check, ...]
+
+    def of(self, binding: str) -> tuple[Check, ...]:
+        return tuple(check for check in self.checks if check.only in ("", binding))
+
+
+def first_flaw(message: Descriptor, value: Any, kinds: Iterable[Kind] = tuple(Kind)) -> Flaw | None:
+    wanted = set(kinds)
+    return next((flaw for flaw in flaws(message, value) if flaw.kind in wanted), None)
+
+
+def judge_shape(
+    step: Judgement, message: Descriptor, value: Any, root: str, kinds: Iterable[Kind] = tuple(Kind)
+) -> bool:
+    """Judge that a value is that message. root: where the value is in the exchange. Whether it is."""
+    flaw = first_flaw(message, value, kinds)
+    if flaw is None:
+        step.passed(f"A valid {message.name}")
+    else:
+        step.failed(str(flaw), at=root + flaw.at)
+    return flaw is None
+
+
+def at(*path: Any) -> str:
+    return pointer(path)

@@ -1,0 +1,151 @@
+"""Checks of interfaces of version 0.3, which name their operations otherwise and have fewer."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+from uuid import uuid4
+
+from compliance.engines.catalog import RuledStepSpec, ScenarioSpec
+from compliance.engines.http.exchange import Exchange
+from compliance.engines.http.jsonrpc import error_of, message_of, wrong_at
+from compliance.engines.reports.builder import Judgement, Run
+from compliance.engines.suites.a2a.client import HTTP_JSON, JSONRPC, Interface
+from compliance.engines.suites.assertions import judge_credential
+
+_SPEC = "https://a2a-protocol.org/v0.3.0/specification/"
+
+
+def _spec(key: str, title: str, expected: str, section: str, anchor: str) -> RuledStepSpec:
+    return RuledStepSpec(key, title, expected, f"{_SPEC}#{anchor}", f"A2A-0.3 §{section}")
+
+
+_NOT_FOUND = "TaskNotFoundError: -32001"
+SCENARIOS = (
+    ScenarioSpec("v03/jsonrpc", "JSON-RPC of version 0.3", (
+        _spec("parse_error", "JSON that is broken is answered with a parse error (0.3)", "Error -32700", "8.1",
+              "81-standard-json-rpc-errors"),
+        _spec("no_method", "A request without a method is invalid (0.3)", "Error -32600", "8.1",
+              "81-standard-json-rpc-errors"),
+        _spec("unknown_method", "An unknown method is answered with method not found (0.3)", "Error -32601", "8.1",
+              "81-standard-json-rpc-errors"),
+        _spec("identifier", "The request's identifier comes back (0.3)", "The same identifier", "6.11.2",
+              "6112-jsonrpcresponse-object"),
+        _spec("get_unknown", "Reading an unknown task is answered with TaskNotFoundError (0.3)", _NOT_FOUND, "7.3",
+              "73-tasksget"),
+        _spec("cancel_unknown", "Cancelling an unknown task is answered with TaskNotFoundError (0.3)", _NOT_FOUND,
+              "7.4", "74-taskscancel"),
+        _spec("resubscribe", "Resubscribing to an unknown task is refused (0.3)",
+              "TaskNotFoundError with streaming declared, UnsupportedOperationError without", "7.9",
+              "79-tasksresubscribe"),
+        _spec("push", "Push configurations of an unknown task are refused (0.3)",
+              "TaskNotFoundError with push notifications declared, PushNotificationNotSupportedError without", "7.6",
+              "76-taskspushnotificationconfigget"),
+    )),
+    ScenarioSpec("v03/http_json", "HTTP+JSON of version 0.3", (
+        _spec("get_unknown", "Reading an unknown task is answered with status 404 (0.3 over HTTP)", "Status 404",
+              "7.3", "73-tasksget"),
+    )),
+)  # fmt: skip
+
+
+def declared_interfaces(card: dict[str, Any]) -> list[Interface]:
+    """The interfaces that a card of version 0.3 declares, the preferred one first."""
+    version = str(card.get("protocolVersion") or "0.3.0")
+    found = [Interface(0, str(card.get("url", "")), str(card.get("preferredTransport") or JSONRPC), version)]
+    more = card.get("additionalInterfaces")
+    for number, entry in enumerate(more if isinstance(more, list) else (), 1):
+        if isinstance(entry, dict):
+            found.append(Interface(number, str(entry.get("url", "")), str(entry.get("transport", "")), version))
+    return found
+
+
+async def is_open(run: Run, interfaces: list[Interface]) -> bool:
+    """Whether the agent answers on the first of these with what the run has to show; judged when it does not."""
+    for interface in interfaces:
+        if interface.binding == JSONRPC:
+            sent = [(b"Content-Type", b"application/json"), (b"Accept", b"application/json, text/event-stream")]
+            task = {"jsonrpc": "2.0", "id": "assay-1", "method": "tasks/get", "params": {"id": str(uuid4())}}
+            exchange = await run.wire.send("POST", interface.url, sent, json.dumps(task).encode())
+        elif interface.binding == HTTP_JSON:
+            url = f"{interface.url.rstrip('/')}/v1/tasks/{uuid4()}"
+            exchange = await run.wire.send("GET", url, [(b"Accept", b"application/json")])
+        else:
+            continue
+        return exchange.status not in (401, 403) or judge_credential(run, "security", exchange)
+    return True
+
+
+async def judge_old(run: Run, card: dict[str, Any], interfaces: list[Interface]) -> None:
+    rpc = next((i for i in interfaces if i.binding == JSONRPC), None)
+    http = next((i for i in interfaces if i.binding == HTTP_JSON), None)
+    reason = "The card declares no such interface of version 0.3"
+    for scenario, interface in zip(SCENARIOS, (rpc, http), strict=True):
+        if interface is None:
+            for spec in scenario.steps:
+                with run.step(scenario.key, spec.key) as step:
+                    step.not_applicable(reason)
+    if rpc is not None and run.wants("v03/jsonrpc"):
+        await _jsonrpc(run, card, rpc)
+    if http is not None and run.wants("v03/http_json"):
+        with run.step("v03/http_json", "get_unknown") as step:
+            url = f"{http.url.rstrip('/')}/v1/tasks/{uuid4()}"
+            answer = await run.wire.send("GET", url, [(b"Accept", b"application/json")])
+            if answer.fault is not None:
+                step.failed(answer.fault.message, at="/response/fault")
+            elif answer.status != 404:
+                step.failed(f"Status {answer.status}", at="/response/status")
+            else:
+                step.passed("Status 404")
+
+
+async def _jsonrpc(run: Run, card: dict[str, Any], interface: Interface) -> None:
+    capabilities = card.get("capabilities")
+    declared = capabilities if isinstance(capabilities, dict) else {}
+    task = {"id": str(uuid4())}
+    lost = -32001
+
+    async def send(body: bytes) -> Exchange:
+        headers = [(b"Content-Type", b"application/json"), (b"Accept", b"application/json, text/event-stream")]
+        return await run.wire.send("POST", interface.url, headers, body)
+
+    def request(method: str, params: dict[str, Any]) -> bytes:
+        return json.dumps({"jsonrpc": "2.0", "id": "assay-1", "method": method, "params": params}).encode()
+
+    asked: dict[str, tuple[bytes, int]] = {
+        "parse_error": (b'{"jsonrpc": "2.0", "id": 1, "method": ', -32700),
+        "no_method": (b'{"jsonrpc": "2.0", "id": 1, "params": {}}', -32600),
+        "unknown_method": (request("assay/noSuchMethod", {}), -32601),
+        "get_unknown": (request("tasks/get", task), lost),
+        "cancel_unknown": (request("tasks/cancel", task), lost),
+        "resubscribe": (request("tasks/resubscribe", task), lost if declared.get("streaming") is True else -32004),
+        "push": (
+            request("tasks/pushNotificationConfig/get", {**task, "pushNotificationConfigId": "assay-none"}),
+            lost if declared.get("pushNotifications") is True else -32003,
+        ),
+    }
+    for key, (body, code) in asked.items():
+        with run.step("v03/jsonrpc", key) as step:
+            _judge(step, await send(body), code)
+    with run.step("v03/jsonrpc", "identifier") as step:
+        exchange = await send(request("tasks/get", task))
+        message, wrong = message_of(exchange)
+        if message is None:
+            step.failed(f"Answered with {wrong}", at=wrong_at(exchange))
+        elif message.get("id") != "assay-1":
+            step.failed(f"It came back as {run.said(message.get('id'), 60)!r}", at="/response/body/id")
+        else:
+            step.passed("It came back")
+
+
+def _judge(step: Judgement, exchange: Exchange, expected: int) -> None:
+    message, wrong = message_of(exchange)
+    code, text = error_of(message)
+    if wrong:
+        step.failed(f"Answered with {wrong}", at=wrong_at(exchange))
+    elif code is None:
+        step.failed("A result, as if there were nothing to refuse", at="/response/body/result")
+    elif code != expected:
+        step.failed(f"Error {code}: {text}", at="/response/body/error/code")
+    else:
+        step.passed(f"Error {code}")

@@ -1,0 +1,80 @@
+"""Judgements that are the same for every protocol: the connection, and being asked for credentials."""
+
+from __future__ import annotations
+
+from compliance.engines.http.exchange import Exchange, FaultKind
+from compliance.engines.reports.builder import Judgement, PolicyRefused, Run
+
+_REACH = "connectivity/reach"
+
+
+def judge_connection(run: Run, exchange: Exchange, reachable: Judgement) -> bool:
+    """Judge the certificate and the first answer. False when there is nothing more to ask."""
+    fault = exchange.fault
+    if fault is not None and fault.kind is FaultKind.REFUSED and not exchange.hops:
+        raise PolicyRefused(fault.message)
+    with run.step(_REACH, "tls") as tls:
+        tls.exchange = exchange
+        if not exchange.url.lower().startswith("https:"):
+            tls.not_applicable("The address is plain http")
+        elif fault is not None and fault.kind is FaultKind.TLS:
+            tls.failed(fault.message, at="/response/fault")
+        elif fault is not None and run.wire.backend.handshaking:
+            tls.failed("The TLS handshake was not completed")
+        elif run.wire.backend.certificate:
+            days = run.wire.certificate_days()
+            tls.passed("Trusted and made out to this host" + (f", {days} days left" if days is not None else ""))
+        else:
+            tls.skipped("No connection was made")
+    if fault is not None:
+        words = fault.message
+        if fault.kind is FaultKind.REFUSED:
+            words = f"the agent redirects where a test may not go: {words}"
+        reachable.failed(words, at="/response/fault")
+    elif exchange.status >= 500:
+        reachable.failed(f"Answered with status {exchange.status}, a server error", at="/response/status")
+    else:
+        reachable.passed(f"Answered with status {exchange.status} after {exchange.seconds * 1000:.0f} ms")
+        return True
+    run.stop_reason = "Left out: the agent could not be reached"
+    return False
+
+
+def judge_credential(run: Run, scenario: str, exchange: Exchange) -> bool:
+    """Judge the answer to the run's own credential, or to having none. False when the agent wants another."""
+    wanted = exchange.status in (401, 403)
+    if run.target.credential is not None:
+        with run.step(scenario, "accepted") as step:
+            step.exchange = exchange
+            if wanted:
+                step.failed(f"The credential was refused with status {exchange.status}", at="/response/status")
+                run.stop_reason = "Left out: the agent refused the credential"
+                run.shut_out = exchange.status
+            else:
+                step.passed(f"Answered with status {exchange.status}")
+    elif wanted:
+        judge_challenge(run, scenario, exchange)
+        with run.step(scenario, "accepted") as step:
+            step.skipped("No credential is stored for this agent")
+        run.stop_reason = "Left out: the agent wants a credential, and none is stored for it"
+        run.locked = True
+        run.notice("needs_credential", "The agent asks for credentials: only what works without them was checked")
+    return not wanted
+
+
+def judge_challenge(run: Run, scenario: str, exchange: Exchange) -> bool:
+    """Judge how a request without credentials was answered. True when the agent asks for some."""
+    with run.step(scenario, "unauthorized") as step:
+        step.exchange = exchange
+        challenge = exchange.header("www-authenticate")
+        if exchange.fault is not None:
+            step.failed(exchange.fault.message, at="/response/fault")
+        elif exchange.status == 403:
+            step.failed("Answered with status 403 instead of 401", at="/response/status")
+        elif exchange.status != 401:
+            step.not_applicable(f"The agent does not ask for credentials: status {exchange.status} without any")
+        elif not challenge.strip():
+            step.failed("Answered with status 401, but without a WWW-Authenticate header", at="/response/headers")
+        else:
+            step.passed(f"Answered with status 401 and the scheme {run.said(challenge.split()[0], 40)}")
+    return exchange.status in (401, 403)

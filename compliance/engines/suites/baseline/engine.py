@@ -1,0 +1,100 @@
+"""The baseline engine: the checks that hold for every agent, by asking the agent.
+
+This module drives a run and answers for how it ends; what is asked is in baseline_mcp and baseline_a2a.
+"""
+
+from __future__ import annotations
+
+import logging
+import platform
+import ssl
+from dataclasses import replace
+from importlib.metadata import version
+
+from compliance.engines.catalog import SUITES, SuiteSpec
+from compliance.engines.contract import Detection, Health, OnStep, Target
+from compliance.engines.detection import detect_on
+from compliance.engines.execution.session import conduct
+from compliance.engines.http.client import Wire
+from compliance.engines.http.egress import Guard, Resolve, system_resolve
+from compliance.engines.reports.builder import Run
+from compliance.engines.reports.model import Report
+from compliance.engines.suites.assertions import judge_connection
+from compliance.engines.suites.baseline import a2a as baseline_a2a
+from compliance.engines.suites.baseline import mcp as baseline_mcp
+
+# The SDKs log what an agent sent, which may echo a credential (V1).
+for _name in ("mcp", "client", "a2a", "httpx", "httpx2", "httpcore", "httpcore2"):
+    logging.getLogger(_name).setLevel(logging.CRITICAL)
+
+_SPECIFICATIONS = {"mcp": "MCP 2025-11-25", "a2a": "A2A 1.0"}  # that the checks were written against
+_CONVERSATIONS = {"mcp": baseline_mcp.converse, "a2a": baseline_a2a.converse}
+
+
+class BaselineEngine:
+    name = "baseline"
+    version = "1.0"
+    memory_mb = 0
+
+    def __init__(self, *, ssl_context: ssl.SSLContext | None = None, resolve: Resolve = system_resolve) -> None:
+        self._ssl_context = ssl_context
+        self._resolve = resolve
+        self._runtime = {"python": platform.python_version(), "mcp": version("mcp"), "a2a-sdk": version("a2a-sdk")}
+
+    def suites(self) -> tuple[SuiteSpec, ...]:
+        return SUITES
+
+    def health(self) -> Health:
+        return Health(True, runtime=self._runtime)
+
+    def _wire(self, target: Target) -> Wire:
+        return Wire(
+            guard=Guard(target.allow, self._resolve, run_key=target.run_key),
+            limits=target.limits,
+            deadline=target.deadline,
+            credential=target.credential,
+            credential_url=target.url,
+            ssl_context=self._ssl_context,
+        )
+
+    async def detect(self, target: Target) -> Detection:
+        async with self._wire(target) as wire:
+            return await detect_on(wire, target)
+
+    async def run(self, target: Target, *, on_step: OnStep | None = None) -> Report:
+        async with self._wire(target) as wire:
+            protocol, reason = target.protocol, ""
+            if protocol not in _CONVERSATIONS:
+                found = await detect_on(wire, target)
+                protocol, reason = found.protocol, found.reason
+            run = Run(target, wire, protocol, on_step)
+            await conduct(run, _converse(run, reason), self.name)
+            return replace(
+                run.report(self.name, self.version),
+                suite_version=target.suite_version,
+                spec_version=_SPECIFICATIONS.get(protocol, ""),
+                runtime=dict(self._runtime),
+            )
+
+
+async def _converse(run: Run, reason: str) -> None:
+    if run.protocol:
+        await _CONVERSATIONS[run.protocol](run)
+    else:
+        judge_unknown(run, reason)
+
+
+def judge_unknown(run: Run, reason: str) -> None:
+    """The report about an address at which no known protocol answers."""
+    first = run.wire.exchanges[0]
+    with run.step("connectivity/reach", "reachable") as step:
+        step.exchange = first
+        reached = judge_connection(run, first, step)
+    if reached:
+        with run.step("connectivity/reach", "speaks") as step:
+            step.exchange = first
+            if run.target.credential is not None and first.status in (401, 403):
+                step.not_tested(f"The credential was refused with status {first.status}, so nothing was seen")
+                run.shut_out = first.status
+            else:
+                step.failed(reason)

@@ -1,0 +1,312 @@
+"""The baseline's questions to an MCP server, asked through the official SDK over one session."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import httpx2
+import mcp_types as types
+from mcp import ClientSession, MCPError
+from mcp.client.streamable_http import streamable_http_client
+from mcp_types.version import KNOWN_PROTOCOL_VERSIONS, LATEST_HANDSHAKE_VERSION, MODERN_PROTOCOL_VERSIONS
+from pydantic import TypeAdapter, ValidationError
+
+from compliance.engines.http.exchange import Exchange
+from compliance.engines.http.jsonrpc import error_of, message_of, method_of, pointer, wrong_at
+from compliance.engines.http.protected_resource import judge_metadata
+from compliance.engines.http.transports import McpTransport
+from compliance.engines.reports.builder import Run
+from compliance.engines.reports.digest import digest_of_listings
+from compliance.engines.suites.assertions import judge_challenge, judge_connection, judge_credential
+from compliance.engines.suites.baseline.mcp_tools import Answer, Place, ToolChecks, call_tool
+
+CLIENT_INFO = types.Implementation(name="assay", title="Assay compliance check", version="1.0")
+_RAW: TypeAdapter[Any] = TypeAdapter(dict[str, Any])  # as it came: the SDK's models drop what they do not know
+_NO_METHOD = "assay/no-such-method"
+_NO_TOOL = "assay-no-such-tool"
+_STRAY = "The answer does not belong to the request"
+_RESULT = "/response/body/result"
+_KINDS: dict[str, Callable[..., types.Request[Any, Any]]] = {
+    "tools": types.ListToolsRequest,
+    "resources": types.ListResourcesRequest,
+    "prompts": types.ListPromptsRequest,
+}
+_UNSUPPORTED_VERSION = -32022
+_METHOD_NOT_FOUND = -32601
+_JSON_ACCEPT = [(b"Content-Type", b"application/json"), (b"Accept", b"application/json, text/event-stream")]
+
+
+async def converse(run: Run) -> None:
+    """The whole conversation. What breaks in here is raised to the engine; an agent's faults are steps."""
+    failure: Exception | None = None
+    step_seconds = run.target.limits.step_seconds
+    async with (
+        httpx2.AsyncClient(transport=McpTransport(run.wire), trust_env=False, timeout=None) as client,
+        streamable_http_client(run.target.url, http_client=client) as (read, write),
+        ClientSession(read, write, read_timeout_seconds=step_seconds + 0.5, client_info=CLIENT_INFO) as session,
+    ):
+        try:
+            await _Conversation(run, session).hold()
+        except Exception as error:  # noqa: BLE001 -- leaves the SDK's task groups unwrapped, and is raised below
+            failure = error
+    if failure is not None:
+        raise failure
+
+
+class _Conversation:
+    def __init__(self, run: Run, session: ClientSession) -> None:
+        self.run = run
+        self.session = session
+        self.capabilities: dict[str, Any] = {}
+        self.tools: list[dict[str, Any]] = []
+        self.places: list[Place] = []  # of the tools
+        self.listed: dict[str, list[dict[str, Any]]] = {}  # what was listed whole
+
+    async def hold(self) -> None:
+        run = self.run
+        if not await self._open():
+            return
+        await self._ping()
+        for kind, request in _KINDS.items():
+            await self._listing(kind, request)
+        # Of a part it would be another one, and say that the agent changed when a listing only failed.
+        digest = digest_of_listings(self.listed) if len(self.listed) == len(_KINDS) else ""
+        if digest:
+            run.observe("tools_digest", digest)
+        tools = ToolChecks(run, self.tools, self.places, declared="tools" in self.capabilities, ask=self._ask)
+        if run.wants("mcp/schemas") or run.wants("mcp/calls"):
+            await tools.judge_schemas()
+        if run.wants("mcp/calls"):
+            await tools.judge_calls()
+        if run.wants("mcp/errors"):
+            await self._errors()
+        if run.wants("mcp/auth"):
+            await self._auth()
+
+    async def _ask(self, request: types.Request[Any, Any]) -> Answer:
+        problem, at = _STRAY, "/response/body/id"
+        try:
+            return Answer(await self.session.send_request(request, _RAW))
+        except MCPError:
+            pass  # the wire knows better what it was
+        except ValidationError as error:
+            problem, at = _shape_words(error), _shape_at(error)
+        exchange = self._exchange(request.method)
+        message, wrong = message_of(exchange)
+        if message is None:
+            return Answer(None, wrong, wrong_at(exchange))
+        code, text = error_of(message)
+        if code is not None:
+            return Answer(None, f"error {code}: {text}", "/response/body/error")
+        result = message.get("result")
+        if not isinstance(result, dict):
+            return Answer(None, "a result that is not an object", "/response/body/result")
+        return Answer(result, problem, at)
+
+    def _exchange(self, method: str) -> Exchange:
+        return next(e for e in reversed(self.run.wire.exchanges) if method_of(e) == method)
+
+    # Opening
+
+    async def _open(self) -> bool:
+        run = self.run
+        problem, at, modern = "", "", False
+        with run.step("connectivity/reach", "reachable") as step:
+            try:
+                await self.session.initialize()
+            except MCPError:
+                problem, at = _STRAY, "/response/body/id"
+            except ValidationError as error:
+                problem, at = _shape_words(error), _shape_at(error)
+            except RuntimeError as error:
+                problem = str(error)
+            step.exchange = exchange = self._exchange("initialize")
+            reached = judge_connection(run, exchange, step)
+        if not reached or not judge_credential(run, "mcp/auth", exchange):
+            if exchange.status == 401:
+                await judge_metadata(run, exchange)
+            return False
+        message, wrong = message_of(exchange)
+        with run.step("connectivity/reach", "speaks") as step:
+            step.exchange = exchange
+            if message is None:
+                step.failed(f"Initialize was answered with {wrong}", at=wrong_at(exchange))
+                run.stop_reason = "Left out: the agent does not speak MCP"
+                return False
+            step.passed("Initialize was answered with a JSON-RPC message")
+        code, text = error_of(message)
+        if code in (_UNSUPPORTED_VERSION, _METHOD_NOT_FOUND):
+            modern = await self._discover()
+        with run.step("mcp/lifecycle", "initialize") as step:
+            step.exchange = exchange
+            if modern:
+                step.not_applicable("The server speaks a version without initialize; server/discover was answered")
+            elif code is not None:
+                step.failed(f"Error {code}: {text}", at="/response/body/error")
+            elif problem and not problem.startswith("Unsupported protocol version"):
+                step.failed(problem, at=at)
+            else:
+                step.passed(self._introduce(message["result"]))
+        return self._agree_version(message, exchange, modern)
+
+    async def _discover(self) -> bool:
+        try:
+            found = await self.session.discover()
+        except (MCPError, ValidationError, RuntimeError):
+            return False
+        self.capabilities = found.capabilities.model_dump(by_alias=True, exclude_none=True)
+        return True
+
+    def _introduce(self, result: Any) -> str:
+        if not isinstance(result, dict):
+            return "Answered"
+        info = result.get("serverInfo")
+        if isinstance(result.get("capabilities"), dict):
+            self.capabilities = result["capabilities"]
+        if not isinstance(info, dict):
+            return "Answered without server information"
+        name, version = self.run.said(info.get("name", ""), 100), self.run.said(info.get("version", ""), 50)
+        self.run.observe("server_name", name)
+        self.run.observe("server_version", version)
+        declared = ", ".join(sorted(map(str, self.capabilities))) or "no capabilities"
+        return f"Introduced as {name} {version}, with {declared}"
+
+    def _agree_version(self, message: dict[str, Any], exchange: Exchange, modern: bool) -> bool:
+        run = self.run
+        with run.step("mcp/lifecycle", "version") as step:
+            step.exchange = exchange
+            result = message.get("result")
+            if modern:
+                answered: Any = MODERN_PROTOCOL_VERSIONS[-1]
+            else:
+                answered = result.get("protocolVersion") if isinstance(result, dict) else None
+            run.protocol_version = answered if isinstance(answered, str) else ""
+            if answered in KNOWN_PROTOCOL_VERSIONS:
+                step.passed(f"Agreed on {answered}")
+            elif answered is None:
+                step.skipped("No version was answered")
+            else:
+                said = run.said(answered, 60)
+                step.failed(
+                    f"Asked for {LATEST_HANDSHAKE_VERSION}, answered {said}", at="/response/body/result/protocolVersion"
+                )
+        if self.session.protocol_version is None:
+            run.stop_reason = "Left out: no session could be opened"
+            return False
+        if run.protocol_version in KNOWN_PROTOCOL_VERSIONS[:2]:
+            run.notice("old_version", f"The server speaks protocol version {run.protocol_version}, which is superseded")
+        return True
+
+    async def _ping(self) -> None:
+        if not self.run.wants("mcp/lifecycle"):
+            return
+        with self.run.step("mcp/lifecycle", "ping") as step:
+            if self.run.protocol_version in MODERN_PROTOCOL_VERSIONS:
+                step.not_applicable("This protocol version has no ping")
+                return
+            result, problem, at = await self._ask(types.PingRequest())
+            if result is None or problem:
+                step.failed(problem, at=at)
+            else:
+                step.passed("Answered")
+
+    # Listings
+
+    async def _listing(self, kind: str, request: Callable[..., types.Request[Any, Any]]) -> None:
+        run, pages = self.run, 0
+        items: list[dict[str, Any]] = []
+        places: list[Place] = []
+        cursor: str | None = None
+        needed = ("mcp/listings", "mcp/schemas", "mcp/calls") if kind == "tools" else ("mcp/listings",)
+        if not any(map(run.wants, needed)):
+            return
+        with run.step("mcp/listings", kind) as step:
+            if kind not in self.capabilities:
+                step.not_applicable(f"The server does not declare {kind}")
+                self.listed[kind] = []
+                return
+            seen: set[str] = set()
+            while True:
+                params = types.PaginatedRequestParams(cursor=cursor) if cursor else None
+                result, problem, at = await self._ask(request(params=params))
+                found = result.get(kind) if result else None
+                page = self._exchange(f"{kind}/list") if kind == "tools" else None
+                for index, item in enumerate(found if isinstance(found, list) else ()):
+                    if isinstance(item, dict):
+                        items.append(item)
+                        places.append(Place(page, f"/response/body/result/{kind}/{index}"))
+                pages += 1
+                cursor = result.get("nextCursor") if result else None
+                if problem or not isinstance(cursor, str) or not cursor:
+                    break
+                if cursor in seen:
+                    problem, at = "the same cursor twice: the pages never end", "/response/body/result/nextCursor"
+                    break
+                seen.add(cursor)
+                if pages >= run.target.limits.pages or run.wire.received > run.target.limits.run_bytes // 4:
+                    break
+            run.observe(kind, len(items))
+            if kind == "tools":
+                self.tools, self.places = items, places
+            if problem:
+                step.failed(f"Page {pages}: {problem}" if pages > 1 else problem, at=at)
+            elif cursor:
+                step.silent(f"Stopped after {pages} pages with {len(items)} {kind}")
+            else:
+                self.listed[kind] = items
+                step.passed(
+                    f"{len(items)} {kind if len(items) != 1 else kind[:-1]}"
+                    + (f" on {pages} pages" if pages > 1 else "")
+                )
+
+    # Errors and credentials
+
+    async def _errors(self) -> None:
+        run = self.run
+        with run.step("mcp/errors", "unknown_method") as step:
+            result, problem, at = await self._ask(types.Request[Any, Any](method=_NO_METHOD, params=None))
+            code, _ = error_of(message_of(self._exchange(_NO_METHOD))[0])
+            if code == _METHOD_NOT_FOUND:
+                step.passed("Error -32601")
+            else:
+                step.failed("A result, as if the method existed" if result is not None else problem, at=at or _RESULT)
+        with run.step("mcp/errors", "unknown_tool") as step:
+            if "tools" not in self.capabilities:
+                step.not_applicable("The server does not declare tools")
+                return
+            result, problem, at = await self._ask(call_tool(_NO_TOOL))
+            code, _ = error_of(message_of(self._exchange("tools/call"))[0])
+            if code is not None:
+                step.passed(f"Error {code}")
+            elif result is not None and result.get("isError") is True:
+                step.passed("A result marked isError")
+            else:
+                step.failed("A result, as if the tool existed" if result is not None else problem, at=at or _RESULT)
+
+    async def _auth(self) -> None:
+        run = self.run
+        if run.target.credential is None:
+            for key in ("unauthorized", "metadata", "accepted"):
+                with run.step("mcp/auth", key) as step:
+                    step.not_applicable("The agent answers without credentials")
+            return
+        body = self._exchange("initialize").request_body
+        probe = await run.wire.send("POST", run.target.url, _JSON_ACCEPT, body, with_credential=False)
+        if judge_challenge(run, "mcp/auth", probe):
+            await judge_metadata(run, probe)
+            return
+        if session_id := probe.header("mcp-session-id"):
+            headers = [*_JSON_ACCEPT, (b"Mcp-Session-Id", session_id.encode("latin-1"))]
+            await run.wire.send("DELETE", run.target.url, headers, with_credential=False)
+        with run.step("mcp/auth", "metadata") as step:
+            step.not_applicable("The agent does not ask for credentials")
+
+
+def _shape_words(error: ValidationError) -> str:
+    first = error.errors(include_url=False, include_input=False)[0]
+    return f"The result does not have the specified shape at {pointer(first['loc']) or '(root)'}: {first['msg']}"
+
+
+def _shape_at(error: ValidationError) -> str:
+    return _RESULT + pointer(error.errors(include_url=False, include_input=False)[0]["loc"])

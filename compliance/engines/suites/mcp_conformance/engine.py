@@ -1,0 +1,220 @@
+"""The engine of the official MCP conformance scenarios: opens, chooses, starts the runner, writes the report."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import platform
+import ssl
+import time
+import traceback
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+
+import httpx2
+
+from compliance.engines.catalog import SuiteSpec
+from compliance.engines.contract import Health, OnStep, Progress, Target
+from compliance.engines.http.client import Wire
+from compliance.engines.http.egress import Guard, Resolve, system_resolve
+from compliance.engines.process.node_runtime import RuntimeMissing, node_version, package
+from compliance.engines.reports.builder import OutOfTime, PolicyRefused, Run, Unable
+from compliance.engines.reports.model import Notice, Report, Scenario, Track, Verdict
+from compliance.engines.suites.mcp_conformance.discover import Found, discover
+from compliance.engines.suites.mcp_conformance.runner import DRIVER, MEMORY_MB, PACKAGE, Told, run_scenarios
+from compliance.engines.suites.mcp_conformance.scenarios import BY_SUITE, OPENING, SPEC_VERSION, SUITES, Official
+from compliance.engines.suites.mcp_conformance.verdicts import Scribe
+
+log = logging.getLogger(__name__)
+
+_ADAPTER = "1.0"
+_GRACE = 5.0  # seconds for closing a session after the deadline
+_LOCAL = ("localhost", "127.0.0.1", "::1", "[::1]")  # the names that the official scenario takes for this machine
+
+
+class ConformanceEngine:
+    name = "mcp-conformance"
+
+    def __init__(
+        self,
+        *,
+        ssl_context: ssl.SSLContext | None = None,
+        resolve: Resolve = system_resolve,
+        memory_mb: int = MEMORY_MB,
+        driver: Path = DRIVER,
+    ) -> None:
+        self.memory_mb = memory_mb
+        self._ssl_context = ssl_context
+        self._resolve = resolve
+        self._driver = driver
+
+    @property
+    def version(self) -> str:
+        try:
+            return f"{_ADAPTER}+{package(PACKAGE).version}"
+        except RuntimeMissing:
+            return _ADAPTER
+
+    def suites(self) -> tuple[SuiteSpec, ...]:
+        return SUITES if self.health().available else ()
+
+    def health(self) -> Health:
+        try:
+            runtime = {"node": node_version(), PACKAGE: package(PACKAGE).version}
+        except RuntimeMissing as missing:
+            return Health(False, str(missing))
+        return Health(True, runtime={"python": platform.python_version(), "mcp": version("mcp"), **runtime})
+
+    async def run(self, target: Target, *, on_step: OnStep | None = None) -> Report:
+        health, started = self.health(), time.perf_counter()
+        suite = next((suite for suite in SUITES if suite.slug == target.suite), None)
+        work = _Work(target, on_step, self.memory_mb, self._driver)
+        if not health.available:
+            work.harness_error = health.reason
+        elif suite is None:
+            work.harness_error = f"This engine has no suite called {target.suite!r}"
+        else:
+            guard = Guard(target.allow, self._resolve)
+            async with Wire(
+                guard=guard,
+                limits=target.limits,
+                deadline=target.deadline,
+                credential_url=target.url,
+                credential=target.credential,
+                ssl_context=self._ssl_context,
+            ) as wire:
+                await work.hold(wire, guard, suite)
+        report = work.report()
+        return replace(
+            report,
+            engine=self.name,
+            engine_version=self.version,
+            duration_ms=int((time.perf_counter() - started) * 1000),
+            spec_version=SPEC_VERSION,
+            runtime=dict(health.runtime),
+        )
+
+
+class _Work:
+    """One run, from the first request to the report."""
+
+    def __init__(self, target: Target, on_step: OnStep | None, memory_mb: int, driver: Path) -> None:
+        self.target = target
+        self.memory_mb = memory_mb
+        self.driver = driver
+        self.on_step = on_step
+        self.suite: SuiteSpec | None = None
+        self.scenarios: list[Official] = []
+        self.filtered = False
+        self.opening: Run | None = None
+        self.found = Found()
+        self.told = Told()
+        self.harness_error = ""
+        self.truncated = False
+
+    async def hold(self, wire: Wire, guard: Guard, suite: SuiteSpec) -> None:
+        self.suite = suite
+        wanted = {str(key) for key in self.target.options.get("scenarios") or ()}
+        self.scenarios = [s for s in BY_SUITE[suite.slug] if not wanted or s.key in wanted]
+        self.filtered = len(self.scenarios) < len(BY_SUITE[suite.slug])
+        run = self.opening = Run(replace(self.target, options={}), wire, "mcp", None, suite=OPENING)
+        try:
+            async with asyncio.timeout(max(wire.remaining, 0) + _GRACE):
+                self.found = await discover(run)
+                if self.found.ready and (chosen := [s.key for s in self.scenarios if not self._left_out(s)[1]]):
+                    titles = {s.key: s.title for s in self.scenarios}
+
+                    def on_start(scenario: str, done: int) -> None:
+                        if self.on_step is not None:
+                            self.on_step(Progress(titles.get(scenario, scenario), done, len(chosen)))
+
+                    self.told = await run_scenarios(
+                        self.target,
+                        chosen,
+                        guard=guard,
+                        seconds=wire.remaining,
+                        on_start=on_start,
+                        memory_mb=self.memory_mb,
+                        driver=self.driver,
+                    )
+        except (OutOfTime, TimeoutError):
+            self.truncated = True
+        except PolicyRefused as refused:
+            run.refused = True
+            self.harness_error = f"Assay does not test this address ({refused})"
+            run.notice("refused", "Private and reserved addresses are not tested unless Assay's operator allows them")
+        except Unable as unable:
+            self.harness_error = str(unable)
+        except RuntimeMissing as missing:
+            self.harness_error = str(missing)
+        except Exception as error:  # noqa: BLE001
+            # Whatever it is, it is ours: the report says so, and never that the agent failed (R7).
+            frame = traceback.extract_tb(error.__traceback__)[-1]
+            log.error("The conformance engine broke: %s at %s:%s", type(error).__name__, frame.filename, frame.lineno)
+            self.harness_error = f"{type(error).__name__} in the conformance engine"
+
+    def _left_out(self, official: Official) -> tuple[Verdict, str]:
+        """Why a scenario is not run against this agent, and the verdict that this is; with "" it is run."""
+        if self.found.unsupported:
+            return Verdict.NOT_APPLICABLE, self.found.unsupported
+        host = httpx2.URL(self.target.url).host
+        if official.local_only and host not in _LOCAL:
+            reason = "DNS rebinding is a danger to servers on a user's own machine, and this one is elsewhere"
+            return Verdict.NOT_APPLICABLE, reason
+        # Of a server with the fixtures everything is asked, as the official runner does.
+        if self.suite is None or not self.suite.full or self.found.declares(official.capability):
+            return Verdict.NOT_APPLICABLE, ""
+        if not self.found.opened:
+            return Verdict.SKIPPED, "Left out: no session was opened, so what the server declares is not known"
+        return Verdict.NOT_APPLICABLE, f"The server does not declare {official.capability}"
+
+    def report(self) -> Report:
+        run = self.opening
+        if run is None or self.suite is None:
+            return Report("", "", self.target.suite, "mcp", "", (), 0, harness_error=self.harness_error)
+        run.harness_error = self.harness_error or self.told.harness_error
+        run.truncated = self.truncated or self.told.truncated
+        opening = run.report("", "")
+        everything = self.target.all_evidence or self.target.options.get("evidence") == "all"
+        scribe = Scribe(self.found, run.redactor, all_evidence=everything)
+        written = {official.key: self._scenario(official, scribe) for official in self.scenarios}
+        tracks = [
+            Track(track.key, track.title, tuple(written[s.key] for s in track.scenarios if s.key in written))
+            for track in self.suite.tracks
+            if any(s.key in written for s in track.scenarios)
+        ]
+        # The runner counts no opening of ours: it is shown where it is what there is to say.
+        if not self.found.ready:
+            tracks = [*opening.tracks, *tracks]
+        notices = [*opening.notices, *scribe.notices]
+        if self.told.refused:
+            words = run.clean("; ".join(self.told.refused))
+            notices.append(Notice("led_astray", f"The agent led to addresses that a test may not use: {words}"))
+        observations = dict(opening.observations)
+        if self.told.peak_mb:
+            observations["memory_mb"] = self.told.peak_mb
+        if scribe.withdrawn:
+            observations["withdrawn_passes"] = scribe.withdrawn
+        return replace(
+            opening,
+            suite=self.suite.slug,
+            suite_version=self.target.suite_version,
+            tracks=tuple(tracks),
+            notices=tuple(notices),
+            observations=observations,
+            full=self.suite.full and not self.filtered,
+        )
+
+    def _scenario(self, official: Official, scribe: Scribe) -> Scenario:
+        if (outcome := self.told.outcomes.get(official.key)) is not None:
+            return scribe.judged(official, outcome)
+        assert self.opening is not None
+        if self.opening.harness_error:
+            return scribe.unrun(official, Verdict.NOT_TESTED, "Not reached: the test itself stopped")
+        if self.opening.truncated:
+            return scribe.unrun(official, Verdict.NOT_TESTED, "Not reached: time ran out")
+        if not self.found.ready:
+            reason = self.opening.stop_reason or "Left out: something earlier has to work first"
+            return scribe.unrun(official, Verdict.SKIPPED, reason)
+        return scribe.unrun(official, *self._left_out(official))

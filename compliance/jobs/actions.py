@@ -1,0 +1,167 @@
+"""Asking for a test of an agent: what a person, a key or a command may ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.db import IntegrityError, connection, transaction
+
+from compliance.jobs.models import HOSTED, ComplianceRequest, CredentialChoice, Pin, RequestState, expires
+from compliance.jobs.options import PlaceRefused, chosen, refuse_place, suite_to_run
+from compliance.jobs.queue import insert_requests, tell_executors
+from compliance.registry.models import AgentContext
+from compliance.runs.models import ExecutorKind, TriggeredBy
+from compliance.tenancy.api_keys import Principal
+from compliance.tenancy.errors import Refused
+from compliance.tenancy.models import Organization
+from compliance.tenancy.roles import managing_membership, membership_to_test
+from compliance.tenancy.scope import Actor, organization_scope
+from compliance.vault.models import Credential
+
+
+class QueueFull(PlaceRefused):
+    """As many tests wait for the private runner, or the pool, as may."""
+
+
+def request_owner_test(
+    *,
+    organization: Organization,
+    context_id: UUID | str,
+    by: Principal | Actor,
+    suite_slug: str = "baseline",
+    scenarios: Collection[str] = (),
+    options: Mapping[str, Any] | None = None,
+    all_evidence: bool = False,
+    dry_run: bool = False,
+    credential: UUID | CredentialChoice = CredentialChoice.AUTOMATIC,
+    pin: Pin = HOSTED,
+) -> tuple[ComplianceRequest, bool]:
+    """Ask for a test of an agent, and nudge a worker once that is committed.
+
+    Returns the request and whether it is new: the one under way is returned when there is one.
+    An observer's test is an observer_test. scenarios: only these; such a run moves no status. options: the
+    suite's own, by key; all_evidence: keep the exchanges of steps that passed too. credential: a chosen one's
+    id, CredentialChoice.NONE, or AUTOMATIC for the one that is granted. pin: where it is to run.
+    Raises NotAllowed for a person who is not a member and for a key that may not, Refused for a suite that is not
+    there or that no worker can run, for options that it does not have, for a credential that is not there, and
+    while a test with other options or another credential is under way, PlaceRefused for private runners that are
+    disabled or lack the suite's engine, and QueueFull, which is one, while too many tests wait for them, and
+    AgentContext.DoesNotExist for an agent that the organization does not have.
+    """
+    with organization_scope(organization.id):
+        if not isinstance(by, Actor):
+            membership_to_test(organization.id, by)
+            by = by.as_actor()
+        # Locked, so that the agent is not removed before the request that its removal would cancel is there.
+        context = AgentContext.objects.select_for_update(no_key=True).get(organization=organization, pk=context_id)
+        version = suite_to_run(suite_slug, pin)
+        if pin.is_private:
+            refuse_place(organization.id, pin, version.engine)
+        choice, credential_id = credential, None
+        if isinstance(credential, UUID):
+            choice, credential_id = CredentialChoice.CHOSEN, credential
+        if credential_id and not Credential.objects.kept_by(organization.id).filter(pk=credential_id).exists():
+            raise Refused("There is no such credential. Choose another.")
+        request = ComplianceRequest(
+            organization=organization,
+            agent_id=context.agent_id,
+            triggered_by=TriggeredBy.OWNER_TEST if context.is_verified_owner else TriggeredBy.OBSERVER_TEST,
+            actor_kind=by.kind,
+            actor_id=by.id,
+            actor_name=by.name,
+            suite_version=version,
+            dry_run=dry_run,
+            options=chosen(version.definition, scenarios=scenarios, options=options, all_evidence=all_evidence),
+            credential_choice=str(choice),
+            credential_id=credential_id,
+            executor_kind=pin.kind,
+            runner_id=pin.runner_id,
+            pool=pin.pool,
+            expires_at=expires(pin),
+        )
+        like_it = (
+            ComplianceRequest.objects.active()
+            .filter(organization=organization, agent_id=context.agent_id, suite_version=version, dry_run=dry_run)
+            .exclude(triggered_by=TriggeredBy.MONITOR)
+        )
+        full = pin.is_private and _queue_is_full(organization.id, pin)
+        while full or not _inserted(request):
+            under_way = like_it.select_related("suite_version__suite").first()
+            if under_way is not None:
+                if under_way.options != request.options:
+                    raise Refused(
+                        "A test of other scenarios, or with other options, is under way. Ask again when it has ended."
+                    )
+                if (under_way.credential_choice, under_way.credential_id) != (
+                    request.credential_choice,
+                    request.credential_id,
+                ):
+                    raise Refused("A test with another credential is under way. Ask again when it has ended.")
+                if under_way.pin != pin:
+                    raise Refused("A test by another executor is under way. Ask again when it has ended.")
+                return under_way, False
+            if full:
+                raise QueueFull(_full(pin))
+            # It ended in the moment between: then there is room for a new one.
+        tell_executors([request])
+        return request, True
+
+
+def cancel_request(*, organization: Organization, request_id: UUID | str, by: Principal) -> ComplianceRequest:
+    """End a request without a run; what an executor has under way is discarded. One that is cancelled stays so.
+
+    Who may ask for a test may end one; a monitor's run is for who manages. Raises NotAllowed, Refused for one that
+    has ended, or ComplianceRequest.DoesNotExist.
+    """
+    with organization_scope(organization.id):
+        known = ComplianceRequest.objects.select_related("suite_version__suite")
+        request = known.get(organization=organization, pk=request_id)
+        if request.triggered_by == TriggeredBy.MONITOR:
+            managing_membership(organization.id, by)
+        else:
+            membership_to_test(organization.id, by)
+        if not request.cancel(f"Cancelled by {by.get_full_name()}."):
+            request = known.get(pk=request.pk)
+            if request.state != RequestState.CANCELLED:
+                raise Refused("The test has ended already.")
+        return request
+
+
+def _full(pin: Pin) -> str:
+    where = f"the pool “{pin.pool}”" if pin.pool else "this private runner"
+    most = settings.PRIVATE_QUEUE_MOST_REQUESTS
+    tests = "1 test waits" if most == 1 else f"{most} tests wait"
+    return f"{tests} for {where} already, and no more may. Ask again when some were taken, or cancel some."
+
+
+def _queue_is_full(organization_id: str, pin: Pin) -> bool:
+    """Whether as many tests wait for a private runner, or a pool, as people and keys may ask of it.
+
+    Nobody else finds out, or adds one, until the transaction ends.
+    """
+    with connection.cursor() as cursor:
+        # No row's lock: the organization's would make the tick pass over it, and the runners' would hold up polls.
+        whose = f"{organization_id}:{pin.runner_id or pin.pool}"
+        cursor.execute("SELECT pg_advisory_xact_lock(2, hashtext(%s))", [f"queue of {whose}"])
+    waiting = ComplianceRequest.objects.filter(
+        organization_id=organization_id,
+        executor_kind=ExecutorKind.PRIVATE,
+        state=RequestState.QUEUED,
+        runner_id=pin.runner_id,
+        pool=pin.pool,
+    ).exclude(triggered_by=TriggeredBy.MONITOR)
+    return waiting.count() >= settings.PRIVATE_QUEUE_MOST_REQUESTS
+
+
+def _inserted(request: ComplianceRequest) -> bool:
+    try:
+        with transaction.atomic():
+            return bool(insert_requests([request]))
+    except IntegrityError:
+        if not request.pin.is_private:
+            raise
+        # The database looks whether there is a runner for it, under a lock.
+        raise Refused("There is no such private runner. Choose another.") from None

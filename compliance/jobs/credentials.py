@@ -1,0 +1,113 @@
+"""The credential of a leased request, right before its run begins."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, replace
+from uuid import UUID
+
+from django.db import DatabaseError, connection
+
+from compliance.engines import Credential, Notice, Report, Verdict
+from compliance.engines.reports.model import NOT_ACCEPTED
+from compliance.jobs.leases import Lease
+from compliance.runs.recording import UsedCredential
+from compliance.vault.actions import forget_token
+from compliance.vault.models import UseResult
+from compliance.vault.use import Attempt, CredentialRefused, use_credential
+
+logger = logging.getLogger(__name__)
+
+_NOT_WRITTEN = "its use could not be written down, and what is not written down does not happen."
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """What a run gets: a credential, or a notice that it goes without one, or a report instead of running."""
+
+    credential: Credential | None = None
+    notice: Notice | None = None
+    instead: Report | None = None
+
+    @property
+    def used(self) -> UsedCredential | None:
+        if self.credential is None:
+            return None
+        return UsedCredential(
+            self.credential.organization_id, UUID(self.credential.credential_id), self.credential.name
+        )
+
+    def complete(self, report: Report) -> Report:
+        """The run's report with what there is to say about its credential."""
+        return replace(report, notices=(self.notice, *report.notices)) if self.notice else report
+
+
+def open_credential(lease: Lease) -> Opened:
+    """Use the credential that the request wants, if it may be used.
+
+    A refused one that somebody chose ends the run before it begins: without it the run would not be what they asked
+    for. A refused one that nobody chose is done without, and the run says so. For a thread of its own, whose database
+    connection is closed in the end: it may wait for a token endpoint.
+    """
+    wanted = lease.credential
+    if wanted is None:
+        return Opened()
+    attempt = Attempt(
+        organization_id=wanted.organization_id,
+        agent_url=lease.agent_url,
+        use=wanted.use,
+        triggered_by=lease.triggered_by,
+        by=lease.by,
+        request_id=lease.request_id,
+        run_id=lease.run_id,
+        credential_id=wanted.credential_id,
+    )
+    try:
+        credential = use_credential(attempt)
+        if credential is not None and lease.organization_id is None:
+            # Read by everybody who has the agent: a report that quotes it would tell what its owner calls it.
+            credential = replace(credential, name="")
+        return Opened(credential)
+    except CredentialRefused as refused:
+        return _without(lease, refused.result, refused.reason)
+    except DatabaseError as error:
+        logger.error("%s: no use of a credential could be written down: %s", lease.agent_url, type(error).__name__)
+        return _without(lease, "unwritten", f"The credential was not used: {_NOT_WRITTEN}")
+    finally:
+        connection.close()
+
+
+def after_run(used: UsedCredential | None, report: Report) -> None:
+    """Drop a kept access token that the agent refused, so that the next run asks for a fresh one."""
+    if used is None:
+        return
+    refused = any(step.key == "accepted" and step.verdict is Verdict.FAILED for _, _, step in report.steps())
+    if refused or any(notice.code == NOT_ACCEPTED for notice in report.notices):
+        forget_token(credential_id=used.credential_id, organization_id=used.organization_id)
+
+
+def _without(lease: Lease, result: str, reason: str) -> Opened:
+    assert lease.credential is not None
+    if lease.credential.required:
+        return Opened(instead=_refused_report(lease, reason))
+    if lease.organization_id is None:
+        # Read by everybody who has the agent: why is for the record of uses of the organization whose it is.
+        reason = "The credential that its owner granted could not be used."
+    elif result == UseResult.NO_GRANT:
+        return Opened()
+    return Opened(notice=Notice("without_credential", f"Tested without a credential. {reason}"))
+
+
+def _refused_report(lease: Lease, reason: str) -> Report:
+    return Report(
+        engine=lease.engine,
+        engine_version="",
+        suite=lease.suite_slug,
+        protocol=lease.protocol,
+        protocol_version="",
+        tracks=(),
+        duration_ms=0,
+        refused=True,
+        harness_error=reason.rstrip("."),
+        notices=(Notice("credential_refused", reason),),
+    )

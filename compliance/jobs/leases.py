@@ -1,0 +1,90 @@
+"""What a lease is: who may work on which request, and what that work needs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from compliance.engines.reports.model import Report
+from compliance.jobs.credential_selection import WantedCredential
+from compliance.jobs.models import ComplianceRequest
+from compliance.runs.models import ExecutorKind
+from compliance.tenancy.scope import Actor, organization_scope, platform_scope
+
+
+class LeaseLost(Exception):
+    """The lease ran out or the request has ended; the late result is discarded. The message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Executor:
+    """Who works on a request: a hosted worker, or one private runner of the request's organization."""
+
+    kind: str = ExecutorKind.HOSTED
+    id: UUID | None = None
+    name: str = ""
+    pool: str = ""
+
+
+HOSTED_WORKER = Executor()
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to work on one request until its lease runs out, and what the work needs."""
+
+    request_id: UUID
+    token: UUID
+    organization_id: str | None
+    agent_url: str
+    protocol: str
+    suite_slug: str
+    engine: str
+    options: dict[str, Any]
+    run_id: UUID  # of the run that comes of this lease: what is written down before it can name it
+    triggered_by: str
+    by: Actor
+    credential: WantedCredential | None = None
+    suite_version: str = ""
+    full_suite: bool = True  # False for a part of another suite, and for some scenarios only (R10)
+    attempt: int = 1
+    executor: Executor = HOSTED_WORKER
+
+
+@contextmanager
+def scope_of(organization_id: str | None) -> Iterator[None]:
+    """The scope in which a request of this organization, or of the platform, is seen."""
+    with organization_scope(organization_id) if organization_id else platform_scope():
+        yield
+
+
+def broken_report(lease: Lease, reason: str, *, truncated: bool = False) -> Report:
+    """What is recorded when there is no report: an inconclusive run that says why (R7)."""
+    return Report(
+        engine=lease.engine,
+        engine_version="",
+        suite=lease.suite_slug,
+        protocol=lease.protocol,
+        protocol_version="",
+        tracks=(),
+        duration_ms=0,
+        truncated=truncated,
+        harness_error=reason,
+    )
+
+
+def broken_report_of(request: ComplianceRequest, reason: str) -> Report:
+    """The same for a request of which no lease is at hand."""
+    return Report(
+        engine=request.suite_version.engine,
+        engine_version="",
+        suite=request.suite_version.suite.slug,
+        protocol=request.agent.protocol,
+        protocol_version="",
+        tracks=(),
+        duration_ms=0,
+        harness_error=reason,
+    )

@@ -1,0 +1,83 @@
+"""What Celery calls. Each task opens a scope by calling one action; it may be delivered twice or never."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from uuid import UUID
+
+from celery import shared_task
+from django.conf import settings
+
+from compliance.engines import Limits, Target
+from compliance.engines import detect_protocol as ask_agent
+from compliance.jobs.cleanup import sweep_requests
+from compliance.jobs.leases import Lease
+from compliance.jobs.queue import lease_heartbeats, lease_request
+from compliance.jobs.worker import run_leases
+from compliance.registry.actions import note_protocol
+from compliance.runs import recording as record
+
+_draining = threading.Lock()
+
+
+@shared_task
+def execute_request(request_id: str, organization_id: str) -> None:
+    """Run one organization's request, if nobody else does."""
+    _execute([request_id], organization_id)
+
+
+@shared_task
+def execute_requests(request_ids: list[str], organization_id: str) -> None:
+    """Run several of an organization's requests, in flight at once; those that somebody else has are left out."""
+    _execute(request_ids, organization_id)
+
+
+def _execute(request_ids: list[str], organization_id: str) -> None:
+    wanted = [UUID(request_id) for request_id in reversed(request_ids)]
+
+    def lease_them(at_most: int) -> list[Lease]:
+        leases: list[Lease] = []
+        while wanted and len(leases) < at_most:
+            lease = lease_request(wanted.pop(), organization_id)
+            if lease is not None:
+                leases.append(lease)
+        return leases
+
+    run_leases(lease_them, concurrency=len(wanted))
+
+
+@shared_task
+def run_heartbeats() -> None:
+    """Run the platform's requests, many in flight, until none is left. One at a time in a process."""
+    if not _draining.acquire(blocking=False):
+        return  # the one that drains takes new requests along
+    try:
+        run_leases(lease_heartbeats, concurrency=settings.HEARTBEAT_CONCURRENCY)
+    finally:
+        _draining.release()
+
+
+@shared_task
+def detect_protocol(agent_url: str) -> None:
+    """Ask the agent which protocol it speaks, and keep the answer."""
+    target = Target(
+        url=agent_url,
+        deadline=float(settings.TEST_DEADLINE_SECONDS),
+        limits=Limits(step_seconds=float(settings.STEP_TIMEOUT_SECONDS)),
+        allow=settings.EGRESS_ALLOW,
+    )
+    detection = asyncio.run(ask_agent(target))
+    note_protocol(agent_url=agent_url, protocol=detection.protocol, note=detection.reason)
+
+
+@shared_task
+def sweep() -> dict[str, int]:
+    """Find what a lost message or a lost executor left behind, and end what nobody serves."""
+    return sweep_requests()
+
+
+@shared_task
+def keep_evidence_partitions() -> None:
+    """Make the coming months' partitions; drop the expired ones."""
+    record.keep_evidence_partitions()

@@ -1,0 +1,205 @@
+"""record_run: the only writer of the record."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.db import connection, transaction
+from django.utils import timezone
+
+from compliance.engines.reports.model import Report
+from compliance.postgresql.trips import Statement
+from compliance.registry.models import AgentContext, Relation
+from compliance.runs.inserting import insert_rows
+from compliance.runs.models import ComplianceRun, ExecutorKind, TriggeredBy
+from compliance.suites.models import STATUS_SUITE, SuiteVersion
+from compliance.tenancy.ids import uuid7
+from compliance.tenancy.scope import Actor
+
+_INSERT_EVIDENCE = """
+    INSERT INTO step_evidence
+        (run_id, step_index, recorded_at, agent_url, organization_id, credential_organization_id, request, response,
+         pointer)
+    SELECT %s, e.step_index, %s, %s, %s, %s, e.request, e.response, e.pointer
+    FROM jsonb_to_recordset(%s::jsonb) AS e(step_index smallint, request jsonb, response jsonb, pointer text)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class UsedCredential:
+    """Whose secret a run used, and which."""
+
+    organization_id: str
+    credential_id: UUID
+    name: str
+
+
+# No savepoint: inside a scope the scope's own transaction is the unit, and two round trips are saved.
+@transaction.atomic(savepoint=False)
+def record_run(
+    *,
+    report: Report,
+    agent_url: str,
+    suite_version: SuiteVersion,
+    triggered_by: str,
+    by: Actor,
+    organization_id: str | None,
+    lifecycle_stage: str,
+    requested_at: datetime,
+    tested_at: datetime | None = None,
+    dry_run: bool = False,
+    full_suite: bool = True,
+    executor_kind: str = ExecutorKind.HOSTED,
+    executor_name: str = "",
+    executor_id: UUID | None = None,
+    credential: UsedCredential | None = None,
+    request_id: UUID | None = None,
+    run_id: UUID | None = None,
+    after: Sequence[Statement] = (),
+) -> ComplianceRun:
+    """Insert one run with the evidence of its steps, and return it.
+
+    Needs the scope that may write it: organization_scope for a run with an organization,
+    platform_scope for one without. tested_at: when the execution ended, by the executor's clock;
+    now when it is None. after: statements that belong to it, asked in the same trip, before it.
+    A trigger moves the totals and the agent's status with the insert.
+    Raises IntegrityError when `request_id` has a run already, or when `triggered_by` and
+    `organization_id` contradict each other (R2).
+    """
+    now = timezone.now()
+    by_verified_owner = (
+        triggered_by == TriggeredBy.OWNER_TEST
+        and AgentContext.objects.filter(
+            organization_id=organization_id, agent_id=agent_url, relation=Relation.VERIFIED_OWNER
+        ).exists()
+    )
+    counts = report.counts()
+    run = ComplianceRun(
+        id=run_id or uuid7(),
+        agent_url=agent_url,
+        triggered_by=triggered_by,
+        triggered_org_id=organization_id,
+        actor_kind=by.kind,
+        actor_id=by.id,
+        actor_name=storable(by.name)[:254],
+        executor_kind=executor_kind,
+        executor_name=executor_name,
+        executor_id=executor_id,
+        request_id=request_id,
+        suite_version=suite_version,
+        engine=report.engine,
+        engine_version=report.engine_version,
+        protocol=report.protocol,
+        protocol_version=storable(report.protocol_version)[:60],
+        spec_version=storable(report.spec_version)[:60],
+        runtime=storable(report.runtime),
+        credential_id=credential.credential_id if credential else None,
+        # A platform's run is read by all who have the agent; what one of them calls its credential is its own.
+        credential_name=credential.name[:100] if credential and organization_id else "",
+        dry_run=dry_run,
+        full_suite=full_suite and report.full,
+        beside_status=report.suite != STATUS_SUITE,
+        by_verified_owner=by_verified_owner,
+        lifecycle_stage=lifecycle_stage,
+        requested_at=requested_at,
+        # A clock in the future would hold the first place on every page until the future comes.
+        tested_at=min(tested_at or now, now),
+        recorded_at=now,
+        duration_ms=report.duration_ms,
+        overall_status=report.overall().value,
+        headline=storable(report.headline())[:300],
+        first_track=storable(report.tracks[0].title)[:150] if report.tracks else "",
+        truncated=report.truncated,
+        harness_error=storable(report.harness_error),
+        tracks_json=storable(report.tracks_json()),
+        observations=storable(report.observations),
+        notices=storable([{"code": notice.code, "message": notice.message} for notice in report.notices]),
+        **{f"{verdict}_count": count for verdict, count in counts.items()},
+    )
+    insert_rows([run], after=after)
+    run._state.adding, run._state.db = False, connection.alias
+    _save_evidence(run, report, credential.organization_id if credential else None)
+    return run
+
+
+def _save_evidence(run: ComplianceRun, report: Report, credential_organization_id: str | None) -> None:
+    # Raw, because one statement carries all steps, and because the app role may not always read back what it writes.
+    rows = [
+        {
+            "step_index": index,
+            "request": step.evidence.request,
+            "response": step.evidence.response,
+            "pointer": step.evidence.pointer,
+        }
+        for index, (_, _, step) in enumerate(report.steps())
+        if step.evidence is not None
+    ]
+    if not rows:
+        return
+    with connection.cursor() as cursor:
+        cursor.execute(
+            _INSERT_EVIDENCE,
+            [
+                run.id,
+                run.recorded_at,
+                run.agent_url,
+                run.triggered_org_id,
+                credential_organization_id,
+                stored_text(rows),
+            ],
+        )
+
+
+_MENDED_LEVELS = 260  # more than a report may have; each takes two calls, of a thousand that there can be
+
+
+def storable(value: Any) -> Any:
+    """The value as PostgreSQL can keep it: what agents send may hold NUL, lone surrogates, NaN or Infinity, or be deep.
+
+    What cannot be kept is replaced by a visible mark, never dropped in silence.
+    """
+    return value if _kept_text(value) is not None else _mended(value)
+
+
+def stored_text(value: Any) -> str:
+    """The same, as the text of its JSON."""
+    return _kept_text(value) or json.dumps(_mended(value))
+
+
+def _kept_text(value: Any) -> str | None:
+    # Nearly everything can be kept, and the encoder, which is compiled, finds that out much faster than a walk.
+    try:
+        text = json.dumps(value, allow_nan=False)
+    except (ValueError, RecursionError):
+        return None
+    return None if "\\u0000" in text or "\\ud" in text else text
+
+
+def _mended(value: Any, level: int = 0) -> Any:
+    if isinstance(value, str):
+        return value.replace("\x00", "\N{SYMBOL FOR NULL}").encode("utf-8", "replace").decode("utf-8")
+    if isinstance(value, dict | list | tuple) and level >= _MENDED_LEVELS:
+        return "[deeper levels left out]"
+    if isinstance(value, dict):
+        return {_mended(str(key)): _mended(item, level + 1) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_mended(item, level + 1) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value
+
+
+def keep_evidence_partitions() -> tuple[int, int]:
+    """Make the coming months' partitions and drop the expired ones; returns how many of each."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT ensure_evidence_partitions(2)")
+        made = cursor.fetchone()[0]
+        cursor.execute("SELECT drop_expired_evidence(%s)", [settings.EVIDENCE_RETENTION_MONTHS])
+        return made, cursor.fetchone()[0]

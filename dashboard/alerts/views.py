@@ -1,0 +1,53 @@
+"""Notices: what the organization is told. Its members share them: who marks one as read has read it for all."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from django.contrib import messages
+from django.http.response import HttpResponseBase
+from django.shortcuts import redirect
+from django.template.response import TemplateResponse
+from django.urls import reverse
+
+from compliance.alerts.notices import NoticePlace, mark_read, notice_page
+from compliance.models import Notice
+from dashboard.alerts.tables import NoticeTable
+from dashboard.common.access import OrganizationRequest, organization_view
+from dashboard.common.filters import address
+
+PAGE_SIZE = 50
+
+
+@organization_view()
+def notices(request: OrganizationRequest) -> HttpResponseBase:
+    """The unread ones, then the others."""
+    organization = request.organization
+    place = NoticePlace.decode(request.GET.get("at", ""))
+    shown, older = notice_page(organization_id=organization.id, place=place, size=PAGE_SIZE)
+    prefix = reverse("overview", args=[organization.slug])
+    content = {
+        "table": NoticeTable(shown, prefix=prefix, request=request) if shown else None,
+        "newest": request.path if place else "",
+        "older": address(request.path, request.GET, at=older.encode()) if older else "",
+        "announcement": f"{len(shown)} notice{'' if len(shown) == 1 else 's'} on this page",
+    }
+    return TemplateResponse(request, "notices.html", content)
+
+
+@organization_view()
+def notice_read(request: OrganizationRequest, notice: UUID) -> HttpResponseBase:
+    """Mark one as read."""
+    Notice.objects.of_organization(request.organization.id).get(pk=notice)
+    if request.method == "POST":
+        mark_read(organization_id=request.organization.id, notice_id=notice)
+    return redirect("notices", request.organization.slug)
+
+
+@organization_view()
+def notices_read(request: OrganizationRequest) -> HttpResponseBase:
+    """Mark all as read."""
+    if request.method == "POST":
+        count = mark_read(organization_id=request.organization.id)
+        messages.success(request, f"{count} notice{'' if count == 1 else 's'} marked as read.")
+    return redirect("notices", request.organization.slug)

@@ -1,0 +1,240 @@
+"""Credentials: what the organization keeps, and what it grants. No page shows a secret."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from uuid import UUID
+
+from django.contrib import messages
+from django.http import Http404
+from django.http.response import HttpResponseBase
+from django.shortcuts import redirect
+from django.template.response import TemplateResponse
+from django.urls import reverse
+from django.views.decorators.debug import sensitive_post_parameters
+
+from compliance.models import AgentContext, Credential, CredentialGrant, Organization, Role
+from compliance.tenancy.errors import Refused
+from compliance.vault import actions
+from compliance.vault.access_log import AccessFilter, access_page, last_uses
+from compliance.vault.kinds import Kind
+from dashboard.common.access import OrganizationRequest, organization_view
+from dashboard.common.confirm import ask_first
+from dashboard.credentials.forms import GrantForm, RenameCredentialForm, SecretForm
+from dashboard.credentials.tables import AccessTable, CredentialTable
+
+LAST_USES = 10
+DELETION = "The secret is destroyed and its grants are revoked. Its name and the record of its uses stay."
+REVOCATION = "Whatever begins from now on does not use the credential by this grant. A run that has begun goes on."
+
+
+@dataclass(frozen=True, slots=True)
+class GrantShown:
+    grant: CredentialGrant
+    agents: list[AgentContext]
+    removed: int  # agents that it named and that the organization no longer has
+
+
+def get_credential(organization: Organization, credential: UUID) -> Credential:
+    """One of the organization's credentials, a deleted one too; 404 for any other's."""
+    found = Credential.objects.filter(organization=organization, pk=credential).first()
+    if found is None:
+        raise Http404
+    return found
+
+
+@organization_view()
+def credentials(request: OrganizationRequest) -> HttpResponseBase:
+    """Every credential with what it is granted for and when it was last used."""
+    organization = request.organization
+    kept = list(Credential.objects.kept_by(organization.id))
+    grants = defaultdict(list)
+    for grant in CredentialGrant.objects.filter(organization_id=organization.id, revoked_at=None):
+        grants[grant.credential_id].append(grant)
+    table = CredentialTable(
+        kept,
+        grants=grants,
+        last_uses=last_uses(organization_id=organization.id),
+        prefix=reverse("overview", args=[organization.slug]),
+        with_hints=request.membership.may_manage,
+    )
+    return TemplateResponse(request, "credentials.html", {"table": table if kept else None})
+
+
+@sensitive_post_parameters("secret")
+@organization_view(Role.ADMIN)
+def credential_add(request: OrganizationRequest) -> HttpResponseBase:
+    """Choose a kind, then enter the secret."""
+    kind = request.POST.get("kind") or request.GET.get("kind", "")
+    if kind not in Kind.values:
+        return TemplateResponse(request, "credential_kind.html", {"kinds": Kind.choices})
+    form = SecretForm(request.POST if request.method == "POST" else None, kind=kind, named=True)
+    if request.method == "POST" and form.is_valid():
+        try:
+            added = actions.add_credential(
+                organization=request.organization,
+                name=form.cleaned_data["name"],
+                kind=kind,
+                parameters=form.parameters(),
+                secret=form.cleaned_data["secret"],
+                by=request.user,
+            )
+        except Refused as refusal:
+            form.add_error(None, str(refusal))
+        else:
+            messages.success(request, f"“{added.name}” is kept. Grant it now: until then nothing uses it.")
+            return redirect("grant_add", request.organization.slug, added.pk)
+    page = {"form": form, "kind": kind, "kind_words": Kind(kind).label}
+    return TemplateResponse(request, "credential_add.html", page, status=422 if form.errors else 200)
+
+
+@organization_view()
+def credential(request: OrganizationRequest, credential: UUID) -> HttpResponseBase:
+    """What is known of a credential, its grants and its last uses; managers rename it here."""
+    found = get_credential(request.organization, credential)
+    renaming = request.method == "POST"
+    form = RenameCredentialForm(request.POST if renaming else None, initial={"name": found.name})
+    if renaming and form.is_valid():
+        try:
+            actions.rename_credential(
+                organization=request.organization,
+                credential_id=credential,
+                name=form.cleaned_data["name"],
+                by=request.user,
+            )
+        except Refused as refusal:
+            form.add_error("name", str(refusal))
+        else:
+            messages.success(request, "The name is changed. Past runs keep the one that they had.")
+            return redirect("credential", request.organization.slug, credential)
+    page = {
+        "credential": found,
+        "form": form,
+        **_grants_and_uses(request.organization, found),
+        "deletion": DELETION,
+        "revocation": REVOCATION,
+        "parameters": [
+            (name.replace("_", " ").capitalize(), value) for name, value in found.parameters.items() if value
+        ],
+    }
+    return TemplateResponse(request, "credential.html", page, status=422 if form.errors else 200)
+
+
+def _grants_and_uses(organization: Organization, found: Credential) -> dict[str, object]:
+    grants = list(found.grants.order_by("-created_at", "-id"))
+    named = {context_id for grant in grants for context_id in grant.context_ids}
+    contexts = AgentContext.objects.filter(organization=organization, pk__in=named).order_by("name", "id")
+    by_id = {context.pk: context for context in contexts}
+    shown = [
+        GrantShown(
+            grant,
+            [context for pk, context in by_id.items() if pk in grant.context_ids],
+            sum(pk not in by_id for pk in grant.context_ids),
+        )
+        for grant in grants
+    ]
+    uses = access_page(
+        organization_id=organization.id, narrowed_to=AccessFilter(credential_id=found.pk), size=LAST_USES
+    )
+    prefix = reverse("overview", args=[organization.slug])
+    return {
+        "live": [each for each in shown if each.grant.is_live],
+        "ended": [each for each in shown if not each.grant.is_live],
+        "uses": AccessTable(uses.uses, prefix=prefix) if uses.uses else None,
+        "more_uses": uses.older is not None,
+    }
+
+
+@sensitive_post_parameters("secret")
+@organization_view(Role.ADMIN)
+def credential_replace(request: OrganizationRequest, credential: UUID) -> HttpResponseBase:
+    """Enter another secret, and what goes with it, for the same credential."""
+    found = get_credential(request.organization, credential)
+    if found.deleted_at is not None:
+        raise Http404
+    form = SecretForm(
+        request.POST if request.method == "POST" else None, kind=found.kind, named=False, initial=found.parameters
+    )
+    if request.method == "POST" and form.is_valid():
+        try:
+            actions.replace_secret(
+                organization=request.organization,
+                credential_id=credential,
+                parameters=form.parameters(),
+                secret=form.cleaned_data["secret"],
+                by=request.user,
+            )
+        except Refused as refusal:
+            form.add_error(None, str(refusal))
+        else:
+            messages.success(request, "The secret is replaced. Its grants hold for the new one.")
+            return redirect("credential", request.organization.slug, credential)
+    page = {"form": form, "credential": found}
+    return TemplateResponse(request, "credential_replace.html", page, status=422 if form.errors else 200)
+
+
+@organization_view(Role.ADMIN)
+def credential_delete(request: OrganizationRequest, credential: UUID) -> HttpResponseBase:
+    found = get_credential(request.organization, credential)
+    if found.deleted_at is not None:
+        raise Http404
+    back = reverse("credential", args=[request.organization.slug, credential])
+    question = ask_first(
+        request, title=f"Delete “{found.name}”?", text=DELETION, button="Delete the credential", back=back
+    )
+    if question is not None:
+        return question
+    actions.delete_credential(organization=request.organization, credential_id=credential, by=request.user)
+    messages.success(request, f"“{found.name}” is deleted.")
+    return redirect("credentials", request.organization.slug)
+
+
+@organization_view(Role.ADMIN)
+def grant_add(request: OrganizationRequest, credential: UUID) -> HttpResponseBase:
+    """Consent to uses of a credential. The page says what that means."""
+    found = get_credential(request.organization, credential)
+    if found.deleted_at is not None:
+        raise Http404
+    form = GrantForm(request.POST if request.method == "POST" else None, organization_id=request.organization.id)
+    if request.method == "POST" and form.is_valid():
+        try:
+            actions.grant_credential(
+                organization=request.organization,
+                credential_id=credential,
+                uses=form.cleaned_data["uses"],
+                context_ids=form.cleaned_data["agents"],
+                days=form.cleaned_data["days"],
+                by=request.user,
+            )
+        except Refused as refusal:
+            form.add_error(None, str(refusal))
+        else:
+            messages.success(request, f"“{found.name}” is granted.")
+            return redirect("credential", request.organization.slug, credential)
+    page = {"form": form, "credential": found}
+    return TemplateResponse(request, "grant_add.html", page, status=422 if form.errors else 200)
+
+
+@organization_view(Role.ADMIN)
+def grant_revoke(request: OrganizationRequest, grant: UUID) -> HttpResponseBase:
+    found = (
+        CredentialGrant.objects.select_related("credential")
+        .filter(organization_id=request.organization.id, pk=grant)
+        .first()
+    )
+    if found is None:
+        raise Http404
+    back = reverse("credential", args=[request.organization.slug, found.credential_id])
+    question = ask_first(
+        request,
+        title=f"Revoke this grant of “{found.credential.name}”?",
+        text=REVOCATION,
+        button="Revoke the grant",
+        back=back,
+    )
+    if question is not None:
+        return question
+    actions.revoke_grant(organization=request.organization, grant_id=grant, by=request.user)
+    messages.success(request, "The grant is revoked.")
+    return redirect(back)

@@ -1,0 +1,151 @@
+"""A request's progress: from queued to its run, live with JavaScript and by reloading without."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from django.contrib import messages
+from django.http import Http404
+from django.http.response import HttpResponseBase
+from django.shortcuts import redirect, resolve_url
+from django.template.response import TemplateResponse
+from django.urls import reverse
+from django.utils import timezone
+from django_htmx.http import HttpResponseClientRedirect, HttpResponseClientRefresh
+
+from compliance.jobs.actions import cancel_request
+from compliance.models import (
+    AgentContext,
+    ComplianceRequest,
+    Organization,
+    RequestState,
+    Runner,
+    RunnerState,
+    TriggeredBy,
+)
+from compliance.runners.placement import why_waiting
+from compliance.tenancy.errors import Refused
+from dashboard.common.access import OrganizationRequest, organization_view
+from dashboard.common.confirm import ask_first
+from dashboard.jobs.placement import state_badge, state_since, where
+
+# Workers answer within a second or two; after this the page says that none did.
+UNSERVED_AFTER = timedelta(seconds=30)
+RUNNERS_SHOWN = 10
+# Beside a button that stays while the test goes on from waiting to running: it must be true of both.
+CANCELLING = "It ends without a run, and nothing goes into the history. You are asked first if it runs by then."
+STOPPING = (
+    "It is stopped, and what came of it so far is discarded: it ends without a run. What the agent was already sent"
+    " cannot be taken back."
+)
+
+
+def progress_context(wanted: ComplianceRequest, organization: Organization) -> dict[str, Any]:
+    """What _progress.html shows. Needs the organization's scope; asks for runners only if the request is theirs."""
+    base = reverse("overview", args=[organization.slug])
+    runners = _runners_for(wanted) if wanted.pin.is_private else []
+    engine = wanted.suite_version.engine
+    done, total = (_number(wanted.progress.get(name)) for name in ("done", "total"))
+    waiting = wanted.state == RequestState.QUEUED and timezone.now() - wanted.created_at > UNSERVED_AFTER
+    lost = (
+        wanted.state == RequestState.LEASED
+        and wanted.lease_expires_at is not None
+        and wanted.lease_expires_at < timezone.now()
+    )
+    return {
+        "wanted": wanted,
+        "progress_url": reverse("request", args=[organization.slug, wanted.pk]),
+        "step": str(wanted.progress.get("step") or ""),
+        "done": min(done, total),
+        "total": total,
+        "percent": 100 * min(done, total) // total if total else 0,
+        "unserved": waiting,
+        "lost": lost,
+        "where": where(wanted.pin, {runner.pk: runner.name for runner in runners}, base),
+        "runners": [
+            (runner, state_badge(runner), state_since(runner), wanted.is_active and runner.lacks(engine))
+            for runner in runners[:RUNNERS_SHOWN]
+        ],
+        "hindrance": why_waiting(wanted.pin, engine, runners) if wanted.state == RequestState.QUEUED else "",
+        "more_runners": max(len(runners) - RUNNERS_SHOWN, 0),
+        "none_enabled": not any(runner.state == RunnerState.ACTIVE for runner in runners),
+        "lacking": any(runner.lacks(engine) for runner in runners),
+        "none_online": wanted.pin.is_private and not any(runner.is_online for runner in runners),
+        "again": wanted.attempt > 1,
+    }
+
+
+def _runners_for(wanted: ComplianceRequest) -> list[Runner]:
+    """Those that may take the request, whatever their state, a deleted one too: it says what became of it."""
+    assert wanted.organization_id is not None
+    if wanted.runner_id:
+        return list(Runner.objects.filter(organization_id=wanted.organization_id, pk=wanted.runner_id))
+    return list(Runner.objects.named_by(wanted.organization_id, wanted.pin))
+
+
+def _number(value: object) -> int:
+    # Progress comes from an engine: a page must not break on what it says.
+    return value if isinstance(value, int) and value > 0 else 0
+
+
+def get_request(organization: Organization, wanted: UUID) -> ComplianceRequest:
+    """One of the organization's requests; 404 for any other's."""
+    known = ComplianceRequest.objects.select_related("suite_version__suite")
+    found = known.filter(organization=organization, pk=wanted).first()
+    if found is None:
+        raise Http404
+    return found
+
+
+def _may_cancel(request: OrganizationRequest, wanted: ComplianceRequest) -> bool:
+    return wanted.triggered_by != TriggeredBy.MONITOR or request.membership.may_manage
+
+
+@organization_view()
+def request_progress(request: OrganizationRequest, wanted: UUID) -> HttpResponseBase:
+    """The page, or for htmx the part that is polled; when the run is there, to the run."""
+    found = get_request(request.organization, wanted)
+    if found.run_id is not None:
+        run_url = resolve_url("run", request.organization.slug, found.run_id)
+        if not request.htmx:
+            return redirect(run_url)
+        # The reader who watched goes on to the result; the one on the agent's page stays there.
+        watched = request.htmx.current_url_abs_path == request.path
+        return HttpResponseClientRedirect(run_url) if watched else HttpResponseClientRefresh()
+    page = progress_context(found, request.organization)
+    if request.htmx:
+        if not found.is_active and request.htmx.current_url_abs_path == request.path:
+            return HttpResponseClientRefresh()  # its title and its button say that it goes on
+        return TemplateResponse(request, "_progress.html", page)
+    if found.is_active and _may_cancel(request, found):
+        page["cancelling"] = CANCELLING
+    page["context"] = AgentContext.objects.filter(organization=request.organization, agent_id=found.agent_id).first()
+    return TemplateResponse(request, "request.html", page)
+
+
+@organization_view()
+def request_cancel(request: OrganizationRequest, wanted: UUID) -> HttpResponseBase:
+    """End it without a run: at once what waits, and what runs once that is confirmed. Of a monitor's, who manages."""
+    found = get_request(request.organization, wanted)
+    back = reverse("request", args=[request.organization.slug, wanted])
+    if request.method != "POST":
+        return redirect(back)
+    if found.state == RequestState.LEASED and _may_cancel(request, found):
+        question = ask_first(
+            request,
+            title="Stop this test?",
+            text=STOPPING,
+            button="Stop the test",
+            back=back,
+        )
+        if question is not None:
+            return question
+    try:
+        cancel_request(organization=request.organization, request_id=wanted, by=request.user)
+    except Refused as refusal:
+        messages.warning(request, str(refusal))
+    else:
+        messages.success(request, "The test is cancelled. It ended without a run.")
+    return redirect(back)

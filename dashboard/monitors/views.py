@@ -1,0 +1,359 @@
+"""Monitors: the list, one with its times and results, and what owners and admins do with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID
+
+from django.contrib import messages
+from django.core.paginator import Paginator
+from django.http import Http404
+from django.http.response import HttpResponseBase
+from django.shortcuts import redirect
+from django.template.response import TemplateResponse
+from django.urls import reverse
+
+from compliance.models import (
+    AgentContext,
+    ComplianceRequest,
+    Monitor,
+    MonitorState,
+    Organization,
+    RejectedReport,
+    RequestState,
+    Role,
+)
+from compliance.monitors import actions
+from compliance.monitors.decisions import DecisionFilter, decision_page
+from compliance.monitors.models import Outcome, strips
+from compliance.monitors.schedule import BadSchedule
+from compliance.suites.catalogue import OfferedSuite, facts_of
+from compliance.tenancy.errors import Refused
+from compliance.vault.access_log import granted_credentials
+from compliance.vault.models import UseFor
+from dashboard.agents.testing import scenarios_of
+from dashboard.common.access import OrganizationRequest, organization_view
+from dashboard.common.charts import strip
+from dashboard.common.confirm import ask_first
+from dashboard.common.filters import address
+from dashboard.common.formatting import in_zone
+from dashboard.jobs.placement import kept_runners, names_of, where
+from dashboard.monitors.forms import MonitorChoice, MonitorForm, carried, in_units
+from dashboard.monitors.tables import WAITS, DecisionTable, MonitorTable, state_badge
+from dashboard.suites.forms import default_among, suites_for
+
+PER_PAGE = 50
+LAST_DECISIONS = 10
+LAST_REQUESTS = 50  # among which those are looked for that nobody served
+EXPIRED_SHOWN = 5
+ARCHIVING = "It never runs again. Its runs and the decisions about them stay, and its name can be used for another."
+
+
+_STATES = (
+    ("", "Not archived"),
+    (MonitorState.ACTIVE, "Active"),
+    (MonitorState.PAUSED, "Paused"),
+    (MonitorState.PARKED, "Parked"),
+    (MonitorState.ARCHIVED, "Archived"),
+)
+
+
+class _Pages(Paginator):
+    """Pages of a list whose length is known already."""
+
+    def __init__(self, *args: Any, count: int) -> None:
+        super().__init__(*args)
+        self.__dict__["count"] = count  # where Paginator keeps what it has counted
+
+
+def get_monitor(organization: Organization, monitor: UUID) -> Monitor:
+    """One of the organization's monitors, an archived one too; 404 for any other's."""
+    found = Monitor.objects.with_names().filter(organization=organization, pk=monitor).first()
+    if found is None:
+        raise Http404
+    return found
+
+
+@organization_view()
+def monitors(request: OrganizationRequest) -> HttpResponseBase:
+    """Every monitor with its next time, its last result and a strip of recent ones; ?state= narrows them."""
+    organization = request.organization
+    counts = Monitor.objects.states_of(organization.id)
+    state = request.GET.get("state", "")
+    state = state if state in MonitorState.values else ""
+    if state == MonitorState.ARCHIVED:
+        wanted = Monitor.objects.archived_by(organization.id)
+    else:
+        wanted = Monitor.objects.kept_by(organization.id)
+        wanted = wanted.filter(state=state) if state else wanted
+    # Its length is known already: a paginator would count once more.
+    page = _Pages(wanted.with_names(), PER_PAGE, count=_in_state(counts, state)).get_page(request.GET.get("page"))
+    shown = list(page.object_list)
+    table = MonitorTable(
+        shown,
+        runners=names_of(organization.id) if any(monitor.runner_id for monitor in shown) else {},
+        strips=strips([monitor.pk for monitor in shown]),
+        prefix=reverse("overview", args=[organization.slug]),
+        still=getattr(request.session, "still_since", None) is not None,
+    )
+    content = {
+        "table": table if shown else None,
+        "page": page,
+        "state": state,
+        "any": bool(counts),
+        "states": [
+            {
+                # “All” only where nothing is left out.
+                "words": words if value or counts.get(MonitorState.ARCHIVED) else "All",
+                "count": _in_state(counts, value),
+                "href": f"?state={value}" if value else request.path,
+                "current": value == state,
+            }
+            for value, words in _STATES
+            if value in ("", state) or counts.get(value)
+        ],
+        "previous": address("", request.GET, page=page.number - 1),
+        "next": address("", request.GET, page=page.number + 1),
+    }
+    return TemplateResponse(request, "monitors.html", content)
+
+
+def _in_state(counts: dict[str, int], state: str) -> int:
+    """How many are in a state; in none: all that are not archived."""
+    if state:
+        return counts.get(state, 0)
+    return sum(count for each, count in counts.items() if each != MonitorState.ARCHIVED)
+
+
+@organization_view()
+def monitor(request: OrganizationRequest, monitor: UUID) -> HttpResponseBase:
+    """When it runs next, how it went, and what was decided lately."""
+    organization = request.organization
+    found = get_monitor(organization, monitor)
+    decided = decision_page(
+        organization_id=organization.id, narrowed_to=DecisionFilter(monitor_id=found.pk), size=LAST_DECISIONS
+    )
+    page = {
+        "monitor": found,
+        "state": state_badge(found),
+        "stopped": _why_stopped(found),
+        "times": _next_times(found),
+        "trend": strip(strips([found.pk]).get(found.pk, []), wide=True),
+        "under_way": ComplianceRequest.objects.active().filter(monitor=found).first(),
+        "waits": WAITS if found.deferred_until else "",
+        "where": where(
+            found.pin,
+            names_of(organization.id) if found.runner_id else {},
+            reverse("overview", args=[organization.slug]),
+        ),
+        "cooldown": _in_words_of_units(found.notify_cooldown_seconds),
+        **_unserved(found),
+        "decisions": DecisionTable(decided.decisions, prefix=reverse("overview", args=[organization.slug]))
+        if decided.decisions
+        else None,
+        "more": decided.older is not None,
+        "archiving": ARCHIVING,
+    }
+    return TemplateResponse(request, "monitor.html", page)
+
+
+def _why_stopped(monitor: Monitor) -> str:
+    """Such as “Paused by Alice”, or “Parked: …” where the reason does not say what came of it."""
+    state, reason = str(monitor.get_state_display()), monitor.state_reason
+    return reason if not reason or reason.startswith(state) else f"{state}: {reason}"
+
+
+def _in_words_of_units(seconds: int) -> str:
+    count, unit = in_units(seconds)
+    return f"{count} {unit.removesuffix('s') if count == 1 else unit}" if seconds else ""
+
+
+def _unserved(monitor: Monitor) -> dict[str, Any]:
+    """What among its last requests nobody served, and what was sent and was no report (L15, L16)."""
+    last = ComplianceRequest.objects.filter(monitor=monitor).order_by("-created_at", "-id")
+    requests = list(last.only("state", "scheduled_for", "created_at", "end_reason", "run_id")[:LAST_REQUESTS])
+    rejected = RejectedReport.objects.filter(request_id__in=[request.pk for request in requests if request.run_id])
+    return {
+        "expired": [request for request in requests if request.state == RequestState.EXPIRED][:EXPIRED_SHOWN],
+        "rejected": rejected.order_by("-at").select_related("request").first() if monitor.pin.is_private else None,
+    }
+
+
+def _next_times(monitor: Monitor) -> list[tuple[Any, str]]:
+    if monitor.next_run_at is None:
+        return []
+    try:
+        later = monitor.schedule.next_times(monitor.next_run_at, 4)
+    except BadSchedule:
+        return []  # the tick will park it, and say why
+    return _in_words([monitor.next_run_at, *later], monitor.timezone)
+
+
+def _in_words(times: Any, timezone: str) -> list[tuple[Any, str]]:
+    return [(moment, in_zone(moment, timezone)) for moment in times]
+
+
+@organization_view(Role.ADMIN)
+def monitor_add(request: OrganizationRequest) -> HttpResponseBase:
+    """Choose an agent and a suite, then what is run and when. A POST with `preview` keeps nothing."""
+    organization = request.organization
+    asked = request.POST if request.method == "POST" else request.GET
+    contexts = list(
+        AgentContext.objects.filter(organization=organization).select_related("agent").order_by("name", "id")
+    )
+    wanted = str(asked.get("agent") or "")
+    context = next((each for each in contexts if str(each.pk) == wanted), None)
+    if context is None and wanted:
+        raise Http404
+    context = context or next(iter(contexts), None)
+    if context is None:
+        return TemplateResponse(request, "monitor_add.html", {"contexts": contexts})
+    suites = suites_for(context.agent.protocol)
+    suite = next((each for each in suites if each.slug == asked.get("suite")), None) or default_among(suites)
+    chosen = {"agent": str(context.pk), "suite": suite.slug if suite else "", "parts": str(asked.get("parts") or "")}
+    page: dict[str, Any] = {
+        "contexts": contexts,
+        "context": context,
+        "suites": suites,
+        "suite": suite,
+        "choice": MonitorChoice(chosen, contexts=contexts, suites=suites),
+    }
+    runners = kept_runners(organization.id)
+    page["can_run"] = can_run = suite is not None and (not suite.problem or bool(runners))
+    if suite is None or not can_run:
+        return TemplateResponse(request, "monitor_add.html", page)
+    form = _form(
+        request,
+        context,
+        suite.version_id,
+        runners=runners,
+        engine=suite.engine,
+        initial={"name": f"{context.name}, {suite.title}"[:100], **carried(request.GET)},
+    )
+    if form.is_bound and not form.preview and not wanted:
+        form.full_clean()
+        form.add_error(None, f"No agent was chosen. Choose one; the form is for “{context.name}” until then.")
+
+    def create() -> Monitor:
+        assert context is not None
+        assert isinstance(suite, OfferedSuite)
+        return actions.create_monitor(
+            organization=organization,
+            context_id=context.pk,
+            name=form.cleaned_data["name"],
+            suite_slug=suite.slug,
+            when=form.when(),
+            what=form.what(),
+            by=request.user,
+        )
+
+    return _answer(request, "monitor_add.html", form, page, create, "is set up. It runs at the times below.")
+
+
+@organization_view(Role.ADMIN)
+def monitor_edit(request: OrganizationRequest, monitor: UUID) -> HttpResponseBase:
+    """Change what is run and when. A POST with `preview` keeps nothing."""
+    found = get_monitor(request.organization, monitor)
+    version = found.version_to_run
+    if found.context is None or version is None or found.state == MonitorState.ARCHIVED:
+        archived = found.state == MonitorState.ARCHIVED
+        why = "is archived, and cannot" if archived else "cannot"
+        messages.error(request, f"“{found.name}” {why} be changed any more. Make another one.")
+        return redirect("monitor", request.organization.slug, monitor)
+    runners = kept_runners(request.organization.id)
+    form = _form(request, found.context, version.pk, runners=runners, engine=version.engine, monitor=found)
+
+    def change() -> Monitor:
+        return actions.change_monitor(
+            organization=request.organization,
+            monitor_id=monitor,
+            name=form.cleaned_data["name"],
+            when=form.when(),
+            what=form.what(),
+            by=request.user,
+        )
+
+    page = {"monitor": found, "version": version}
+    return _answer(request, "monitor_edit.html", form, page, change, "is changed, from its next run on.")
+
+
+def _form(request: OrganizationRequest, context: AgentContext, version_id: int, **more: Any) -> MonitorForm:
+    return MonitorForm(
+        request.POST if request.method == "POST" else None,
+        options=facts_of([version_id])[version_id].options,
+        scenarios=scenarios_of(version_id, context.agent.protocol),
+        credentials=granted_credentials(
+            organization_id=request.organization.id, context_id=context.pk, use=UseFor.MONITORS
+        ),
+        preview="preview" in request.POST,
+        **more,
+    )
+
+
+def _answer(
+    request: OrganizationRequest,
+    template: str,
+    form: MonitorForm,
+    page: dict[str, Any],
+    keep: Callable[[], Monitor],
+    said: str,
+) -> HttpResponseBase:
+    if request.method == "POST" and form.is_valid() and not form.preview:
+        try:
+            kept = keep()
+        except Refused as refusal:
+            form.add_error(None, str(refusal))
+        else:
+            messages.success(request, f"“{kept.name}” {said}")
+            return redirect("monitor", request.organization.slug, kept.pk)
+    page |= {"form": form, "times": _in_words(form.times, form.when().timezone) if form.times else []}
+    return TemplateResponse(request, template, page, status=422 if form.errors and not form.preview else 200)
+
+
+@organization_view(Role.ADMIN)
+def monitor_run(request: OrganizationRequest, monitor: UUID) -> HttpResponseBase:
+    """Run it now, beside its schedule. What stops it is said, and on record."""
+    found = get_monitor(request.organization, monitor)
+    if request.method != "POST":
+        return redirect("monitor", request.organization.slug, monitor)
+    decision = actions.run_monitor_now(organization=request.organization, monitor_id=found.pk, by=request.user)
+    if decision.outcome != Outcome.ALLOWED:
+        messages.warning(request, f"It was not run. {decision.reason}")
+        return redirect("monitor", request.organization.slug, monitor)
+    return redirect("request", request.organization.slug, decision.request_id)
+
+
+@organization_view(Role.ADMIN)
+def monitor_pause(request: OrganizationRequest, monitor: UUID) -> HttpResponseBase:
+    found = get_monitor(request.organization, monitor)
+    if request.method == "POST":
+        actions.pause_monitor(organization=request.organization, monitor_id=monitor, by=request.user)
+        messages.success(request, f"“{found.name}” is paused. A run that has begun goes on.")
+    return redirect("monitor", request.organization.slug, monitor)
+
+
+@organization_view(Role.ADMIN)
+def monitor_resume(request: OrganizationRequest, monitor: UUID) -> HttpResponseBase:
+    found = get_monitor(request.organization, monitor)
+    if request.method == "POST":
+        actions.resume_monitor(organization=request.organization, monitor_id=monitor, by=request.user)
+        messages.success(request, f"“{found.name}” goes on at its next time. What passed meanwhile is not made up for.")
+    return redirect("monitor", request.organization.slug, monitor)
+
+
+@organization_view(Role.ADMIN)
+def monitor_archive(request: OrganizationRequest, monitor: UUID) -> HttpResponseBase:
+    """End it for good, once that is confirmed."""
+    found = get_monitor(request.organization, monitor)
+    if found.state == "archived":
+        raise Http404
+    back = reverse("monitor", args=[request.organization.slug, monitor])
+    question = ask_first(
+        request, title=f"Archive “{found.name}”?", text=ARCHIVING, button="Archive the monitor", back=back
+    )
+    if question is not None:
+        return question
+    actions.archive_monitor(organization=request.organization, monitor_id=monitor, by=request.user)
+    messages.success(request, f"“{found.name}” is archived.")
+    return redirect("monitors", request.organization.slug)

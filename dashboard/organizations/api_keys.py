@@ -1,0 +1,140 @@
+"""API keys of an organization: the list, making one, ending one."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from html import escape
+from uuid import UUID
+
+from django import forms
+from django.conf import settings
+from django.contrib import messages
+from django.http.response import HttpResponseBase
+from django.shortcuts import redirect
+from django.template.response import TemplateResponse
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.safestring import SafeString
+
+from compliance.models import ApiKey, Role
+from compliance.tenancy.api_key_actions import create_key, revoke_key
+from compliance.tenancy.api_keys import OF_ORGANIZATION, Scope
+from compliance.tenancy.errors import Refused
+from dashboard.common.access import OrganizationRequest, organization_view
+from dashboard.common.confirm import ask_first
+from dashboard.common.formatting import instant
+from dashboard.common.forms import StyledForm
+from dashboard.common.tables import Column
+from dashboard.credentials.tables import PlainTable
+
+MOST_SHOWN = 200
+ENDING = "Programs that use it are refused at once. It cannot be taken back; make another one instead."
+
+
+class KeyTable(PlainTable):
+    """An organization's keys, the newest first."""
+
+    columns = (
+        Column("name", "Key"),
+        Column("may", "May"),
+        Column("made", "Made"),
+        Column("ends", "Ends"),
+        Column("used", "Last used"),
+    )
+    unlabelled = "name"
+    css = "table credentials stack"
+    caption = "API keys, the newest first"
+
+    def render_name(self, key: ApiKey) -> SafeString:
+        return SafeString(f'{escape(key.name)}<span class="sub"><code>ask_{key.prefix}…</code></span>')
+
+    def render_may(self, key: ApiKey) -> str:
+        return escape(key.scope_words)
+
+    def render_made(self, key: ApiKey) -> SafeString:
+        return SafeString(f'{instant(key.created_at)}<span class="sub">by {escape(key.created_by)}</span>')
+
+    def render_ends(self, key: ApiKey) -> SafeString:
+        if key.revoked_at is not None:
+            return SafeString(f'Revoked {instant(key.revoked_at)}<span class="sub">by {escape(key.revoked_by)}</span>')
+        if key.has_expired:
+            return SafeString(f"Expired {instant(key.expires_at)}")
+        link = f'<a href="{self.base}settings/keys/{key.pk}/revoke/">Revoke…</a>'
+        named = f'<span class="visually-hidden"> {escape(key.name)}</span></a>'
+        return SafeString(f'{instant(key.expires_at)}<span class="sub">{link.replace("</a>", named)}</span>')
+
+    def render_used(self, key: ApiKey) -> SafeString:
+        return instant(key.last_used_at)
+
+
+class KeyForm(StyledForm, forms.Form):
+    """A key to make."""
+
+    name = forms.CharField(
+        label="Name",
+        max_length=100,
+        help_text="What uses it, such as “CI of the support agent”.",
+        widget=forms.TextInput(attrs={"autocomplete": "off"}),
+    )
+    scopes = forms.MultipleChoiceField(
+        label="What it may do",
+        choices=[(scope.value, str(scope.label)) for scope in OF_ORGANIZATION],
+        initial=[Scope.READ.value],
+        widget=forms.CheckboxSelectMultiple,
+        error_messages={"required": "Choose what the key may do."},
+    )
+    days = forms.IntegerField(label="For how many days", min_value=1)
+
+    def __init__(self, *args: object, **kwargs: object) -> None:
+        super().__init__(*args, **kwargs)
+        days = self.fields["days"]
+        assert isinstance(days, forms.IntegerField)
+        days.initial = settings.API_KEY_DEFAULT_DAYS
+        days.help_text = f"1 to {settings.API_KEY_MAX_DAYS}. Then it no longer works."
+        days.widget.attrs["max"] = settings.API_KEY_MAX_DAYS
+
+
+@organization_view(Role.ADMIN)
+def api_keys(request: OrganizationRequest) -> HttpResponseBase:
+    """The keys, those that have ended too."""
+    organization = request.organization
+    keys = list(ApiKey.objects.of_organization(organization.id).defer("secret_hash")[:MOST_SHOWN])
+    table = KeyTable(keys, prefix=reverse("overview", args=[organization.slug])) if keys else None
+    return TemplateResponse(request, "api_keys.html", {"table": table})
+
+
+@organization_view(Role.ADMIN)
+def api_key_add(request: OrganizationRequest) -> HttpResponseBase:
+    """Make a key. Its token is in the answer to the form and nowhere else: no page can show it again."""
+    form = KeyForm(request.POST if request.method == "POST" else None)
+    if request.method == "POST" and form.is_valid():
+        try:
+            key, token = create_key(
+                organization=request.organization,
+                name=form.cleaned_data["name"],
+                scopes=form.cleaned_data["scopes"],
+                expires=timezone.now() + timedelta(days=form.cleaned_data["days"]),
+                by=request.user,
+            )
+        except Refused as refusal:
+            form.add_error(None, str(refusal))
+        else:
+            page = {"key": key, "token": token, "site": settings.SITE_URL}
+            return TemplateResponse(request, "api_key.html", page, status=201)
+    return TemplateResponse(request, "api_key_add.html", {"form": form}, status=422 if form.errors else 200)
+
+
+@organization_view(Role.ADMIN)
+def api_key_revoke(request: OrganizationRequest, key: UUID) -> HttpResponseBase:
+    """End a key, once that is confirmed."""
+    organization = request.organization
+    found = ApiKey.objects.of_organization(organization.id).get(pk=key)
+    back = reverse("api_keys", args=[organization.slug])
+    if not found.works:
+        return redirect(back)
+    question = ask_first(request, title=f"Revoke “{found.name}”?", text=ENDING, button="Revoke the key", back=back)
+    if question is not None:
+        return question
+    revoke_key(organization=organization, key_id=found.pk, by=request.user)
+    messages.success(request, f"“{found.name}” is revoked.")
+    return redirect(back)

@@ -1,0 +1,29 @@
+"""Forms of private runners."""
+
+from __future__ import annotations
+
+from django import forms
+
+from compliance.jobs.models import POOL_LENGTH
+from dashboard.common.forms import StyledForm
+
+_PLAIN = {"autocomplete": "off", "autocapitalize": "off", "spellcheck": "false"}
+
+
+class RunnerForm(StyledForm, forms.Form):
+    """What a runner is called, and which pool it is in."""
+
+    name = forms.CharField(
+        label="Name",
+        max_length=100,
+        help_text="Such as the machine or the network that it is in. Results carry it.",
+        widget=forms.TextInput(attrs={"autocomplete": "off"}),
+    )
+    pool = forms.CharField(
+        label="Pool",
+        max_length=POOL_LENGTH,
+        required=False,
+        help_text="Leave it empty for a runner by itself. Work for a pool goes to any runner in it: letters, digits"
+        " and hyphens.",
+        widget=forms.TextInput(attrs=_PLAIN),
+    )

@@ -1,0 +1,297 @@
+"""Private runners: the list, one with what it does and what waits for it, and what owners and admins do with it."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable
+from typing import Any
+from urllib.parse import urlsplit
+from uuid import UUID
+
+from django.conf import settings
+from django.contrib import messages
+from django.core.paginator import Paginator
+from django.db.models import Q
+from django.http import Http404
+from django.http.response import HttpResponseBase
+from django.shortcuts import redirect
+from django.template.response import TemplateResponse
+from django.urls import reverse
+
+from compliance.models import AgentContext, ApiKey, Monitor, MonitorState, Organization, Role, Runner, RunnerState
+from compliance.runners import actions
+from compliance.runners.placement import monitors_of_last, pinned_monitors
+from compliance.runners.queue import held_by, load_of, runs_by, waiting_for
+from compliance.tenancy.errors import Refused
+from dashboard.common.access import OrganizationRequest, organization_view
+from dashboard.common.confirm import ask_first
+from dashboard.common.filters import address
+from dashboard.jobs.placement import state_badge, state_since
+from dashboard.runners.forms import RunnerForm
+from dashboard.runners.tables import HeldTable, RanTable, RunnerTable, WaitingTable
+
+PER_PAGE = 50
+WAITING_SHOWN = 20
+MONITORS_SHOWN = 20  # before what makes them wait is confirmed
+LAST_RUNS = 10
+EXAMPLES = 10  # addresses of agents in the command that starts a runner
+CLOCK_AHEAD_MS = 60_000  # more than this is worth a word
+REPLACING = "The old one stops to work at once: the runner is away until it has the new one. What it holds, it keeps."
+DISABLING = (
+    "It gets no more work, and what it holds is taken back and run again. Its name, its pins and its token stay."
+)
+DELETING = (
+    "Its token stops to work for good, and what waits for it ends without a run. What it ran stays in the record."
+)
+
+
+def get_runner(organization: Organization, runner: UUID) -> Runner:
+    """One of the organization's runners, a deleted one too, which runs refer to; 404 for any other's."""
+    found = Runner.objects.filter(organization=organization, pk=runner).first()
+    if found is None:
+        raise Http404
+    return found
+
+
+def _kept(organization: Organization, runner: UUID) -> Runner:
+    found = get_runner(organization, runner)
+    if found.state == RunnerState.DELETED:
+        raise Http404
+    return found
+
+
+@organization_view()
+def runners(request: OrganizationRequest) -> HttpResponseBase:
+    """Every runner: whether it is there, what it holds and what waits for it."""
+    organization = request.organization
+    page = Paginator(Runner.objects.kept_by(organization.id), PER_PAGE).get_page(request.GET.get("page"))
+    shown = list(page.object_list)
+    prefix = reverse("overview", args=[organization.slug])
+    content = {
+        "table": RunnerTable(shown, load=load_of(organization.id), prefix=prefix) if shown else None,
+        "page": page,
+        "previous": address("", request.GET, page=page.number - 1),
+        "next": address("", request.GET, page=page.number + 1),
+    }
+    return TemplateResponse(request, "runners.html", content)
+
+
+@organization_view()
+def runner(request: OrganizationRequest, runner: UUID) -> HttpResponseBase:
+    """The runner's page, or for htmx the part of it that is brought up to date."""
+    organization = request.organization
+    found = get_runner(organization, runner)
+    page = _now(organization, found)
+    if request.htmx and request.htmx.target == "now":
+        return TemplateResponse(request, "_runner_now.html", page)
+    prefix = reverse("overview", args=[organization.slug])
+    ran = runs_by(found, LAST_RUNS)
+    agents = _names(organization, (run.agent_url for run in ran))
+    page |= {
+        "key": ApiKey.objects.of_runner(organization.id, found.pk).first(),
+        "monitors": list(_monitors(found)),
+        "ran": RanTable(ran, agents=agents, prefix=prefix) if ran else None,
+        "replacing": REPLACING,
+    }
+    return TemplateResponse(request, "runner.html", page)
+
+
+def _now(organization: Organization, runner: Runner) -> dict[str, Any]:
+    held = held_by(runner)
+    waiting, count = waiting_for(runner, WAITING_SHOWN)
+    agents = _names(organization, (request.agent_id for request in [*held, *waiting]))
+    prefix = reverse("overview", args=[organization.slug])
+    ahead = abs(runner.clock_ahead_ms) >= CLOCK_AHEAD_MS
+    return {
+        "runner": runner,
+        "state": state_badge(runner),
+        "since": state_since(runner),
+        "engines": sorted(runner.engines.items()),
+        "clock": f"{abs(runner.clock_ahead_ms) // 1000} seconds {'ahead' if runner.clock_ahead_ms > 0 else 'behind'}"
+        if ahead
+        else "",
+        "held": HeldTable(held, agents=agents, prefix=prefix) if held else None,
+        "held_count": len(held),
+        "waiting": WaitingTable(waiting, runner=runner, agents=agents, prefix=prefix) if waiting else None,
+        "waiting_count": count,
+        "more_waiting": count - len(waiting),
+    }
+
+
+def _names(organization: Organization, urls: Iterable[str]) -> dict[str, tuple[UUID, str]]:
+    wanted = set(urls)
+    if not wanted:
+        return {}
+    contexts = AgentContext.objects.filter(organization=organization, agent_id__in=wanted)
+    return {url: (key, name) for url, key, name in contexts.values_list("agent_id", "pk", "name")}
+
+
+def _left_waiting(runner: Runner, *, with_its_own: bool) -> tuple[str, list[tuple[str, str]]]:
+    """How many active monitors wait when the runner is there no more, in words, and the first of them with addresses.
+
+    with_its_own: those that are pinned to it, beside those of its pool; these wait while no other of it is online.
+    """
+    pinned = Q(runner_id=runner.pk) if with_its_own else Q(pk__in=())
+    if runner.pool and not any(other.is_online for other in Runner.objects.beside(runner)):
+        pinned |= Q(pool=runner.pool)
+    active = Monitor.objects.kept_by(runner.organization_id).filter(pinned, state=MonitorState.ACTIVE)
+    monitors = list(active)
+    if not monitors:
+        return "", []
+    slug = runner.organization.slug
+    shown = [(reverse("monitor", args=[slug, monitor.pk]), monitor.name) for monitor in monitors[:MONITORS_SHOWN]]
+    if len(monitors) > MONITORS_SHOWN:
+        shown.append((reverse("runner", args=[slug, runner.pk]), f"and {len(monitors) - MONITORS_SHOWN} more"))
+    if len(monitors) == 1:
+        return "1 active monitor waits then, until a runner for it is online:", shown
+    return f"{len(monitors)} active monitors wait then, until a runner for them is online:", shown
+
+
+def _monitors(runner: Runner) -> Any:
+    pinned = Q(runner_id=runner.pk)
+    if runner.pool:
+        pinned |= Q(pool=runner.pool)
+    return Monitor.objects.kept_by(runner.organization_id).filter(pinned)
+
+
+@organization_view(Role.ADMIN)
+def runner_add(request: OrganizationRequest) -> HttpResponseBase:
+    """Name a runner; the answer shows its token, once."""
+    form = RunnerForm(request.POST if request.method == "POST" else None)
+    if request.method == "POST" and form.is_valid():
+        try:
+            added, token = actions.create_runner(
+                organization=request.organization,
+                name=form.cleaned_data["name"],
+                pool=form.cleaned_data["pool"],
+                by=request.user,
+            )
+        except Refused as refusal:
+            form.add_error(None, str(refusal))
+        else:
+            return _with_token(request, added, token)
+    return TemplateResponse(request, "runner_add.html", {"form": form}, status=422 if form.errors else 200)
+
+
+def _with_token(request: OrganizationRequest, runner: Runner, token: str) -> HttpResponseBase:
+    # The answer itself, and no address that could be opened again: the token is kept nowhere.
+    urls = AgentContext.objects.filter(organization=request.organization).order_by("name", "id")
+    hosts = dict.fromkeys(urlsplit(url).netloc for url in urls.values_list("agent_id", flat=True)[:EXAMPLES])
+    allow = " ".join(f"--allow {shlex.quote(host)}" for host in hosts or ["agent.internal:8080"])
+    options = f"--url {shlex.quote(settings.SITE_URL)} --token-file assay-runner.token"
+    page = {
+        "runner": runner,
+        "token": token,
+        "has_agents": bool(hosts),
+        "keep": "touch assay-runner.token && chmod 600 assay-runner.token && cat > assay-runner.token",
+        "check": f"assay-runner check {options} {allow}",
+        "start": f"assay-runner {options} {allow}",
+    }
+    return TemplateResponse(request, "runner_token.html", page)
+
+
+@organization_view(Role.ADMIN)
+def runner_token(request: OrganizationRequest, runner: UUID) -> HttpResponseBase:
+    """Another token in place of the old one, once that is confirmed; the answer shows it, once."""
+    found = _kept(request.organization, runner)
+    question = ask_first(
+        request,
+        title=f"Replace the token of {found.name}?",
+        text=REPLACING,
+        button="Replace the token",
+        back=reverse("runner", args=[request.organization.slug, runner]),
+    )
+    if question is not None:
+        return question
+    found, token = actions.new_token(organization=request.organization, runner_id=runner, by=request.user)
+    return _with_token(request, found, token)
+
+
+@organization_view(Role.ADMIN)
+def runner_settings(request: OrganizationRequest, runner: UUID) -> HttpResponseBase:
+    """Its name and pool, and what ends it."""
+    found = _kept(request.organization, runner)
+    posted = request.method == "POST"
+    form = RunnerForm(request.POST if posted else None, initial={"name": found.name, "pool": found.pool})
+    if posted and form.is_valid():
+        try:
+            actions.change_runner(
+                organization=request.organization,
+                runner_id=runner,
+                name=form.cleaned_data["name"],
+                pool=form.cleaned_data["pool"],
+                by=request.user,
+            )
+        except Refused as refusal:
+            form.add_error(None, str(refusal))
+        else:
+            messages.success(request, "The runner is changed. Past runs keep the name that it had.")
+            return redirect("runner", request.organization.slug, runner)
+    kept = Monitor.objects.kept_by(request.organization.id)
+    page = {
+        "runner": found,
+        "form": form,
+        "monitors": kept.filter(runner_id=found.pk),
+        "of_pool": kept.filter(pool=found.pool) if monitors_of_last(found) else (),
+        "disabling": DISABLING,
+        "disabled": _left_waiting(found, with_its_own=True),
+        "deleting": DELETING,
+        "deleted": _left_waiting(found, with_its_own=False),
+    }
+    return TemplateResponse(request, "runner_settings.html", page, status=422 if form.errors else 200)
+
+
+@organization_view(Role.ADMIN)
+def runner_disable(request: OrganizationRequest, runner: UUID) -> HttpResponseBase:
+    """Trust it no more, once that is confirmed."""
+    found = _kept(request.organization, runner)
+    back = reverse("runner_settings", args=[request.organization.slug, runner])
+    affects, affected = _left_waiting(found, with_its_own=True)
+    question = ask_first(
+        request,
+        title=f"Disable {found.name}?",
+        text=DISABLING,
+        button="Disable the runner",
+        back=back,
+        affects=affects,
+        affected=affected,
+    )
+    if question is not None:
+        return question
+    actions.disable_runner(organization=request.organization, runner_id=runner, by=request.user)
+    messages.success(request, f"{found.name} is disabled. Work that is pinned to it waits.")
+    return redirect("runner", request.organization.slug, runner)
+
+
+@organization_view(Role.ADMIN)
+def runner_enable(request: OrganizationRequest, runner: UUID) -> HttpResponseBase:
+    found = _kept(request.organization, runner)
+    if request.method == "POST":
+        actions.enable_runner(organization=request.organization, runner_id=runner, by=request.user)
+        messages.success(request, f"{found.name} is enabled.")
+    return redirect("runner", request.organization.slug, runner)
+
+
+@organization_view(Role.ADMIN)
+def runner_delete(request: OrganizationRequest, runner: UUID) -> HttpResponseBase:
+    """End it for good, once that is confirmed; refused while monitors need it."""
+    found = _kept(request.organization, runner)
+    back = reverse("runner_settings", args=[request.organization.slug, runner])
+    if not (pinned_monitors(found.pk) or monitors_of_last(found)):  # else the refusal below names them
+        affects, affected = _left_waiting(found, with_its_own=False)
+        question = ask_first(
+            request,
+            title=f"Delete {found.name}?",
+            text=DELETING,
+            button="Delete the runner",
+            back=back,
+            affects=affects,
+            affected=affected,
+        )
+        if question is not None:
+            return question
+    if request.method != "POST":
+        return redirect(back)
+    actions.delete_runner(organization=request.organization, runner_id=runner, by=request.user)
+    messages.success(request, f"{found.name} is deleted.")
+    return redirect("runners", request.organization.slug)

@@ -1,0 +1,131 @@
+"""Runs: the history, one with its report, and the evidence of a step."""
+
+from __future__ import annotations
+
+from typing import Annotated
+from uuid import UUID
+
+from django.http import Http404
+from ninja import Query, Router
+from pydantic import AwareDatetime, Field
+
+from compliance.engines.reports.model import Verdict
+from compliance.models import AgentContext, ComplianceRun, TriggeredBy
+from compliance.runs.history import Cursor, HistoryFilter, history_page
+from compliance.runs.models import BY_ORGANIZATION, OverallStatus
+from compliance.tenancy.api_keys import Scope
+from dashboard.api.access import ApiRequest, operation
+from dashboard.api.fields import Text
+from dashboard.api.paging import PageQuery, bad_cursor, page_answer
+from dashboard.api.problems import Problem, invalid
+from dashboard.api.responses import Answer
+from dashboard.runs.exchanges import expires_at, has_expired
+from dashboard.runs.report_page import step_at
+from dashboard.runs.schemas import RunPage, RunSummary, RunWithReport, StepEvidenceOut, run_fields, run_with_report
+from dashboard.runs.views import get_run, readable_evidence
+
+router = Router(tags=["Runs"])
+MAX_STEP = 32_767  # what the table of evidence takes
+
+
+class RunQuery(PageQuery):
+    agent: UUID | None = Field(None, description="An agent's id: its history, with the platform's heartbeats.")
+    status: list[OverallStatus] = Field([], description="Any of these; may be given again.")
+    triggered_by: list[TriggeredBy] = Field([], description="Any of these; may be given again.")
+    suite: Annotated[Text, Field(max_length=100, description="A suite's slug.")] = ""
+    since: AwareDatetime | None = Field(None, description="Tested at or after.", examples=["2026-11-01T00:00:00Z"])
+    until: AwareDatetime | None = Field(None, description="Tested before.")
+
+
+@operation(
+    router,
+    "GET",
+    "/runs",
+    scope=Scope.READ,
+    operation_id="listRuns",
+    summary="Runs, the newest first",
+    response=RunPage,
+    problems=(404,),
+)
+def list_runs(request: ApiRequest, asked: Query[RunQuery]) -> Answer:
+    """Without `agent` the runs that the organization itself caused, of all agents. A filter that matches little stops
+    after looking at 10,000 runs: a page may be short, or empty, and have a `next` all the same."""
+    organization = request.organization
+    agent_url = None
+    if asked.agent is not None:
+        agent_url = AgentContext.objects.of(organization.id, asked.agent).agent_id
+    elif any(kind not in BY_ORGANIZATION for kind in asked.triggered_by):
+        raise invalid("query", "agent", "Name an agent to see what the platform caused.")
+    cursor = Cursor.decode(asked.cursor) if asked.cursor else None
+    if asked.cursor and cursor is None:
+        raise bad_cursor()
+    page = history_page(
+        organization_id=organization.id,
+        agent_url=agent_url,
+        narrowed_to=HistoryFilter(
+            triggers=asked.triggered_by,
+            statuses=asked.status,
+            suite=asked.suite,
+            since=asked.since,
+            until=asked.until,
+        ),
+        cursor=cursor,
+        size=asked.limit,
+    )
+    rows = ComplianceRun.objects.narrow().select_related("suite_version__suite").defer("suite_version__definition")
+    by_key = rows.in_bulk([run.pk for run in page.runs])
+    items = [RunSummary(**run_fields(by_key[run.pk], organization)) for run in page.runs]
+    return page_answer(request, RunPage(items=items, next=page.older.encode() if page.older else None))
+
+
+@operation(
+    router,
+    "GET",
+    "/runs/{uuid:run}",
+    scope=Scope.READ,
+    operation_id="getRun",
+    summary="One run with its report",
+    response=RunWithReport,
+    problems=(404,),
+)
+def one_run(request: ApiRequest, run: UUID) -> Answer:
+    found, context = get_run(request.organization, run)
+    kept = readable_evidence(found, request.organization, context).values_list("step_index", flat=True)
+    return Answer(run_with_report(found, request.organization, set(kept)), cacheable=True)
+
+
+@operation(
+    router,
+    "GET",
+    "/runs/{uuid:run}/steps/{int:step}",
+    scope=Scope.READ,
+    operation_id="getStepEvidence",
+    summary="The exchange behind a step",
+    response=StepEvidenceOut,
+    problems=(404, 410),
+)
+def one_step(request: ApiRequest, run: UUID, step: int) -> Answer:
+    """410 once the evidence was dropped for its age."""
+    if step > MAX_STEP:
+        raise Http404
+    found, context = get_run(request.organization, run)
+    shown = step_at(found, step)
+    kept = readable_evidence(found, request.organization, context).filter(step_index=step).first()
+    if shown is None or (kept is None and not has_expired(found)):
+        raise Http404
+    if kept is None:
+        raise Problem(410, "gone", "The evidence of this run was dropped for its age.")
+    evidence = StepEvidenceOut(
+        run_id=found.pk,
+        index=step,
+        key=shown.key,
+        title=shown.title,
+        verdict=Verdict(shown.verdict),
+        expected=shown.expected,
+        actual=shown.actual,
+        request=kept.request,
+        response=kept.response,
+        pointer=kept.pointer,
+        expires_at=expires_at(found),
+    )
+    return Answer(evidence, cacheable=True)

@@ -1,0 +1,94 @@
+"""Requests, for staff: what is queued and running, and a way to stop it."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from django.contrib import admin, messages
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+
+from compliance.jobs.models import ACTIVE
+from compliance.models import ComplianceRequest
+from dashboard.staff.confirm import ask, confirmed, log_change
+from dashboard.staff.history import HistoryAdmin
+
+
+@admin.register(ComplianceRequest)
+class RequestAdmin(HistoryAdmin):
+    instant = "created_at"
+    list_display = [
+        "created_at",
+        "address",
+        "state",
+        "attempt",
+        "lease_expires_at",
+        "executor",
+        "triggered_by",
+        "organization",
+        "suite_version",
+    ]
+    list_display_links = ["created_at"]
+    list_filter = ["state", "triggered_by", "dry_run"]
+    list_select_related = ["organization", "suite_version__suite"]
+    search_fields = ["pk"]
+    search_help_text = "A request's id, an agent's address or an organization's key (org_…), in full."
+    exclude = ["lease_token", "finished_token"]  # whoever has one may write the result, or read what came of it
+    actions = ["cancel"]
+
+    def filters_have_index(self, request: HttpRequest) -> bool:
+        return request.GET.get("state__exact") in ACTIVE
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[ComplianceRequest], search_term: str
+    ) -> tuple[QuerySet[ComplianceRequest], bool]:
+        term = search_term.strip()
+        if not term:
+            return queryset, False
+        if term.startswith("org_"):
+            return queryset.filter(organization_id=term), False
+        try:
+            return queryset.filter(pk=UUID(term)), False
+        except ValueError:
+            return queryset.filter(agent_id=term), False
+
+    @admin.display(description="agent")
+    def address(self, request: ComplianceRequest) -> str:
+        return request.agent_id
+
+    @admin.display(description="executor")
+    def executor(self, request: ComplianceRequest) -> str:
+        """Where it may run, and which private runner has it or had it last."""
+        if not request.pin.is_private:
+            return request.get_executor_kind_display()
+        where = f"pool {request.pool}" if request.pool else request.get_executor_kind_display()
+        return f"{where}: {request.leased_by_name}" if request.leased_by_name else where
+
+    def has_cancel_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("compliance.change_compliancerequest")
+
+    @admin.action(description="Cancel queued and running requests", permissions=["cancel"])
+    def cancel(self, request: HttpRequest, queryset: QuerySet[ComplianceRequest]) -> HttpResponse | None:
+        keys = request.POST.getlist(ACTION_CHECKBOX_NAME)[: self.list_per_page]
+        chosen = ComplianceRequest.objects.filter(pk__in=keys).active()
+        if not confirmed(request):
+            return ask(
+                self,
+                request,
+                action="cancel",
+                question="Cancel these requests?",
+                consequence="They end without a run. What an executor has under way is discarded when it comes in.",
+                rows=[(one.pk, str(one)) for one in chosen],
+            )
+        cancelled = [one for one in chosen if one.cancel()]
+        if cancelled:
+            log_change(request, cancelled, "Cancelled.")
+        self.message_user(
+            request,
+            f"{len(cancelled)} of {len(keys)} cancelled; the others had ended."
+            if len(cancelled) < len(keys)
+            else f"{len(cancelled)} cancelled.",
+            messages.SUCCESS if cancelled else messages.WARNING,
+        )
+        return None

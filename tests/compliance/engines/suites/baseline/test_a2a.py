@@ -1,0 +1,321 @@
+"""The baseline against A2A agents: one built with the SDK, and scripted ones that get things wrong."""
+
+from __future__ import annotations
+
+import copy
+import json
+from typing import Any
+
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from compliance.demo_agents.a2a_agents import translator
+from compliance.engines import Overall, Report, Target
+from tests.compliance.engines import servers
+from tests.compliance.engines.servers import QUICK, bound, serving, step
+
+CARD: dict[str, Any] = {
+    "name": "Scripted",
+    "description": "Says what it is told to",
+    "version": "1.0.0",
+    "capabilities": {},
+    "defaultInputModes": ["text/plain"],
+    "defaultOutputModes": ["text/plain"],
+    "skills": [{"id": "s", "name": "Say", "description": "Says it", "tags": ["talk"]}],
+    "supportedInterfaces": [{"url": "HERE/", "protocolBinding": "JSONRPC", "protocolVersion": "1.0"}],
+}
+OLD_CARD: dict[str, Any] = {k: v for k, v in CARD.items() if k != "supportedInterfaces"} | {
+    "url": "HERE/",
+    "protocolVersion": "0.3.0",
+    "preferredTransport": "JSONRPC",
+}
+TOKEN = "a2a-s3cr3t"
+
+
+async def check(url: str, **changes: Any) -> Report:
+    return await servers.check(url, **({"protocol": "a2a"} | changes))
+
+
+def scripted(
+    card: Any = CARD,
+    path: str = "/.well-known/agent-card.json",
+    token: str = "",
+    media_type: str = "application/json",
+    **replies: Any,
+) -> Starlette:
+    """An A2A agent by script; HERE in the card stands for its own address."""
+
+    def wants_token(request: Request) -> bool:
+        return bool(token) and request.headers.get("authorization") != f"Bearer {token}"
+
+    async def show_card(request: Request) -> Response:
+        text = card if isinstance(card, str) else json.dumps(card)
+        return Response(text.replace("HERE/", str(request.base_url)), media_type=media_type)
+
+    async def rpc(request: Request) -> Response:
+        if wants_token(request):
+            return Response(status_code=401, headers={"www-authenticate": "Bearer"})
+        message = await request.json()
+        reply = replies.get(message["method"].replace("/", "_"))
+        if isinstance(reply, Response):
+            return reply
+        if reply is None:
+            known = message["method"] in ("GetTask", "tasks/get")
+            code = -32001 if known else -32601
+            error = {"code": code, "message": "No such task" if known else "No such method"}
+            return JSONResponse({"jsonrpc": "2.0", "id": message["id"], "error": error})
+        return JSONResponse({"jsonrpc": "2.0", "id": message["id"], "result": reply})
+
+    return Starlette(routes=[Route(path, show_card), Route("/", rpc, methods=["POST"])])
+
+
+async def test_agent_built_with_the_sdk_passes() -> None:
+    sock = bound()
+    url = f"http://127.0.0.1:{sock.getsockname()[1]}/"
+    async with serving(translator(url), sock):
+        report = await check(url)
+
+    assert report.overall() is Overall.PASSING
+    assert (report.protocol, report.protocol_version) == ("a2a", "1.0")
+    assert step(report, "a2a/errors", "unknown_task").actual == "Error -32001"
+    assert step(report, "a2a/task", "message").verdict == "skipped"
+    assert report.observations["skills"] == 1
+
+
+async def test_message_is_sent_and_its_task_read_back_when_side_effects_are_allowed() -> None:
+    sock = bound()
+    url = f"http://127.0.0.1:{sock.getsockname()[1]}/"
+    async with serving(translator(url), sock):
+        report = await check(url, options={"allow_side_effects": True})
+
+    assert step(report, "a2a/task", "message").actual == "A task in state completed"
+    assert step(report, "a2a/task", "get_task").actual == "Read back in state completed"
+    assert report.overall() is Overall.PASSING
+
+
+async def test_no_message_is_sent_otherwise() -> None:
+    asked: list[str] = []
+    app = scripted()
+
+    async def watched(scope, receive, send):
+        async def look():
+            message = await receive()
+            asked.append(message.get("body", b"").decode())
+            return message
+
+        await app(scope, look, send)
+
+    async with serving(watched) as url:
+        await check(url)
+
+    assert not [body for body in asked if "SendMessage" in body or "message/send" in body]
+
+
+async def test_agent_of_the_older_version_passes() -> None:
+    async with serving(scripted(OLD_CARD)) as url:
+        report = await check(url)
+
+    assert report.overall() is Overall.PASSING, report.headline()
+    assert report.protocol_version == "0.3.0"
+
+
+async def test_message_to_an_agent_of_the_older_version_is_understood() -> None:
+    task = {"kind": "task", "id": "t1", "contextId": "c1", "status": {"state": "completed"}}
+    async with serving(scripted(OLD_CARD, message_send=task, tasks_get=task)) as url:
+        report = await check(url, options={"allow_side_effects": True})
+
+    assert step(report, "a2a/task", "message").actual == "A task in state completed"
+    assert step(report, "a2a/task", "get_task").verdict == "passed"
+
+
+async def test_card_under_the_older_name_fails_that_step_alone() -> None:
+    async with serving(scripted(path="/.well-known/agent.json")) as url:
+        report = await check(url)
+
+    assert step(report, "a2a/card", "found").verdict == "failed"
+    assert step(report, "a2a/card", "valid").verdict == "passed"
+    assert report.overall() is Overall.PARTIAL
+
+
+async def test_card_below_the_agents_own_path_is_found() -> None:
+    async with serving(scripted(path="/agents/one/.well-known/agent-card.json")) as url:
+        report = await check(f"{url}/agents/one")
+
+    assert step(report, "a2a/card", "found").verdict == "passed"
+
+
+async def test_card_at_the_root_is_found_from_a_path() -> None:
+    async with serving(scripted()) as url:
+        report = await check(f"{url}/agents/one")
+
+    assert step(report, "a2a/card", "found").verdict == "passed"
+
+
+async def test_no_card_is_failing() -> None:
+    async with serving(Starlette()) as url:
+        report = await check(url)
+
+    assert report.overall() is Overall.FAILING
+    assert "no agent card" in step(report, "connectivity/reach", "speaks").actual
+    assert step(report, "a2a/card", "valid").verdict == "skipped"
+
+
+def _without(*path: Any) -> dict[str, Any]:
+    card = copy.deepcopy(CARD)
+    at: Any = card
+    for key in path[:-1]:
+        at = at[key]
+    del at[path[-1]]
+    return card
+
+
+@pytest.mark.parametrize(
+    ("card", "place", "pointer"),
+    [
+        (_without("name"), "/name", "/response/body"),
+        (_without("skills"), "/skills", "/response/body"),
+        (_without("skills", 0, "id"), "/skills", "/response/body/skills/0"),
+        (CARD | {"skills": [CARD["skills"][0] | {"id": ""}]}, "/skills", "/response/body/skills/0/id"),
+        (
+            _without("supportedInterfaces", 0, "protocolBinding"),
+            "/supported_interfaces",
+            "/response/body/supportedInterfaces/0",
+        ),
+        (CARD | {"skills": "all of them"}, "cannot be read", "/response/body"),
+        (CARD | {"skills": [{"id": 3}]}, "cannot be read", "/response/body/skills"),
+        (CARD | {"capabilities": ["streaming"]}, "cannot be read", "/response/body/capabilities"),
+        (CARD | {"securitySchemes": [1]}, "cannot be read", "/response/body"),
+        ({k: v for k, v in OLD_CARD.items() if k != "skills"}, "/skills", "/response/body"),
+        (OLD_CARD | {"version": 3}, "/version", "/response/body/version"),
+    ],
+)
+async def test_incomplete_card_fails_and_names_the_place(card: dict[str, Any], place: str, pointer: str) -> None:
+    async with serving(scripted(card)) as url:
+        report = await check(url)
+
+    assert step(report, "a2a/card", "valid").verdict == "failed"
+    assert place in step(report, "a2a/card", "valid").actual
+    for key in ("found", "valid"):
+        evidence = step(report, "a2a/card", key).evidence
+        assert evidence is not None
+        assert evidence.pointer == pointer
+    assert report.harness_error == ""
+
+
+@pytest.mark.parametrize(
+    "text", ["<html>", "[]", "{}", '{"name": "x"}', "[" * 100_000, "\x00", '{"skills": 1, "url": 2}']
+)
+async def test_document_that_is_no_card_is_failing(text: str) -> None:
+    async with serving(scripted(text)) as url:
+        report = await check(url)
+
+    assert report.harness_error == ""
+    assert report.overall() in (Overall.FAILING, Overall.PARTIAL)
+
+
+async def test_interface_that_does_not_answer_fails() -> None:
+    with bound() as closed:
+        port = closed.getsockname()[1]
+        second = {"url": f"http://127.0.0.1:{port}/", "protocolBinding": "HTTP+JSON", "protocolVersion": "1.0"}
+        async with serving(scripted(CARD | {"supportedInterfaces": [*CARD["supportedInterfaces"], second]})) as url:
+            report = await check(url)
+
+    assert step(report, "a2a/interfaces", "interface/1").verdict == "passed"
+    assert "nothing listens there" in step(report, "a2a/interfaces", "interface/2").actual
+
+
+async def test_grpc_interface_is_silent() -> None:
+    grpc = {"url": "http://127.0.0.1:9/", "protocolBinding": "GRPC", "protocolVersion": "1.0"}
+    async with serving(scripted(CARD | {"supportedInterfaces": [grpc]})) as url:
+        report = await check(url)
+
+    assert step(report, "a2a/interfaces", "interface/1").verdict == "silent"
+    assert step(report, "a2a/errors", "unknown_method").verdict == "skipped"
+
+
+async def test_results_for_what_does_not_exist_fail() -> None:
+    async with serving(scripted(AssayNoSuchMethod={}, GetTask={"id": "x"})) as url:
+        report = await check(url)
+
+    for key in ("unknown_method", "unknown_task"):
+        failed = step(report, "a2a/errors", key)
+        assert failed.verdict == "failed"
+        assert failed.evidence is not None
+        assert failed.evidence.pointer == "/response/body/result"
+
+
+async def test_digest_changes_with_the_card_but_not_with_its_signatures() -> None:
+    card, digests = copy.deepcopy(CARD), []
+    async with serving(scripted(card)) as url:
+        for more in ({}, {"signatures": [{"protected": "e30", "signature": "x"}]}, {"description": "Another"}):
+            card.update(more)
+            digests.append((await check(url)).observations["tools_digest"])
+
+    assert digests[0] == digests[1] != digests[2]
+
+
+@pytest.mark.parametrize(
+    ("reply", "words"),
+    [
+        ({}, "cannot be read"),
+        ({"task": "one"}, "cannot be read"),
+        (Response("oops", 500), "status 500"),
+        (Response("{", media_type="application/json"), "not valid JSON"),
+        ({"task": {"id": "1", "contextId": "2", "status": {"state": "TASK_STATE_FAILED"}}}, "The task failed"),
+    ],
+)
+async def test_message_answered_with_something_else_fails(reply: Any, words: str) -> None:
+    async with serving(scripted(SendMessage=reply)) as url:
+        report = await check(url, options={"allow_side_effects": True})
+
+    assert step(report, "a2a/task", "message").verdict == "failed"
+    assert words in step(report, "a2a/task", "message").actual
+
+
+async def test_agent_that_wants_a_token_is_inconclusive_without_one() -> None:
+    async with serving(scripted(token=TOKEN)) as url:
+        report = await check(url)
+
+    assert report.overall() is Overall.INCONCLUSIVE
+    assert step(report, "a2a/auth", "unauthorized").verdict == "passed"
+    assert step(report, "a2a/errors", "unknown_task").verdict == "skipped"
+
+
+async def test_token_opens_the_agent_and_is_in_no_evidence() -> None:  # V1
+    async with serving(scripted(token=TOKEN)) as url:
+        report = await check(url, token=TOKEN, options={"evidence": "all"})
+
+    assert report.overall() is Overall.PASSING
+    assert step(report, "a2a/auth", "accepted").verdict == "passed"
+    assert step(report, "a2a/auth", "unauthorized").verdict == "passed"
+    assert step(report, "a2a/errors", "unknown_task").verdict == "passed"
+    assert TOKEN not in repr(report)
+
+
+async def test_token_that_is_refused_says_that_it_is_wrong_and_not_the_agent() -> None:  # R7
+    async with serving(scripted(token=TOKEN)) as url:
+        report = await check(url, token="another")
+
+    assert step(report, "a2a/auth", "accepted").verdict == "failed"
+    assert step(report, "a2a/errors", "unknown_task").verdict == "skipped"
+    assert {s.key for _, _, s in report.steps() if s.verdict == "failed"} == {"accepted"}
+    assert report.overall() is Overall.INCONCLUSIVE
+    assert "The agent refused the credential (HTTP 401)" in report.headline()
+
+
+async def test_agent_that_hangs_is_failing() -> None:
+    async def hang(reader, writer):
+        await reader.read()
+
+    async with servers.raw(hang) as url:
+        report = await check(url, limits=QUICK)
+
+    assert report.overall() is Overall.FAILING
+    assert step(report, "connectivity/reach", "reachable").actual == "No answer within 0.4 s"
+
+
+def test_target_shows_no_token() -> None:  # V1
+    assert TOKEN not in repr(Target("https://agent.example", token=TOKEN))

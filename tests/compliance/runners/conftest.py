@@ -1,0 +1,89 @@
+"""Private runners, and what one would send."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import pytest
+from django.http import HttpResponse
+from django.test import Client
+
+from compliance.engines.reports.model import Report
+from compliance.engines.reports.serialization import to_json
+from compliance.jobs.actions import request_owner_test
+from compliance.jobs.models import Pin
+from compliance.models import AgentContext, ComplianceRequest, Organization, Runner, User
+from compliance.runners.actions import create_runner
+from compliance.tenancy.scope import organization_scope
+from tests.conftest import make_report
+
+ENGINES = {"baseline": "1.0"}
+
+
+@dataclass
+class Calling:
+    """A runner that calls the API with its token."""
+
+    runner: Runner
+    token: str
+
+    def post(self, path: str, body: Any, **headers: str) -> HttpResponse:
+        return Client().post(
+            f"/api/v1/runner/{path}",
+            data=json.dumps(body),
+            content_type="application/json",
+            headers={"Authorization": f"Bearer {self.token}", **headers},
+        )
+
+    def poll(self, at_most: int = 1, **about: Any) -> list[dict[str, Any]]:
+        answer = self.post("poll", {"at_most": at_most, "engines": ENGINES, "version": "1.0.0", **about})
+        assert answer.status_code == 200, answer.content
+        leases: list[dict[str, Any]] = answer.json()["leases"]
+        return leases
+
+    def complete(self, lease: dict[str, Any], *verdicts: str, report: Any = None, **more: Any) -> HttpResponse:
+        body = {"token": lease["token"], "report": report or plain(make_report(*verdicts)), **more}
+        return self.post(f"requests/{lease['request_id']}/complete", body)
+
+    def pin(self) -> Pin:
+        return Pin(runner_id=self.runner.pk)
+
+    def row(self) -> Runner:
+        with organization_scope(self.runner.organization_id):
+            return Runner.objects.get(pk=self.runner.pk)
+
+
+def plain(report: Report) -> dict[str, Any]:
+    """As it goes over the wire."""
+    data: dict[str, Any] = json.loads(json.dumps(to_json(report)))
+    return data
+
+
+def make_runner(organization: Organization, by: User, name: str = "lab", pool: str = "") -> Calling:
+    return Calling(*create_runner(organization=organization, name=name, pool=pool, by=by))
+
+
+def ask(organization: Organization, context: AgentContext, by: User, pin: Pin, **more: Any) -> ComplianceRequest:
+    """A test that somebody asks for, to be run there."""
+    return request_owner_test(organization=organization, context_id=context.pk, by=by, pin=pin, **more)[0]
+
+
+def request_row(organization: Organization, request_id: UUID | str) -> ComplianceRequest:
+    with organization_scope(organization.id):
+        return ComplianceRequest.objects.get(pk=request_id)
+
+
+@pytest.fixture
+def lab(organization: Organization, alice: User) -> Calling:
+    return make_runner(organization, alice)
+
+
+@pytest.fixture(autouse=True)
+def sent(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
+    """What would go to Celery."""
+    nudges: list[tuple[Any, ...]] = []
+    monkeypatch.setattr("compliance.celery.app.send_task", lambda name, args: nudges.append((name, tuple(args))))
+    return nudges

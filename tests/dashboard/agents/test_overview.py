@@ -1,0 +1,206 @@
+"""The overview: what it shows, what it costs, whose it is."""
+
+from __future__ import annotations
+
+import gzip
+import re
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.conf import settings
+from django.test import Client
+from django.urls import reverse
+from django.utils import timezone
+
+from compliance.models import Organization, User
+from tests.conftest import make_context, make_run
+
+pytestmark = pytest.mark.django_db
+
+FORTY = 40
+
+
+@pytest.fixture
+def page(organization: Organization, alice: User, reader: Any) -> Any:
+    client: Client = reader(alice)
+
+    def get(query: str = "", **headers: str) -> str:
+        response = client.get(reverse("overview", args=[organization.slug]) + query, headers=headers)
+        assert response.status_code == 200
+        return response.content.decode()
+
+    return get
+
+
+def names(text: str) -> list[str]:
+    return re.findall(r'<td><a href="[^"]+">([^<]+)</a>', text)
+
+
+@pytest.fixture
+def forty(organization: Organization) -> None:
+    now = timezone.now()
+    for number in range(FORTY + 3):
+        url = f"https://agent-{number:02d}.northwind.example/mcp"
+        make_context(organization, url, name=f"Agent number {number:02d} of the organization")
+        for age in range(2 if number else 32):
+            verdicts = ["passed", "failed"][: 1 + (age + number) % 2]
+            make_run(*verdicts, organization=organization, agent_url=url, tested_at=now - timedelta(hours=age))
+        make_run("passed", agent_url=url)
+
+
+def test_an_empty_organization_says_what_to_do(page: Any, organization: Organization) -> None:
+    assert reverse("agent_add", args=[organization.slug]) in page()
+
+
+def test_a_page_of_forty_stays_within_its_budget(forty: None, page: Any, queries: Any) -> None:
+    page()
+    with queries() as asked:
+        text = page()
+    assert len(names(text)) == FORTY
+    assert len(asked) <= 8, "\n".join(asked)
+    assert len(text.encode()) <= 60 * 1024
+
+
+def test_the_count_of_queries_does_not_grow_with_the_agents(
+    organization: Organization, page: Any, queries: Any
+) -> None:
+    make_context(organization, "https://one.example/mcp")
+    page()
+    with queries() as few:
+        page("?q=agent&sort=-tested")
+    for number in range(10):
+        url = f"https://agent-{number}.example/mcp"
+        make_context(organization, url, name=f"Agent {number}")
+        make_run(organization=organization, agent_url=url)
+    with queries() as many:
+        page("?q=agent&sort=-tested")
+    assert len(many) == len(few)
+
+
+def test_a_first_visit_loads_little(page: Any, organization: Organization) -> None:
+    make_context(organization)
+    text = page()
+    sizes = {"js": 0, "css": 0}
+    for path in re.findall(r'(?:src|href)="/static/([^"]+\.(?:js|css))"', text):
+        sizes[path.rsplit(".", 1)[1]] += len(gzip.compress((Path(settings.STATICFILES_DIRS[0]) / path).read_bytes()))
+    assert 0 < sizes["js"] <= 60 * 1024
+    assert 0 < sizes["css"] <= 40 * 1024
+
+
+def test_only_ones_own_tests_count(
+    organization: Organization, other_organization: Organization, page: Any
+) -> None:  # R3, I6
+    make_context(organization, name="Shared")
+    make_context(other_organization, name="Shared elsewhere")
+    make_run("failed", organization=other_organization)
+    make_run("failed")
+    text = page()
+    assert names(text) == ["Shared"]
+    assert "v-never" in text
+    assert "Shared elsewhere" not in text
+    assert '<svg class="strip"' not in text
+    assert re.search(r"All <b>1</b>", text)
+    assert not re.search(r"Failing <b>", text)
+
+
+def test_dry_and_inconclusive_runs_are_no_last_test(organization: Organization, page: Any) -> None:  # R4
+    make_context(organization)
+    make_run("failed", organization=organization, dry_run=True)
+    make_run("skipped", organization=organization)
+    assert "v-never" in page()
+
+
+@pytest.fixture
+def mixed(organization: Organization) -> None:
+    now = timezone.now()
+    for name, verdicts, days in (
+        ("Amber", ("passed", "failed"), 1),
+        ("Brown", ("failed",), 1),
+        ("Cyan", ("passed",), 1),
+        ("Dusk", ("passed",), 45),
+        ("Ecru", None, 0),
+    ):
+        url = f"https://{name.lower()}.example/mcp"
+        make_context(organization, url, name=name)
+        if verdicts:
+            make_run(*verdicts, organization=organization, agent_url=url, tested_at=now - timedelta(days=days))
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("", ["Brown", "Amber", "Ecru", "Cyan", "Dusk"]),  # failing first
+        ("?status=failing", ["Brown"]),
+        ("?status=partial", ["Amber"]),
+        ("?status=passing", ["Cyan", "Dusk"]),
+        ("?status=never", ["Ecru"]),
+        ("?status=stale", ["Dusk"]),
+        ("?q=CYAN", ["Cyan"]),
+        ("?q=brown.example", ["Brown"]),
+        ("?q=%25", []),
+        ("?sort=name", ["Amber", "Brown", "Cyan", "Dusk", "Ecru"]),
+        ("?sort=-name", ["Ecru", "Dusk", "Cyan", "Brown", "Amber"]),
+        ("?sort=tested", ["Dusk", "Amber", "Brown", "Cyan", "Ecru"]),
+        ("?sort=total&status=passing", ["Cyan", "Dusk"]),
+        ("?status=nonsense&sort=nonsense&page=nonsense", ["Brown", "Amber", "Ecru", "Cyan", "Dusk"]),
+        ("?page=999", ["Brown", "Amber", "Ecru", "Cyan", "Dusk"]),
+        ("?q=%00", ["Brown", "Amber", "Ecru", "Cyan", "Dusk"]),
+    ],
+)
+def test_searching_narrowing_and_sorting(mixed: None, page: Any, query: str, expected: list[str]) -> None:
+    found = names(page(query))
+    if "tested" in query:
+        assert (found[0], found[-1]) == (expected[0], expected[-1])
+        assert sorted(found) == sorted(expected)
+    else:
+        assert found == expected
+
+
+def test_a_part_is_answered_to_htmx_and_announces_the_count(mixed: None, page: Any) -> None:
+    part = page("?status=passing", **{"HX-Request": "true", "HX-Target": "agents"})
+    assert "<html" not in part
+    assert 'data-announce="2 agents"' in part
+    assert '<input type="hidden" name="status" value="passing" form="search">' in part
+
+
+def test_pages_follow_each_other_without_losing_anybody(forty: None, page: Any) -> None:  # R5
+    found = names(page("?sort=status")) + names(page("?sort=status&page=2"))
+    assert len(found) == len(set(found)) == FORTY + 3
+
+
+def test_the_page_as_it_is_opened_is_the_first_of_the_list(forty: None, page: Any) -> None:
+    assert names(page()) == names(page("?page=1")) != sorted(names(page()))
+
+
+def test_what_people_type_is_text(organization: Organization, page: Any) -> None:
+    make_context(organization, name="<script>alert(1)</script>")
+    text = page("?q=%3Cscript%3E")
+    assert "<script>alert" not in text
+    assert "&lt;script&gt;alert(1)" in text
+
+
+def test_a_strip_says_in_words_what_it_draws() -> None:
+    from dashboard.common.charts import strip
+
+    drawn = strip(["passing"] * 40 + ["partial", "failing"])
+    assert 'aria-label="Last 30 tests: 28 passing, 1 partial, 1 failing; the newest failing"' in drawn
+    assert drawn.count("<path") == 3
+    assert len(drawn) < 700
+
+
+def test_headers_lead_to_their_order_and_back(mixed: None, page: Any, organization: Organization) -> None:
+    text = page("?q=example&page=1")
+    assert 'id="by-name" href="?q=example&amp;sort=name"' in text
+    text = page("?sort=name")
+    assert '<th scope="col" aria-sort="ascending"><a id="by-name" href="?sort=-name">' in text
+
+
+def test_the_address_bar_gets_the_page_without_empty_fields(
+    mixed: None, organization: Organization, alice: User, reader: Any
+) -> None:
+    base = reverse("overview", args=[organization.slug])
+    headers = {"HX-Request": "true", "HX-Target": "agents"}
+    response = reader(alice).get(f"{base}?q=&status=passing&page=", headers=headers)
+    assert response["HX-Push-Url"] == f"{base}?status=passing"

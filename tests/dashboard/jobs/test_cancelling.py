@@ -1,0 +1,152 @@
+"""Ending a test on its page."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+
+from compliance.jobs.actions import request_owner_test
+from compliance.jobs.completion import complete_request
+from compliance.jobs.leases import LeaseLost
+from compliance.jobs.queue import lease_request
+from compliance.models import AgentContext, ComplianceRequest, ComplianceRun, Organization, User
+from compliance.monitors.tick import request_due_monitors
+from compliance.tenancy.scope import organization_scope
+from tests.compliance.monitors.conftest import finish, make_due, make_monitor, requests_of
+from tests.compliance.runners.conftest import request_row
+from tests.conftest import make_report
+from tests.dashboard.jobs.test_placement import expire
+
+
+def at(name: str, organization: Organization, *args: Any) -> str:
+    return reverse(name, args=[organization.slug, *args])
+
+
+@pytest.fixture
+def bobs(reader: Any, bob: User) -> Client:
+    return reader(bob)
+
+
+@pytest.fixture
+def wanted(organization: Organization, context: AgentContext, alice: User) -> ComplianceRequest:
+    return request_owner_test(organization=organization, context_id=context.pk, by=alice)[0]
+
+
+@pytest.fixture
+def of_monitor(organization: Organization, context: AgentContext, alice: User) -> ComplianceRequest:
+    make_due(make_monitor(organization, context, alice))
+    request_due_monitors()
+    [wanted] = requests_of(organization)
+    return wanted
+
+
+def title_of(page: str) -> str:
+    return page.split("<title>")[1].split("</title>")[0]
+
+
+def test_a_member_cancels_what_waits_with_one_press(
+    bobs: Client, organization: Organization, wanted: ComplianceRequest
+) -> None:
+    page = bobs.get(at("request", organization, wanted.pk)).content.decode()
+    assert "Test under way" in title_of(page)
+    cancelling = at("request_cancel", organization, wanted.pk)
+    assert f'action="{cancelling}"' in page
+    assert "It ends without a run, and nothing goes into the history." in page
+    page = bobs.post(cancelling, follow=True).content.decode()
+    kept = request_row(organization, wanted.pk)
+    assert (kept.state, kept.end_reason) == ("cancelled", "Cancelled by Bob Member.")
+    assert "The test is cancelled." in page
+    assert "Test cancelled" in title_of(page)
+    main = page.split("<main")[1].split("</main>")[0]
+    assert "under way" not in main
+    assert cancelling not in main
+    assert "Cancelled by Bob Member." in main
+
+
+def test_what_runs_is_stopped_once_that_is_confirmed(
+    bobs: Client, organization: Organization, wanted: ComplianceRequest
+) -> None:  # L5
+    lease = lease_request(wanted.pk, organization.id)
+    assert lease is not None
+    page = bobs.get(at("request", organization, wanted.pk)).content.decode()
+    assert "You are asked first if it runs by then." in page
+    cancelling = at("request_cancel", organization, wanted.pk)
+    asked = bobs.post(cancelling)
+    assert asked.status_code == 200
+    assert "Stop this test?" in asked.content.decode()
+    assert "what came of it so far is discarded" in asked.content.decode()
+    assert request_row(organization, wanted.pk).state == "leased"
+    assert "The test is cancelled." in bobs.post(cancelling, {"confirmed": "1"}, follow=True).content.decode()
+    assert request_row(organization, wanted.pk).state == "cancelled"
+    with pytest.raises(LeaseLost):
+        complete_request(lease, make_report())
+    with organization_scope(organization.id):
+        assert not ComplianceRun.objects.exists()
+
+
+def test_what_has_ended_stays_as_it_ended(bobs: Client, organization: Organization, wanted: ComplianceRequest) -> None:
+    run = finish(wanted)
+    answer = bobs.post(at("request_cancel", organization, wanted.pk), follow=True)
+    assert answer.redirect_chain[-1][0] == at("run", organization, run.pk)
+    assert "The test has ended already." in answer.content.decode()
+    assert request_row(organization, wanted.pk).state == "finished"
+
+
+def test_what_expired_is_titled_so_and_offers_nothing(
+    bobs: Client, organization: Organization, wanted: ComplianceRequest
+) -> None:
+    expire(wanted)
+    page = bobs.get(at("request", organization, wanted.pk)).content.decode()
+    assert "Test expired" in title_of(page)
+    assert at("request_cancel", organization, wanted.pk) not in page
+
+
+def test_opening_the_address_cancels_nothing(
+    bobs: Client, organization: Organization, wanted: ComplianceRequest
+) -> None:
+    assert bobs.get(at("request_cancel", organization, wanted.pk))["Location"] == at("request", organization, wanted.pk)
+    assert request_row(organization, wanted.pk).state == "queued"
+
+
+def test_a_monitors_run_is_for_who_manages(
+    bobs: Client, reader: Any, alice: User, organization: Organization, of_monitor: ComplianceRequest
+) -> None:
+    cancelling = at("request_cancel", organization, of_monitor.pk)
+    assert cancelling not in bobs.get(at("request", organization, of_monitor.pk)).content.decode()
+    assert bobs.post(cancelling).status_code == 403
+    assert request_row(organization, of_monitor.pk).state == "queued"
+    alices = reader(alice)
+    assert cancelling in alices.get(at("request", organization, of_monitor.pk)).content.decode()
+    alices.post(cancelling)
+    assert request_row(organization, of_monitor.pk).state == "cancelled"
+
+
+def test_another_organizations_test_is_not_there(
+    reader: Any, charlie: User, other_organization: Organization, organization: Organization, wanted: ComplianceRequest
+) -> None:  # I5
+    theirs = reader(charlie)
+    there = theirs.post(at("request_cancel", other_organization, wanted.pk), {"confirmed": "1"})
+    nowhere = theirs.post(at("request_cancel", other_organization, uuid4()), {"confirmed": "1"})
+    assert there.status_code == nowhere.status_code == 404
+    assert there.content == nowhere.content
+    assert request_row(organization, wanted.pk).state == "queued"
+
+
+def test_the_page_of_who_watches_is_opened_anew_when_the_test_ends_without_a_run(
+    bobs: Client, organization: Organization, context: AgentContext, wanted: ComplianceRequest
+) -> None:
+    address = at("request", organization, wanted.pk)
+
+    def polled(on: str) -> Any:
+        return bobs.get(address, headers={"HX-Request": "true", "HX-Current-URL": f"http://testserver{on}"})
+
+    assert "HX-Refresh" not in polled(address)
+    bobs.post(at("request_cancel", organization, wanted.pk))
+    assert polled(address)["HX-Refresh"] == "true"
+    elsewhere = polled(at("agent", organization, context.pk))
+    assert "HX-Refresh" not in elsewhere
+    assert "What became of the test" in elsewhere.content.decode()
