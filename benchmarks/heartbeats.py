@@ -26,9 +26,9 @@ from pydantic import TypeAdapter
 from benchmarks.databases import connect_superuser, make_database, use_database
 from benchmarks.measure import Section
 from compliance.embedded.postgres import Postgres
-from compliance.jobs.queue import insert_requests, lease_heartbeats
+from compliance.jobs.queue import insert_jobs, lease_heartbeats
 from compliance.jobs.worker import run_leases
-from compliance.models import Agent, ComplianceRequest, SuiteVersion, TriggeredBy
+from compliance.models import Agent, Job, SuiteVersion, TriggeredBy
 from compliance.monitors.heartbeats import ACTOR
 from compliance.tenancy.scope import platform_scope
 
@@ -71,7 +71,7 @@ def measure(postgres: Postgres, *, rounds: int, agents: int) -> Section:
         for number in range(rounds + 1):
             for name in sides if number % 2 else reversed(sides):
                 if name == "assay":
-                    request_heartbeats(urls)
+                    create_heartbeats(urls)
                 before = (time.process_time(), _processor_time(process), time.perf_counter())
                 sides[name]()
                 if number:  # the first round warms up
@@ -114,13 +114,13 @@ def _processor_time(process: psutil.Process) -> float:
 # Our side
 
 
-def request_heartbeats(urls: list[str]) -> None:
+def create_heartbeats(urls: list[str]) -> None:
     """Requests for heartbeats of these addresses."""
     # What the tick does in another process, so it is not measured.
     version = SuiteVersion.objects.get(suite__slug="baseline")
     with platform_scope():
-        created = insert_requests(
-            ComplianceRequest(
+        created = insert_jobs(
+            Job(
                 agent_id=url,
                 triggered_by=TriggeredBy.HEARTBEAT,
                 actor_kind=ACTOR.kind,

@@ -20,8 +20,8 @@ from compliance.embedded.ports import LOOPBACK
 from compliance.engines.reports.model import Report, Scenario, Step, Track, Verdict
 from compliance.engines.reports.serialization import to_json
 from compliance.jobs.models import Pin
-from compliance.jobs.queue import insert_requests
-from compliance.models import Agent, AgentContext, ComplianceRequest, Organization, SuiteVersion, TriggeredBy, User
+from compliance.jobs.queue import insert_jobs
+from compliance.models import Agent, AgentContext, Job, Organization, SuiteVersion, TriggeredBy, User
 from compliance.runners.actions import create_runner
 from compliance.tenancy.actions import create_organization
 from compliance.tenancy.scope import organization_scope, platform_scope
@@ -54,7 +54,7 @@ class _Client:
                 assert leases, "no work is left: load more"
                 for lease in leases:
                     body = b'{"token":"%s","age_ms":5,"report":%s}' % (lease["token"].encode(), report)
-                    self._ask(self._message(f"requests/{lease['request_id']}/complete", body))
+                    self._ask(self._message(f"jobs/{lease['job_id']}/complete", body))
                     self.done += 1
         except (OSError, ValueError, AssertionError) as failure:
             self.failure = failure
@@ -97,7 +97,7 @@ def measure(running: Services, *, seconds: float) -> Section:
         f"gunicorn with {WORKERS} workers and the project's own configuration, durable database. {POLLERS} runners "
         f"of {ORGANIZATIONS} organizations, each with its own token and one kept connection, ask for work, hand in a "
         "report of the baseline's size for each lease, without evidence, and ask again. Each lease and each report is "
-        "a transaction that is recorded like any other: run, totals, the end of the request. The clients share the "
+        "a transaction that is recorded like any other: run, totals, the end of the job. The clients share the "
         f"machine. Every case goes on for {seconds:g} seconds after {WARM_UP_SECONDS:g} to warm up.",
     )
     for words, steps, at_most in cases:
@@ -149,7 +149,7 @@ def _run(
 
 
 def _arrange(work: int) -> list[_Client]:
-    """The clients, and `work` requests, each of an agent of its own, spread over the clients."""
+    """The clients, and `work` jobs, each of an agent of its own, spread over the clients."""
     user = User.objects.create_user(email="owner@bench.example", password=None, name="Olga Owner")
     version = SuiteVersion.objects.get(suite__slug="baseline")
     clients = []
@@ -167,13 +167,13 @@ def _arrange(work: int) -> list[_Client]:
                 (AgentContext(organization=client.organization, agent_id=url, name="Agent") for url in urls),
                 batch_size=1000,
             )
-            insert_requests(_request(client, url, user, version) for url in urls)
+            insert_jobs(_request(client, url, user, version) for url in urls)
     return clients
 
 
-def _request(client: _Client, url: str, user: User, version: SuiteVersion) -> ComplianceRequest:
+def _request(client: _Client, url: str, user: User, version: SuiteVersion) -> Job:
     by: Any = user.as_actor()
-    return ComplianceRequest(
+    return Job(
         organization=client.organization,
         agent_id=url,
         triggered_by=TriggeredBy.OBSERVER_TEST,

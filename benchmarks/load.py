@@ -80,7 +80,7 @@ WITH numbered AS (
 )
 INSERT INTO agent_compliance_runs (
     id, agent_url, triggered_by, triggered_org_id, actor_kind, actor_id, actor_name, executor_kind, executor_name,
-    request_id, suite_version_id, engine, engine_version, protocol, protocol_version, dry_run, full_suite,
+    job_id, suite_version_id, engine, engine_version, protocol, protocol_version, dry_run, full_suite,
     by_verified_owner, lifecycle_stage, requested_at, tested_at, recorded_at, duration_ms, overall_status, headline,
     first_track, passed_count, failed_count, skipped_count, silent_count, not_applicable_count, not_tested_count,
     truncated, harness_error, tracks_json, observations, notices)

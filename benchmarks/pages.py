@@ -59,7 +59,7 @@ def measure(running: Services, runs: int, *, rounds: int) -> Section:
     section = Section(
         f"Pages, {runs:,} runs in the table",
         f"gunicorn with {WORKERS} workers and the project's own configuration, persistent database connections; a "
-        f"member of an organization with {AGENTS} agents, signed in by a session in the database. One request after "
+        f"member of an organization with {AGENTS} agents, signed in by a session in the database. One job after "
         f"the other over one kept connection, the addresses taking turns. The agent has "
         f"{min(HEAVY_RUNS, runs // 10):,} runs. Queries are counted in the same views by the test client, without "
         "BEGIN and COMMIT; a scope's settings count as one.",

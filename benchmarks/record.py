@@ -155,7 +155,7 @@ def _record(report: Report, version: SuiteVersion, trigger: TriggeredBy) -> Any:
             organization_id=None if heartbeat else ORGANIZATION,
             lifecycle_stage=LifecycleStage.PRODUCTION,
             requested_at=timezone.now(),
-            request_id=uuid7(),
+            job_id=uuid7(),
         ).pk
 
 
@@ -180,13 +180,13 @@ class _Inserter:
         ).fetchall()
         assert len(self.steps) == STEPS
         bare.commit()
-        self.places = {name: self.columns.index(name) for name in ("id", "request_id", "tested_at", "recorded_at")}
+        self.places = {name: self.columns.index(name) for name in ("id", "job_id", "tested_at", "recorded_at")}
         self.ticks = itertools.count(1)
 
     def insert(self, schema: str) -> None:
         key, now = uuid7(), timezone.now()
         run = list(self.run)
-        run[self.places["id"]], run[self.places["request_id"]] = key, uuid7()
+        run[self.places["id"]], run[self.places["job_id"]] = key, uuid7()
         run[self.places["tested_at"]] = run[self.places["recorded_at"]] = now + timedelta(microseconds=next(self.ticks))
         marks = ", ".join(["%s"] * len(run))
         evidence = [

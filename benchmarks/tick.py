@@ -18,9 +18,9 @@ from benchmarks.databases import connect_superuser, make_database, use_database
 from benchmarks.measure import Section, take_turns
 from compliance.celery import app
 from compliance.embedded.postgres import Postgres
-from compliance.monitors.heartbeats import request_due_heartbeats
+from compliance.monitors.heartbeats import create_due_heartbeats
 from compliance.monitors.metrics import read_figures
-from compliance.monitors.tick import request_due_monitors
+from compliance.monitors.tick import create_due_monitor_jobs
 
 EACH = 20  # due, of one organization
 GOAL_SECONDS = 1.5  # for a thousand due monitors
@@ -60,7 +60,7 @@ JOIN agent_contexts c ON c.organization_id = 'org_bench_' || i % %(among)s
 """
 
 _BECOME_DUE = """
-TRUNCATE compliance_requests, monitor_decisions CASCADE;
+TRUNCATE compliance_jobs, monitor_decisions CASCADE;
 UPDATE monitors m SET state = 'active', next_run_at = now() - interval '1 minute' + i * interval '1 millisecond'
 FROM generate_series(0, %(due)s - 1) i WHERE m.id = bench_monitor(i);
 """
@@ -132,7 +132,7 @@ def _run(into: _Rounds, due: int, expected: str) -> None:
     decided = 0
     server = _server()
     started, own, database = time.perf_counter(), time.process_time(), _processor(server)
-    while counts := request_due_monitors():
+    while counts := create_due_monitor_jobs():
         decided += counts.total()
         assert counts[expected], counts
     into.seconds.append(time.perf_counter() - started)
@@ -157,13 +157,13 @@ def _heartbeats(postgres: Postgres, section: Section, database: str) -> None:
     """All agents due at once: each tick takes a thousand, so the phase of monitors is not kept waiting."""
     with connect_superuser(postgres, database) as superuser:
         superuser.execute("SET session_replication_role = replica")
-        superuser.execute("TRUNCATE compliance_requests CASCADE")
+        superuser.execute("TRUNCATE compliance_jobs CASCADE")
         agents = superuser.execute("UPDATE agents SET next_heartbeat_at = now() - interval '1 minute'").rowcount
     use_database(database)
     server, found, seconds, processor = _server(), 0, [], []
     while True:
         started, used = time.perf_counter(), time.process_time() + _processor(server)
-        created = request_due_heartbeats()
+        created = create_due_heartbeats()
         if not created:
             break
         found += created
@@ -209,12 +209,12 @@ def _without_indexes(superuser: psycopg.Connection[Any]) -> Iterator[None]:
 
 
 def _become_due(postgres: Postgres, name: str, due: int) -> None:
-    """The same again: no requests, no decisions, and as many due as before. Django uses this database from here on."""
+    """The same again: no jobs, no decisions, and as many due as before. Django uses this database from here on."""
     connection.close()
     with connect_superuser(postgres, name) as superuser:
         superuser.execute("SET session_replication_role = replica")
         superuser.execute(_filled(_BECOME_DUE, due=due))
-        superuser.execute("VACUUM (ANALYZE) monitors, compliance_requests, monitor_decisions")
+        superuser.execute("VACUUM (ANALYZE) monitors, compliance_jobs, monitor_decisions")
     use_database(name)
 
 

@@ -13,7 +13,7 @@ import psycopg
 from django.db import connection
 
 from benchmarks.databases import connect_superuser, make_database, use_database
-from benchmarks.heartbeats import AGENT, agent_process, request_heartbeats
+from benchmarks.heartbeats import AGENT, agent_process, create_heartbeats
 from benchmarks.measure import Section, milliseconds
 from benchmarks.pages import PROJECT
 from benchmarks.waiting import processor_seconds
@@ -44,7 +44,7 @@ def measure(running: Services, *, seconds: float) -> Section:
         urls = [f"{address}?agent={number}" for number in range(round(seconds * MOST_PER_SECOND) + WARM_UP_RUNS)]
         with platform_scope():
             Agent.objects.bulk_create((Agent(agent_url=url, protocol="mcp") for url in urls), batch_size=1000)
-        request_heartbeats(urls)
+        create_heartbeats(urls)
         connection.close()
         nudge.send(nudge.HEARTBEATS)
         assert running.postgres.process is not None

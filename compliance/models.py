@@ -1,7 +1,7 @@
 """Every room's models in one place, so that Django and a reader find them."""
 
 from compliance.alerts.notices import Notice
-from compliance.jobs.models import ComplianceRequest, RejectedReport, RequestState
+from compliance.jobs.models import Job, JobState, RejectedReport
 from compliance.monitors.liveness import TickCounter, TickPhase
 from compliance.monitors.models import Monitor, MonitorDecision, MonitorState
 from compliance.registry.models import Agent, AgentContext, LifecycleStage, Protocol, Relation
@@ -22,7 +22,6 @@ __all__ = [
     "AgentRunTotal",
     "AgentStatus",
     "ApiKey",
-    "ComplianceRequest",
     "ComplianceRun",
     "Credential",
     "CredentialGrant",
@@ -31,6 +30,8 @@ __all__ = [
     "DeliveryOutcome",
     "EngineHealth",
     "Invitation",
+    "Job",
+    "JobState",
     "LifecycleStage",
     "Membership",
     "Monitor",
@@ -41,7 +42,6 @@ __all__ = [
     "Protocol",
     "RejectedReport",
     "Relation",
-    "RequestState",
     "Role",
     "Runner",
     "RunnerState",

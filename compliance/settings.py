@@ -265,15 +265,15 @@ ENGINE_GRACE_SECONDS = 10  # past the deadline, for closing what is open; then t
 ENGINE_HEALTH_EVERY_SECONDS = 60  # how often a worker says which engines it has
 ENGINE_HEALTH_VALID_SECONDS = 180  # after this what it said no longer counts
 LEASE_SECONDS = env.int("ASSAY_LEASE_SECONDS", default=45)
-REQUEST_MAX_ATTEMPTS = env.int("ASSAY_REQUEST_MAX_ATTEMPTS", default=3)
-REQUEST_NUDGE_AFTER_SECONDS = env.int("ASSAY_REQUEST_NUDGE_AFTER_SECONDS", default=15)
+JOB_MAX_ATTEMPTS = env.int("ASSAY_JOB_MAX_ATTEMPTS", default=3)
+JOB_REDISPATCH_AFTER_SECONDS = env.int("ASSAY_JOB_REDISPATCH_AFTER_SECONDS", default=15)
 # How long work waits for somebody to serve it before it ends without a run.
-REQUEST_EXPIRES_SECONDS = env.int("ASSAY_REQUEST_EXPIRES_SECONDS", default=21_600)
-PRIVATE_REQUEST_EXPIRES_SECONDS = env.int("ASSAY_PRIVATE_REQUEST_EXPIRES_SECONDS", default=1800)
+JOB_EXPIRES_SECONDS = env.int("ASSAY_JOB_EXPIRES_SECONDS", default=21_600)
+PRIVATE_JOB_EXPIRES_SECONDS = env.int("ASSAY_PRIVATE_JOB_EXPIRES_SECONDS", default=1800)
 # Tests that people and keys asked for, in the queue of one private runner or one pool; its monitors' are beside them.
-PRIVATE_QUEUE_MOST_REQUESTS = env.int("ASSAY_PRIVATE_QUEUE_MOST_REQUESTS", default=100)
+PRIVATE_QUEUE_MAX_JOBS = env.int("ASSAY_PRIVATE_QUEUE_MAX_JOBS", default=100)
 # How often private runners may hand a request back.
-PRIVATE_REQUEST_MAX_RELEASES = env.int("ASSAY_PRIVATE_REQUEST_MAX_RELEASES", default=10)
+PRIVATE_JOB_MAX_RELEASES = env.int("ASSAY_PRIVATE_JOB_MAX_RELEASES", default=10)
 RUNNER_OFFLINE_AFTER_SECONDS = env.int("ASSAY_RUNNER_OFFLINE_AFTER_SECONDS", default=90)
 RUNNER_TELL_OFFLINE_AFTER_SECONDS = env.int("ASSAY_RUNNER_TELL_OFFLINE_AFTER_SECONDS", default=600)
 # How often it is written down that a runner was heard of: less often than it polls, and often enough not to seem away.
@@ -289,16 +289,16 @@ RUNNER_TOKEN_DAYS = env.int("ASSAY_RUNNER_TOKEN_DAYS", default=365)
 REJECTED_REPORT_BYTES = 65_536  # what is kept of a report that could not be read
 # Private runners that ask for work and find none wait in the web server (compliance/web).
 RUNNER_WAIT_MOST_SECONDS = env.int("ASSAY_RUNNER_WAIT_MOST_SECONDS", default=55)
-RUNNER_WAIT_MOST_REQUESTS = env.int("ASSAY_RUNNER_WAIT_MOST_REQUESTS", default=2000)  # in each web process
+RUNNER_WAIT_MAX_POLLS = env.int("ASSAY_RUNNER_WAIT_MAX_POLLS", default=2000)  # in each web process
 RUNNER_WAIT_SCAN_SECONDS = env.int("ASSAY_RUNNER_WAIT_SCAN_SECONDS", default=15)
 for _least, _name in (
     (0, "RUNNER_WAIT_MOST_SECONDS"),
-    (0, "RUNNER_WAIT_MOST_REQUESTS"),
+    (0, "RUNNER_WAIT_MAX_POLLS"),
     (1, "RUNNER_WAIT_SCAN_SECONDS"),
-    (60, "REQUEST_EXPIRES_SECONDS"),
-    (60, "PRIVATE_REQUEST_EXPIRES_SECONDS"),
-    (1, "PRIVATE_QUEUE_MOST_REQUESTS"),
-    (0, "PRIVATE_REQUEST_MAX_RELEASES"),
+    (60, "JOB_EXPIRES_SECONDS"),
+    (60, "PRIVATE_JOB_EXPIRES_SECONDS"),
+    (1, "PRIVATE_QUEUE_MAX_JOBS"),
+    (0, "PRIVATE_JOB_MAX_RELEASES"),
     (1, "RUNNER_OFFLINE_AFTER_SECONDS"),
     (1, "RUNNER_TELL_OFFLINE_AFTER_SECONDS"),
     (1, "RUNNER_DEFER_MIN_SECONDS"),
@@ -379,8 +379,8 @@ if not 7 <= WEBHOOK_RETENTION_DAYS <= 3650:
     raise ImproperlyConfigured("ASSAY_WEBHOOK_RETENTION_DAYS must be 7 to 3650")
 INVITATION_VALID_DAYS = env.int("ASSAY_INVITATION_VALID_DAYS", default=7)
 # The database's functions refuse less, on each run of the job: better said at once, by the name of the variable.
-if REQUEST_NUDGE_AFTER_SECONDS < 1:
-    raise ImproperlyConfigured("ASSAY_REQUEST_NUDGE_AFTER_SECONDS must be 1 or more")
+if JOB_REDISPATCH_AFTER_SECONDS < 1:
+    raise ImproperlyConfigured("ASSAY_JOB_REDISPATCH_AFTER_SECONDS must be 1 or more")
 if not 3 <= EVIDENCE_RETENTION_MONTHS <= 1200:
     raise ImproperlyConfigured("ASSAY_EVIDENCE_RETENTION_MONTHS must be 3 to 1200")
 

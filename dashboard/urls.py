@@ -11,7 +11,7 @@ from dashboard.alerts import views as notices
 from dashboard.credentials import access_log as credential_access
 from dashboard.credentials import views as credentials
 from dashboard.docs import views as guides
-from dashboard.jobs import views as requests
+from dashboard.jobs import views as jobs
 from dashboard.monitors import decisions as monitor_decisions
 from dashboard.monitors import views as monitors
 from dashboard.organizations import api_keys, home, invitations
@@ -30,8 +30,8 @@ of_organization = [
     path("agents/<uuid:agent>/history/", history.history, name="history"),
     path("agents/<uuid:agent>/settings/", agent_settings.agent_settings, name="agent_settings"),
     path("agents/<uuid:agent>/remove/", agent_settings.agent_remove, name="agent_remove"),
-    path("requests/<uuid:wanted>/", requests.request_progress, name="request"),
-    path("requests/<uuid:wanted>/cancel/", requests.request_cancel, name="request_cancel"),
+    path("jobs/<uuid:job>/", jobs.job_detail, name="job"),
+    path("jobs/<uuid:job>/cancel/", jobs.job_cancel, name="job_cancel"),
     path("runs/<uuid:run>/", runs.run, name="run"),
     path("runs/<uuid:run>/steps/<int:step>/", runs.evidence, name="evidence"),
     path("runs/<uuid:run>/compare/", runs.compare_pick, name="compare_pick"),

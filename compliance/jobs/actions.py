@@ -9,9 +9,9 @@ from uuid import UUID
 from django.conf import settings
 from django.db import IntegrityError, connection, transaction
 
-from compliance.jobs.models import HOSTED, ComplianceRequest, CredentialChoice, Pin, RequestState, expires
+from compliance.jobs.models import HOSTED, CredentialChoice, Job, JobState, Pin, expires
 from compliance.jobs.options import PlaceRefused, chosen, refuse_place, suite_to_run
-from compliance.jobs.queue import insert_requests, tell_executors
+from compliance.jobs.queue import insert_jobs, tell_executors
 from compliance.registry.models import AgentContext
 from compliance.runs.models import ExecutorKind, TriggeredBy
 from compliance.tenancy.api_keys import Principal
@@ -38,10 +38,10 @@ def request_owner_test(
     dry_run: bool = False,
     credential: UUID | CredentialChoice = CredentialChoice.AUTOMATIC,
     pin: Pin = HOSTED,
-) -> tuple[ComplianceRequest, bool]:
+) -> tuple[Job, bool]:
     """Ask for a test of an agent, and nudge a worker once that is committed.
 
-    Returns the request and whether it is new: the one under way is returned when there is one.
+    Returns the job and whether it is new: the one under way is returned when there is one.
     An observer's test is an observer_test. scenarios: only these; such a run moves no status. options: the
     suite's own, by key; all_evidence: keep the exchanges of steps that passed too. credential: a chosen one's
     id, CredentialChoice.NONE, or AUTOMATIC for the one that is granted. pin: where it is to run.
@@ -55,7 +55,7 @@ def request_owner_test(
         if not isinstance(by, Actor):
             membership_to_test(organization.id, by)
             by = by.as_actor()
-        # Locked, so that the agent is not removed before the request that its removal would cancel is there.
+        # Locked, so that the agent is not removed before the job that its removal would cancel is there.
         context = AgentContext.objects.select_for_update(no_key=True).get(organization=organization, pk=context_id)
         version = suite_to_run(suite_slug, pin)
         if pin.is_private:
@@ -65,7 +65,7 @@ def request_owner_test(
             choice, credential_id = CredentialChoice.CHOSEN, credential
         if credential_id and not Credential.objects.kept_by(organization.id).filter(pk=credential_id).exists():
             raise Refused("There is no such credential. Choose another.")
-        request = ComplianceRequest(
+        job = Job(
             organization=organization,
             agent_id=context.agent_id,
             triggered_by=TriggeredBy.OWNER_TEST if context.is_verified_owner else TriggeredBy.OBSERVER_TEST,
@@ -83,21 +83,21 @@ def request_owner_test(
             expires_at=expires(pin),
         )
         like_it = (
-            ComplianceRequest.objects.active()
+            Job.objects.active()
             .filter(organization=organization, agent_id=context.agent_id, suite_version=version, dry_run=dry_run)
             .exclude(triggered_by=TriggeredBy.MONITOR)
         )
         full = pin.is_private and _queue_is_full(organization.id, pin)
-        while full or not _inserted(request):
+        while full or not _inserted(job):
             under_way = like_it.select_related("suite_version__suite").first()
             if under_way is not None:
-                if under_way.options != request.options:
+                if under_way.options != job.options:
                     raise Refused(
                         "A test of other scenarios, or with other options, is under way. Ask again when it has ended."
                     )
                 if (under_way.credential_choice, under_way.credential_id) != (
-                    request.credential_choice,
-                    request.credential_id,
+                    job.credential_choice,
+                    job.credential_id,
                 ):
                     raise Refused("A test with another credential is under way. Ask again when it has ended.")
                 if under_way.pin != pin:
@@ -106,33 +106,33 @@ def request_owner_test(
             if full:
                 raise QueueFull(_full(pin))
             # It ended in the moment between: then there is room for a new one.
-        tell_executors([request])
-        return request, True
+        tell_executors([job])
+        return job, True
 
 
-def cancel_request(*, organization: Organization, request_id: UUID | str, by: Principal) -> ComplianceRequest:
-    """End a request without a run; what an executor has under way is discarded. One that is cancelled stays so.
+def cancel_job(*, organization: Organization, job_id: UUID | str, by: Principal) -> Job:
+    """End a job without a run; what an executor has under way is discarded. One that is cancelled stays so.
 
     Who may ask for a test may end one; a monitor's run is for who manages. Raises NotAllowed, Refused for one that
-    has ended, or ComplianceRequest.DoesNotExist.
+    has ended, or Job.DoesNotExist.
     """
     with organization_scope(organization.id):
-        known = ComplianceRequest.objects.select_related("suite_version__suite")
-        request = known.get(organization=organization, pk=request_id)
-        if request.triggered_by == TriggeredBy.MONITOR:
+        known = Job.objects.select_related("suite_version__suite")
+        job = known.get(organization=organization, pk=job_id)
+        if job.triggered_by == TriggeredBy.MONITOR:
             managing_membership(organization.id, by)
         else:
             membership_to_test(organization.id, by)
-        if not request.cancel(f"Cancelled by {by.get_full_name()}."):
-            request = known.get(pk=request.pk)
-            if request.state != RequestState.CANCELLED:
+        if not job.cancel(f"Cancelled by {by.get_full_name()}."):
+            job = known.get(pk=job.pk)
+            if job.state != JobState.CANCELLED:
                 raise Refused("The test has ended already.")
-        return request
+        return job
 
 
 def _full(pin: Pin) -> str:
     where = f"the pool “{pin.pool}”" if pin.pool else "this private runner"
-    most = settings.PRIVATE_QUEUE_MOST_REQUESTS
+    most = settings.PRIVATE_QUEUE_MAX_JOBS
     tests = "1 test waits" if most == 1 else f"{most} tests wait"
     return f"{tests} for {where} already, and no more may. Ask again when some were taken, or cancel some."
 
@@ -146,22 +146,22 @@ def _queue_is_full(organization_id: str, pin: Pin) -> bool:
         # No row's lock: the organization's would make the tick pass over it, and the runners' would hold up polls.
         whose = f"{organization_id}:{pin.runner_id or pin.pool}"
         cursor.execute("SELECT pg_advisory_xact_lock(2, hashtext(%s))", [f"queue of {whose}"])
-    waiting = ComplianceRequest.objects.filter(
+    waiting = Job.objects.filter(
         organization_id=organization_id,
         executor_kind=ExecutorKind.PRIVATE,
-        state=RequestState.QUEUED,
+        state=JobState.QUEUED,
         runner_id=pin.runner_id,
         pool=pin.pool,
     ).exclude(triggered_by=TriggeredBy.MONITOR)
-    return waiting.count() >= settings.PRIVATE_QUEUE_MOST_REQUESTS
+    return waiting.count() >= settings.PRIVATE_QUEUE_MAX_JOBS
 
 
-def _inserted(request: ComplianceRequest) -> bool:
+def _inserted(job: Job) -> bool:
     try:
         with transaction.atomic():
-            return bool(insert_requests([request]))
+            return bool(insert_jobs([job]))
     except IntegrityError:
-        if not request.pin.is_private:
+        if not job.pin.is_private:
             raise
         # The database looks whether there is a runner for it, under a lock.
         raise Refused("There is no such private runner. Choose another.") from None

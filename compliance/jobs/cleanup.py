@@ -13,8 +13,8 @@ from django.utils import timezone
 from compliance.jobs import dispatch as nudge
 from compliance.jobs.completion import end_lost
 from compliance.jobs.leases import scope_of
-from compliance.jobs.models import ComplianceRequest, RequestState
-from compliance.jobs.queue import release_requests
+from compliance.jobs.models import Job, JobState
+from compliance.jobs.queue import release_jobs
 from compliance.runs.models import ExecutorKind
 
 logger = logging.getLogger(__name__)
@@ -22,14 +22,14 @@ logger = logging.getLogger(__name__)
 BATCH = 500
 
 
-def sweep_requests() -> dict[str, int]:
-    """One round; returns how many requests were nudged again, taken back from lost private runners, and expired.
+def clean_up_jobs() -> dict[str, int]:
+    """One round; returns how many jobs were nudged again, taken back from lost private runners, and expired.
 
     Each part is tried, whatever becomes of the others; then the first failure is raised.
     """
     counts: dict[str, int] = {}
     failures: list[Exception] = []
-    for name, part in (("nudged", repeat_nudges), ("taken_back", take_back), ("expired", expire_requests)):
+    for name, part in (("nudged", repeat_nudges), ("taken_back", take_back), ("expired", expire_jobs)):
         try:
             counts[name] = part()
         except Exception as failure:
@@ -43,24 +43,24 @@ def sweep_requests() -> dict[str, int]:
 
 @transaction.atomic
 def repeat_nudges() -> int:
-    """Nudge again for every hosted request that nobody picked up or whose worker was lost; returns how many."""
+    """Nudge again for every hosted job that nobody picked up or whose worker was lost; returns how many."""
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT id, organization_id FROM stale_requests(make_interval(secs => %s), %s)",
-            [settings.REQUEST_NUDGE_AFTER_SECONDS, BATCH],
+            "SELECT id, organization_id FROM stale_jobs(make_interval(secs => %s), %s)",
+            [settings.JOB_REDISPATCH_AFTER_SECONDS, BATCH],
         )
         stale = cursor.fetchall()
     by_organization: dict[str | None, list[UUID]] = {}
-    for request_id, organization_id in stale:
-        by_organization.setdefault(organization_id, []).append(request_id)
-    for organization_id, request_ids in by_organization.items():
+    for job_id, organization_id in stale:
+        by_organization.setdefault(organization_id, []).append(job_id)
+    for organization_id, job_ids in by_organization.items():
         with scope_of(organization_id):
-            ComplianceRequest.objects.filter(pk__in=request_ids).update(nudged_at=timezone.now())
+            Job.objects.filter(pk__in=job_ids).update(dispatched_at=timezone.now())
         if organization_id is None:
             nudge.after_commit(nudge.HEARTBEATS)
         else:
-            for request_id in request_ids:
-                nudge.execute_after_commit(request_id, organization_id)
+            for job_id in job_ids:
+                nudge.execute_after_commit(job_id, organization_id)
     return len(stale)
 
 
@@ -68,10 +68,10 @@ def take_back() -> int:
     """Queue again what private runners held when their leases ran out; what was lost too often ends (L12).
 
     Each organization in a transaction of its own, and one that fails does not stop the others; the first failure is
-    raised at the end. Returns how many requests that were.
+    raised at the end. Returns how many jobs that were.
     """
     with connection.cursor() as cursor:
-        cursor.execute("SELECT DISTINCT organization_id FROM lapsed_private_requests(%s)", [BATCH])
+        cursor.execute("SELECT DISTINCT organization_id FROM lapsed_private_jobs(%s)", [BATCH])
         organizations = [row[0] for row in cursor.fetchall()]
     count = 0
     failures: list[DatabaseError] = []
@@ -90,26 +90,26 @@ def take_back() -> int:
 def _take_back(organization_id: str) -> int:
     with scope_of(organization_id):
         lapsed = list(
-            ComplianceRequest.objects.filter(
+            Job.objects.filter(
                 organization_id=organization_id,
                 executor_kind=ExecutorKind.PRIVATE,
-                state=RequestState.LEASED,
+                state=JobState.LEASED,
                 lease_expires_at__lt=Now(),
             )
             .select_for_update(skip_locked=True, of=("self",))
             .select_related("suite_version__suite", "agent")
             .defer("suite_version__definition")[:BATCH]
         )
-        again = [request for request in lapsed if request.attempt < settings.REQUEST_MAX_ATTEMPTS]
-        release_requests(again, counted=True)
-        for request in lapsed:
-            if request not in again:
-                end_lost(request)
+        again = [job for job in lapsed if job.attempt < settings.JOB_MAX_ATTEMPTS]
+        release_jobs(again, counted=True)
+        for job in lapsed:
+            if job not in again:
+                end_lost(job)
     return len(lapsed)
 
 
-def expire_requests() -> int:
+def expire_jobs() -> int:
     """End what nobody served in time, without a run and without moving a schedule (L15); returns how many."""
     with connection.cursor() as cursor:
-        cursor.execute("SELECT expire_requests(%s)", [BATCH])
+        cursor.execute("SELECT expire_jobs(%s)", [BATCH])
         return int(cursor.fetchone()[0])

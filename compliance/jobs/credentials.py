@@ -1,4 +1,4 @@
-"""The credential of a leased request, right before its run begins."""
+"""The credential of a leased job, right before its run begins."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Opened:
 
 
 def open_credential(lease: Lease) -> Opened:
-    """Use the credential that the request wants, if it may be used.
+    """Use the credential that the job wants, if it may be used.
 
     A refused one that somebody chose ends the run before it begins: without it the run would not be what they asked
     for. A refused one that nobody chose is done without, and the run says so. For a thread of its own, whose database
@@ -58,7 +58,7 @@ def open_credential(lease: Lease) -> Opened:
         use=wanted.use,
         triggered_by=lease.triggered_by,
         by=lease.by,
-        request_id=lease.request_id,
+        job_id=lease.job_id,
         run_id=lease.run_id,
         credential_id=wanted.credential_id,
     )

@@ -13,11 +13,11 @@ from compliance.celery import app
 
 logger = logging.getLogger(__name__)
 
-EXECUTE = "compliance.jobs.tasks.execute_request"
-EXECUTE_MANY = "compliance.jobs.tasks.execute_requests"
+EXECUTE = "compliance.jobs.tasks.execute_job"
+EXECUTE_MANY = "compliance.jobs.tasks.execute_jobs"
 HEARTBEATS = "compliance.jobs.tasks.run_heartbeats"
 DETECT = "compliance.jobs.tasks.detect_protocol"
-IN_ONE_MESSAGE = 10  # requests; one thread of a worker takes them together
+IN_ONE_MESSAGE = 10  # jobs; one thread of a worker takes them together
 
 
 def send(task: str, *args: object) -> None:
@@ -33,14 +33,14 @@ def after_commit(task: str, *args: object) -> None:
     transaction.on_commit(lambda: send(task, *args), robust=True)
 
 
-def execute_after_commit(request_id: UUID, organization_id: str) -> None:
-    """Nudge a worker for one organization's request."""
-    after_commit(EXECUTE, str(request_id), organization_id)
+def execute_after_commit(job_id: UUID, organization_id: str) -> None:
+    """Nudge a worker for one organization's job."""
+    after_commit(EXECUTE, str(job_id), organization_id)
 
 
-def execute_all_after_commit(request_ids: Sequence[UUID], organization_id: str) -> None:
-    """Nudge workers for requests of one organization, with several in a message."""
-    keys = [str(request_id) for request_id in request_ids]
+def execute_all_after_commit(job_ids: Sequence[UUID], organization_id: str) -> None:
+    """Nudge workers for jobs of one organization, with several in a message."""
+    keys = [str(job_id) for job_id in job_ids]
     if len(keys) == 1:
         after_commit(EXECUTE, keys[0], organization_id)
         return

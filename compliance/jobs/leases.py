@@ -1,4 +1,4 @@
-"""What a lease is: who may work on which request, and what that work needs."""
+"""What a lease is: who may work on which job, and what that work needs."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from uuid import UUID
 
 from compliance.engines.reports.model import Report
 from compliance.jobs.credential_selection import WantedCredential
-from compliance.jobs.models import ComplianceRequest
+from compliance.jobs.models import Job
 from compliance.runs.models import ExecutorKind
 from compliance.tenancy.scope import Actor, organization_scope, platform_scope
 
 
 class LeaseLost(Exception):
-    """The lease ran out or the request has ended; the late result is discarded. The message says why."""
+    """The lease ran out or the job has ended; the late result is discarded. The message says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Executor:
-    """Who works on a request: a hosted worker, or one private runner of the request's organization."""
+    """Who works on a job: a hosted worker, or one private runner of the job's organization."""
 
     kind: str = ExecutorKind.HOSTED
     id: UUID | None = None
@@ -34,9 +34,9 @@ HOSTED_WORKER = Executor()
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """The right to work on one request until its lease runs out, and what the work needs."""
+    """The right to work on one job until its lease runs out, and what the work needs."""
 
-    request_id: UUID
+    job_id: UUID
     token: UUID
     organization_id: str | None
     agent_url: str
@@ -56,7 +56,7 @@ class Lease:
 
 @contextmanager
 def scope_of(organization_id: str | None) -> Iterator[None]:
-    """The scope in which a request of this organization, or of the platform, is seen."""
+    """The scope in which a job of this organization, or of the platform, is seen."""
     with organization_scope(organization_id) if organization_id else platform_scope():
         yield
 
@@ -76,13 +76,13 @@ def broken_report(lease: Lease, reason: str, *, truncated: bool = False) -> Repo
     )
 
 
-def broken_report_of(request: ComplianceRequest, reason: str) -> Report:
-    """The same for a request of which no lease is at hand."""
+def broken_report_of(job: Job, reason: str) -> Report:
+    """The same for a job of which no lease is at hand."""
     return Report(
-        engine=request.suite_version.engine,
+        engine=job.suite_version.engine,
         engine_version="",
-        suite=request.suite_version.suite.slug,
-        protocol=request.agent.protocol,
+        suite=job.suite_version.suite.slug,
+        protocol=job.agent.protocol,
         protocol_version="",
         tracks=(),
         duration_ms=0,

@@ -1,4 +1,4 @@
-"""Requests, locked, with what their lease and their end need of their agent and their suite version.
+"""Jobs, locked, with what their lease and their end need of their agent and their suite version.
 
 The statements are composed, and name states and kinds themselves: as parameters they would keep the database from
 using its partial indexes in a plan that it keeps, and planning takes it ten times as long as answering.
@@ -14,7 +14,7 @@ from uuid import UUID
 
 from django.db import connection
 
-from compliance.jobs.models import ComplianceRequest
+from compliance.jobs.models import Job
 from compliance.postgresql.trips import Statement, rows_of
 from compliance.registry.models import Agent
 from compliance.runs.reading import columns_of, row_of, width_of
@@ -24,7 +24,7 @@ from compliance.suites.models import Suite, SuiteVersion
 _SELECT = """
     SELECT {columns}, a.agent_url, a.protocol, a.lifecycle_stage, v.id, v.version, v.engine, s.id, s.slug,
         v.definition -> 'options', v.definition -> 'full' IS DISTINCT FROM 'false'
-    FROM compliance_requests r
+    FROM compliance_jobs r
     JOIN agents a ON a.agent_url = r.agent_url
     JOIN suite_versions v ON v.id = r.suite_version_id
     JOIN suites s ON s.id = v.suite_id
@@ -42,39 +42,37 @@ _OF_RUNNER = """
 """
 
 
-def locked_request(request_id: UUID) -> ComplianceRequest | None:
-    """A request that the open scope shows, locked; whoever has it is waited for.
+def locked_job(job_id: UUID) -> Job | None:
+    """A job that the open scope shows, locked; whoever has it is waited for.
 
     Beside its fields, this one and those below have `suite_options`, and `is_full_suite`, which says whether the
     version is the whole of its suite.
     """
-    return next(iter(requests_in(rows_of(locking(request_id)))), None)
+    return next(iter(jobs_in(rows_of(locking(job_id)))), None)
 
 
-def locking(request_id: UUID) -> Statement:
-    """The statement of locked_request, for a scope to ask on the way in; `requests_in` reads its rows."""
-    return _statement("WHERE r.id = %s FOR UPDATE OF r", [request_id])
+def locking(job_id: UUID) -> Statement:
+    """The statement of locked_job, for a scope to ask on the way in; `jobs_in` reads its rows."""
+    return _statement("WHERE r.id = %s FOR UPDATE OF r", [job_id])
 
 
-def free_request(request_id: UUID) -> list[ComplianceRequest]:
-    """A hosted request, if it is free and nobody takes it right now."""
-    return _free(_HOSTED + "r.id = %s", [request_id], 1)
+def free_job(job_id: UUID) -> list[Job]:
+    """A hosted job, if it is free and nobody takes it right now."""
+    return _free(_HOSTED + "r.id = %s", [job_id], 1)
 
 
-def free_heartbeats(at_most: int) -> list[ComplianceRequest]:
+def free_heartbeats(at_most: int) -> list[Job]:
     """Free ones of the platform, the oldest first; those that another takes right now are left to it."""
     return _free(_HOSTED + "r.organization_id IS NULL", [], at_most)
 
 
-def free_private(
-    organization_id: str, runner_id: UUID, pool: str, engines: Collection[str], at_most: int
-) -> list[ComplianceRequest]:
+def free_private(organization_id: str, runner_id: UUID, pool: str, engines: Collection[str], at_most: int) -> list[Job]:
     """Free ones that are pinned to a runner or its pool, for these engines; likewise."""
     return _free(_OF_RUNNER, [organization_id, runner_id, pool, list(engines)], at_most)
 
 
-def _free(which: str, parameters: Sequence[Any], at_most: int) -> list[ComplianceRequest]:
-    return requests_in(rows_of(_statement(_FREE.format(which=which), [*parameters, at_most])))
+def _free(which: str, parameters: Sequence[Any], at_most: int) -> list[Job]:
+    return jobs_in(rows_of(_statement(_FREE.format(which=which), [*parameters, at_most])))
 
 
 def _statement(condition: str, parameters: Sequence[Any]) -> Statement:
@@ -83,22 +81,22 @@ def _statement(condition: str, parameters: Sequence[Any]) -> Statement:
 
 @cache
 def _selected() -> str:
-    return _SELECT.format(columns=columns_of(ComplianceRequest, "r"))
+    return _SELECT.format(columns=columns_of(Job, "r"))
 
 
-def requests_in(rows: Iterable[Sequence[Any]]) -> list[ComplianceRequest]:
-    """The requests that these rows are."""
+def jobs_in(rows: Iterable[Sequence[Any]]) -> list[Job]:
+    """The jobs that these rows are."""
     return [_read(row) for row in rows]
 
 
-def _read(row: Sequence[Any]) -> ComplianceRequest:
-    own = width_of(ComplianceRequest)
+def _read(row: Sequence[Any]) -> Job:
+    own = width_of(Job)
     url, protocol, stage, version_id, version, engine, suite_id, slug, options, is_full = row[own:]
-    request, alias = row_of(ComplianceRequest, row[:own]), connection.alias
-    request.agent = Agent.from_db(alias, ["agent_url", "protocol", "lifecycle_stage"], [url, protocol, stage])
+    job, alias = row_of(Job, row[:own]), connection.alias
+    job.agent = Agent.from_db(alias, ["agent_url", "protocol", "lifecycle_stage"], [url, protocol, stage])
     names, values = ["id", "suite_id", "version", "engine"], [version_id, suite_id, version, engine]
-    request.suite_version = SuiteVersion.from_db(alias, names, values)
-    request.suite_version.suite = Suite.from_db(alias, ["id", "slug"], [suite_id, slug])
-    request.suite_options = json.loads(options) if options else {}
-    request.is_full_suite = is_full
-    return request
+    job.suite_version = SuiteVersion.from_db(alias, names, values)
+    job.suite_version.suite = Suite.from_db(alias, ["id", "slug"], [suite_id, slug])
+    job.suite_options = json.loads(options) if options else {}
+    job.is_full_suite = is_full
+    return job

@@ -1,4 +1,4 @@
-"""Requests: work that should become a run. The rows are the queue; Celery is the nudge."""
+"""Jobs: work that should become a run. The rows are the queue; Celery is the nudge."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from compliance.tenancy.ids import uuid7
 from compliance.tenancy.models import Organization
 
 
-class RequestState(models.TextChoices):
+class JobState(models.TextChoices):
     QUEUED = "queued", "Queued"
     LEASED = "leased", "Running"
     FINISHED = "finished", "Finished"
@@ -35,7 +35,7 @@ class CredentialChoice(models.TextChoices):
     CHOSEN = "chosen", "A chosen one"
 
 
-ACTIVE = (RequestState.QUEUED, RequestState.LEASED)
+ACTIVE = (JobState.QUEUED, JobState.LEASED)
 POOL_LENGTH = 60
 
 
@@ -59,25 +59,25 @@ HOSTED = Pin()
 
 
 def expires(pin: Pin = HOSTED) -> datetime:
-    """When a request that is created now ends if nobody serves it (L15)."""
-    seconds = settings.PRIVATE_REQUEST_EXPIRES_SECONDS if pin.is_private else settings.REQUEST_EXPIRES_SECONDS
+    """When a job that is created now ends if nobody serves it (L15)."""
+    seconds = settings.PRIVATE_JOB_EXPIRES_SECONDS if pin.is_private else settings.JOB_EXPIRES_SECONDS
     return timezone.now() + timedelta(seconds=seconds)
 
 
-class RequestQuerySet(models.QuerySet["ComplianceRequest"]):
-    def active(self) -> RequestQuerySet:
+class JobQuerySet(models.QuerySet["Job"]):
+    def active(self) -> JobQuerySet:
         """Work that has not ended."""
         return self.filter(state__in=ACTIVE)
 
 
-class ComplianceRequest(models.Model):
+class Job(models.Model):
     """Work that should become a run. What it needs is copied into it when it is created."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     # No index of its own for an organization, an agent or a version: a row is written four times in its life, each
     # time into all indexes, and what is asked for them is answered by those below.
     organization = models.ForeignKey(
-        Organization, on_delete=models.CASCADE, null=True, blank=True, db_index=False, related_name="requests"
+        Organization, on_delete=models.CASCADE, null=True, blank=True, db_index=False, related_name="jobs"
     )
     agent = models.ForeignKey(Agent, on_delete=models.PROTECT, db_column="agent_url", db_index=False, related_name="+")
     triggered_by = models.CharField(max_length=16, choices=TriggeredBy.choices)
@@ -101,7 +101,7 @@ class ComplianceRequest(models.Model):
         db_index=False,
         null=True,
         blank=True,
-        related_name="requests",
+        related_name="jobs",
     )
     scheduled_for = models.DateTimeField(
         null=True, blank=True, help_text="The occurrence of the monitor; none when somebody asked."
@@ -113,9 +113,9 @@ class ComplianceRequest(models.Model):
     runner_id = models.UUIDField(null=True, blank=True)
     pool = models.CharField(max_length=POOL_LENGTH, blank=True, db_default="")
 
-    state = models.CharField(max_length=10, choices=RequestState.choices, default=RequestState.QUEUED)
+    state = models.CharField(max_length=10, choices=JobState.choices, default=JobState.QUEUED)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
-    nudged_at = models.DateTimeField(default=timezone.now, help_text="When a worker was last told of it.")
+    dispatched_at = models.DateTimeField(default=timezone.now, help_text="When a worker was last told of it.")
     attempt = models.PositiveSmallIntegerField(default=0)
     releases = models.PositiveSmallIntegerField(
         default=0, db_default=0, help_text="How often private runners handed it back."
@@ -137,100 +137,98 @@ class ComplianceRequest(models.Model):
     progress = models.JSONField(default=dict, blank=True)
     run_id = models.UUIDField(null=True, blank=True)
 
-    objects = RequestQuerySet.as_manager()
+    objects = JobQuerySet.as_manager()
 
     # Of its suite version, where compliance/jobs/locking.py has read it.
     suite_options: dict[str, Any]
     is_full_suite: bool
 
     class Meta:
-        db_table = "compliance_requests"
-        verbose_name = "request"
+        db_table = "compliance_jobs"
+        verbose_name = "job"
         constraints = [
             models.CheckConstraint(
                 condition=Q(triggered_by__in=[*BY_ORGANIZATION], organization__isnull=False)
                 | Q(triggered_by__in=[*BY_PLATFORM], organization__isnull=True),
-                name="request_organization_iff_it_caused_it",
+                name="job_organization_iff_it_caused_it",
             ),
             models.CheckConstraint(
                 condition=Q(state="leased", lease_token__isnull=False, lease_expires_at__isnull=False)
                 | (~Q(state="leased") & Q(lease_token__isnull=True, lease_expires_at__isnull=True)),
-                name="request_lease_iff_leased",
+                name="job_lease_iff_leased",
             ),
             models.CheckConstraint(
                 condition=(Q(state="finished") & Q(run_id__isnull=False))
                 | (~Q(state="finished") & Q(run_id__isnull=True)),
-                name="request_run_iff_finished",
+                name="job_run_iff_finished",
             ),
-            models.CheckConstraint(condition=Q(state__in=RequestState.values), name="request_state_known"),
+            models.CheckConstraint(condition=Q(state__in=JobState.values), name="job_state_known"),
             models.CheckConstraint(
                 condition=Q(credential_choice="chosen", credential_id__isnull=False)
                 | Q(credential_choice__in=["automatic", "none"], credential_id__isnull=True),
-                name="request_credential_iff_chosen",
+                name="job_credential_iff_chosen",
             ),
             models.CheckConstraint(
                 condition=Q(executor_kind="hosted", runner_id__isnull=True, pool="")
                 | Q(executor_kind="private", runner_id__isnull=False, pool="", organization__isnull=False)
                 | (Q(executor_kind="private", runner_id__isnull=True, organization__isnull=False) & ~Q(pool="")),
-                name="request_pinned_iff_private",
+                name="job_pinned_iff_private",
             ),
             models.CheckConstraint(
                 # L3: hosted work is never in a private runner's hands, nor private work in a hosted worker's.
                 condition=~Q(state="leased")
                 | Q(executor_kind="hosted", leased_by__isnull=True)
                 | Q(executor_kind="private", leased_by__isnull=False, lease_run_id__isnull=False),
-                name="request_leased_by_its_kind",
+                name="job_leased_by_its_kind",
             ),
-            # Two presses of the same button are one request.
+            # Two presses of the same button are one job.
             models.UniqueConstraint(
                 fields=["organization", "agent", "suite_version", "dry_run"],
                 condition=Q(state__in=["queued", "leased"], organization__isnull=False) & ~Q(triggered_by="monitor"),
-                name="one_active_request_per_organization",
+                name="one_active_job_per_organization",
             ),
             models.UniqueConstraint(
                 fields=["monitor"],
                 condition=Q(state__in=["queued", "leased"], monitor__isnull=False),
-                name="one_active_request_per_monitor",
+                name="one_active_job_per_monitor",
             ),
             models.UniqueConstraint(
                 fields=["monitor", "scheduled_for"],
                 condition=~Q(state="expired") & Q(scheduled_for__isnull=False),
-                name="one_request_per_occurrence",
+                name="one_job_per_occurrence",
             ),
             models.CheckConstraint(
                 condition=Q(monitor__isnull=True, scheduled_for__isnull=True) | Q(triggered_by="monitor"),
-                name="request_monitor_only_of_monitors",
+                name="job_monitor_only_of_monitors",
             ),
             models.UniqueConstraint(
                 fields=["agent", "suite_version", "triggered_by"],
                 condition=Q(state__in=["queued", "leased"], organization__isnull=True),
-                name="one_active_request_of_platform",
+                name="one_active_job_of_platform",
             ),
         ]
         indexes = [
             models.Index(
-                fields=["state", "created_at"], name="requests_active", condition=Q(state__in=["queued", "leased"])
+                fields=["state", "created_at"], name="jobs_active", condition=Q(state__in=["queued", "leased"])
             ),
-            models.Index(fields=["organization", "agent", "-created_at"], name="requests_of_agent"),
-            models.Index(fields=["agent"], name="requests_of_url"),
+            models.Index(fields=["organization", "agent", "-created_at"], name="jobs_of_agent"),
+            models.Index(fields=["agent"], name="jobs_of_url"),
             models.Index(
                 fields=["organization", "agent"],
-                name="requests_in_flight",
+                name="jobs_in_flight",
                 condition=Q(state__in=["queued", "leased"]),
             ),
-            models.Index(fields=["-created_at", "-id"], name="requests_newest"),
+            models.Index(fields=["-created_at", "-id"], name="jobs_newest"),
+            models.Index(fields=["monitor", "-created_at"], name="jobs_of_monitor", condition=Q(monitor__isnull=False)),
             models.Index(
-                fields=["monitor", "-created_at"], name="requests_of_monitor", condition=Q(monitor__isnull=False)
-            ),
-            models.Index(
-                fields=["organization", "created_at"], name="requests_of_monitors", condition=Q(triggered_by="monitor")
+                fields=["organization", "created_at"], name="jobs_of_monitors", condition=Q(triggered_by="monitor")
             ),
             models.Index(
                 fields=["organization", "created_at", "id"],
-                name="requests_private",
+                name="jobs_private",
                 condition=Q(state__in=["queued", "leased"], executor_kind="private"),
             ),
-            models.Index(fields=["expires_at"], name="requests_expiring", condition=Q(state__in=["queued", "leased"])),
+            models.Index(fields=["expires_at"], name="jobs_expiring", condition=Q(state__in=["queued", "leased"])),
         ]
 
     def __str__(self) -> str:
@@ -245,22 +243,22 @@ class ComplianceRequest(models.Model):
         return Pin(self.runner_id, self.pool)
 
     def cancel(self, reason: str = "") -> bool:
-        """End the request without a run; False when it has ended meanwhile. reason: why, for its organization.
+        """End the job without a run; False when it has ended meanwhile. reason: why, for its organization.
 
         An executor that works on it loses its lease, and its result is discarded.
         """
         ended_at = timezone.now()
-        ended = ComplianceRequest.objects.active().filter(pk=self.pk)
+        ended = Job.objects.active().filter(pk=self.pk)
         # One conditional UPDATE: a result that is recorded at the same moment wins or loses as a whole.
         if not ended.update(
-            state=RequestState.CANCELLED,
+            state=JobState.CANCELLED,
             lease_token=None,
             lease_expires_at=None,
             finished_at=ended_at,
             end_reason=reason[:300],
         ):
             return False
-        self.state, self.lease_token, self.lease_expires_at = RequestState.CANCELLED, None, None
+        self.state, self.lease_token, self.lease_expires_at = JobState.CANCELLED, None, None
         self.finished_at, self.end_reason = ended_at, reason[:300]
         return True
 
@@ -271,9 +269,7 @@ class RejectedReport(models.Model):
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     # The database's references name the organization too (migration 0011).
     organization_id = models.CharField(max_length=68)
-    request = models.OneToOneField(
-        ComplianceRequest, on_delete=models.DO_NOTHING, db_constraint=False, related_name="rejected_report"
-    )
+    job = models.OneToOneField(Job, on_delete=models.DO_NOTHING, db_constraint=False, related_name="rejected_report")
     at = models.DateTimeField(default=timezone.now)
     runner_id = models.UUIDField()
     runner_name = models.CharField(max_length=100, help_text="As it was called then.")
@@ -284,4 +280,4 @@ class RejectedReport(models.Model):
         db_table = "rejected_reports"
 
     def __str__(self) -> str:
-        return f"report for {self.request_id}: {self.problem}"
+        return f"report for {self.job_id}: {self.problem}"

@@ -1,4 +1,4 @@
-"""What is asked of a suite in one request, held against what the suite offers."""
+"""What is asked of a suite in one job, held against what the suite offers."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def refuse_place(organization_id: str, pin: Pin, engine: str) -> None:
 
     Needs the organization's scope. One that was never online has told no engines yet: it may have this one.
     """
-    # The table of a room that knows this one: read here by name, in the transaction that makes the request.
+    # The table of a room that knows this one: read here by name, in the transaction that makes the job.
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT name, state = 'disabled',"
@@ -94,7 +94,7 @@ def chosen(
     options: Mapping[str, Any] | None = None,
     all_evidence: bool = False,
 ) -> dict[str, Any]:
-    """A request's options: only what differs from what the suite does by itself, so that equal wishes are equal.
+    """A job's options: only what differs from what the suite does by itself, so that equal wishes are equal.
 
     scenarios: only these; options: by key; all_evidence: keep the exchanges of steps that passed too.
     Raises Refused for what the suite does not have.

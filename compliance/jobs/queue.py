@@ -1,4 +1,4 @@
-"""The ledger: requests are created, leased, renewed and released here; ending.py and sweeping.py end them.
+"""The ledger: jobs are created, leased, renewed and released here; ending.py and sweeping.py end them.
 
 One set of functions for owner tests, heartbeats, monitors and the rest, hosted and private alike. The row is the
 truth; who holds its lease token may write it. docs/adr tells why.
@@ -21,8 +21,8 @@ from compliance.jobs import dispatch as nudge
 from compliance.jobs.completion import end_lost
 from compliance.jobs.credential_selection import wanted_credentials
 from compliance.jobs.leases import HOSTED_WORKER, Executor, Lease, scope_of
-from compliance.jobs.locking import free_heartbeats, free_private, free_request
-from compliance.jobs.models import ComplianceRequest, RequestState
+from compliance.jobs.locking import free_heartbeats, free_job, free_private
+from compliance.jobs.models import Job, JobState
 from compliance.runs.inserting import insert_rows
 from compliance.runs.recording import storable
 from compliance.tenancy.ids import uuid7
@@ -34,34 +34,34 @@ WAKE_CHANNEL = "assay_work"  # what the web server's waiting room listens to
 # Create
 
 
-def insert_requests(requests: Iterable[ComplianceRequest]) -> list[UUID]:
-    """Insert the requests for which no like one is active; returns the keys of those inserted.
+def insert_jobs(jobs: Iterable[Job]) -> list[UUID]:
+    """Insert the jobs for which no like one is active; returns the keys of those inserted.
 
     The unique keys decide, so that any number of processes may try at once.
     """
-    requests = list(requests)
-    inserted = insert_rows(requests, skip_conflicts=True)
-    return [request.pk for request in requests if request.pk in inserted]
+    jobs = list(jobs)
+    inserted = insert_rows(jobs, skip_conflicts=True)
+    return [job.pk for job in jobs if job.pk in inserted]
 
 
-def tell_executors(requests: Iterable[ComplianceRequest]) -> None:
-    """Tell whoever may run these requests of an organization, once the transaction is committed."""
+def tell_executors(jobs: Iterable[Job]) -> None:
+    """Tell whoever may run these jobs of an organization, once the transaction is committed."""
     keys = set()
     hosted: dict[str, list[UUID]] = {}
-    for request in requests:
-        assert request.organization_id is not None
-        if request.pin.is_private:
-            keys.add(wake_key(request))
+    for job in jobs:
+        assert job.organization_id is not None
+        if job.pin.is_private:
+            keys.add(wake_key(job))
         else:
-            hosted.setdefault(request.organization_id, []).append(request.pk)
-    for organization_id, request_ids in hosted.items():
-        nudge.execute_all_after_commit(request_ids, organization_id)
+            hosted.setdefault(job.organization_id, []).append(job.pk)
+    for organization_id, job_ids in hosted.items():
+        nudge.execute_all_after_commit(job_ids, organization_id)
     _wake(keys)
 
 
-def wake_key(request: ComplianceRequest) -> str:
-    """By what a waiting private runner is woken for this request."""
-    return runner_key(request.runner_id) if request.runner_id else pool_key(request.organization_id, request.pool)
+def wake_key(job: Job) -> str:
+    """By what a waiting private runner is woken for this job."""
+    return runner_key(job.runner_id) if job.runner_id else pool_key(job.organization_id, job.pool)
 
 
 def runner_key(runner_id: UUID) -> str:
@@ -83,85 +83,85 @@ def _wake(keys: Collection[str]) -> None:
 # Lease
 
 
-def lease_request(request_id: UUID, organization_id: str | None) -> Lease | None:
-    """Lease one hosted request for a worker, or None when it is taken, ended, pinned to a runner or not there (L3).
+def lease_job(job_id: UUID, organization_id: str | None) -> Lease | None:
+    """Lease one hosted job for a worker, or None when it is taken, ended, pinned to a runner or not there (L3).
 
-    A request whose executors were lost too often ends here, as an inconclusive run.
+    A job whose executors were lost too often ends here, as an inconclusive run.
     """
     with scope_of(organization_id):
-        leases = _lease(free_request(request_id))
+        leases = _lease(free_job(job_id))
         return leases[0] if leases else None
 
 
 def lease_heartbeats(at_most: int) -> list[Lease]:
-    """Lease up to `at_most` of the platform's requests, the oldest first."""
+    """Lease up to `at_most` of the platform's jobs, the oldest first."""
     with platform_scope():
-        requests = free_heartbeats(at_most)
-        leases = _lease(requests)
+        jobs = free_heartbeats(at_most)
+        leases = _lease(jobs)
     # A batch of nothing but lost causes is not the end of the queue.
-    return lease_heartbeats(at_most) if requests and not leases else leases
+    return lease_heartbeats(at_most) if jobs and not leases else leases
 
 
 def lease_private(
     *, organization_id: str, executor: Executor, engines: Collection[str], at_most: int
 ) -> tuple[list[Lease], int]:
-    """Lease up to `at_most` of an organization's requests for a private runner that has these engines.
+    """Lease up to `at_most` of an organization's jobs for a private runner that has these engines.
 
-    Only what is pinned to it or to its pool, the oldest first. Returns the leases, and how many requests ended
+    Only what is pinned to it or to its pool, the oldest first. Returns the leases, and how many jobs ended
     because their executors were lost too often. Needs the organization's scope, with the runner locked (L3).
     """
     assert executor.id is not None
-    requests = free_private(organization_id, executor.id, executor.pool, engines, at_most)
-    leases = _lease(requests, executor)
-    return leases, len(requests) - len(leases)
+    jobs = free_private(organization_id, executor.id, executor.pool, engines, at_most)
+    leases = _lease(jobs, executor)
+    return leases, len(jobs) - len(leases)
 
 
-def _lease(requests: Collection[ComplianceRequest], executor: Executor = HOSTED_WORKER) -> list[Lease]:
-    """Lease these locked requests in one statement; those whose executors were lost too often end instead (L12)."""
+def _lease(jobs: Collection[Job], executor: Executor = HOSTED_WORKER) -> list[Lease]:
+    """Lease these locked jobs in one statement; those whose executors were lost too often end instead (L12)."""
     leased = []
-    for request in requests:
-        if request.attempt >= settings.REQUEST_MAX_ATTEMPTS:
-            end_lost(request)
+    for job in jobs:
+        if job.attempt >= settings.JOB_MAX_ATTEMPTS:
+            end_lost(job)
         else:
-            leased.append(request)
+            leased.append(job)
     # Each has a token of its own: a private runner knows by it which of its leases is meant.
-    tokens = {request.pk: uuid4() for request in leased}
-    run_ids = {request.pk: uuid7() for request in leased}
+    tokens = {job.pk: uuid4() for job in leased}
+    run_ids = {job.pk: uuid7() for job in leased}
     if leased:
         _mark_leased(tokens, run_ids, executor)
     wanted = wanted_credentials(leased)
     return [
         Lease(
-            request_id=request.pk,
-            token=tokens[request.pk],
-            organization_id=request.organization_id,
-            agent_url=request.agent_id,
-            protocol=request.agent.protocol,
-            suite_slug=request.suite_version.suite.slug,
-            engine=request.suite_version.engine,
-            options={**request.suite_options, **request.options},
-            suite_version=request.suite_version.version,
-            full_suite=_is_full(request),
-            run_id=run_ids[request.pk],
-            triggered_by=request.triggered_by,
-            by=Actor(request.actor_kind, request.actor_id, request.actor_name),
-            credential=wanted.get(request.pk),
-            attempt=request.attempt + 1,
+            job_id=job.pk,
+            token=tokens[job.pk],
+            organization_id=job.organization_id,
+            agent_url=job.agent_id,
+            protocol=job.agent.protocol,
+            suite_slug=job.suite_version.suite.slug,
+            engine=job.suite_version.engine,
+            options={**job.suite_options, **job.options},
+            suite_version=job.suite_version.version,
+            full_suite=_is_full(job),
+            run_id=run_ids[job.pk],
+            triggered_by=job.triggered_by,
+            by=Actor(job.actor_kind, job.actor_id, job.actor_name),
+            credential=wanted.get(job.pk),
+            attempt=job.attempt + 1,
             executor=executor,
         )
-        for request in leased
+        for job in leased
     ]
 
 
 def _mark_leased(tokens: dict[UUID, UUID], run_ids: dict[UUID, UUID], executor: Executor) -> None:
-    """Write the leases by the requests' keys. A private runner's run has its key from here on: a secret is released,
+    """Write the leases by the jobs' keys. A private runner's run has its key from here on: a secret is released,
     and the release recorded, in another call.
     """
-    kept: list[UUID | None] = [None if executor.id is None else run_ids[request_id] for request_id in tokens]
+    kept: list[UUID | None] = [None if executor.id is None else run_ids[job_id] for job_id in tokens]
     with connection.cursor() as cursor:
         cursor.execute(
             """
-            UPDATE compliance_requests r
+            UPDATE compliance_jobs r
             SET state = 'leased', attempt = r.attempt + 1, lease_token = l.token, progress = '{}',
                 lease_expires_at = statement_timestamp() + make_interval(secs => %s),
                 started_at = statement_timestamp(), leased_by = %s::uuid, leased_by_name = %s, lease_run_id = l.run_id
@@ -178,15 +178,15 @@ def _mark_leased(tokens: dict[UUID, UUID], run_ids: dict[UUID, UUID], executor: 
         )
 
 
-def _is_full(request: ComplianceRequest) -> bool:
-    return request.is_full_suite and not request.options.get("scenarios")
+def _is_full(job: Job) -> bool:
+    return job.is_full_suite and not job.options.get("scenarios")
 
 
 # Renew
 
 
 def renew_leases(leases: Collection[Lease], progress: dict[UUID, dict[str, Any]]) -> set[UUID]:
-    """Prolong the leases and store where each run is. Returns the requests whose lease still holds.
+    """Prolong the leases and store where each run is. Returns the jobs whose lease still holds.
 
     leases: all of one organization, or all of the platform.
     """
@@ -194,15 +194,15 @@ def renew_leases(leases: Collection[Lease], progress: dict[UUID, dict[str, Any]]
         return set()
     organization_id = next(iter(leases)).organization_id
     with scope_of(organization_id):
-        return renew_tokens({lease.request_id: lease.token for lease in leases}, progress, HOSTED_WORKER)
+        return renew_tokens({lease.job_id: lease.token for lease in leases}, progress, HOSTED_WORKER)
 
 
 def renew_tokens(tokens: dict[UUID, UUID], progress: dict[UUID, dict[str, Any]], executor: Executor) -> set[UUID]:
-    """The same by the requests' keys and tokens, in an open scope. Only what this executor holds is prolonged (L6)."""
+    """The same by the jobs' keys and tokens, in an open scope. Only what this executor holds is prolonged (L6)."""
     with connection.cursor() as cursor:
         cursor.execute(
             """
-            UPDATE compliance_requests r
+            UPDATE compliance_jobs r
             SET lease_expires_at = statement_timestamp() + make_interval(secs => %s),
                 progress = coalesce(l.progress, r.progress)
             FROM unnest(%s::uuid[], %s::uuid[], %s::jsonb[]) AS l(id, token, progress)
@@ -214,7 +214,7 @@ def renew_tokens(tokens: dict[UUID, UUID], progress: dict[UUID, dict[str, Any]],
                 settings.LEASE_SECONDS,
                 list(tokens),
                 list(tokens.values()),
-                [_json(progress.get(request_id)) for request_id in tokens],
+                [_json(progress.get(job_id)) for job_id in tokens],
                 executor.id,
             ],
         )
@@ -228,25 +228,25 @@ def _json(value: dict[str, Any] | None) -> str | None:
 # Release
 
 
-def release_requests(requests: Iterable[ComplianceRequest], *, counted: bool, by_runner: bool = False) -> int:
-    """Put locked, leased requests back into the queue and tell who may take them; returns how many.
+def release_jobs(jobs: Iterable[Job], *, counted: bool, by_runner: bool = False) -> int:
+    """Put locked, leased jobs back into the queue and tell who may take them; returns how many.
 
     counted: whether the lease that ends here counts as an attempt: one that was handed back in order does not.
     by_runner: whether the runner that held it hands it back, which is counted by itself.
     Needs the organization's scope.
     """
-    requests = list(requests)
-    ComplianceRequest.objects.filter(pk__in=[request.pk for request in requests], state=RequestState.LEASED).update(
-        state=RequestState.QUEUED,
+    jobs = list(jobs)
+    Job.objects.filter(pk__in=[job.pk for job in jobs], state=JobState.LEASED).update(
+        state=JobState.QUEUED,
         lease_token=None,
         lease_expires_at=None,
         leased_by=None,
         leased_by_name="",
         lease_run_id=None,
-        nudged_at=timezone.now(),
+        dispatched_at=timezone.now(),
         progress={},
         attempt=F("attempt") if counted else Greatest(F("attempt") - 1, 0),
         releases=F("releases") + int(by_runner),
     )
-    tell_executors(requests)
-    return len(requests)
+    tell_executors(jobs)
+    return len(jobs)

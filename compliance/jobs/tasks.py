@@ -11,9 +11,9 @@ from django.conf import settings
 
 from compliance.engines import Limits, Target
 from compliance.engines import detect_protocol as ask_agent
-from compliance.jobs.cleanup import sweep_requests
+from compliance.jobs.cleanup import clean_up_jobs
 from compliance.jobs.leases import Lease
-from compliance.jobs.queue import lease_heartbeats, lease_request
+from compliance.jobs.queue import lease_heartbeats, lease_job
 from compliance.jobs.worker import run_leases
 from compliance.registry.actions import note_protocol
 from compliance.runs import recording as record
@@ -22,24 +22,24 @@ _draining = threading.Lock()
 
 
 @shared_task
-def execute_request(request_id: str, organization_id: str) -> None:
-    """Run one organization's request, if nobody else does."""
-    _execute([request_id], organization_id)
+def execute_job(job_id: str, organization_id: str) -> None:
+    """Run one organization's job, if nobody else does."""
+    _execute([job_id], organization_id)
 
 
 @shared_task
-def execute_requests(request_ids: list[str], organization_id: str) -> None:
-    """Run several of an organization's requests, in flight at once; those that somebody else has are left out."""
-    _execute(request_ids, organization_id)
+def execute_jobs(job_ids: list[str], organization_id: str) -> None:
+    """Run several of an organization's jobs, in flight at once; those that somebody else has are left out."""
+    _execute(job_ids, organization_id)
 
 
-def _execute(request_ids: list[str], organization_id: str) -> None:
-    wanted = [UUID(request_id) for request_id in reversed(request_ids)]
+def _execute(job_ids: list[str], organization_id: str) -> None:
+    wanted = [UUID(job_id) for job_id in reversed(job_ids)]
 
     def lease_them(at_most: int) -> list[Lease]:
         leases: list[Lease] = []
         while wanted and len(leases) < at_most:
-            lease = lease_request(wanted.pop(), organization_id)
+            lease = lease_job(wanted.pop(), organization_id)
             if lease is not None:
                 leases.append(lease)
         return leases
@@ -49,9 +49,9 @@ def _execute(request_ids: list[str], organization_id: str) -> None:
 
 @shared_task
 def run_heartbeats() -> None:
-    """Run the platform's requests, many in flight, until none is left. One at a time in a process."""
+    """Run the platform's jobs, many in flight, until none is left. One at a time in a process."""
     if not _draining.acquire(blocking=False):
-        return  # the one that drains takes new requests along
+        return  # the one that drains takes new jobs along
     try:
         run_leases(lease_heartbeats, concurrency=settings.HEARTBEAT_CONCURRENCY)
     finally:
@@ -74,7 +74,7 @@ def detect_protocol(agent_url: str) -> None:
 @shared_task
 def sweep() -> dict[str, int]:
     """Find what a lost message or a lost executor left behind, and end what nobody serves."""
-    return sweep_requests()
+    return clean_up_jobs()
 
 
 @shared_task

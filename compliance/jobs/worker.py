@@ -1,4 +1,4 @@
-"""The hosted executor: runs leased requests on one event loop, many in flight, and keeps their leases alive.
+"""The hosted executor: runs leased jobs on one event loop, many in flight, and keeps their leases alive.
 
 A Celery task lends a thread, which does all the database work; the engines run on the process's loop.
 """
@@ -25,7 +25,7 @@ from django.utils import timezone
 from compliance.engines import Credential, Limits, Progress, Report, Target, engine_health, get_engine
 from compliance.engines.execution.loop import abandon_loop, engine_loop, overdue_words, plain_progress, run_to_the_end
 from compliance.engines.process.capacity import Place, Room, default_room_mb, default_room_programs
-from compliance.jobs.completion import complete_request
+from compliance.jobs.completion import complete_job
 from compliance.jobs.credentials import Opened, after_run, open_credential
 from compliance.jobs.leases import Lease, LeaseLost, broken_report
 from compliance.jobs.queue import renew_leases
@@ -75,7 +75,7 @@ def target_of(lease: Lease, credential: Credential | None = None) -> Target:
         options={key: value for key, value in lease.options.items() if key != "evidence"},
         all_evidence=lease.options.get("evidence") == "all",
         suite_version=lease.suite_version,
-        run_key=str(lease.request_id),
+        run_key=str(lease.job_id),
         deadline=float(settings.TEST_DEADLINE_SECONDS),
         limits=Limits(step_seconds=float(settings.STEP_TIMEOUT_SECONDS)),
         allow=settings.EGRESS_ALLOW,
@@ -102,7 +102,7 @@ def run_leases(lease_more: Callable[[int], list[Lease]], *, concurrency: int) ->
                 if not leases:
                     ask_at = time.monotonic() + ASK_AGAIN_SECONDS
                 for lease in leases:
-                    flights[lease.request_id] = _take_off(lease, ended)
+                    flights[lease.job_id] = _take_off(lease, ended)
             if not flights:
                 return recorded
             try:
@@ -181,7 +181,7 @@ def _take_off(lease: Lease, ended: queue.SimpleQueue[UUID]) -> _Flight:
             flight.ended_at = timezone.now()
 
     flight.future = asyncio.run_coroutine_threadsafe(run(), loop)
-    flight.future.add_done_callback(lambda _: ended.put(lease.request_id))
+    flight.future.add_done_callback(lambda _: ended.put(lease.job_id))
     return flight
 
 
@@ -217,11 +217,11 @@ def _record(flight: _Flight, report: Report, tested_at: datetime | None) -> Comp
     lease = flight.lease
     try:
         after_run(flight.opened.used, report)
-        return complete_request(lease, report, tested_at=tested_at, credential=flight.opened.used)
+        return complete_job(lease, report, tested_at=tested_at, credential=flight.opened.used)
     except LeaseLost as lost:
         logger.warning("%s: %s", lease.agent_url, lost)
     except DatabaseError:
-        # The other runs in flight must not suffer: the lease runs out, and the request has another attempt.
+        # The other runs in flight must not suffer: the lease runs out, and the job has another attempt.
         logger.exception("%s: the run could not be recorded", lease.agent_url)
         close_old_connections()
     return None

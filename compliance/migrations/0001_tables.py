@@ -84,7 +84,7 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
-            name='ComplianceRequest',
+            name='Job',
             fields=[
                 ('id', models.UUIDField(default=compliance.tenancy.ids.uuid7, editable=False, primary_key=True, serialize=False)),
                 ('triggered_by', models.CharField(choices=[('owner_test', 'Owner test'), ('observer_test', 'Observer test'), ('monitor', 'Monitor'), ('heartbeat', 'Heartbeat'), ('manual', 'Manual'), ('webhook', 'Webhook')], max_length=16)),
@@ -95,7 +95,7 @@ class Migration(migrations.Migration):
                 ('options', models.JSONField(blank=True, default=dict)),
                 ('state', models.CharField(choices=[('queued', 'Queued'), ('leased', 'Running'), ('finished', 'Finished'), ('expired', 'Expired'), ('cancelled', 'Cancelled')], default='queued', max_length=10)),
                 ('created_at', models.DateTimeField(default=django.utils.timezone.now, editable=False)),
-                ('nudged_at', models.DateTimeField(default=django.utils.timezone.now, help_text='When a worker was last told of it.')),
+                ('dispatched_at', models.DateTimeField(default=django.utils.timezone.now, help_text='When a worker was last told of it.')),
                 ('attempt', models.PositiveSmallIntegerField(default=0)),
                 ('lease_token', models.UUIDField(blank=True, null=True)),
                 ('lease_expires_at', models.DateTimeField(blank=True, null=True)),
@@ -105,7 +105,7 @@ class Migration(migrations.Migration):
                 ('run_id', models.UUIDField(blank=True, null=True)),
             ],
             options={
-                'db_table': 'compliance_requests',
+                'db_table': 'compliance_jobs',
             },
         ),
         migrations.CreateModel(
@@ -120,7 +120,7 @@ class Migration(migrations.Migration):
                 ('actor_name', models.CharField(help_text='As it was when the run was recorded.', max_length=254)),
                 ('executor_kind', models.CharField(choices=[('hosted', 'Hosted'), ('private', 'Private runner')], default='hosted', max_length=10)),
                 ('executor_name', models.CharField(blank=True, max_length=100)),
-                ('request_id', models.UUIDField(blank=True, null=True, unique=True)),
+                ('job_id', models.UUIDField(blank=True, null=True, unique=True)),
                 ('engine', models.CharField(max_length=60)),
                 ('engine_version', models.CharField(max_length=60)),
                 ('protocol', models.CharField(blank=True, max_length=10)),
@@ -292,7 +292,7 @@ class Migration(migrations.Migration):
             field=models.ForeignKey(db_column='agent_url', on_delete=django.db.models.deletion.PROTECT, related_name='contexts', to='compliance.agent'),
         ),
         migrations.AddField(
-            model_name='compliancerequest',
+            model_name='job',
             name='agent',
             field=models.ForeignKey(db_column='agent_url', on_delete=django.db.models.deletion.PROTECT, related_name='+', to='compliance.agent'),
         ),
@@ -321,9 +321,9 @@ class Migration(migrations.Migration):
             field=models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='invitations', to='compliance.organization'),
         ),
         migrations.AddField(
-            model_name='compliancerequest',
+            model_name='job',
             name='organization',
-            field=models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.CASCADE, related_name='requests', to='compliance.organization'),
+            field=models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.CASCADE, related_name='jobs', to='compliance.organization'),
         ),
         migrations.AddField(
             model_name='agentcontext',
@@ -346,7 +346,7 @@ class Migration(migrations.Migration):
             field=models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='compliance.suiteversion'),
         ),
         migrations.AddField(
-            model_name='compliancerequest',
+            model_name='job',
             name='suite_version',
             field=models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='compliance.suiteversion'),
         ),
@@ -423,39 +423,39 @@ class Migration(migrations.Migration):
             constraint=models.CheckConstraint(condition=models.Q(models.Q(('harness_error', ''), ('truncated', False)), ('overall_status', 'inconclusive'), _connector='OR'), name='run_cut_short_is_inconclusive'),
         ),
         migrations.AddIndex(
-            model_name='compliancerequest',
-            index=models.Index(condition=models.Q(('state__in', ['queued', 'leased'])), fields=['state', 'created_at'], name='requests_active'),
+            model_name='job',
+            index=models.Index(condition=models.Q(('state__in', ['queued', 'leased'])), fields=['state', 'created_at'], name='jobs_active'),
         ),
         migrations.AddIndex(
-            model_name='compliancerequest',
-            index=models.Index(fields=['organization', 'agent', '-created_at'], name='requests_of_agent'),
+            model_name='job',
+            index=models.Index(fields=['organization', 'agent', '-created_at'], name='jobs_of_agent'),
         ),
         migrations.AddIndex(
-            model_name='compliancerequest',
-            index=models.Index(fields=['-created_at', '-id'], name='requests_newest'),
+            model_name='job',
+            index=models.Index(fields=['-created_at', '-id'], name='jobs_newest'),
         ),
         migrations.AddConstraint(
-            model_name='compliancerequest',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('organization__isnull', False), ('triggered_by__in', ['owner_test', 'observer_test', 'monitor'])), models.Q(('organization__isnull', True), ('triggered_by__in', ['heartbeat', 'manual', 'webhook'])), _connector='OR'), name='request_organization_iff_it_caused_it'),
+            model_name='job',
+            constraint=models.CheckConstraint(condition=models.Q(models.Q(('organization__isnull', False), ('triggered_by__in', ['owner_test', 'observer_test', 'monitor'])), models.Q(('organization__isnull', True), ('triggered_by__in', ['heartbeat', 'manual', 'webhook'])), _connector='OR'), name='job_organization_iff_it_caused_it'),
         ),
         migrations.AddConstraint(
-            model_name='compliancerequest',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('lease_expires_at__isnull', False), ('lease_token__isnull', False), ('state', 'leased')), models.Q(models.Q(('state', 'leased'), _negated=True), ('lease_expires_at__isnull', True), ('lease_token__isnull', True)), _connector='OR'), name='request_lease_iff_leased'),
+            model_name='job',
+            constraint=models.CheckConstraint(condition=models.Q(models.Q(('lease_expires_at__isnull', False), ('lease_token__isnull', False), ('state', 'leased')), models.Q(models.Q(('state', 'leased'), _negated=True), ('lease_expires_at__isnull', True), ('lease_token__isnull', True)), _connector='OR'), name='job_lease_iff_leased'),
         ),
         migrations.AddConstraint(
-            model_name='compliancerequest',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('state', 'finished'), ('run_id__isnull', False)), models.Q(models.Q(('state', 'finished'), _negated=True), ('run_id__isnull', True)), _connector='OR'), name='request_run_iff_finished'),
+            model_name='job',
+            constraint=models.CheckConstraint(condition=models.Q(models.Q(('state', 'finished'), ('run_id__isnull', False)), models.Q(models.Q(('state', 'finished'), _negated=True), ('run_id__isnull', True)), _connector='OR'), name='job_run_iff_finished'),
         ),
         migrations.AddConstraint(
-            model_name='compliancerequest',
-            constraint=models.CheckConstraint(condition=models.Q(('state__in', ['queued', 'leased', 'finished', 'expired', 'cancelled'])), name='request_state_known'),
+            model_name='job',
+            constraint=models.CheckConstraint(condition=models.Q(('state__in', ['queued', 'leased', 'finished', 'expired', 'cancelled'])), name='job_state_known'),
         ),
         migrations.AddConstraint(
-            model_name='compliancerequest',
-            constraint=models.UniqueConstraint(condition=models.Q(('organization__isnull', False), ('state__in', ['queued', 'leased'])), fields=('organization', 'agent', 'suite_version', 'dry_run'), name='one_active_request_per_organization'),
+            model_name='job',
+            constraint=models.UniqueConstraint(condition=models.Q(('organization__isnull', False), ('state__in', ['queued', 'leased'])), fields=('organization', 'agent', 'suite_version', 'dry_run'), name='one_active_job_per_organization'),
         ),
         migrations.AddConstraint(
-            model_name='compliancerequest',
-            constraint=models.UniqueConstraint(condition=models.Q(('organization__isnull', True), ('state__in', ['queued', 'leased'])), fields=('agent', 'suite_version', 'triggered_by'), name='one_active_request_of_platform'),
+            model_name='job',
+            constraint=models.UniqueConstraint(condition=models.Q(('organization__isnull', True), ('state__in', ['queued', 'leased'])), fields=('agent', 'suite_version', 'triggered_by'), name='one_active_job_of_platform'),
         ),
     ]

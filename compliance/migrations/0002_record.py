@@ -18,7 +18,7 @@ TENANT_TABLES = [
     "agent_contexts",
     "agent_status",
     "agent_run_totals",
-    "compliance_requests",
+    "compliance_jobs",
     "agent_compliance_runs",
     "step_evidence",
 ]
@@ -149,9 +149,9 @@ CREATE POLICY registered_agents ON agent_status FOR SELECT TO assay_app USING ({
 
 CREATE POLICY organization_own ON agent_run_totals FOR SELECT TO assay_app USING (organization_id = {ORG});
 
-CREATE POLICY organization_own ON compliance_requests TO assay_app
+CREATE POLICY organization_own ON compliance_jobs TO assay_app
     USING (organization_id = {ORG}) WITH CHECK (organization_id = {ORG});
-CREATE POLICY platform_own ON compliance_requests TO assay_app
+CREATE POLICY platform_own ON compliance_jobs TO assay_app
     USING (organization_id IS NULL AND {PLATFORM}) WITH CHECK (organization_id IS NULL AND {PLATFORM});
 
 -- Who may read a run: the organization that caused it; of a run with no organization, each that has the agent.
@@ -177,8 +177,8 @@ CREATE POLICY projection_reads ON agent_compliance_runs FOR SELECT TO assay_owne
 CREATE POLICY projection ON agent_status TO assay_owner USING (true) WITH CHECK (true);
 CREATE POLICY projection ON agent_run_totals TO assay_owner USING (true) WITH CHECK (true);
 CREATE POLICY registrations ON agents TO assay_owner USING (true) WITH CHECK (true);
-CREATE POLICY sweeping ON compliance_requests FOR SELECT TO assay_owner USING (true);
-CREATE POLICY cancelling ON compliance_requests FOR UPDATE TO assay_owner
+CREATE POLICY sweeping ON compliance_jobs FOR SELECT TO assay_owner USING (true);
+CREATE POLICY cancelling ON compliance_jobs FOR UPDATE TO assay_owner
     USING (organization_id IS NOT NULL) WITH CHECK (state = 'cancelled');
 """
 
@@ -323,7 +323,7 @@ BEGIN
     ELSE
         UPDATE agents SET registrations = registrations - 1 WHERE agent_url = OLD.agent_url;
         -- Without the context the organization's work can no longer see the agent: it would wait for ever.
-        UPDATE compliance_requests SET state = 'cancelled', finished_at = now(), lease_token = NULL, lease_expires_at = NULL
+        UPDATE compliance_jobs SET state = 'cancelled', finished_at = now(), lease_token = NULL, lease_expires_at = NULL
         WHERE organization_id = OLD.organization_id AND agent_url = OLD.agent_url AND state IN ('queued', 'leased');
     END IF;
     RETURN NULL;
@@ -351,16 +351,16 @@ CREATE TRIGGER bury_organization BEFORE INSERT OR DELETE ON organizations
     FOR EACH ROW EXECUTE FUNCTION bury_organization();
 
 -- What the sweeper looks for, and no more of it than is needed to open the right scope.
-CREATE FUNCTION stale_requests(nudge_after interval, at_most integer) RETURNS TABLE (id uuid, organization_id varchar)
+CREATE FUNCTION stale_jobs(nudge_after interval, at_most integer) RETURNS TABLE (id uuid, organization_id varchar)
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
-    SELECT r.id, r.organization_id FROM compliance_requests r
+    SELECT r.id, r.organization_id FROM compliance_jobs r
     WHERE r.state IN ('queued', 'leased')
-        AND ((r.state = 'queued' AND r.nudged_at < now() - nudge_after)
+        AND ((r.state = 'queued' AND r.dispatched_at < now() - nudge_after)
              OR (r.state = 'leased' AND r.lease_expires_at < now()))
     ORDER BY r.created_at LIMIT at_most
 $$;
-REVOKE ALL ON FUNCTION stale_requests(interval, integer) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION stale_requests(interval, integer) TO assay_app;
+REVOKE ALL ON FUNCTION stale_jobs(interval, integer) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION stale_jobs(interval, integer) TO assay_app;
 """
 
 # DROP and CREATE with the option restated: CREATE OR REPLACE silently drops security_invoker.

@@ -7,7 +7,7 @@ them one statement would list all organizations' waiting work, or drop nearly al
 from django.db import migrations
 
 SQL = """
-CREATE OR REPLACE FUNCTION stale_requests(nudge_after interval, at_most integer)
+CREATE OR REPLACE FUNCTION stale_jobs(nudge_after interval, at_most integer)
 RETURNS TABLE (id uuid, organization_id varchar)
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
 #variable_conflict use_column
@@ -20,9 +20,9 @@ BEGIN
         RAISE EXCEPTION 'at_most must be 1 to 1000, not %', at_most;
     END IF;
     RETURN QUERY
-        SELECT r.id, r.organization_id FROM compliance_requests r
+        SELECT r.id, r.organization_id FROM compliance_jobs r
         WHERE r.state IN ('queued', 'leased')
-            AND ((r.state = 'queued' AND r.nudged_at < now() - nudge_after)
+            AND ((r.state = 'queued' AND r.dispatched_at < now() - nudge_after)
                  OR (r.state = 'leased' AND r.lease_expires_at < now()))
         ORDER BY r.created_at LIMIT at_most;
 END $$;

@@ -11,8 +11,8 @@ class Migration(migrations.Migration):
 
     operations = [
         migrations.AlterModelOptions(
-            name='compliancerequest',
-            options={'verbose_name': 'request'},
+            name='job',
+            options={'verbose_name': 'job'},
         ),
         migrations.AlterModelOptions(
             name='compliancerun',

@@ -162,7 +162,7 @@ class Migration(migrations.Migration):
                 ('actor_id', models.CharField(max_length=100)),
                 ('actor_name', models.CharField(help_text='As it was then.', max_length=254)),
                 ('executor_name', models.CharField(blank=True, max_length=100)),
-                ('request_id', models.UUIDField()),
+                ('job_id', models.UUIDField()),
                 ('run_id', models.UUIDField()),
             ],
             options={
@@ -170,18 +170,18 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.AddField(
-            model_name='compliancerequest',
+            model_name='job',
             name='credential_choice',
             field=models.CharField(choices=[('automatic', 'The one that is granted'), ('none', 'None'), ('chosen', 'A chosen one')], db_default='automatic', default='automatic', max_length=10),
         ),
         migrations.AddField(
-            model_name='compliancerequest',
+            model_name='job',
             name='credential_id',
             field=models.UUIDField(blank=True, null=True),
         ),
         migrations.AddConstraint(
-            model_name='compliancerequest',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('credential_choice', 'chosen'), ('credential_id__isnull', False)), models.Q(('credential_choice__in', ['automatic', 'none']), ('credential_id__isnull', True)), _connector='OR'), name='request_credential_iff_chosen'),
+            model_name='job',
+            constraint=models.CheckConstraint(condition=models.Q(models.Q(('credential_choice', 'chosen'), ('credential_id__isnull', False)), models.Q(('credential_choice__in', ['automatic', 'none']), ('credential_id__isnull', True)), _connector='OR'), name='job_credential_iff_chosen'),
         ),
         migrations.CreateModel(
             name='CredentialSecret',

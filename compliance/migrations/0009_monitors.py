@@ -30,7 +30,7 @@ ALTER TABLE monitors ADD CONSTRAINT monitors_organization_fk
 ALTER TABLE monitors ADD CONSTRAINT monitors_context_fk
     FOREIGN KEY (context_id, organization_id) REFERENCES agent_contexts (id, organization_id)
     ON DELETE SET NULL (context_id);
-ALTER TABLE compliance_requests ADD CONSTRAINT requests_monitor_fk
+ALTER TABLE compliance_jobs ADD CONSTRAINT jobs_monitor_fk
     FOREIGN KEY (monitor_id, organization_id) REFERENCES monitors (id, organization_id)
     ON DELETE SET NULL (monitor_id);
 COMMENT ON COLUMN monitor_decisions.organization_id IS
@@ -65,7 +65,7 @@ BEGIN
         SELECT d.organization_id FROM (
             SELECT m.organization_id, m.next_run_at FROM monitors m
             WHERE m.state = 'active' AND m.next_run_at <= statement_timestamp()
-                AND NOT EXISTS (SELECT 1 FROM compliance_requests r
+                AND NOT EXISTS (SELECT 1 FROM compliance_jobs r
                     WHERE r.monitor_id = m.id AND r.state IN ('queued', 'leased'))
             ORDER BY m.next_run_at, m.id LIMIT at_most
         ) d
@@ -128,7 +128,7 @@ class Migration(migrations.Migration):
                 ('scheduled_for', models.DateTimeField(help_text='The occurrence; none when somebody asked.', null=True)),
                 ('outcome', models.CharField(choices=[('allowed', 'Allowed'), ('no_agent', 'No such agent'), ('archived', 'Archived'), ('paused', 'Paused'), ('opted_out', 'Opted out'), ('concurrency', 'Too many at once'), ('cooldown', 'Too soon'), ('unavailable', 'Suite not available'), ('budget', 'Budget used up'), ('cancelled', 'Cancelled'), ('parked', 'Parked'), ('stopped', 'Paused after failures'), ('failed', 'Could not be decided')], max_length=14)),
                 ('reason', models.CharField(blank=True, max_length=300)),
-                ('request_id', models.UUIDField(null=True)),
+                ('job_id', models.UUIDField(null=True)),
                 ('actor_kind', models.CharField(max_length=10)),
                 ('actor_id', models.CharField(max_length=100)),
                 ('actor_name', models.CharField(max_length=254)),
@@ -138,11 +138,11 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.RemoveConstraint(
-            model_name='compliancerequest',
-            name='one_active_request_per_organization',
+            model_name='job',
+            name='one_active_job_per_organization',
         ),
         migrations.AddField(
-            model_name='compliancerequest',
+            model_name='job',
             name='scheduled_for',
             field=models.DateTimeField(blank=True, help_text='The occurrence of the monitor; none when somebody asked.', null=True),
         ),
@@ -167,33 +167,33 @@ class Migration(migrations.Migration):
             field=models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='compliance.suiteversion'),
         ),
         migrations.AddField(
-            model_name='compliancerequest',
+            model_name='job',
             name='monitor',
-            field=models.ForeignKey(blank=True, db_constraint=False, db_index=False, null=True, on_delete=django.db.models.deletion.DO_NOTHING, related_name='requests', to='compliance.monitor'),
+            field=models.ForeignKey(blank=True, db_constraint=False, db_index=False, null=True, on_delete=django.db.models.deletion.DO_NOTHING, related_name='jobs', to='compliance.monitor'),
         ),
         migrations.AddIndex(
-            model_name='compliancerequest',
-            index=models.Index(condition=models.Q(('monitor__isnull', False)), fields=['monitor', '-created_at'], name='requests_of_monitor'),
+            model_name='job',
+            index=models.Index(condition=models.Q(('monitor__isnull', False)), fields=['monitor', '-created_at'], name='jobs_of_monitor'),
         ),
         migrations.AddIndex(
-            model_name='compliancerequest',
-            index=models.Index(condition=models.Q(('triggered_by', 'monitor')), fields=['organization', 'created_at'], name='requests_of_monitors'),
+            model_name='job',
+            index=models.Index(condition=models.Q(('triggered_by', 'monitor')), fields=['organization', 'created_at'], name='jobs_of_monitors'),
         ),
         migrations.AddConstraint(
-            model_name='compliancerequest',
-            constraint=models.UniqueConstraint(condition=models.Q(('organization__isnull', False), ('state__in', ['queued', 'leased']), models.Q(('triggered_by', 'monitor'), _negated=True)), fields=('organization', 'agent', 'suite_version', 'dry_run'), name='one_active_request_per_organization'),
+            model_name='job',
+            constraint=models.UniqueConstraint(condition=models.Q(('organization__isnull', False), ('state__in', ['queued', 'leased']), models.Q(('triggered_by', 'monitor'), _negated=True)), fields=('organization', 'agent', 'suite_version', 'dry_run'), name='one_active_job_per_organization'),
         ),
         migrations.AddConstraint(
-            model_name='compliancerequest',
-            constraint=models.UniqueConstraint(condition=models.Q(('monitor__isnull', False), ('state__in', ['queued', 'leased'])), fields=('monitor',), name='one_active_request_per_monitor'),
+            model_name='job',
+            constraint=models.UniqueConstraint(condition=models.Q(('monitor__isnull', False), ('state__in', ['queued', 'leased'])), fields=('monitor',), name='one_active_job_per_monitor'),
         ),
         migrations.AddConstraint(
-            model_name='compliancerequest',
-            constraint=models.UniqueConstraint(condition=models.Q(models.Q(('state', 'expired'), _negated=True), ('scheduled_for__isnull', False)), fields=('monitor', 'scheduled_for'), name='one_request_per_occurrence'),
+            model_name='job',
+            constraint=models.UniqueConstraint(condition=models.Q(models.Q(('state', 'expired'), _negated=True), ('scheduled_for__isnull', False)), fields=('monitor', 'scheduled_for'), name='one_job_per_occurrence'),
         ),
         migrations.AddConstraint(
-            model_name='compliancerequest',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('monitor__isnull', True), ('scheduled_for__isnull', True)), ('triggered_by', 'monitor'), _connector='OR'), name='request_monitor_only_of_monitors'),
+            model_name='job',
+            constraint=models.CheckConstraint(condition=models.Q(models.Q(('monitor__isnull', True), ('scheduled_for__isnull', True)), ('triggered_by', 'monitor'), _connector='OR'), name='job_monitor_only_of_monitors'),
         ),
         migrations.AddIndex(
             model_name='monitordecision',
@@ -209,7 +209,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddConstraint(
             model_name='monitordecision',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('outcome', 'allowed'), ('request_id__isnull', False)), models.Q(models.Q(('outcome', 'allowed'), _negated=True), ('request_id__isnull', True)), _connector='OR'), name='decision_request_iff_allowed'),
+            constraint=models.CheckConstraint(condition=models.Q(models.Q(('job_id__isnull', False), ('outcome', 'allowed')), models.Q(models.Q(('outcome', 'allowed'), _negated=True), ('job_id__isnull', True)), _connector='OR'), name='decision_job_iff_allowed'),
         ),
         migrations.AddIndex(
             model_name='monitor',

@@ -29,12 +29,12 @@ ALTER TABLE runners ADD CONSTRAINT runners_organization_fk
     FOREIGN KEY (organization_id) REFERENCES organizations (id) ON DELETE CASCADE;
 ALTER TABLE notices ADD CONSTRAINT notices_organization_fk
     FOREIGN KEY (organization_id) REFERENCES organizations (id) ON DELETE CASCADE;
-ALTER TABLE compliance_requests ADD CONSTRAINT requests_of_organization UNIQUE (id, organization_id);
+ALTER TABLE compliance_jobs ADD CONSTRAINT jobs_of_organization UNIQUE (id, organization_id);
 ALTER TABLE rejected_reports ADD CONSTRAINT rejected_reports_request_fk
-    FOREIGN KEY (request_id, organization_id) REFERENCES compliance_requests (id, organization_id) ON DELETE CASCADE;
+    FOREIGN KEY (job_id, organization_id) REFERENCES compliance_jobs (id, organization_id) ON DELETE CASCADE;
 ALTER TABLE monitors ADD CONSTRAINT monitors_runner_fk
     FOREIGN KEY (runner_id, organization_id) REFERENCES runners (id, organization_id);
-ALTER TABLE compliance_requests ADD CONSTRAINT requests_runner_fk
+ALTER TABLE compliance_jobs ADD CONSTRAINT jobs_runner_fk
     FOREIGN KEY (runner_id, organization_id) REFERENCES runners (id, organization_id);
 COMMENT ON COLUMN agent_compliance_runs.executor_id IS
     'The private runner. No foreign key on purpose: history outlives it.';
@@ -49,7 +49,7 @@ POLICIES = "\n".join(
 ) + """
 -- What the functions below need, and no more.
 CREATE POLICY finding_gone ON runners FOR SELECT TO assay_owner USING (state = 'active');
-CREATE POLICY expiring ON compliance_requests FOR UPDATE TO assay_owner
+CREATE POLICY expiring ON compliance_jobs FOR UPDATE TO assay_owner
     USING (state IN ('queued', 'leased')) WITH CHECK (state = 'expired');
 """
 
@@ -69,7 +69,7 @@ BEGIN
 END $$;
 CREATE TRIGGER guard_pin BEFORE INSERT OR UPDATE OF runner_id, pool ON monitors
     FOR EACH ROW WHEN (NEW.executor_kind = 'private') EXECUTE FUNCTION guard_pin();
-CREATE TRIGGER guard_pin BEFORE INSERT ON compliance_requests
+CREATE TRIGGER guard_pin BEFORE INSERT ON compliance_jobs
     FOR EACH ROW WHEN (NEW.executor_kind = 'private') EXECUTE FUNCTION guard_pin();
 
 CREATE FUNCTION guard_runner() RETURNS trigger LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
@@ -92,7 +92,7 @@ CREATE TRIGGER insert_only BEFORE UPDATE OR TRUNCATE ON rejected_reports
 -- It goes with its request, as that does with its organization, and not before.
 CREATE FUNCTION guard_rejected_report() RETURNS trigger LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
 BEGIN
-    IF EXISTS (SELECT 1 FROM compliance_requests r WHERE r.id = OLD.request_id) THEN
+    IF EXISTS (SELECT 1 FROM compliance_jobs r WHERE r.id = OLD.job_id) THEN
         RAISE EXCEPTION 'rejected_reports is insert-only: DELETE refused' USING ERRCODE = 'insufficient_privilege';
     END IF;
     RETURN OLD;
@@ -103,7 +103,7 @@ CREATE TRIGGER guard_rejected_report BEFORE DELETE ON rejected_reports
 
 FUNCTIONS = """
 -- Hosted work alone is nudged; a private runner asks by itself.
-CREATE OR REPLACE FUNCTION stale_requests(nudge_after interval, at_most integer)
+CREATE OR REPLACE FUNCTION stale_jobs(nudge_after interval, at_most integer)
 RETURNS TABLE (id uuid, organization_id varchar)
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
 #variable_conflict use_column
@@ -116,14 +116,14 @@ BEGIN
         RAISE EXCEPTION 'at_most must be 1 to 1000, not %', at_most;
     END IF;
     RETURN QUERY
-        SELECT r.id, r.organization_id FROM compliance_requests r
+        SELECT r.id, r.organization_id FROM compliance_jobs r
         WHERE r.state IN ('queued', 'leased') AND r.executor_kind = 'hosted' AND r.expires_at > now()
-            AND ((r.state = 'queued' AND r.nudged_at < now() - nudge_after)
+            AND ((r.state = 'queued' AND r.dispatched_at < now() - nudge_after)
                  OR (r.state = 'leased' AND r.lease_expires_at < now()))
         ORDER BY r.created_at LIMIT at_most;
 END $$;
 
-CREATE FUNCTION lapsed_private_requests(at_most integer) RETURNS TABLE (organization_id varchar)
+CREATE FUNCTION lapsed_private_jobs(at_most integer) RETURNS TABLE (organization_id varchar)
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
 #variable_conflict use_column
 BEGIN
@@ -131,14 +131,14 @@ BEGIN
         RAISE EXCEPTION 'at_most must be 1 to 1000, not %', at_most;
     END IF;
     RETURN QUERY
-        SELECT r.organization_id FROM compliance_requests r
+        SELECT r.organization_id FROM compliance_jobs r
         WHERE r.state IN ('queued', 'leased') AND r.executor_kind = 'private'
             AND r.state = 'leased' AND r.lease_expires_at < now()
         ORDER BY r.created_at LIMIT at_most;
 END $$;
 
 -- L15: what nobody serves in time ends without a run. What somebody works on, its lease alive, does not.
-CREATE FUNCTION expire_requests(at_most integer) RETURNS integer
+CREATE FUNCTION expire_jobs(at_most integer) RETURNS integer
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 DECLARE
     ended integer;
@@ -146,14 +146,14 @@ BEGIN
     IF (at_most BETWEEN 1 AND 1000) IS NOT TRUE THEN
         RAISE EXCEPTION 'at_most must be 1 to 1000, not %', at_most;
     END IF;
-    UPDATE compliance_requests q
+    UPDATE compliance_jobs q
     SET state = 'expired', finished_at = now(), lease_token = NULL, lease_expires_at = NULL,
         end_reason = CASE
             WHEN q.attempt > 0 THEN 'Whoever took it was lost, and nobody took it again in time.'
             WHEN q.executor_kind = 'private' THEN 'No private runner took it in time.'
             ELSE 'No worker took it in time.' END
     WHERE q.id IN (
-        SELECT r.id FROM compliance_requests r
+        SELECT r.id FROM compliance_jobs r
         WHERE r.state IN ('queued', 'leased') AND r.expires_at <= now()
             AND (r.state = 'queued' OR r.lease_expires_at < now())
         ORDER BY r.expires_at LIMIT at_most FOR UPDATE SKIP LOCKED);
@@ -166,7 +166,7 @@ CREATE FUNCTION waiting_work() RETURNS TABLE (key text)
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
     SELECT DISTINCT CASE WHEN r.runner_id IS NOT NULL THEN 'runner:' || r.runner_id
         ELSE 'pool:' || r.organization_id || ':' || r.pool END
-    FROM compliance_requests r
+    FROM compliance_jobs r
     WHERE r.state IN ('queued', 'leased') AND r.executor_kind = 'private' AND r.state = 'queued' AND r.expires_at > now()
     LIMIT 10000
 $$;
@@ -204,16 +204,16 @@ BEGIN
                     SELECT 1 FROM runners w WHERE w.organization_id = m.organization_id AND w.state = 'active'
                         AND w.online_until > statement_timestamp()
                         AND (w.id = m.runner_id OR (m.pool <> '' AND w.pool = m.pool))))
-                AND NOT EXISTS (SELECT 1 FROM compliance_requests r
+                AND NOT EXISTS (SELECT 1 FROM compliance_jobs r
                     WHERE r.monitor_id = m.id AND r.state IN ('queued', 'leased'))
             ORDER BY m.next_run_at, m.id LIMIT at_most
         ) d
         GROUP BY d.organization_id ORDER BY min(d.next_run_at), d.organization_id;
 END $$;
 
-REVOKE ALL ON FUNCTION lapsed_private_requests(integer), expire_requests(integer), waiting_work(),
+REVOKE ALL ON FUNCTION lapsed_private_jobs(integer), expire_jobs(integer), waiting_work(),
     runners_gone(interval, integer), guard_pin(), guard_runner(), guard_rejected_report() FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION lapsed_private_requests(integer), expire_requests(integer), waiting_work(),
+GRANT EXECUTE ON FUNCTION lapsed_private_jobs(integer), expire_jobs(integer), waiting_work(),
     runners_gone(interval, integer) TO assay_app;
 """
 
@@ -290,47 +290,47 @@ class Migration(migrations.Migration):
             name='decision_outcome_known',
         ),
         migrations.AddField(
-            model_name='compliancerequest',
+            model_name='job',
             name='end_reason',
             field=models.CharField(blank=True, db_default='', help_text='Why it ended without a run, for its organization.', max_length=300),
         ),
         migrations.AddField(
-            model_name='compliancerequest',
+            model_name='job',
             name='executor_kind',
             field=models.CharField(choices=[('hosted', 'Hosted'), ('private', 'Private runner')], db_default='hosted', default='hosted', max_length=10),
         ),
         migrations.AddField(
-            model_name='compliancerequest',
+            model_name='job',
             name='expires_at',
             field=models.DateTimeField(default=compliance.jobs.models.expires, help_text='When it ends if nobody serves it.'),
         ),
         migrations.AddField(
-            model_name='compliancerequest',
+            model_name='job',
             name='finished_token',
             field=models.UUIDField(blank=True, null=True),
         ),
         migrations.AddField(
-            model_name='compliancerequest',
+            model_name='job',
             name='lease_run_id',
             field=models.UUIDField(blank=True, null=True),
         ),
         migrations.AddField(
-            model_name='compliancerequest',
+            model_name='job',
             name='leased_by',
             field=models.UUIDField(blank=True, null=True),
         ),
         migrations.AddField(
-            model_name='compliancerequest',
+            model_name='job',
             name='leased_by_name',
             field=models.CharField(blank=True, db_default='', max_length=100),
         ),
         migrations.AddField(
-            model_name='compliancerequest',
+            model_name='job',
             name='pool',
             field=models.CharField(blank=True, db_default='', max_length=60),
         ),
         migrations.AddField(
-            model_name='compliancerequest',
+            model_name='job',
             name='runner_id',
             field=models.UUIDField(blank=True, null=True),
         ),
@@ -380,24 +380,24 @@ class Migration(migrations.Migration):
             field=models.CharField(choices=[('allowed', 'Allowed'), ('no_agent', 'No such agent'), ('archived', 'Archived'), ('paused', 'Paused'), ('opted_out', 'Opted out'), ('concurrency', 'Too many at once'), ('cooldown', 'Too soon'), ('deferred', 'Waits for its runner'), ('unavailable', 'Suite not available'), ('budget', 'Budget used up'), ('cancelled', 'Cancelled'), ('parked', 'Parked'), ('stopped', 'Paused after failures'), ('failed', 'Could not be decided')], max_length=14),
         ),
         migrations.AddIndex(
-            model_name='compliancerequest',
-            index=models.Index(condition=models.Q(('executor_kind', 'private'), ('state__in', ['queued', 'leased'])), fields=['organization', 'created_at', 'id'], name='requests_private'),
+            model_name='job',
+            index=models.Index(condition=models.Q(('executor_kind', 'private'), ('state__in', ['queued', 'leased'])), fields=['organization', 'created_at', 'id'], name='jobs_private'),
         ),
         migrations.AddIndex(
-            model_name='compliancerequest',
-            index=models.Index(condition=models.Q(('state__in', ['queued', 'leased'])), fields=['expires_at'], name='requests_expiring'),
+            model_name='job',
+            index=models.Index(condition=models.Q(('state__in', ['queued', 'leased'])), fields=['expires_at'], name='jobs_expiring'),
         ),
         migrations.AddIndex(
             model_name='monitor',
             index=models.Index(condition=models.Q(('runner_id__isnull', False)), fields=['runner_id'], name='monitors_of_runner'),
         ),
         migrations.AddConstraint(
-            model_name='compliancerequest',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('executor_kind', 'hosted'), ('pool', ''), ('runner_id__isnull', True)), models.Q(('executor_kind', 'private'), ('organization__isnull', False), ('pool', ''), ('runner_id__isnull', False)), models.Q(('executor_kind', 'private'), ('organization__isnull', False), ('runner_id__isnull', True), models.Q(('pool', ''), _negated=True)), _connector='OR'), name='request_pinned_iff_private'),
+            model_name='job',
+            constraint=models.CheckConstraint(condition=models.Q(models.Q(('executor_kind', 'hosted'), ('pool', ''), ('runner_id__isnull', True)), models.Q(('executor_kind', 'private'), ('organization__isnull', False), ('pool', ''), ('runner_id__isnull', False)), models.Q(('executor_kind', 'private'), ('organization__isnull', False), ('runner_id__isnull', True), models.Q(('pool', ''), _negated=True)), _connector='OR'), name='job_pinned_iff_private'),
         ),
         migrations.AddConstraint(
-            model_name='compliancerequest',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('state', 'leased'), _negated=True), models.Q(('executor_kind', 'hosted'), ('leased_by__isnull', True)), models.Q(('executor_kind', 'private'), ('lease_run_id__isnull', False), ('leased_by__isnull', False)), _connector='OR'), name='request_leased_by_its_kind'),
+            model_name='job',
+            constraint=models.CheckConstraint(condition=models.Q(models.Q(('state', 'leased'), _negated=True), models.Q(('executor_kind', 'hosted'), ('leased_by__isnull', True)), models.Q(('executor_kind', 'private'), ('lease_run_id__isnull', False), ('leased_by__isnull', False)), _connector='OR'), name='job_leased_by_its_kind'),
         ),
         migrations.AddConstraint(
             model_name='monitor',
@@ -441,8 +441,8 @@ class Migration(migrations.Migration):
         ),
         migrations.AddField(
             model_name='rejectedreport',
-            name='request',
-            field=models.OneToOneField(db_constraint=False, on_delete=django.db.models.deletion.DO_NOTHING, related_name='rejected_report', to='compliance.compliancerequest'),
+            name='job',
+            field=models.OneToOneField(db_constraint=False, on_delete=django.db.models.deletion.DO_NOTHING, related_name='rejected_report', to='compliance.job'),
         ),
         migrations.AddField(
             model_name='runner',

@@ -23,7 +23,7 @@ BEGIN
     RETURN NULL;
 END $$;
 REVOKE ALL ON FUNCTION count_lease_run_out() FROM PUBLIC, assay_app, assay_staff;
-CREATE TRIGGER lease_run_out AFTER UPDATE OF lease_token ON compliance_requests FOR EACH ROW
+CREATE TRIGGER lease_run_out AFTER UPDATE OF lease_token ON compliance_jobs FOR EACH ROW
     WHEN (OLD.state = 'leased' AND NEW.lease_token IS DISTINCT FROM OLD.lease_token
         AND OLD.lease_expires_at < statement_timestamp())
     EXECUTE FUNCTION count_lease_run_out();
@@ -37,14 +37,14 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
     SELECT 'due', 'monitors', '', count(*)::float8 FROM (
         SELECT FROM monitors m WHERE m.state = 'active' AND m.next_run_at <= statement_timestamp()
             AND (m.deferred_until IS NULL OR m.deferred_until <= statement_timestamp())
-            AND NOT EXISTS (SELECT FROM compliance_requests r
+            AND NOT EXISTS (SELECT FROM compliance_jobs r
                 WHERE r.monitor_id = m.id AND r.state IN ('queued', 'leased'))
         LIMIT 100000) d
     UNION ALL
     SELECT 'due', 'heartbeats', '', count(*) FROM (
         SELECT FROM agents a WHERE a.registrations > 0 AND NOT a.paused AND NOT a.opted_out
             AND a.lifecycle_stage IN ('testing', 'production') AND a.next_heartbeat_at <= statement_timestamp()
-            AND NOT EXISTS (SELECT FROM compliance_requests r
+            AND NOT EXISTS (SELECT FROM compliance_jobs r
                 WHERE r.agent_url = a.agent_url AND r.organization_id IS NULL AND r.state IN ('queued', 'leased'))
         LIMIT 100000) d
     UNION ALL
@@ -69,11 +69,11 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
         AND a.lifecycle_stage IN ('testing', 'production')
         AND a.next_heartbeat_at <= statement_timestamp() - overdue_after
     UNION ALL
-    SELECT 'requests', r.state, r.triggered_by, count(*) FROM compliance_requests r
+    SELECT 'jobs', r.state, r.triggered_by, count(*) FROM compliance_jobs r
     WHERE r.state IN ('queued', 'leased') GROUP BY r.state, r.triggered_by
     UNION ALL
     SELECT 'oldest_queued', '', '', coalesce(extract(epoch FROM statement_timestamp() - min(r.created_at)), 0)
-    FROM compliance_requests r WHERE r.state = 'queued'
+    FROM compliance_jobs r WHERE r.state = 'queued'
     UNION ALL
     SELECT 'leases_run_out', '', '', CASE WHEN s.is_called THEN s.last_value ELSE 0 END FROM leases_run_out s
     UNION ALL
@@ -178,8 +178,8 @@ class Migration(migrations.Migration):
             index=models.Index(fields=['-at', '-id'], name='decisions_newest_of_all'),
         ),
         migrations.AddIndex(
-            model_name='compliancerequest',
-            index=models.Index(condition=models.Q(('state__in', ['queued', 'leased'])), fields=['organization', 'agent'], name='requests_in_flight'),
+            model_name='job',
+            index=models.Index(condition=models.Q(('state__in', ['queued', 'leased'])), fields=['organization', 'agent'], name='jobs_in_flight'),
         ),
         sql(RIGHTS),
         sql(LEASES),

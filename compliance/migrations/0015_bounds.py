@@ -73,7 +73,7 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
     SELECT DISTINCT w.key FROM (
         SELECT CASE WHEN r.runner_id IS NOT NULL THEN 'runner:' || r.runner_id
             ELSE 'pool:' || r.organization_id || ':' || r.pool END AS key
-        FROM compliance_requests r
+        FROM compliance_jobs r
         WHERE r.state IN ('queued', 'leased') AND r.executor_kind = 'private' AND r.state = 'queued'
             AND r.expires_at > now()
     ) AS w
@@ -92,7 +92,7 @@ class Migration(migrations.Migration):
 
     operations = [
         migrations.AddField(
-            model_name='compliancerequest',
+            model_name='job',
             name='releases',
             field=models.PositiveSmallIntegerField(db_default=0, default=0, help_text='How often private runners handed it back.'),
         ),

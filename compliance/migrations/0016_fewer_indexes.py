@@ -27,17 +27,17 @@ class Migration(migrations.Migration):
         migrations.SeparateDatabaseAndState(
             state_operations=[
                 migrations.AlterField(
-                    model_name='compliancerequest',
+                    model_name='job',
                     name='agent',
                     field=models.ForeignKey(db_column='agent_url', db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='compliance.agent'),
                 ),
                 migrations.AlterField(
-                    model_name='compliancerequest',
+                    model_name='job',
                     name='organization',
-                    field=models.ForeignKey(blank=True, db_index=False, null=True, on_delete=django.db.models.deletion.CASCADE, related_name='requests', to='compliance.organization'),
+                    field=models.ForeignKey(blank=True, db_index=False, null=True, on_delete=django.db.models.deletion.CASCADE, related_name='jobs', to='compliance.organization'),
                 ),
                 migrations.AlterField(
-                    model_name='compliancerequest',
+                    model_name='job',
                     name='suite_version',
                     field=models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='compliance.suiteversion'),
                 ),
@@ -45,7 +45,7 @@ class Migration(migrations.Migration):
             database_operations=[migrations.RunSQL(SUPERFLUOUS)],
         ),
         migrations.AddIndex(
-            model_name='compliancerequest',
-            index=models.Index(fields=['agent'], name='requests_of_url'),
+            model_name='job',
+            index=models.Index(fields=['agent'], name='jobs_of_url'),
         ),
     ]

@@ -22,7 +22,7 @@ BEGIN
                     SELECT 1 FROM runners w WHERE w.organization_id = m.organization_id AND w.state = 'active'
                         AND w.online_until > statement_timestamp()
                         AND (w.id = m.runner_id OR (m.pool <> '' AND w.pool = m.pool))))
-                AND (SELECT r.id FROM compliance_requests r
+                AND (SELECT r.id FROM compliance_jobs r
                     WHERE r.monitor_id = m.id AND r.state IN ('queued', 'leased') LIMIT 1) IS NULL
             ORDER BY m.next_run_at, m.id LIMIT at_most
         ) d

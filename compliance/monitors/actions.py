@@ -16,7 +16,7 @@ from compliance.jobs.models import HOSTED, CredentialChoice, Pin
 from compliance.jobs.options import chosen, suite_to_run
 from compliance.jobs.queue import tell_executors
 from compliance.monitors import liveness as pulse
-from compliance.monitors.gates import Ledger, locked_contexts, request_for, stopped_by
+from compliance.monitors.gates import Ledger, job_for, locked_contexts, stopped_by
 from compliance.monitors.models import (
     CRON_LENGTH,
     MAX_COOLDOWN_SECONDS,
@@ -129,7 +129,7 @@ def create_monitor(
 def change_monitor(
     *, organization: Organization, monitor_id: UUID | str, name: str, when: When, what: What, by: Principal
 ) -> Monitor:
-    """Change a monitor from its next run on; a request that is under way stays as it was (L2).
+    """Change a monitor from its next run on; a job that is under way stays as it was (L2).
 
     A new schedule begins to count now, and takes a parked monitor up again. what.pinned: a pinned version stays the
     one that it is. Raises NotAllowed, Refused, or Monitor.DoesNotExist.
@@ -218,10 +218,10 @@ def run_monitor_now(*, organization: Organization, monitor_id: UUID | str, by: P
         if stop is not None:
             decision = monitor.decision(*stop, at=now, by=actor)
         else:
-            request = request_for(monitor, ledger, by=actor)
-            request.save(force_insert=True)
-            decision = monitor.decision(Outcome.ALLOWED, "", at=now, by=actor, request=request)
-            tell_executors([request])
+            job = job_for(monitor, ledger, by=actor)
+            job.save(force_insert=True)
+            decision = monitor.decision(Outcome.ALLOWED, "", at=now, by=actor, job=job)
+            tell_executors([job])
         decision.save(force_insert=True)
         pulse.count_after_commit("decisions", decision.outcome)
         return decision

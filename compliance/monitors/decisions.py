@@ -60,11 +60,11 @@ class Decided(NamedTuple):
     reason: str
     actor_kind: str
     actor_name: str
-    request_id: UUID | None
+    job_id: UUID | None
     run_id: UUID | None
     run_status: str | None  # None: no run came of it, or not yet
-    request_state: str | None  # a value of RequestState; None: no request, or one that is no longer kept
-    end_reason: str  # why the request ended without a run
+    job_state: str | None  # a value of JobState; None: no job, or one that is no longer kept
+    end_reason: str  # why the job ended without a run
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,14 +77,14 @@ class DecisionPage:
 # The places are filled in with text of our own; whatever comes from outside is a parameter.
 _SELECT = """
     SELECT p.id, p.at, p.monitor_id, p.monitor_name, p.agent_url, c.id, coalesce(c.name, ''), p.scheduled_for,
-        p.outcome, p.reason, p.actor_kind, p.actor_name, p.request_id, q.run_id, r.overall_status,
+        p.outcome, p.reason, p.actor_kind, p.actor_name, p.job_id, q.run_id, r.overall_status,
         q.state, coalesce(q.end_reason, '')
     FROM (
         SELECT d.* FROM monitor_decisions d WHERE d.organization_id = %s{narrowed}
         ORDER BY {order} LIMIT {length:d}
     ) p
     LEFT JOIN agent_contexts c ON c.organization_id = p.organization_id AND c.agent_url = p.agent_url
-    LEFT JOIN compliance_requests q ON q.id = p.request_id
+    LEFT JOIN compliance_jobs q ON q.id = p.job_id
     LEFT JOIN agent_compliance_runs r ON r.id = q.run_id
     ORDER BY {outer}
 """

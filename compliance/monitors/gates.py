@@ -1,4 +1,4 @@
-"""Gates: what is asked, in order, before a monitor's request is created. The first that stops wins (G1)."""
+"""Gates: what is asked, in order, before a monitor's job is created. The first that stops wins (G1)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from uuid import UUID
 from django.conf import settings
 from django.db import connection
 
-from compliance.jobs.models import ComplianceRequest, expires
+from compliance.jobs.models import Job, expires
 from compliance.monitors.models import Monitor, MonitorState, Outcome
 from compliance.registry.models import Agent, AgentContext, LifecycleStage
 from compliance.runners.models import Runner, RunnerState
@@ -32,8 +32,8 @@ class Ledger:
     of_agent: Counter[str]  # in flight, of the agents of the monitors under evaluation
     in_flight: int
     spent: int  # of the budget; counted no further than it
-    busy: set[UUID]  # monitors under evaluation of which a request is active
-    taken: set[UUID]  # those whose occurrence had a request already, which ended without moving the schedule
+    busy: set[UUID]  # monitors under evaluation of which a job is active
+    taken: set[UUID]  # those whose occurrence had a job already, which ended without moving the schedule
     runners: list[Runner]  # the organization's, when one of the monitors is pinned to any
 
     @classmethod
@@ -127,12 +127,12 @@ def _reasons(monitor: Monitor, context: AgentContext, ledger: Ledger, asked: boo
         yield Outcome.BUDGET, f"Your organization's monitors may run {times} in {window} hours, and did."
 
 
-# Under way is what somebody works on, what a hosted worker is about to take, and a monitor's request whose runner is
+# Under way is what somebody works on, what a hosted worker is about to take, and a monitor's job whose runner is
 # online. What else waits for private runners costs nobody anything, and may wait for long: it must not keep the
 # organization's monitors from running.
 _LEDGER = """
     WITH under_way AS MATERIALIZED (
-        SELECT r.agent_url FROM compliance_requests r
+        SELECT r.agent_url FROM compliance_jobs r
         WHERE r.organization_id = %(organization)s AND r.state IN ('queued', 'leased')
             AND (r.executor_kind = 'hosted' OR r.state = 'leased'
                 OR (r.triggered_by = 'monitor' AND EXISTS (SELECT FROM runners w
@@ -142,7 +142,7 @@ _LEDGER = """
     )
     SELECT
         (SELECT count(*) FROM under_way),
-        (SELECT count(*) FROM (SELECT FROM compliance_requests r
+        (SELECT count(*) FROM (SELECT FROM compliance_jobs r
             WHERE r.organization_id = %(organization)s AND r.triggered_by = 'monitor' AND r.created_at > %(since)s
                 AND (r.state NOT IN ('cancelled', 'expired')
                     OR (r.state = 'cancelled' AND r.executor_kind = 'hosted' AND r.attempt > 0))
@@ -150,10 +150,10 @@ _LEDGER = """
         (SELECT coalesce(jsonb_object_agg(a.agent_url, a.number), '{}') FROM (
             SELECT u.agent_url, count(*) AS number FROM under_way u
             WHERE u.agent_url = ANY(%(agents)s::text[]) GROUP BY u.agent_url) a),
-        ARRAY(SELECT r.monitor_id FROM compliance_requests r
+        ARRAY(SELECT r.monitor_id FROM compliance_jobs r
             WHERE r.monitor_id = ANY(%(monitors)s::uuid[]) AND r.state IN ('queued', 'leased')),
         ARRAY(SELECT m.id FROM unnest(%(monitors)s::uuid[], %(occurrences)s::timestamptz[]) AS m(id, at)
-            JOIN compliance_requests r ON r.monitor_id = m.id AND r.scheduled_for = m.at
+            JOIN compliance_jobs r ON r.monitor_id = m.id AND r.scheduled_for = m.at
             WHERE r.state <> 'expired' AND r.scheduled_for IS NOT NULL)
 """
 
@@ -185,7 +185,7 @@ def _tests(count: int) -> str:
 
 
 def locked_contexts(monitors: Iterable[Monitor]) -> dict[UUID, AgentContext]:
-    """The contexts of the monitors with their agents, locked, so that none is removed before its request is there.
+    """The contexts of the monitors with their agents, locked, so that none is removed before its job is there.
 
     Without those that somebody else holds, such as who removes one: a removal waits for monitors, and must not be
     waited for by whoever holds them.
@@ -214,12 +214,12 @@ def _contexts() -> tuple[str, list[str], list[str]]:
     return statement, [field.attname for field in of_context], [field.attname for field in of_agent]
 
 
-def request_for(monitor: Monitor, ledger: Ledger, *, by: Actor) -> ComplianceRequest:
-    """An unsaved request with everything that it needs copied in (L2), reserved in the ledger."""
+def job_for(monitor: Monitor, ledger: Ledger, *, by: Actor) -> Job:
+    """An unsaved job with everything that it needs copied in (L2), reserved in the ledger."""
     version: SuiteVersion | None = monitor.version_to_run
     assert version is not None, "a gate asks for it"
     ledger.reserve(monitor)
-    return ComplianceRequest(
+    return Job(
         organization_id=monitor.organization_id,
         agent_id=monitor.agent_url,
         triggered_by=TriggeredBy.MONITOR,
@@ -237,5 +237,5 @@ def request_for(monitor: Monitor, ledger: Ledger, *, by: Actor) -> ComplianceReq
         expires_at=expires(monitor.pin),
         monitor_id=monitor.pk,
         created_at=ledger.now,
-        nudged_at=ledger.now,
+        dispatched_at=ledger.now,
     )

@@ -1,4 +1,4 @@
-"""The heartbeat tick: requests for the agents that are due."""
+"""The heartbeat tick: jobs for the agents that are due."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from django.db.models import OuterRef, Subquery
 from django.utils import timezone
 
 from compliance.jobs import dispatch as nudge
-from compliance.jobs.models import ComplianceRequest
-from compliance.jobs.queue import insert_requests
+from compliance.jobs.models import Job
+from compliance.jobs.queue import insert_jobs
 from compliance.monitors import liveness as pulse
 from compliance.registry.models import Agent
 from compliance.runs.models import TriggeredBy
@@ -17,10 +17,10 @@ from compliance.tenancy.scope import Actor, platform_scope
 ACTOR = Actor.system("heartbeat")
 
 
-def request_due_heartbeats(*, at_most: int = 1000) -> int:
-    """Create a request for each agent whose heartbeat is due, and nudge a worker; returns how many are new.
+def create_due_heartbeats(*, at_most: int = 1000) -> int:
+    """Create a job for each agent whose heartbeat is due, and nudge a worker; returns how many are new.
 
-    Any number of ticks may overlap: the unique key of active requests lets one of them win.
+    Any number of ticks may overlap: the unique key of active jobs lets one of them win.
     The schedule advances when the run is recorded, so a tick that dies loses nothing.
     """
     now = timezone.now()
@@ -28,12 +28,12 @@ def request_due_heartbeats(*, at_most: int = 1000) -> int:
         suite = Suite.objects.with_current_version().filter(slug=STATUS_SUITE).first()
         if suite is None or suite.current_version is None:
             return 0
-        active = ComplianceRequest.objects.active().filter(agent_id=OuterRef("pk"), organization__isnull=True)
+        active = Job.objects.active().filter(agent_id=OuterRef("pk"), organization__isnull=True)
         # A subquery for one value is asked of each agent, by an index. NOT EXISTS may be made into a join, and is, by
-        # reading all requests for each agent, while the database has not yet counted how many there are.
+        # reading all jobs for each agent, while the database has not yet counted how many there are.
         due = Agent.objects.due(now).alias(active=Subquery(active.values("pk")[:1])).filter(active=None)
-        created = insert_requests(
-            ComplianceRequest(
+        created = insert_jobs(
+            Job(
                 agent_id=agent_url,
                 triggered_by=TriggeredBy.HEARTBEAT,
                 actor_kind=ACTOR.kind,

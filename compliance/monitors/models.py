@@ -13,7 +13,7 @@ from django.db.models.functions import Lower
 from django.utils.timezone import now as time_now
 
 from compliance.alerts.notices import Channel, Priority, Subject, tell
-from compliance.jobs.models import POOL_LENGTH, ComplianceRequest, CredentialChoice, Pin
+from compliance.jobs.models import POOL_LENGTH, CredentialChoice, Job, Pin
 from compliance.monitors import liveness as pulse
 from compliance.monitors.schedule import BadSchedule, Schedule
 from compliance.registry.models import AgentContext
@@ -64,11 +64,11 @@ class MonitorQuerySet(models.QuerySet["Monitor"]):
         return self.select_related("context", "suite__current_version", "suite_version")
 
     def due(self, organization_id: str, now: datetime) -> MonitorQuerySet:
-        """An organization's monitors that should run by now and have no active request, the longest due first.
+        """An organization's monitors that should run by now and have no active job, the longest due first.
 
         One that is deferred is due again when its time has come, or as soon as a runner for it is back (L13).
         """
-        active = ComplianceRequest.objects.active().filter(monitor_id=OuterRef("pk"))
+        active = Job.objects.active().filter(monitor_id=OuterRef("pk"))
         back = Runner.objects.filter(
             Q(pk=OuterRef("runner_id")) | (~Q(pool="") & Q(pool=OuterRef("pool"))),
             organization_id=organization_id,
@@ -78,7 +78,7 @@ class MonitorQuerySet(models.QuerySet["Monitor"]):
         return (
             self.filter(organization_id=organization_id, state=MonitorState.ACTIVE, next_run_at__lte=now)
             .filter(Q(deferred_until=None) | Q(deferred_until__lte=now) | Exists(back))
-            # Asked of each monitor, by an index. NOT EXISTS may be made into a join, and is, by reading all requests
+            # Asked of each monitor, by an index. NOT EXISTS may be made into a join, and is, by reading all jobs
             # for each monitor, while the database has not yet counted how many there are.
             .alias(active=Subquery(active.values("pk")[:1]))
             .filter(active=None)
@@ -318,7 +318,7 @@ class Monitor(models.Model):
         at: datetime,
         scheduled_for: datetime | None = None,
         by: Actor = SCHEDULER,
-        request: ComplianceRequest | None = None,
+        job: Job | None = None,
     ) -> MonitorDecision:
         """An unsaved decision about this monitor, with its names as they are now."""
         return MonitorDecision(
@@ -330,7 +330,7 @@ class Monitor(models.Model):
             scheduled_for=scheduled_for,
             outcome=outcome,
             reason=reason[:300],
-            request_id=request.pk if request else None,
+            job_id=job.pk if job else None,
             actor_kind=by.kind,
             actor_id=by.id,
             actor_name=by.name[:254],
@@ -344,7 +344,7 @@ CHANGED_BY_RUNS = [
 
 
 class Outcome(models.TextChoices):
-    """What an evaluation came to: a request, or the first gate that stopped it (G1)."""
+    """What an evaluation came to: a job, or the first gate that stopped it (G1)."""
 
     ALLOWED = "allowed", "Allowed"
     NO_AGENT = "no_agent", "No such agent"
@@ -375,7 +375,7 @@ class MonitorDecision(models.Model):
     scheduled_for = models.DateTimeField(null=True, help_text="The occurrence; none when somebody asked.")
     outcome = models.CharField(max_length=14, choices=Outcome.choices)
     reason = models.CharField(max_length=300, blank=True)
-    request_id = models.UUIDField(null=True)
+    job_id = models.UUIDField(null=True)
     actor_kind = models.CharField(max_length=10)
     actor_id = models.CharField(max_length=100)
     actor_name = models.CharField(max_length=254)
@@ -385,9 +385,8 @@ class MonitorDecision(models.Model):
         constraints = [
             models.CheckConstraint(condition=Q(outcome__in=Outcome.values), name="decision_outcome_known"),
             models.CheckConstraint(
-                condition=Q(outcome="allowed", request_id__isnull=False)
-                | (~Q(outcome="allowed") & Q(request_id__isnull=True)),
-                name="decision_request_iff_allowed",
+                condition=Q(outcome="allowed", job_id__isnull=False) | (~Q(outcome="allowed") & Q(job_id__isnull=True)),
+                name="decision_job_iff_allowed",
             ),
         ]
         indexes = [
@@ -409,7 +408,7 @@ def strips(monitor_ids: Iterable[Any]) -> dict[Any, list[str]]:
 
 _STRIPS = """
     SELECT m.id, ARRAY(
-        SELECT r.overall_status FROM compliance_requests q
+        SELECT r.overall_status FROM compliance_jobs q
         JOIN agent_compliance_runs r ON r.id = q.run_id AND r.overall_status <> 'inconclusive'
         WHERE q.monitor_id = m.id ORDER BY q.created_at DESC LIMIT 30)
     FROM unnest(%s::uuid[]) AS m(id)

@@ -1,4 +1,4 @@
-"""The tick: claims the monitors that are due, asks the gates, writes one decision for each, and creates requests.
+"""The tick: claims the monitors that are due, asks the gates, writes one decision for each, and creates jobs.
 
 An organization is evaluated in one transaction that holds its row: so its caps and its budget are checked and
 reserved in one step, whatever the number of ticks (G5). Another tick skips it, and waits for nobody.
@@ -16,12 +16,12 @@ from uuid import UUID
 from django.conf import settings
 from django.db import DatabaseError, close_old_connections, connection
 
-from compliance.jobs.models import ComplianceRequest
+from compliance.jobs.models import Job
 from compliance.jobs.queue import tell_executors
 from compliance.monitors import liveness as pulse
 from compliance.monitors.due import Offer, lock_due
-from compliance.monitors.gates import Ledger, locked_contexts, request_for, stopped_by
-from compliance.monitors.heartbeats import request_due_heartbeats
+from compliance.monitors.gates import Ledger, job_for, locked_contexts, stopped_by
+from compliance.monitors.heartbeats import create_due_heartbeats
 from compliance.monitors.models import SCHEDULER, Monitor, MonitorDecision, Outcome, database_time
 from compliance.monitors.schedule import BadSchedule
 from compliance.registry.models import AgentContext
@@ -41,8 +41,8 @@ def tick() -> dict[str, int]:
     The phases fail apart (L11): each is tried, and then the first failure is raised.
     """
     phases: dict[str, Callable[[], Counter[str]]] = {
-        "heartbeats": lambda: Counter(created=request_due_heartbeats()),
-        "monitors": request_due_monitors,
+        "heartbeats": lambda: Counter(created=create_due_heartbeats()),
+        "monitors": create_due_monitor_jobs,
         "runners": lambda: Counter(told_offline=tell_of_lost_runners()),
     }
     counts: dict[str, int] = {}
@@ -71,8 +71,8 @@ def _note_failure(phase: str, failure: Exception) -> None:
         logger.exception("that the phase %s failed is not on record", phase)
 
 
-def request_due_monitors() -> Counter[str]:
-    """Decide about every monitor that is due, and create the requests that the gates let pass; counts by outcome.
+def create_due_monitor_jobs() -> Counter[str]:
+    """Decide about every monitor that is due, and create the jobs that the gates let pass; counts by outcome.
 
     What fails for one organization does not stop the others; the first failure of the database is raised at the end.
     """
@@ -146,21 +146,21 @@ def _decide_all(organization_id: str, offer: Offer, *, only: UUID | None = None)
         offer.give_to(monitors)
         contexts = locked_contexts(monitors)
         ledger = Ledger.read(organization_id, now, monitors, offer.availability)
-        decisions, requests, moved = [], [], []
+        decisions, jobs, moved = [], [], []
         for monitor in monitors:
-            # A request was created, or the agent is just being removed, since it was found due: it is not evaluated.
+            # A job was created, or the agent is just being removed, since it was found due: it is not evaluated.
             if monitor.pk in ledger.busy or (monitor.context_id and monitor.context_id not in contexts):
                 continue
-            decision, request = _decide(monitor, contexts, ledger)
+            decision, job = _decide(monitor, contexts, ledger)
             decisions.append(decision)
-            if request is None:
+            if job is None:
                 moved.append(monitor)
             else:
-                requests.append(request)
-        insert_rows(requests)
+                jobs.append(job)
+        insert_rows(jobs)
         insert_rows(decisions)
         _store(moved)
-        tell_executors(requests)
+        tell_executors(jobs)
         return Counter(decision.outcome for decision in decisions)
 
 
@@ -198,9 +198,7 @@ def _store(moved: Collection[Monitor]) -> None:
         )
 
 
-def _decide(
-    monitor: Monitor, contexts: dict[UUID, AgentContext], ledger: Ledger
-) -> tuple[MonitorDecision, ComplianceRequest | None]:
+def _decide(monitor: Monitor, contexts: dict[UUID, AgentContext], ledger: Ledger) -> tuple[MonitorDecision, Job | None]:
     """What becomes of one occurrence. A refused one is over: the schedule goes on at once (L8)."""
     occurrence = monitor.next_run_at
     assert occurrence is not None
@@ -210,16 +208,14 @@ def _decide(
         monitor.park(str(bad))
         return monitor.decision(Outcome.PARKED, monitor.state_reason, scheduled_for=occurrence, at=ledger.now), None
     if monitor.pk in ledger.taken:
-        stop: tuple[str, str] | None = (Outcome.CANCELLED, "The request for this time was ended without a run.")
+        stop: tuple[str, str] | None = (Outcome.CANCELLED, "The job for this time was ended without a run.")
     else:
         stop = stopped_by(monitor, contexts, ledger)
     if stop is None:
-        request = request_for(monitor, ledger, by=monitor.actor)
-        request.scheduled_for = occurrence
-        decision = monitor.decision(
-            Outcome.ALLOWED, "", scheduled_for=occurrence, at=ledger.now, by=SCHEDULER, request=request
-        )
-        return decision, request
+        job = job_for(monitor, ledger, by=monitor.actor)
+        job.scheduled_for = occurrence
+        decision = monitor.decision(Outcome.ALLOWED, "", scheduled_for=occurrence, at=ledger.now, by=SCHEDULER, job=job)
+        return decision, job
     outcome, reason = stop
     if outcome == Outcome.NO_AGENT:
         monitor.park(reason)

@@ -11,8 +11,8 @@ from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from compliance.jobs.models import ComplianceRequest, Pin, RequestState
-from compliance.jobs.queue import release_requests
+from compliance.jobs.models import Job, JobState, Pin
+from compliance.jobs.queue import release_jobs
 from compliance.runners.models import POOL_PATTERN, Runner, RunnerState
 from compliance.runners.placement import monitors_of_last, pinned_monitors
 from compliance.tenancy.api_key_actions import make_runner_key, revoke_runner_keys
@@ -96,16 +96,16 @@ def delete_runner(*, organization: Organization, runner_id: UUID | str, by: User
         runner.save(update_fields=["state"])
         _hand_back(runner)
         revoke_runner_keys(organization=organization, runner_id=runner.pk, by=by)
-        for request in ComplianceRequest.objects.active().filter(runner_id=runner.pk):
-            request.cancel(f"The private runner {runner.name} was deleted.")
+        for job in Job.objects.active().filter(runner_id=runner.pk):
+            job.cancel(f"The private runner {runner.name} was deleted.")
         _end_what_waits_for(runner.pool, organization, "was deleted")
         return runner
 
 
 def _end_what_waits_for(pool: str, organization: Organization, why: str) -> None:
     if pool and not Runner.objects.named_by(organization.id, Pin(pool=pool)).exists():
-        for request in ComplianceRequest.objects.active().filter(organization=organization, pool=pool):
-            request.cancel(f"The last private runner of the pool {pool} {why}.")
+        for job in Job.objects.active().filter(organization=organization, pool=pool):
+            job.cancel(f"The last private runner of the pool {pool} {why}.")
 
 
 def _refuse_last(pool: str, pinned: list[str]) -> None:
@@ -158,7 +158,7 @@ def _token_end() -> datetime:
 
 def _hand_back(runner: Runner, *, pool: str = "") -> None:
     """Put back what the runner holds: all of it, or what it has of a pool."""
-    held = ComplianceRequest.objects.filter(leased_by=runner.pk, state=RequestState.LEASED)
+    held = Job.objects.filter(leased_by=runner.pk, state=JobState.LEASED)
     if pool:
         held = held.filter(pool=pool)
-    release_requests(held.select_for_update(of=("self",)), counted=False)
+    release_jobs(held.select_for_update(of=("self",)), counted=False)

@@ -23,9 +23,9 @@ from compliance.engines.reports.serialization import BadReport, from_json
 from compliance.jobs.completion import end_with_run, end_without_result
 from compliance.jobs.credentials import after_run
 from compliance.jobs.leases import Lease, LeaseLost, broken_report_of
-from compliance.jobs.locking import locking, requests_in
-from compliance.jobs.models import ComplianceRequest, CredentialChoice, RejectedReport, RequestState
-from compliance.jobs.queue import lease_private, release_requests, renew_tokens
+from compliance.jobs.locking import jobs_in, locking
+from compliance.jobs.models import CredentialChoice, Job, JobState, RejectedReport
+from compliance.jobs.queue import lease_private, release_jobs, renew_tokens
 from compliance.postgresql.trips import Statement
 from compliance.runners.models import Runner
 from compliance.runs.models import ComplianceRun, ExecutorKind
@@ -40,11 +40,11 @@ from compliance.vault.use import Attempt, use_credential
 
 
 class NotPrivate(Exception):
-    """The request is for hosted workers."""
+    """The job is for hosted workers."""
 
 
 class ReportRefused(Exception):
-    """What was sent is no report of this request: kept for its organization, and the request has ended (L16)."""
+    """What was sent is no report of this job: kept for its organization, and the job has ended (L16)."""
 
     def __init__(self, problem: str, run: ComplianceRun) -> None:
         super().__init__(problem)
@@ -69,23 +69,23 @@ class KeyEnded(Exception):
 
 @dataclass(frozen=True, slots=True)
 class AtWork:
-    """A private runner that its organization trusts, and the request that its call names, locked, if there is one."""
+    """A private runner that its organization trusts, and the job that its call names, locked, if there is one."""
 
     runner: Runner
-    request: ComplianceRequest | None = None
+    job: Job | None = None
 
 
 @contextmanager
-def at_work(key: KeyActor, request_id: UUID | None = None) -> Iterator[AtWork]:
+def at_work(key: KeyActor, job_id: UUID | None = None) -> Iterator[AtWork]:
     """Open the scope of the runner's organization, with the runner kept as it is until the transaction ends.
 
     Raises NotAllowed when it is not trusted, and KeyEnded. Who disables or deletes it, or replaces its token, waits
     for this transaction, or comes before it (L3): the token is looked at again once the runner is held.
     """
     then: list[Statement] = [(_at_work(), [key.organization_id, key.runner_id]), (STILL_WORKS, [key.key_id])]
-    if request_id is not None:
-        then.append(locking(request_id))
-    with organization_scope(key.organization_id, then=then) as (runners, ((works,),), *requests):
+    if job_id is not None:
+        then.append(locking(job_id))
+    with organization_scope(key.organization_id, then=then) as (runners, ((works,),), *jobs):
         if not works:
             raise KeyEnded
         if not runners:
@@ -93,7 +93,7 @@ def at_work(key: KeyActor, request_id: UUID | None = None) -> Iterator[AtWork]:
         *own, slug = runners[0]
         runner = row_of(Runner, own)
         runner.organization = Organization.from_db(connection.alias, ["id", "slug"], [key.organization_id, slug])
-        yield AtWork(runner, next(iter(requests_in(*requests)), None) if requests else None)
+        yield AtWork(runner, next(iter(jobs_in(*jobs)), None) if jobs else None)
 
 
 @cache
@@ -159,94 +159,94 @@ def _unseen(runner: Runner, now: datetime) -> bool:
 
 
 def renew(runner: Runner, *, tokens: Mapping[UUID, UUID], progress: Mapping[UUID, dict[str, Any]]) -> dict[UUID, str]:
-    """Prolong the leases of a runner at work on these requests; returns for each that is lost, why.
+    """Prolong the leases of a runner at work on these jobs; returns for each that is lost, why.
 
     However old they are: a live executor's lease never runs out (L12). Its organization can cancel the test.
     """
     held = renew_tokens(dict(tokens), dict(progress), runner.executor)
     if tokens and _unseen(runner, now := timezone.now()):
-        # One that has all hands full does not poll, and is not offline. Written after the requests are: whoever ends
+        # One that has all hands full does not poll, and is not offline. Written after the jobs are: whoever ends
         # one of them holds it, and then writes this row.
         runner.seen(now)
         runner.save(update_fields=["last_seen_at", "online_until", "online_since"])
-    lost = [request_id for request_id in tokens if request_id not in held]
+    lost = [job_id for job_id in tokens if job_id not in held]
     if not lost:
         return {}
-    rows = {request.pk: request for request in ComplianceRequest.objects.filter(pk__in=lost)}
-    return {request_id: why_lost(rows.get(request_id), runner) for request_id in lost}
+    rows = {job.pk: job for job in Job.objects.filter(pk__in=lost)}
+    return {job_id: why_lost(rows.get(job_id), runner) for job_id in lost}
 
 
-def why_lost(request: ComplianceRequest | None, runner: Runner) -> str:
-    """Why the runner no longer holds the request, in words for its log."""
-    if request is None:
-        return "There is no such request."
-    match request.state:
-        case RequestState.CANCELLED:
-            return f"The request was cancelled. {request.end_reason}".strip()
-        case RequestState.EXPIRED:
-            return f"The request has expired. {request.end_reason}".strip()
-        case RequestState.FINISHED:
-            return "The lease ran out, and the request has ended with another result."
-        case RequestState.LEASED if request.leased_by != runner.pk:
-            return "The lease ran out, and another runner has taken the request."
-        case RequestState.LEASED:
-            return "The lease ran out, and the request was leased anew."
-    return "The lease ran out or was taken back; the request waits to be taken again."
+def why_lost(job: Job | None, runner: Runner) -> str:
+    """Why the runner no longer holds the job, in words for its log."""
+    if job is None:
+        return "There is no such job."
+    match job.state:
+        case JobState.CANCELLED:
+            return f"The job was cancelled. {job.end_reason}".strip()
+        case JobState.EXPIRED:
+            return f"The job has expired. {job.end_reason}".strip()
+        case JobState.FINISHED:
+            return "The lease ran out, and the job has ended with another result."
+        case JobState.LEASED if job.leased_by != runner.pk:
+            return "The lease ran out, and another runner has taken the job."
+        case JobState.LEASED:
+            return "The lease ran out, and the job was leased anew."
+    return "The lease ran out or was taken back; the job waits to be taken again."
 
 
-def _held(at: AtWork, token: UUID) -> ComplianceRequest:
-    """The request of the call, if the runner holds it by this token.
+def _held(at: AtWork, token: UUID) -> Job:
+    """The job of the call, if the runner holds it by this token.
 
-    Raises ComplianceRequest.DoesNotExist, NotPrivate, or LeaseLost, which says why.
+    Raises Job.DoesNotExist, NotPrivate, or LeaseLost, which says why.
     """
-    runner, request = at.runner, at.request
-    if request is None or request.organization_id != runner.organization_id:
-        raise ComplianceRequest.DoesNotExist
-    if request.executor_kind != ExecutorKind.PRIVATE:
+    runner, job = at.runner, at.job
+    if job is None or job.organization_id != runner.organization_id:
+        raise Job.DoesNotExist
+    if job.executor_kind != ExecutorKind.PRIVATE:
         raise NotPrivate
-    if request.state != RequestState.LEASED or request.lease_token != token or request.leased_by != runner.pk:
-        raise LeaseLost(f"The result was discarded. {why_lost(request, runner)}")
-    return request
+    if job.state != JobState.LEASED or job.lease_token != token or job.leased_by != runner.pk:
+        raise LeaseLost(f"The result was discarded. {why_lost(job, runner)}")
+    return job
 
 
 def complete(
     at: AtWork, *, token: UUID, report: Any, age: timedelta = timedelta(), secret_of_assay: bool = False
 ) -> ComplianceRun:
-    """Record the report of the request of a call, if its runner holds it.
+    """Record the report of the job of a call, if its runner holds it.
 
     report: JSON values. age: how long ago the test ended, by the runner's monotonic clock: its calendar may be wrong.
-    The same once more is answered the same (L5). Raises ComplianceRequest.DoesNotExist, NotPrivate, LeaseLost, or
-    ReportRefused: then the request has ended, and the transaction must be committed all the same.
+    The same once more is answered the same (L5). Raises Job.DoesNotExist, NotPrivate, LeaseLost, or
+    ReportRefused: then the job has ended, and the transaction must be committed all the same.
     """
     runner = at.runner
     try:
-        request = _held(at, token)
+        job = _held(at, token)
     except LeaseLost:
         already = _run_of(at, token)
         if already is None:
             raise
-        rejected = RejectedReport.objects.filter(request_id=already.request_id).first()
+        rejected = RejectedReport.objects.filter(job_id__in=[already.job_id]).first()
         if rejected is not None:
             raise ReportRefused(rejected.problem, already) from None
         return already
-    full_suite = request.is_full_suite and not request.options.get("scenarios")
+    full_suite = job.is_full_suite and not job.options.get("scenarios")
     try:
         read = from_json(report)
-        if read.engine != request.suite_version.engine:
+        if read.engine != job.suite_version.engine:
             raise BadReport("engine: the report is in the name of another engine")
-        if read.suite != request.suite_version.suite.slug:
+        if read.suite != job.suite_version.suite.slug:
             raise BadReport("suite: the report is about another suite")
     except BadReport as bad:
         problem = str(bad)[:300]
-        raise ReportRefused(problem, _end_refused(request, runner, report, problem)) from None
-    assert request.lease_run_id is not None
-    used = _used(request) if secret_of_assay else None
+        raise ReportRefused(problem, _end_refused(job, runner, report, problem)) from None
+    assert job.lease_run_id is not None
+    used = _used(job) if secret_of_assay else None
     run = end_with_run(
-        request,
+        job,
         read,
-        _tested_at(request, age),
+        _tested_at(job, age),
         full_suite=full_suite,
-        run_id=request.lease_run_id,
+        run_id=job.lease_run_id,
         credential=used,
     )
     after_run(used, read)
@@ -254,102 +254,102 @@ def complete(
 
 
 def _run_of(at: AtWork, token: UUID) -> ComplianceRun | None:
-    """The run that the request of the call has ended with, if it was this runner's, by this token."""
-    done = at.request
+    """The run that the job of the call has ended with, if it was this runner's, by this token."""
+    done = at.job
     if done is None or done.run_id is None or (done.finished_token, done.leased_by) != (token, at.runner.pk):
         return None
     return ComplianceRun.objects.get(pk=done.run_id)
 
 
-def _tested_at(request: ComplianceRequest, age: timedelta) -> datetime:
+def _tested_at(job: Job, age: timedelta) -> datetime:
     now = timezone.now()
-    return min(max(now - age, request.started_at or now), now)
+    return min(max(now - age, job.started_at or now), now)
 
 
-def _used(request: ComplianceRequest) -> UsedCredential | None:
-    assert request.lease_run_id is not None
+def _used(job: Job) -> UsedCredential | None:
+    assert job.lease_run_id is not None
     use = CredentialUse.objects.filter(
-        organization_id=request.organization_id, request_id=request.pk, run_id=request.lease_run_id, result=UseResult.OK
+        organization_id=job.organization_id, job_id=job.pk, run_id=job.lease_run_id, result=UseResult.OK
     ).first()
     return UsedCredential(use.organization_id, use.credential_id, use.credential_name) if use else None
 
 
-def _end_refused(request: ComplianceRequest, runner: Runner, body: Any, problem: str) -> ComplianceRun:
-    assert request.lease_run_id is not None
-    assert request.organization_id is not None
+def _end_refused(job: Job, runner: Runner, body: Any, problem: str) -> ComplianceRun:
+    assert job.lease_run_id is not None
+    assert job.organization_id is not None
     RejectedReport.objects.create(
-        organization_id=request.organization_id,
-        request=request,
+        organization_id=job.organization_id,
+        job=job,
         runner_id=runner.pk,
         runner_name=runner.name,
         problem=problem,
         body=json.dumps(storable(body), ensure_ascii=False)[: settings.REJECTED_REPORT_BYTES],
     )
-    report = broken_report_of(request, f"the report of the private runner is not valid: {problem}")
-    return end_with_run(request, report, None, full_suite=False, run_id=request.lease_run_id)
+    report = broken_report_of(job, f"the report of the private runner is not valid: {problem}")
+    return end_with_run(job, report, None, full_suite=False, run_id=job.lease_run_id)
 
 
 def fail(at: AtWork, *, token: UUID, reason: str) -> ComplianceRun:
-    """End the request of a call, which its runner could not test as asked, as an inconclusive run that says why.
+    """End the job of a call, which its runner could not test as asked, as an inconclusive run that says why.
 
     (R7, L8.) Raises as `complete` does.
     """
     try:
-        request = _held(at, token)
+        job = _held(at, token)
     except LeaseLost:
         already = _run_of(at, token)
         if already is None:
             raise
         return already
-    assert request.lease_run_id is not None
+    assert job.lease_run_id is not None
     reason = storable(" ".join(reason.split()))[:300] or "the private runner could not test"
     Runner.objects.filter(pk=at.runner.pk).update(last_error=reason, last_error_at=timezone.now())
-    report = broken_report_of(request, reason.rstrip("."))
-    return end_with_run(request, report, None, full_suite=False, run_id=request.lease_run_id)
+    report = broken_report_of(job, reason.rstrip("."))
+    return end_with_run(job, report, None, full_suite=False, run_id=job.lease_run_id)
 
 
 def release(at: AtWork, *, token: UUID) -> str:
-    """Hand the request of a call back, untested, so that it is taken again; returns its state.
+    """Hand the job of a call back, untested, so that it is taken again; returns its state.
 
     What was handed back too often is not queued again: it ends as an inconclusive run.
     """
-    request = _held(at, token)
-    if request.releases >= settings.PRIVATE_REQUEST_MAX_RELEASES:
-        end_without_result(request, f"private runners handed the test back {request.releases + 1} times")
-        return RequestState.FINISHED
-    release_requests([request], counted=False, by_runner=True)
-    return RequestState.QUEUED
+    job = _held(at, token)
+    if job.releases >= settings.PRIVATE_JOB_MAX_RELEASES:
+        end_without_result(job, f"private runners handed the test back {job.releases + 1} times")
+        return JobState.FINISHED
+    release_jobs([job], counted=False, by_runner=True)
+    return JobState.QUEUED
 
 
-def release_secret(key: KeyActor, request_id: UUID, *, token: UUID) -> Any:
-    """The credential that the request wants, for the runner to send; on record before it is given (V2).
+def release_secret(key: KeyActor, job_id: UUID, *, token: UUID) -> Any:
+    """The credential that the job wants, for the runner to send; on record before it is given (V2).
 
     Opens its own scopes: what is written down must be committed whatever happens then. Returns None when none is
     wanted or granted. Raises as at_work and `complete` do, or CredentialRefused.
     """
-    with at_work(key, request_id) as at:
-        request = _held(at, token)
-        assert request.lease_run_id is not None
-        if request.credential_choice == CredentialChoice.NONE:
+    with at_work(key, job_id) as at:
+        job = _held(at, token)
+        assert job.lease_run_id is not None
+        if job.credential_choice == CredentialChoice.NONE:
             return None  # an attempt that names none would be given whichever is granted
         attempt = Attempt(
             organization_id=key.organization_id,
-            agent_url=request.agent_id,
-            use=UseFor.MONITORS if request.monitor_id else UseFor.OWNER_TESTS,
-            triggered_by=request.triggered_by,
-            by=Actor(request.actor_kind, request.actor_id, request.actor_name),
-            request_id=request.pk,
-            run_id=request.lease_run_id,
-            credential_id=request.credential_id,
+            agent_url=job.agent_id,
+            use=UseFor.MONITORS if job.monitor_id else UseFor.OWNER_TESTS,
+            triggered_by=job.triggered_by,
+            by=Actor(job.actor_kind, job.actor_id, job.actor_name),
+            job_id=job.pk,
+            run_id=job.lease_run_id,
+            credential_id=job.credential_id,
             executor_name=at.runner.name,
             to_runner=True,
-            # Again, and kept until the use is on record: the runner, then its request, then what it is granted.
-            keep_trusted=lambda: _keep_trusted(key, request_id, token),
+            # Again, and kept until the use is on record: the runner, then its job, then what it is granted.
+            keep_trusted=lambda: _keep_trusted(key, job_id, token),
         )
     return use_credential(attempt)
 
 
-def _keep_trusted(key: KeyActor, request_id: UUID, token: UUID) -> None:
+def _keep_trusted(key: KeyActor, job_id: UUID, token: UUID) -> None:
     # In the transaction that reads the secret, which keeps these locks.
-    with at_work(key, request_id) as at:
+    with at_work(key, job_id) as at:
         _held(at, token)

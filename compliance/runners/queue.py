@@ -1,6 +1,6 @@
 """What private runners have to do: what each holds, what waits for it, and what it ran. Needs the organization's scope.
 
-A request whose lease has run out is waiting: whoever had it has lost it.
+A job whose lease has run out is waiting: whoever had it has lost it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from django.db import connection
 from django.db.models import Q
 from django.utils import timezone
 
-from compliance.jobs.models import ComplianceRequest, RequestState
+from compliance.jobs.models import Job, JobState
 from compliance.runners.models import Runner
 from compliance.runs.models import NEWEST_FIRST, ComplianceRun, ExecutorKind
 
@@ -49,28 +49,28 @@ def load_of(organization_id: str) -> Load:
 _LOAD = """
     SELECT is_held, CASE WHEN is_held THEN leased_by END, runner_id, pool, count(*) FROM (
         SELECT state = 'leased' AND lease_expires_at > statement_timestamp() AS is_held, leased_by, runner_id, pool
-        FROM compliance_requests
+        FROM compliance_jobs
         WHERE organization_id = %s AND state IN ('queued', 'leased') AND executor_kind = 'private'
     ) AS active
     GROUP BY 1, 2, 3, 4
 """
 
 
-def held_by(runner: Runner) -> list[ComplianceRequest]:
+def held_by(runner: Runner) -> list[Job]:
     """What the runner works on, the longest held first."""
     return list(
         _private(runner)
-        .filter(state=RequestState.LEASED, lease_expires_at__gt=timezone.now(), leased_by=runner.pk)
+        .filter(state=JobState.LEASED, lease_expires_at__gt=timezone.now(), leased_by=runner.pk)
         .order_by("started_at", "id")
     )
 
 
-def waiting_for(runner: Runner, at_most: int) -> tuple[list[ComplianceRequest], int]:
+def waiting_for(runner: Runner, at_most: int) -> tuple[list[Job], int]:
     """The first of what waits for the runner or its pool, the oldest first, and how much there is."""
     pinned = Q(runner_id=runner.pk)
     if runner.pool:
         pinned |= Q(pool=runner.pool)
-    free = Q(state=RequestState.QUEUED) | Q(lease_expires_at__lte=timezone.now())
+    free = Q(state=JobState.QUEUED) | Q(lease_expires_at__lte=timezone.now())
     waiting = _private(runner).filter(pinned, free)
     first = list(waiting.order_by("created_at", "id")[: at_most + 1])
     return first[:at_most], waiting.count() if len(first) > at_most else len(first)
@@ -78,7 +78,7 @@ def waiting_for(runner: Runner, at_most: int) -> tuple[list[ComplianceRequest], 
 
 def _private(runner: Runner) -> Any:
     return (
-        ComplianceRequest.objects.active()
+        Job.objects.active()
         .filter(organization_id=runner.organization_id, executor_kind=ExecutorKind.PRIVATE)
         .select_related("suite_version__suite")
         .defer("suite_version__definition")

@@ -1,6 +1,6 @@
 """Insert many rows with one short statement.
 
-The ORM's statement has a parameter for each value, thirty for one request, and the preparing, sending and parsing of
+The ORM's statement has a parameter for each value, thirty for one job, and the preparing, sending and parsing of
 thousands of them costs several times what the database does with the rows. Here a column has one parameter: a value,
 where all rows have the same, else an array.
 """

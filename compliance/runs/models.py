@@ -105,8 +105,8 @@ class ComplianceRun(models.Model):
     executor_id = models.UUIDField(
         null=True, blank=True, help_text="Which private runner. No key: history outlives it."
     )
-    # NULL for a run that came from no request. One run per request, whatever is delivered twice.
-    request_id = models.UUIDField(null=True, blank=True, unique=True)
+    # NULL for a run that came from no job. One run per job, whatever is delivered twice.
+    job_id = models.UUIDField(null=True, blank=True, unique=True)
 
     suite_version = models.ForeignKey(SuiteVersion, on_delete=models.PROTECT, related_name="+")
     engine = models.CharField(max_length=60)

@@ -60,7 +60,7 @@ def record_run(
     executor_name: str = "",
     executor_id: UUID | None = None,
     credential: UsedCredential | None = None,
-    request_id: UUID | None = None,
+    job_id: UUID | None = None,
     run_id: UUID | None = None,
     after: Sequence[Statement] = (),
 ) -> ComplianceRun:
@@ -70,7 +70,7 @@ def record_run(
     platform_scope for one without. tested_at: when the execution ended, by the executor's clock;
     now when it is None. after: statements that belong to it, asked in the same trip, before it.
     A trigger moves the totals and the agent's status with the insert.
-    Raises IntegrityError when `request_id` has a run already, or when `triggered_by` and
+    Raises IntegrityError when `job_id` has a run already, or when `triggered_by` and
     `organization_id` contradict each other (R2).
     """
     now = timezone.now()
@@ -92,7 +92,7 @@ def record_run(
         executor_kind=executor_kind,
         executor_name=executor_name,
         executor_id=executor_id,
-        request_id=request_id,
+        job_id=job_id,
         suite_version=suite_version,
         engine=report.engine,
         engine_version=report.engine_version,

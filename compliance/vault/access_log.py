@@ -87,7 +87,7 @@ class Access(NamedTuple):
     agent_name: str
     triggered_by: str
     actor_name: str
-    request_id: UUID
+    job_id: UUID
     run_id: UUID
     run_status: str | None  # None: no run came of it, or not yet
     executor_name: str  # the private runner; empty for a hosted worker
@@ -103,7 +103,7 @@ class AccessPage:
 # The places are filled in with text of our own; whatever comes from outside is a parameter.
 _SELECT = """
     SELECT p.id, p.at, p.sent_to, p.result, p.reason, p.credential_id, p.credential_name, p.credential_version,
-        p.grant_id, p.agent_url, c.id, coalesce(c.name, ''), p.triggered_by, p.actor_name, p.request_id, p.run_id,
+        p.grant_id, p.agent_url, c.id, coalesce(c.name, ''), p.triggered_by, p.actor_name, p.job_id, p.run_id,
         r.overall_status, p.executor_name
     FROM (
         SELECT u.* FROM credential_uses u WHERE u.organization_id = %s{narrowed}

@@ -204,7 +204,7 @@ class CredentialUse(models.Model):
     actor_id = models.CharField(max_length=100)
     actor_name = models.CharField(max_length=254, help_text="As it was then.")
     executor_name = models.CharField(max_length=100, blank=True)
-    request_id = models.UUIDField()
+    job_id = models.UUIDField()
     run_id = models.UUIDField()
 
     class Meta:

@@ -54,7 +54,7 @@ class Attempt:
     use: str  # a value of UseFor
     triggered_by: str
     by: Actor
-    request_id: UUID
+    job_id: UUID
     run_id: UUID
     credential_id: UUID | None = None  # None: whichever is granted for this agent and use, the oldest grant first
     executor_name: str = ""
@@ -152,7 +152,7 @@ def _write_down(attempt: Attempt, decision: _Decision, receiver: str) -> None:
         actor_id=attempt.by.id,
         actor_name=attempt.by.name[:254],
         executor_name=attempt.executor_name,
-        request_id=attempt.request_id,
+        job_id=attempt.job_id,
         run_id=attempt.run_id,
     )
 
@@ -168,7 +168,7 @@ def _decide(attempt: Attempt, credential_id: UUID | None) -> _Decision | None:
     grants = _locked_grants(attempt.organization_id, credential_id)
     credential = _locked_credential(attempt.organization_id, credential_id)
     if credential is None:
-        # A request may name one that never was: the record says that much.
+        # A job may name one that never was: the record says that much.
         unknown = Credential(pk=credential_id, organization_id=attempt.organization_id, name="", version=0)
         return _Decision(unknown, None, UseResult.DELETED, "There is no such credential.")
     if credential.deleted_at is not None:

@@ -88,7 +88,7 @@ class WaitingWorker(ThreadWorker):
         self.wsgi = never_telling_keys(self._application)
         self._work_is_left: Callable[[str], bool] = work_is_left
         self._wait_most_seconds = settings.RUNNER_WAIT_MOST_SECONDS
-        self._held_most = self._places(settings.RUNNER_WAIT_MOST_REQUESTS)
+        self._held_most = self._places(settings.RUNNER_WAIT_MAX_POLLS)
         self.worker_connections += self._held_most
         self._listener = Listener(
             on_keys=lambda keys: self.method_queue.defer(self._wake, keys),

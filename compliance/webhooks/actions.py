@@ -10,8 +10,8 @@ from django.db import connection, transaction
 from django.db.models.functions import Now
 
 from compliance.jobs import dispatch as nudge
-from compliance.jobs.models import ComplianceRequest
-from compliance.jobs.queue import insert_requests
+from compliance.jobs.models import Job
+from compliance.jobs.queue import insert_jobs
 from compliance.registry.models import HEARTBEAT_STAGES, Agent
 from compliance.registry.urls import normalize_agent_url
 from compliance.runs.models import TriggeredBy
@@ -33,7 +33,7 @@ class _TakenMeanwhile(Exception):
 
 
 def take_delivery(*, source: str, delivery_id: str, kind: str, agent_url: str = "") -> tuple[WebhookDelivery, bool]:
-    """Decide about a delivery whose signature was verified, and request the platform's test that follows from it.
+    """Decide about a delivery whose signature was verified, and job the platform's test that follows from it.
 
     kind: the event's type; those that are not acted on are on record as ignored. agent_url: as it was sent.
     Returns what is on record, and whether it is new: the same delivery again gives the same, and does nothing.
@@ -48,7 +48,7 @@ def take_delivery(*, source: str, delivery_id: str, kind: str, agent_url: str = 
             delivery = WebhookDelivery(
                 source=source, delivery_id=delivery_id, kind=kind[:KIND_LENGTH], agent_url=agent_url
             )
-            delivery.outcome, delivery.request = _decide(delivery)
+            delivery.outcome, delivery.job = _decide(delivery)
             # Whoever inserts the same one is waited for: the unique key decides.
             WebhookDelivery.objects.bulk_create([delivery], ignore_conflicts=True)
             known = _known(source, delivery_id)
@@ -69,7 +69,7 @@ def _known(source: str, delivery_id: str) -> WebhookDelivery | None:
     return WebhookDelivery.objects.filter(source=source, delivery_id=delivery_id).first()
 
 
-def _decide(delivery: WebhookDelivery) -> tuple[DeliveryOutcome, ComplianceRequest | None]:
+def _decide(delivery: WebhookDelivery) -> tuple[DeliveryOutcome, Job | None]:
     if delivery.kind not in ACTED_ON:
         return DeliveryOutcome.IGNORED, None
     # Locked: so that cooldown and settings are decided about by one delivery after the other.
@@ -89,7 +89,7 @@ def _decide(delivery: WebhookDelivery) -> tuple[DeliveryOutcome, ComplianceReque
     if _is_cooling_down(agent):
         return DeliveryOutcome.COOLDOWN, None
     actor = Actor("webhook", delivery.source, delivery.source)
-    request = ComplianceRequest(
+    job = Job(
         agent=agent,
         triggered_by=TriggeredBy.WEBHOOK,
         actor_kind=actor.kind,
@@ -97,9 +97,9 @@ def _decide(delivery: WebhookDelivery) -> tuple[DeliveryOutcome, ComplianceReque
         actor_name=actor.name,
         suite_version=version,
     )
-    if not insert_requests([request]):
-        raise AssertionError("somebody requests webhook tests without the agent's lock")
-    return DeliveryOutcome.REQUESTED, request
+    if not insert_jobs([job]):
+        raise AssertionError("somebody jobs webhook tests without the agent's lock")
+    return DeliveryOutcome.REQUESTED, job
 
 
 def _suite_version() -> SuiteVersion:
@@ -109,9 +109,9 @@ def _suite_version() -> SuiteVersion:
     return suite.current_version
 
 
-def _under_way(agent: Agent, version: SuiteVersion) -> ComplianceRequest | None:
+def _under_way(agent: Agent, version: SuiteVersion) -> Job | None:
     return (
-        ComplianceRequest.objects.active()
+        Job.objects.active()
         .filter(agent=agent, suite_version=version, triggered_by=TriggeredBy.WEBHOOK, organization__isnull=True)
         .first()
     )

@@ -6,7 +6,7 @@ from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
 
-from compliance.jobs.models import ComplianceRequest
+from compliance.jobs.models import Job
 from compliance.registry.urls import MAX_LENGTH
 from compliance.tenancy.ids import uuid7
 
@@ -38,9 +38,7 @@ class WebhookDelivery(models.Model):
     # No foreign key: sources name addresses that nobody registered.
     agent_url = models.TextField("agent", blank=True)
     outcome = models.CharField(max_length=20, choices=DeliveryOutcome.choices)
-    request = models.ForeignKey(
-        ComplianceRequest, on_delete=models.DO_NOTHING, null=True, blank=True, db_index=False, related_name="+"
-    )
+    job = models.ForeignKey(Job, on_delete=models.DO_NOTHING, null=True, blank=True, db_index=False, related_name="+")
 
     class Meta:
         db_table = "webhook_deliveries"
@@ -50,9 +48,9 @@ class WebhookDelivery(models.Model):
             models.UniqueConstraint(fields=["delivery_id", "source"], name="one_answer_per_delivery"),
             models.CheckConstraint(condition=Q(outcome__in=DeliveryOutcome.values), name="delivery_outcome_known"),
             models.CheckConstraint(
-                condition=Q(outcome__in=[*WITH_REQUEST], request__isnull=False)
-                | (~Q(outcome__in=[*WITH_REQUEST]) & Q(request__isnull=True)),
-                name="delivery_request_iff_tested",
+                condition=Q(outcome__in=[*WITH_REQUEST], job__isnull=False)
+                | (~Q(outcome__in=[*WITH_REQUEST]) & Q(job__isnull=True)),
+                name="delivery_job_iff_tested",
             ),
             models.CheckConstraint(condition=Q(agent_url__length__lte=MAX_LENGTH), name="delivery_url_length"),
         ]

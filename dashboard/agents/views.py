@@ -18,8 +18,8 @@ from compliance.jobs import dispatch as nudge
 from compliance.jobs.models import Pin
 from compliance.models import (
     AgentContextWithLatestTest,
-    ComplianceRequest,
     ComplianceRun,
+    Job,
     Monitor,
     Organization,
     Role,
@@ -90,7 +90,7 @@ def agent(request: OrganizationRequest, agent: UUID) -> HttpResponseBase:
     last = last_of_each_kind(organization_id=organization.id, agent_url=url)
     own = recent_verdicts(organization_id=organization.id, agent_urls=[url])[url]
     active = (
-        ComplianceRequest.objects.active()
+        Job.objects.active()
         .filter(organization=organization, agent_id=url)
         .select_related("suite_version__suite")
         .order_by("-created_at", "-id")

@@ -169,7 +169,7 @@ def operation(
         if not opens_scope:
             yield
         elif scope == Scope.RUNNER:
-            with at_work(request.auth, kwargs.get("request_id")) as request.at_work:
+            with at_work(request.auth, kwargs.get("job_id")) as request.at_work:
                 yield
         else:
             # The actions look at the key again themselves.

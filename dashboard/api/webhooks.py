@@ -36,7 +36,7 @@ class DeliveryOut(Schema):
     outcome: str = Field(
         description="`requested`, `under_way`, `cooldown`, `unknown_agent` or `ignored`.", examples=["requested"]
     )
-    request_id: UUID | None = Field(description="The request of the test, if there is one.")
+    job_id: UUID | None = Field(description="The request of the test, if there is one.")
 
 
 class SignedBySource(AuthBase):
@@ -103,7 +103,5 @@ def deliver(request: HttpRequest, source: str, data: EventIn) -> HttpResponse:
         )
     except NothingToRun:
         raise unavailable() from None
-    body = DeliveryOut(
-        delivery_id=delivery.delivery_id, outcome=delivery.public_outcome, request_id=delivery.request_id
-    )
+    body = DeliveryOut(delivery_id=delivery.delivery_id, outcome=delivery.public_outcome, job_id=delivery.job_id)
     return answer_of(request, Answer(body, status=202))

@@ -178,7 +178,7 @@ def as_csv(use: Access) -> list[Any]:
         use.actor_name,
         str(use.run_id),
         use.run_status or "",
-        str(use.request_id),
+        str(use.job_id),
         str(use.grant_id or ""),
         use.executor_name,
     ]
@@ -186,5 +186,5 @@ def as_csv(use: Access) -> list[Any]:
 
 CSV_HEADER = [
     *("at", "result", "reason", "credential", "credential_id", "credential_version", "sent_to", "agent", "agent_url"),
-    *("triggered_by", "actor", "run_id", "run_status", "request_id", "grant_id", "runner"),
+    *("triggered_by", "actor", "run_id", "run_status", "job_id", "grant_id", "runner"),
 ]

@@ -10,9 +10,9 @@ from django.conf import settings
 from ninja import Router, Schema
 from pydantic import Field
 
-from compliance.jobs.actions import cancel_request, request_owner_test
+from compliance.jobs.actions import cancel_job, request_owner_test
 from compliance.jobs.models import CredentialChoice
-from compliance.models import ComplianceRequest, Organization, RequestState, TriggeredBy
+from compliance.models import Job, JobState, Organization, TriggeredBy
 from compliance.tenancy.api_keys import Scope
 from dashboard.agents.api import page_url
 from dashboard.api.access import ApiRequest, operation
@@ -54,7 +54,7 @@ class Progress(Schema):
     total: int = Field(description="0 as long as it is not known.")
 
 
-class RequestOut(Schema):
+class JobOut(Schema):
     """Work that should become a run."""
 
     id: UUID
@@ -69,7 +69,7 @@ class RequestOut(Schema):
     monitor_id: UUID | None
     scheduled_for: datetime | None = Field(description="The monitor's occurrence; null when somebody asked.")
     executor: ExecutorOut
-    state: RequestState
+    state: JobState
     end_reason: str = Field(description="Why it ended without a run.")
     created_at: datetime
     expires_at: datetime = Field(description="When it ends if nobody serves it.")
@@ -81,38 +81,38 @@ class RequestOut(Schema):
     url: str = Field(description="Its page.")
 
 
-def request_out(wanted: ComplianceRequest, organization: Organization) -> RequestOut:
-    done, total = (_number(wanted.progress.get(name)) for name in ("done", "total"))
-    return RequestOut(
-        id=wanted.pk,
-        agent_url=wanted.agent_id,
-        triggered_by=TriggeredBy(wanted.triggered_by),
-        actor=ActorOut(kind=wanted.actor_kind, name=wanted.actor_name),
-        suite=SuiteRef(slug=wanted.suite_version.suite.slug, version=wanted.suite_version.version),
-        dry_run=wanted.dry_run,
-        options=wanted.options,
-        credential_choice=CredentialChoice(wanted.credential_choice),
-        credential_id=wanted.credential_id,
-        monitor_id=wanted.monitor_id,
-        scheduled_for=wanted.scheduled_for,
-        executor=executor_out(wanted.pin),
-        state=RequestState(wanted.state),
-        end_reason=wanted.end_reason,
-        created_at=wanted.created_at,
-        expires_at=wanted.expires_at,
-        started_at=wanted.started_at,
-        finished_at=wanted.finished_at,
-        attempt=wanted.attempt,
-        progress=Progress(step=str(wanted.progress.get("step") or ""), done=min(done, total), total=total),
-        run_id=wanted.run_id,
-        url=page_url("request", organization, wanted.pk),
+def job_out(job: Job, organization: Organization) -> JobOut:
+    done, total = (_number(job.progress.get(name)) for name in ("done", "total"))
+    return JobOut(
+        id=job.pk,
+        agent_url=job.agent_id,
+        triggered_by=TriggeredBy(job.triggered_by),
+        actor=ActorOut(kind=job.actor_kind, name=job.actor_name),
+        suite=SuiteRef(slug=job.suite_version.suite.slug, version=job.suite_version.version),
+        dry_run=job.dry_run,
+        options=job.options,
+        credential_choice=CredentialChoice(job.credential_choice),
+        credential_id=job.credential_id,
+        monitor_id=job.monitor_id,
+        scheduled_for=job.scheduled_for,
+        executor=executor_out(job.pin),
+        state=JobState(job.state),
+        end_reason=job.end_reason,
+        created_at=job.created_at,
+        expires_at=job.expires_at,
+        started_at=job.started_at,
+        finished_at=job.finished_at,
+        attempt=job.attempt,
+        progress=Progress(step=str(job.progress.get("step") or ""), done=min(done, total), total=total),
+        run_id=job.run_id,
+        url=page_url("job", organization, job.pk),
     )
 
 
-def _shown(request: ApiRequest, request_id: UUID) -> RequestOut:
+def _shown(request: ApiRequest, job_id: UUID) -> JobOut:
     """The row as it is stored: what was just created does not know what the database fills in."""
-    known = ComplianceRequest.objects.select_related("suite_version__suite").defer("suite_version__definition")
-    return request_out(known.get(organization=request.organization, pk=request_id), request.organization)
+    known = Job.objects.select_related("suite_version__suite").defer("suite_version__definition")
+    return job_out(known.get(organization=request.organization, pk=job_id), request.organization)
 
 
 def _number(value: object) -> int:
@@ -127,13 +127,13 @@ def _number(value: object) -> int:
     scope=Scope.TEST,
     operation_id="requestTest",
     summary="Ask for a test of an agent",
-    response={202: RequestOut, 200: RequestOut},
+    response={202: JobOut, 200: JobOut},
     problems=(404, 409),
 )
 def ask_for_test(request: ApiRequest, agent: UUID, test: TestIn) -> Answer:
     """202: it is queued. 200: the same test is under way already, and this is it; so it may be asked for again
     after a lost answer."""
-    wanted, created = request_owner_test(
+    job, created = request_owner_test(
         organization=request.organization,
         context_id=agent,
         by=request.auth,
@@ -146,38 +146,38 @@ def ask_for_test(request: ApiRequest, agent: UUID, test: TestIn) -> Answer:
         pin=test.executor.pin(),
     )
     return Answer(
-        _shown(request, wanted.pk),
+        _shown(request, job.pk),
         status=202 if created else 200,
-        headers={"Location": f"{settings.SITE_URL}/api/v1/requests/{wanted.pk}"},
+        headers={"Location": f"{settings.SITE_URL}/api/v1/jobs/{job.pk}"},
     )
 
 
 @operation(
     router,
     "GET",
-    "/requests/{uuid:wanted}",
+    "/jobs/{uuid:job}",
     scope=Scope.READ,
-    operation_id="getRequest",
+    operation_id="getJob",
     summary="How a request goes",
-    response=RequestOut,
+    response=JobOut,
     problems=(404,),
 )
-def one_request(request: ApiRequest, wanted: UUID) -> Answer:
+def one_job(request: ApiRequest, job: UUID) -> Answer:
     """Ask again with If-None-Match until `run_id` is set, or the state is `expired` or `cancelled`."""
-    return Answer(_shown(request, wanted), cacheable=True)
+    return Answer(_shown(request, job), cacheable=True)
 
 
 @operation(
     router,
     "POST",
-    "/requests/{uuid:wanted}/cancel",
+    "/jobs/{uuid:job}/cancel",
     scope=Scope.TEST,
-    operation_id="cancelRequest",
+    operation_id="cancelJob",
     summary="End a request without a run",
-    response=RequestOut,
+    response=JobOut,
     problems=(404, 409),
 )
-def cancel(request: ApiRequest, wanted: UUID) -> RequestOut:
+def cancel(request: ApiRequest, job: UUID) -> JobOut:
     """What an executor has under way is discarded. A monitor's run needs the scope `manage` as well."""
-    ended = cancel_request(organization=request.organization, request_id=wanted, by=request.auth)
+    ended = cancel_job(organization=request.organization, job_id=job, by=request.auth)
     return _shown(request, ended.pk)

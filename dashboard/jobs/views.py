@@ -15,12 +15,12 @@ from django.urls import reverse
 from django.utils import timezone
 from django_htmx.http import HttpResponseClientRedirect, HttpResponseClientRefresh
 
-from compliance.jobs.actions import cancel_request
+from compliance.jobs.actions import cancel_job
 from compliance.models import (
     AgentContext,
-    ComplianceRequest,
+    Job,
+    JobState,
     Organization,
-    RequestState,
     Runner,
     RunnerState,
     TriggeredBy,
@@ -42,47 +42,43 @@ STOPPING = (
 )
 
 
-def progress_context(wanted: ComplianceRequest, organization: Organization) -> dict[str, Any]:
+def progress_context(job: Job, organization: Organization) -> dict[str, Any]:
     """What _progress.html shows. Needs the organization's scope; asks for runners only if the request is theirs."""
     base = reverse("overview", args=[organization.slug])
-    runners = _runners_for(wanted) if wanted.pin.is_private else []
-    engine = wanted.suite_version.engine
-    done, total = (_number(wanted.progress.get(name)) for name in ("done", "total"))
-    waiting = wanted.state == RequestState.QUEUED and timezone.now() - wanted.created_at > UNSERVED_AFTER
-    lost = (
-        wanted.state == RequestState.LEASED
-        and wanted.lease_expires_at is not None
-        and wanted.lease_expires_at < timezone.now()
-    )
+    runners = _runners_for(job) if job.pin.is_private else []
+    engine = job.suite_version.engine
+    done, total = (_number(job.progress.get(name)) for name in ("done", "total"))
+    waiting = job.state == JobState.QUEUED and timezone.now() - job.created_at > UNSERVED_AFTER
+    lost = job.state == JobState.LEASED and job.lease_expires_at is not None and job.lease_expires_at < timezone.now()
     return {
-        "wanted": wanted,
-        "progress_url": reverse("request", args=[organization.slug, wanted.pk]),
-        "step": str(wanted.progress.get("step") or ""),
+        "job": job,
+        "progress_url": reverse("job", args=[organization.slug, job.pk]),
+        "step": str(job.progress.get("step") or ""),
         "done": min(done, total),
         "total": total,
         "percent": 100 * min(done, total) // total if total else 0,
         "unserved": waiting,
         "lost": lost,
-        "where": where(wanted.pin, {runner.pk: runner.name for runner in runners}, base),
+        "where": where(job.pin, {runner.pk: runner.name for runner in runners}, base),
         "runners": [
-            (runner, state_badge(runner), state_since(runner), wanted.is_active and runner.lacks(engine))
+            (runner, state_badge(runner), state_since(runner), job.is_active and runner.lacks(engine))
             for runner in runners[:RUNNERS_SHOWN]
         ],
-        "hindrance": why_waiting(wanted.pin, engine, runners) if wanted.state == RequestState.QUEUED else "",
+        "hindrance": why_waiting(job.pin, engine, runners) if job.state == JobState.QUEUED else "",
         "more_runners": max(len(runners) - RUNNERS_SHOWN, 0),
         "none_enabled": not any(runner.state == RunnerState.ACTIVE for runner in runners),
         "lacking": any(runner.lacks(engine) for runner in runners),
-        "none_online": wanted.pin.is_private and not any(runner.is_online for runner in runners),
-        "again": wanted.attempt > 1,
+        "none_online": job.pin.is_private and not any(runner.is_online for runner in runners),
+        "again": job.attempt > 1,
     }
 
 
-def _runners_for(wanted: ComplianceRequest) -> list[Runner]:
+def _runners_for(job: Job) -> list[Runner]:
     """Those that may take the request, whatever their state, a deleted one too: it says what became of it."""
-    assert wanted.organization_id is not None
-    if wanted.runner_id:
-        return list(Runner.objects.filter(organization_id=wanted.organization_id, pk=wanted.runner_id))
-    return list(Runner.objects.named_by(wanted.organization_id, wanted.pin))
+    assert job.organization_id is not None
+    if job.runner_id:
+        return list(Runner.objects.filter(organization_id=job.organization_id, pk=job.runner_id))
+    return list(Runner.objects.named_by(job.organization_id, job.pin))
 
 
 def _number(value: object) -> int:
@@ -90,23 +86,23 @@ def _number(value: object) -> int:
     return value if isinstance(value, int) and value > 0 else 0
 
 
-def get_request(organization: Organization, wanted: UUID) -> ComplianceRequest:
+def get_request(organization: Organization, job: UUID) -> Job:
     """One of the organization's requests; 404 for any other's."""
-    known = ComplianceRequest.objects.select_related("suite_version__suite")
-    found = known.filter(organization=organization, pk=wanted).first()
+    known = Job.objects.select_related("suite_version__suite")
+    found = known.filter(organization=organization, pk=job).first()
     if found is None:
         raise Http404
     return found
 
 
-def _may_cancel(request: OrganizationRequest, wanted: ComplianceRequest) -> bool:
-    return wanted.triggered_by != TriggeredBy.MONITOR or request.membership.may_manage
+def _may_cancel(request: OrganizationRequest, job: Job) -> bool:
+    return job.triggered_by != TriggeredBy.MONITOR or request.membership.may_manage
 
 
 @organization_view()
-def request_progress(request: OrganizationRequest, wanted: UUID) -> HttpResponseBase:
+def job_detail(request: OrganizationRequest, job: UUID) -> HttpResponseBase:
     """The page, or for htmx the part that is polled; when the run is there, to the run."""
-    found = get_request(request.organization, wanted)
+    found = get_request(request.organization, job)
     if found.run_id is not None:
         run_url = resolve_url("run", request.organization.slug, found.run_id)
         if not request.htmx:
@@ -122,17 +118,17 @@ def request_progress(request: OrganizationRequest, wanted: UUID) -> HttpResponse
     if found.is_active and _may_cancel(request, found):
         page["cancelling"] = CANCELLING
     page["context"] = AgentContext.objects.filter(organization=request.organization, agent_id=found.agent_id).first()
-    return TemplateResponse(request, "request.html", page)
+    return TemplateResponse(request, "job.html", page)
 
 
 @organization_view()
-def request_cancel(request: OrganizationRequest, wanted: UUID) -> HttpResponseBase:
+def job_cancel(request: OrganizationRequest, job: UUID) -> HttpResponseBase:
     """End it without a run: at once what waits, and what runs once that is confirmed. Of a monitor's, who manages."""
-    found = get_request(request.organization, wanted)
-    back = reverse("request", args=[request.organization.slug, wanted])
+    found = get_request(request.organization, job)
+    back = reverse("job", args=[request.organization.slug, job])
     if request.method != "POST":
         return redirect(back)
-    if found.state == RequestState.LEASED and _may_cancel(request, found):
+    if found.state == JobState.LEASED and _may_cancel(request, found):
         question = ask_first(
             request,
             title="Stop this test?",
@@ -143,7 +139,7 @@ def request_cancel(request: OrganizationRequest, wanted: UUID) -> HttpResponseBa
         if question is not None:
             return question
     try:
-        cancel_request(organization=request.organization, request_id=wanted, by=request.user)
+        cancel_job(organization=request.organization, job_id=job, by=request.user)
     except Refused as refusal:
         messages.warning(request, str(refusal))
     else:

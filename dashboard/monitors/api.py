@@ -39,7 +39,7 @@ class RunNowOut(Schema):
     """That it was allowed to run."""
 
     decision_id: UUID
-    request_id: UUID = Field(description="How it goes: GET /requests/{id}.")
+    job_id: UUID = Field(description="How it goes: GET /jobs/{id}.")
 
 
 def _whole(request: ApiRequest, monitor_id: UUID) -> MonitorWithTimes:
@@ -195,5 +195,5 @@ def run_now(request: ApiRequest, monitor: UUID) -> Answer | Problem:
     if decision.outcome != Outcome.ALLOWED:
         # Returned, not raised: the decision is to stay on record.
         return Problem(409, "stopped", decision.reason, outcome=decision.outcome, decision_id=str(decision.pk))
-    assert decision.request_id is not None
-    return Answer(RunNowOut(decision_id=decision.pk, request_id=decision.request_id), status=202)
+    assert decision.job_id is not None
+    return Answer(RunNowOut(decision_id=decision.pk, job_id=decision.job_id), status=202)

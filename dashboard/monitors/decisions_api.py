@@ -37,7 +37,7 @@ class DecisionOut(Schema):
     outcome: Outcome
     reason: str = Field(description="In words; empty when it was allowed.")
     actor: ActorOut
-    request_id: UUID | None = Field(description="Set exactly when it was allowed.")
+    job_id: UUID | None = Field(description="Set exactly when it was allowed.")
     run_id: UUID | None
     overall_status: OverallStatus | None = Field(description="Of the run that came of it.")
 
@@ -65,7 +65,7 @@ def _decision_out(decided: Decided) -> DecisionOut:
         outcome=Outcome(decided.outcome),
         reason=decided.reason,
         actor=ActorOut(kind=decided.actor_kind, name=decided.actor_name),
-        request_id=decided.request_id,
+        job_id=decided.job_id,
         run_id=decided.run_id,
         overall_status=OverallStatus(decided.run_status) if decided.run_status else None,
     )

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from django.utils.safestring import SafeString
 
-from compliance.models import Monitor, MonitorState, RequestState
+from compliance.models import JobState, Monitor, MonitorState
 from compliance.monitors.decisions import Decided
 from compliance.monitors.models import Outcome
 from dashboard.common.badges import badge
@@ -38,11 +38,11 @@ _SHAPES = {
 _REQUESTS = {
     str(state): SafeString(f'<span class="v v-{shape}">{escape(state.label)}</span>')
     for state, shape in (
-        (RequestState.QUEUED, "queued"),
-        (RequestState.LEASED, "running"),
-        (RequestState.FINISHED, "plain"),
-        (RequestState.EXPIRED, "late"),
-        (RequestState.CANCELLED, "skipped"),
+        (JobState.QUEUED, "queued"),
+        (JobState.LEASED, "running"),
+        (JobState.FINISHED, "plain"),
+        (JobState.EXPIRED, "late"),
+        (JobState.CANCELLED, "skipped"),
     )
 }
 _OUTCOMES = {
@@ -157,10 +157,10 @@ class DecisionTable(PlainTable):
         if decided.run_status is not None:
             link = f"{self.base}runs/{decided.run_id}/"
             return SafeString(f'<a class="d-inline-block" href="{link}">{badge(decided.run_status)}</a>')
-        if decided.request_id is None:
+        if decided.job_id is None:
             return SafeString('<span class="quiet">None</span>')
-        link = f"{self.base}requests/{decided.request_id}/"
-        if decided.request_state is None:
+        link = f"{self.base}jobs/{decided.job_id}/"
+        if decided.job_state is None:
             return SafeString('<span class="quiet">Its request is gone</span>')
         reason = f'<span class="sub">{escape(decided.end_reason)}</span>' if decided.end_reason else ""
-        return SafeString(f'<a href="{link}">{_REQUESTS[decided.request_state]}</a>{reason}')
+        return SafeString(f'<a href="{link}">{_REQUESTS[decided.job_state]}</a>{reason}')

@@ -16,12 +16,12 @@ from django.urls import reverse
 
 from compliance.models import (
     AgentContext,
-    ComplianceRequest,
+    Job,
+    JobState,
     Monitor,
     MonitorState,
     Organization,
     RejectedReport,
-    RequestState,
     Role,
 )
 from compliance.monitors import actions
@@ -140,7 +140,7 @@ def monitor(request: OrganizationRequest, monitor: UUID) -> HttpResponseBase:
         "stopped": _why_stopped(found),
         "times": _next_times(found),
         "trend": strip(strips([found.pk]).get(found.pk, []), wide=True),
-        "under_way": ComplianceRequest.objects.active().filter(monitor=found).first(),
+        "under_way": Job.objects.active().filter(monitor=found).first(),
         "waits": WAITS if found.deferred_until else "",
         "where": where(
             found.pin,
@@ -171,12 +171,12 @@ def _in_words_of_units(seconds: int) -> str:
 
 def _unserved(monitor: Monitor) -> dict[str, Any]:
     """What among its last requests nobody served, and what was sent and was no report (L15, L16)."""
-    last = ComplianceRequest.objects.filter(monitor=monitor).order_by("-created_at", "-id")
+    last = Job.objects.filter(monitor=monitor).order_by("-created_at", "-id")
     requests = list(last.only("state", "scheduled_for", "created_at", "end_reason", "run_id")[:LAST_REQUESTS])
-    rejected = RejectedReport.objects.filter(request_id__in=[request.pk for request in requests if request.run_id])
+    rejected = RejectedReport.objects.filter(job_id__in=[request.pk for request in requests if request.run_id])
     return {
-        "expired": [request for request in requests if request.state == RequestState.EXPIRED][:EXPIRED_SHOWN],
-        "rejected": rejected.order_by("-at").select_related("request").first() if monitor.pin.is_private else None,
+        "expired": [request for request in requests if request.state == JobState.EXPIRED][:EXPIRED_SHOWN],
+        "rejected": rejected.order_by("-at").select_related("job").first() if monitor.pin.is_private else None,
     }
 
 
@@ -321,7 +321,7 @@ def monitor_run(request: OrganizationRequest, monitor: UUID) -> HttpResponseBase
     if decision.outcome != Outcome.ALLOWED:
         messages.warning(request, f"It was not run. {decision.reason}")
         return redirect("monitor", request.organization.slug, monitor)
-    return redirect("request", request.organization.slug, decision.request_id)
+    return redirect("request", request.organization.slug, decision.job_id)
 
 
 @organization_view(Role.ADMIN)

@@ -79,7 +79,7 @@ def _monitoring(figures: Figures) -> Iterator[Metric]:
     yield _gauge(
         figures, "oldest_overdue", "assay_oldest_overdue_seconds", "How long the longest overdue has been due.", "kind"
     )
-    yield _gauge(figures, "requests", "assay_requests", "Requests that have not ended.", "state", "trigger")
+    yield _gauge(figures, "jobs", "assay_jobs", "Jobs that have not ended.", "state", "trigger")
     yield _gauge(
         figures, "oldest_queued", "assay_oldest_queued_seconds", "How long the oldest queued request has waited."
     )

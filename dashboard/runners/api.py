@@ -61,7 +61,7 @@ class WantedCredential(Schema):
 class LeaseOut(Schema):
     """The right to work on one request."""
 
-    request_id: UUID
+    job_id: UUID
     token: UUID
     attempt: int
     run_id: UUID
@@ -100,7 +100,7 @@ class ProgressIn(Schema):
 
 
 class HeldIn(Schema):
-    request_id: UUID
+    job_id: UUID
     token: UUID
     progress: ProgressIn | None = None
 
@@ -110,7 +110,7 @@ class RenewIn(Schema):
 
 
 class LostOut(Schema):
-    request_id: UUID
+    job_id: UUID
     reason: str
 
 
@@ -198,7 +198,7 @@ def poll(request: ApiRequest, data: PollIn) -> Answer:
 def _lease(lease: Lease) -> LeaseOut:
     wanted = lease.credential
     return LeaseOut(
-        request_id=lease.request_id,
+        job_id=lease.job_id,
         token=lease.token,
         attempt=lease.attempt,
         run_id=lease.run_id,
@@ -235,12 +235,12 @@ def _lease(lease: Lease) -> LeaseOut:
 def renew(request: ApiRequest, data: RenewIn) -> RenewOut:
     lost = work.renew(
         request.at_work.runner,
-        tokens={lease.request_id: lease.token for lease in data.leases},
-        progress={lease.request_id: lease.progress.model_dump() for lease in data.leases if lease.progress},
+        tokens={lease.job_id: lease.token for lease in data.leases},
+        progress={lease.job_id: lease.progress.model_dump() for lease in data.leases if lease.progress},
     )
     return RenewOut(
-        held=[lease.request_id for lease in data.leases if lease.request_id not in lost],
-        lost=[LostOut(request_id=request_id, reason=reason) for request_id, reason in lost.items()],
+        held=[lease.job_id for lease in data.leases if lease.job_id not in lost],
+        lost=[LostOut(job_id=job_id, reason=reason) for job_id, reason in lost.items()],
         lease_seconds=settings.LEASE_SECONDS,
     )
 
@@ -248,9 +248,9 @@ def renew(request: ApiRequest, data: RenewIn) -> RenewOut:
 @operation(
     router,
     "POST",
-    "/requests/{uuid:request_id}/complete",
+    "/jobs/{uuid:job_id}/complete",
     scope=Scope.RUNNER,
-    operation_id="completeRequest",
+    operation_id="completeJob",
     summary="Hand in the report of a test",
     description="The same once more, with the same token, is answered the same, and is one run.",
     response={200: RunOut, 400: ProblemDetails},
@@ -258,7 +258,7 @@ def renew(request: ApiRequest, data: RenewIn) -> RenewOut:
     rate=rates.RUNNERS,
     body_kb=settings.RUNNER_REPORT_MAX_KB,
 )
-def complete(request: ApiRequest, request_id: UUID, data: CompleteIn) -> RunOut | Answer:
+def complete(request: ApiRequest, job_id: UUID, data: CompleteIn) -> RunOut | Answer:
     try:
         run = work.complete(
             request.at_work,
@@ -294,16 +294,16 @@ def _run(organization: Organization, run: ComplianceRun) -> RunOut:
 @operation(
     router,
     "POST",
-    "/requests/{uuid:request_id}/fail",
+    "/jobs/{uuid:job_id}/fail",
     scope=Scope.RUNNER,
-    operation_id="failRequest",
+    operation_id="failJob",
     summary="Say that the test could not be made",
     description="The request ends as an inconclusive run with the reason.",
     response=RunOut,
     problems=(404, 409),
     rate=rates.RUNNERS,
 )
-def fail(request: ApiRequest, request_id: UUID, data: FailIn) -> RunOut:
+def fail(request: ApiRequest, job_id: UUID, data: FailIn) -> RunOut:
     try:
         run = work.fail(request.at_work, token=data.token, reason=data.reason)
     except (LeaseLost, work.NotPrivate) as lost:
@@ -314,15 +314,15 @@ def fail(request: ApiRequest, request_id: UUID, data: FailIn) -> RunOut:
 @operation(
     router,
     "POST",
-    "/requests/{uuid:request_id}/release",
+    "/jobs/{uuid:job_id}/release",
     scope=Scope.RUNNER,
-    operation_id="releaseRequest",
+    operation_id="releaseJob",
     summary="Hand a request back untested",
     response=ReleaseOut,
     problems=(404, 409),
     rate=rates.RUNNERS,
 )
-def release(request: ApiRequest, request_id: UUID, data: FailIn) -> ReleaseOut:
+def release(request: ApiRequest, job_id: UUID, data: FailIn) -> ReleaseOut:
     try:
         state = work.release(request.at_work, token=data.token)
     except (LeaseLost, work.NotPrivate) as lost:
@@ -333,7 +333,7 @@ def release(request: ApiRequest, request_id: UUID, data: FailIn) -> ReleaseOut:
 @operation(
     router,
     "POST",
-    "/requests/{uuid:request_id}/credential",
+    "/jobs/{uuid:job_id}/credential",
     scope=Scope.RUNNER,
     operation_id="releaseCredential",
     summary="Be given the credential of a request",
@@ -343,9 +343,9 @@ def release(request: ApiRequest, request_id: UUID, data: FailIn) -> ReleaseOut:
     rate=rates.RUNNERS,
     opens_scope=False,
 )
-def credential(request: ApiRequest, request_id: UUID, data: TokenIn) -> SecretOut:
+def credential(request: ApiRequest, job_id: UUID, data: TokenIn) -> SecretOut:
     try:
-        given = work.release_secret(request.auth, request_id, token=data.token)
+        given = work.release_secret(request.auth, job_id, token=data.token)
     except (LeaseLost, work.NotPrivate) as lost:
         raise _conflict(lost) from None
     except CredentialRefused as refused:

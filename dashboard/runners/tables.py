@@ -9,7 +9,7 @@ from uuid import UUID
 
 from django.utils.safestring import SafeString
 
-from compliance.models import ComplianceRequest, ComplianceRun, Runner
+from compliance.models import ComplianceRun, Job, Runner
 from compliance.runners.queue import Load
 from dashboard.common.badges import badge
 from dashboard.common.formatting import instant
@@ -66,7 +66,7 @@ class _AboutAgents(PlainTable):
 
     def __init__(
         self,
-        records: Sequence[ComplianceRequest] | Sequence[ComplianceRun],
+        records: Sequence[Job] | Sequence[ComplianceRun],
         *,
         agents: Mapping[str, tuple[UUID, str]],
         prefix: str,
@@ -80,7 +80,7 @@ class _AboutAgents(PlainTable):
         key, name = self.agents[url]
         return f'<a href="{self.base}agents/{key}/">{escape(name)}</a>'
 
-    def suite(self, record: ComplianceRequest | ComplianceRun) -> str:
+    def suite(self, record: Job | ComplianceRun) -> str:
         return escape(f"{record.suite_version.suite.title} {record.suite_version.version}")
 
 
@@ -88,66 +88,66 @@ class HeldTable(_AboutAgents):
     """What a runner works on."""
 
     columns = (
-        Column("request", "Request"),
+        Column("job", "Job"),
         Column("agent", "Agent"),
         Column("progress", "Progress"),
         Column("since", "Since"),
     )
-    unlabelled = "request"
+    unlabelled = "job"
     css = "table held stack"
     caption = "What the runner works on"
 
-    def render_request(self, request: ComplianceRequest) -> SafeString:
-        link = f'<a href="{self.base}requests/{request.pk}/">{escape(request.get_triggered_by_display())}</a>'
-        again = f", attempt {request.attempt}" if request.attempt > 1 else ""
-        return SafeString(f'{link}<span class="sub">{self.suite(request)}{again}</span>')
+    def render_job(self, job: Job) -> SafeString:
+        link = f'<a href="{self.base}jobs/{job.pk}/">{escape(job.get_triggered_by_display())}</a>'
+        again = f", attempt {job.attempt}" if job.attempt > 1 else ""
+        return SafeString(f'{link}<span class="sub">{self.suite(job)}{again}</span>')
 
-    def render_agent(self, request: ComplianceRequest) -> SafeString:
-        return SafeString(self.agent(request.agent_id))
+    def render_agent(self, job: Job) -> SafeString:
+        return SafeString(self.agent(job.agent_id))
 
-    def render_progress(self, request: ComplianceRequest) -> SafeString:
-        step, done, total = (request.progress.get(name) for name in ("step", "done", "total"))
+    def render_progress(self, job: Job) -> SafeString:
+        step, done, total = (job.progress.get(name) for name in ("step", "done", "total"))
         counted = f"{done} of {total} checks" if isinstance(done, int) and isinstance(total, int) else "Begun"
         return SafeString(f'{counted}<span class="sub">{escape(str(step or ""))}</span>')
 
-    def render_since(self, request: ComplianceRequest) -> SafeString:
-        return instant(request.started_at)
+    def render_since(self, job: Job) -> SafeString:
+        return instant(job.started_at)
 
 
 class WaitingTable(_AboutAgents):
     """What waits for a runner or its pool."""
 
     columns = (
-        Column("request", "Request"),
+        Column("job", "Job"),
         Column("agent", "Agent"),
         Column("asked", "Asked"),
         Column("until", "Waits until"),
     )
-    unlabelled = "request"
+    unlabelled = "job"
     css = "table waiting stack"
     caption = "What waits for the runner, the oldest first"
 
-    def __init__(self, records: Sequence[ComplianceRequest], *, runner: Runner, **more: Any) -> None:
+    def __init__(self, records: Sequence[Job], *, runner: Runner, **more: Any) -> None:
         super().__init__(records, **more)
         self.runner = runner
 
-    def render_request(self, request: ComplianceRequest) -> SafeString:
-        link = f'<a href="{self.base}requests/{request.pk}/">{escape(request.get_triggered_by_display())}</a>'
-        pool = f", any of the pool {escape(request.pool)}" if request.pool else ""
-        engine = request.suite_version.engine
+    def render_job(self, job: Job) -> SafeString:
+        link = f'<a href="{self.base}jobs/{job.pk}/">{escape(job.get_triggered_by_display())}</a>'
+        pool = f", any of the pool {escape(job.pool)}" if job.pool else ""
+        engine = job.suite_version.engine
         lacks = ""
         if self.runner.lacks(engine):
             lacks = f'<span class="sub">{escape(self.runner.name)} lacks the engine {escape(engine)}</span>'
-        return SafeString(f'{link}<span class="sub">{self.suite(request)}{pool}</span>{lacks}')
+        return SafeString(f'{link}<span class="sub">{self.suite(job)}{pool}</span>{lacks}')
 
-    def render_agent(self, request: ComplianceRequest) -> SafeString:
-        return SafeString(self.agent(request.agent_id))
+    def render_agent(self, job: Job) -> SafeString:
+        return SafeString(self.agent(job.agent_id))
 
-    def render_asked(self, request: ComplianceRequest) -> SafeString:
-        return SafeString(f'{instant(request.created_at)}<span class="sub">by {escape(request.actor_name)}</span>')
+    def render_asked(self, job: Job) -> SafeString:
+        return SafeString(f'{instant(job.created_at)}<span class="sub">by {escape(job.actor_name)}</span>')
 
-    def render_until(self, request: ComplianceRequest) -> SafeString:
-        return instant(request.expires_at)
+    def render_until(self, job: Job) -> SafeString:
+        return instant(job.expires_at)
 
 
 class RanTable(_AboutAgents):

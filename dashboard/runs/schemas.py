@@ -63,7 +63,7 @@ class RunSummary(Schema):
     truncated: bool
     harness_error: str = Field(description="What broke on our side; such a run says nothing about the agent.")
     credential: CredentialRef | None = Field(description="Which of the organization's credentials was used, if any.")
-    request_id: UUID | None
+    job_id: UUID | None
     url: str = Field(description="Its page.")
 
 
@@ -157,7 +157,7 @@ def run_fields(run: ComplianceRun, organization: Organization) -> dict[str, Any]
         "truncated": run.truncated,
         "harness_error": run.harness_error,
         "credential": CredentialRef(id=credential, name=run.credential_name) if credential else None,
-        "request_id": run.request_id if own else None,
+        "job_id": run.job_id if own else None,
         "url": page_url("run", organization, run.pk),
     }
 

@@ -96,7 +96,7 @@ def run(request: OrganizationRequest, run: UUID) -> HttpResponseBase:
 def _by_runner(run: ComplianceRun, organization: Organization) -> dict[str, Any]:
     """Which private runner ran it, and what it sent if that was no report."""
     runner = Runner.objects.filter(organization=organization, pk__in=[run.executor_id]).first()
-    rejected = RejectedReport.objects.filter(organization_id=organization.id, request_id=run.request_id).first()
+    rejected = RejectedReport.objects.filter(organization_id=organization.id, job_id__in=[run.job_id]).first()
     return {
         "trust": TRUST,
         "runner": runner,

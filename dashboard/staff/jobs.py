@@ -1,4 +1,4 @@
-"""Requests, for staff: what is queued and running, and a way to stop it."""
+"""Jobs, for staff: what is queued and running, and a way to stop it."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 
 from compliance.jobs.models import ACTIVE
-from compliance.models import ComplianceRequest
+from compliance.models import Job
 from dashboard.staff.confirm import ask, confirmed, log_change
 from dashboard.staff.history import HistoryAdmin
 
 
-@admin.register(ComplianceRequest)
-class RequestAdmin(HistoryAdmin):
+@admin.register(Job)
+class JobAdmin(HistoryAdmin):
     instant = "created_at"
     list_display = [
         "created_at",
@@ -33,7 +33,7 @@ class RequestAdmin(HistoryAdmin):
     list_filter = ["state", "triggered_by", "dry_run"]
     list_select_related = ["organization", "suite_version__suite"]
     search_fields = ["pk"]
-    search_help_text = "A request's id, an agent's address or an organization's key (org_…), in full."
+    search_help_text = "A job's id, an agent's address or an organization's key (org_…), in full."
     exclude = ["lease_token", "finished_token"]  # whoever has one may write the result, or read what came of it
     actions = ["cancel"]
 
@@ -41,8 +41,8 @@ class RequestAdmin(HistoryAdmin):
         return request.GET.get("state__exact") in ACTIVE
 
     def get_search_results(
-        self, request: HttpRequest, queryset: QuerySet[ComplianceRequest], search_term: str
-    ) -> tuple[QuerySet[ComplianceRequest], bool]:
+        self, request: HttpRequest, queryset: QuerySet[Job], search_term: str
+    ) -> tuple[QuerySet[Job], bool]:
         term = search_term.strip()
         if not term:
             return queryset, False
@@ -54,30 +54,30 @@ class RequestAdmin(HistoryAdmin):
             return queryset.filter(agent_id=term), False
 
     @admin.display(description="agent")
-    def address(self, request: ComplianceRequest) -> str:
-        return request.agent_id
+    def address(self, job: Job) -> str:
+        return job.agent_id
 
     @admin.display(description="executor")
-    def executor(self, request: ComplianceRequest) -> str:
+    def executor(self, job: Job) -> str:
         """Where it may run, and which private runner has it or had it last."""
-        if not request.pin.is_private:
-            return request.get_executor_kind_display()
-        where = f"pool {request.pool}" if request.pool else request.get_executor_kind_display()
-        return f"{where}: {request.leased_by_name}" if request.leased_by_name else where
+        if not job.pin.is_private:
+            return job.get_executor_kind_display()
+        where = f"pool {job.pool}" if job.pool else job.get_executor_kind_display()
+        return f"{where}: {job.leased_by_name}" if job.leased_by_name else where
 
     def has_cancel_permission(self, request: HttpRequest) -> bool:
-        return request.user.has_perm("compliance.change_compliancerequest")
+        return request.user.has_perm("compliance.change_job")
 
-    @admin.action(description="Cancel queued and running requests", permissions=["cancel"])
-    def cancel(self, request: HttpRequest, queryset: QuerySet[ComplianceRequest]) -> HttpResponse | None:
+    @admin.action(description="Cancel queued and running jobs", permissions=["cancel"])
+    def cancel(self, request: HttpRequest, queryset: QuerySet[Job]) -> HttpResponse | None:
         keys = request.POST.getlist(ACTION_CHECKBOX_NAME)[: self.list_per_page]
-        chosen = ComplianceRequest.objects.filter(pk__in=keys).active()
+        chosen = Job.objects.filter(pk__in=keys).active()
         if not confirmed(request):
             return ask(
                 self,
                 request,
                 action="cancel",
-                question="Cancel these requests?",
+                question="Cancel these jobs?",
                 consequence="They end without a run. What an executor has under way is discarded when it comes in.",
                 rows=[(one.pk, str(one)) for one in chosen],
             )

@@ -1,6 +1,5 @@
 """What the staff site shows. Importing this registers it."""
 
-from dashboard.staff import engines, monitors, registry, runners, runs, suites, tenancy, users, webhooks
-from dashboard.staff import jobs as requests
+from dashboard.staff import engines, jobs, monitors, registry, runners, runs, suites, tenancy, users, webhooks
 
-__all__ = ["engines", "monitors", "registry", "requests", "runners", "runs", "suites", "tenancy", "users", "webhooks"]
+__all__ = ["engines", "jobs", "monitors", "registry", "runners", "runs", "suites", "tenancy", "users", "webhooks"]

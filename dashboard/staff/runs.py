@@ -29,7 +29,7 @@ class RunAdmin(HistoryAdmin):
         (None, {"fields": ["overall_status", "headline", "agent_url", "suite", "tracks"]}),
         (
             "Who caused it, and how",
-            {"fields": ["triggered_by", "triggered_org_id", "actor_name", "actor_kind", "actor_id", "request_id"]},
+            {"fields": ["triggered_by", "triggered_org_id", "actor_name", "actor_kind", "actor_id", "job_id"]},
         ),
         (
             "How it ran",

@@ -11,7 +11,7 @@ from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
-from compliance.jobs.models import ComplianceRequest
+from compliance.jobs.models import Job
 from compliance.models import AgentContext, Invitation, Membership, Organization, Role
 from compliance.tenancy.actions import refuse_without_owner
 from compliance.tenancy.errors import Refused
@@ -40,7 +40,7 @@ class OrganizationAdmin(StaffAdmin):
             "members": Membership.objects.filter(organization__in=keys).count(),
             "invitations": Invitation.objects.filter(organization__in=keys).count(),
             "agents": AgentContext.objects.filter(organization__in=keys).count(),
-            "requests under way": ComplianceRequest.objects.active().filter(organization__in=keys).count(),
+            "jobs under way": Job.objects.active().filter(organization__in=keys).count(),
         }
         allowed = request.user.has_perm("compliance.delete_organization")
         return [str(one) for one in objs], counts, set() if allowed else {"organization"}, []

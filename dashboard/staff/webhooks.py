@@ -27,9 +27,9 @@ class WebhookDeliveryAdmin(HistoryAdmin):
     def delivery(self, delivery: WebhookDelivery) -> str:
         return delivery.delivery_id
 
-    @admin.display(description="request")
+    @admin.display(description="job")
     def asked_for(self, delivery: WebhookDelivery) -> str:
-        return str(delivery.request_id or "")
+        return str(delivery.job_id or "")
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[WebhookDelivery], search_term: str

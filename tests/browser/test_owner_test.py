@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from playwright.sync_api import Page, expect
 
-from compliance.models import ComplianceRequest, ComplianceRun
+from compliance.models import ComplianceRun, Job
 from compliance.tenancy.scope import organization_scope
 from tests.browser.conftest import Site
 
@@ -38,7 +38,7 @@ def test_a_test_works_without_javascript(site: Site, visit: Callable[..., Page])
     expect(page.get_by_role("main")).to_contain_text("Passing")
 
 
-def test_two_people_who_press_the_button_at_once_make_one_request(site: Site, visit: Callable[..., Page]) -> None:
+def test_two_people_who_press_the_button_at_once_make_one_job(site: Site, visit: Callable[..., Page]) -> None:
     pages = [visit(site.alice), visit(site.bob)]
     for page in pages:
         agent_page(page, site)
@@ -47,7 +47,7 @@ def test_two_people_who_press_the_button_at_once_make_one_request(site: Site, vi
     for page in pages:
         page.wait_for_url(re.compile(r"/runs/"), timeout=40_000)
     with organization_scope(site.organization.id):
-        requests, runs = ComplianceRequest.objects.count(), ComplianceRun.objects.count()
+        requests, runs = Job.objects.count(), ComplianceRun.objects.count()
     # The second press may come after the first test is done: then it is a second test, never a double.
     assert requests == runs
     assert len({page.url for page in pages}) == runs

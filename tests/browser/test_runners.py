@@ -51,7 +51,7 @@ def paths(site: Site, lab: Calling) -> list[str]:
         f"{runner}settings/",
         f"{runner}token/",
         "notices/",
-        f"requests/{waiting.pk}/",
+        f"jobs/{waiting.pk}/",
         f"runs/{run}/",
         f"agents/{site.context.pk}/",
         f"agents/{site.context.pk}/test/",
@@ -176,7 +176,7 @@ def test_whoever_watches_a_test_sees_that_somebody_else_cancelled_it(
     wanted = ask(site.organization, site.context, site.alice, lab.pin())
     watching, cancelling = visit(site.alice), visit(site.bob)
     for page in (watching, cancelling):
-        page.goto(site.path(f"requests/{wanted.pk}/"))
+        page.goto(site.path(f"jobs/{wanted.pk}/"))
         expect(page).to_have_title(re.compile("^Test under way"))
     cancelling.get_by_role("button", name="Cancel the test").press("Enter")
     for page in (cancelling, watching):

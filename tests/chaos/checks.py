@@ -42,12 +42,12 @@ def occurrences_answered(witness: Witness, books: Books) -> list[Row]:
             ORDER BY monitor_id, occurrence, id DESC
         ), told AS (
             SELECT due.monitor_id, due.name, due.occurrence, due.app, due.state,
-                ARRAY(SELECT r.id FROM compliance_requests q JOIN agent_compliance_runs r ON r.request_id = q.id
+                ARRAY(SELECT r.id FROM compliance_jobs q JOIN agent_compliance_runs r ON r.job_id = q.id
                     WHERE q.monitor_id = due.monitor_id AND q.scheduled_for = due.occurrence) AS runs,
                 ARRAY(SELECT d.outcome || ': ' || d.reason FROM monitor_decisions d
                     WHERE d.monitor_id = due.monitor_id AND d.scheduled_for = due.occurrence AND {_REFUSED}) AS reasons,
-                ARRAY(SELECT q.id || ' ' || q.state FROM compliance_requests q
-                    WHERE q.monitor_id = due.monitor_id AND q.scheduled_for = due.occurrence) AS requests
+                ARRAY(SELECT q.id || ' ' || q.state FROM compliance_jobs q
+                    WHERE q.monitor_id = due.monitor_id AND q.scheduled_for = due.occurrence) AS jobs
             FROM due
         )
         SELECT * FROM told
@@ -70,8 +70,8 @@ def occurrences_left_with_their_end(witness: Witness, books: Books) -> list[Row]
                 AND d.source = 'monitor_decisions' AND (d.after ->> 'monitor_id')::uuid = l.monitor_id
                 AND d.after ->> 'outcome' = 'stopped'))
             OR (l.occurrence <= l.at
-                AND NOT EXISTS (SELECT FROM witness.events r JOIN compliance_requests q
-                    ON q.id = (r.after ->> 'request_id')::uuid
+                AND NOT EXISTS (SELECT FROM witness.events r JOIN compliance_jobs q
+                    ON q.id = (r.after ->> 'job_id')::uuid
                     WHERE r.xid = l.xid AND r.source = 'agent_compliance_runs'
                         AND q.monitor_id = l.monitor_id AND q.scheduled_for = l.occurrence)
                 AND NOT EXISTS (SELECT FROM witness.events d WHERE d.xid = l.xid AND d.source = 'monitor_decisions'
@@ -122,17 +122,17 @@ def schedules_ahead(witness: Witness, books: Books) -> list[Row]:
 
 
 def one_decision_an_evaluation(witness: Witness, books: Books) -> list[Row]:
-    """Each request of a monitor has one decision, of the same transaction, and each that allows its request (G4)."""
+    """Each job of a monitor has one decision, of the same transaction, and each that allows its job (G4)."""
     return witness.rows(
         """
-        SELECT 'request without its one decision' AS what, q.key, count(d.id) AS decisions
+        SELECT 'job without its one decision' AS what, q.key, count(d.id) AS decisions
         FROM witness.events q LEFT JOIN witness.events d
-            ON d.source = 'monitor_decisions' AND d.xid = q.xid AND d.after ->> 'request_id' = q.key
-        WHERE q.source = 'compliance_requests' AND q.before IS NULL AND q.after ->> 'triggered_by' = 'monitor'
+            ON d.source = 'monitor_decisions' AND d.xid = q.xid AND d.after ->> 'job_id' = q.key
+        WHERE q.source = 'compliance_jobs' AND q.before IS NULL AND q.after ->> 'triggered_by' = 'monitor'
         GROUP BY q.key HAVING count(d.id) <> 1
         UNION ALL
-        SELECT 'decision without its request', d.id::text, 0 FROM monitor_decisions d
-        WHERE d.outcome = 'allowed' AND NOT EXISTS (SELECT FROM compliance_requests q WHERE q.id = d.request_id
+        SELECT 'decision without its job', d.id::text, 0 FROM monitor_decisions d
+        WHERE d.outcome = 'allowed' AND NOT EXISTS (SELECT FROM compliance_jobs q WHERE q.id = d.job_id
             AND q.monitor_id = d.monitor_id AND q.scheduled_for IS NOT DISTINCT FROM d.scheduled_for)
         UNION ALL
         SELECT 'two decisions about a monitor in one transaction', d.after ->> 'monitor_id', count(*)
@@ -144,62 +144,62 @@ def one_decision_an_evaluation(witness: Witness, books: Books) -> list[Row]:
 
 
 def evaluated_again_for_a_reason(witness: Witness, books: Books) -> list[Row]:
-    """An occurrence is decided about again only when it was deferred, or its request ended without a run."""
+    """An occurrence is decided about again only when it was deferred, or its job ended without a run."""
     return witness.rows(
         """
         SELECT * FROM (
-            SELECT d.monitor_id, d.monitor_name, d.scheduled_for, d.at, d.outcome, q.state AS request_state,
+            SELECT d.monitor_id, d.monitor_name, d.scheduled_for, d.at, d.outcome, q.state AS job_state,
                 lead(d.outcome) OVER occurrence AS next_outcome, lead(d.at) OVER occurrence AS next_at
-            FROM monitor_decisions d LEFT JOIN compliance_requests q ON q.id = d.request_id
+            FROM monitor_decisions d LEFT JOIN compliance_jobs q ON q.id = d.job_id
             WHERE d.scheduled_for IS NOT NULL
             WINDOW occurrence AS (PARTITION BY d.monitor_id, d.scheduled_for ORDER BY d.at, d.id)
         ) decided
         WHERE next_outcome IS NOT NULL AND next_outcome <> 'stopped' AND outcome <> 'deferred'
-            AND NOT (outcome = 'allowed' AND request_state IN ('expired', 'cancelled'))
-            AND NOT (outcome = 'allowed' AND request_state = 'finished' AND next_outcome = 'parked')
+            AND NOT (outcome = 'allowed' AND job_state IN ('expired', 'cancelled'))
+            AND NOT (outcome = 'allowed' AND job_state = 'finished' AND next_outcome = 'parked')
         """
     )
 
 
 def nothing_stuck(witness: Witness, books: Books) -> list[Row]:
-    """No request is queued or leased any more, beyond its times or at all."""
+    """No job is queued or leased any more, beyond its times or at all."""
     return witness.rows(
         """
         SELECT q.id, q.state, q.triggered_by, q.agent_url, q.executor_kind, q.attempt, q.created_at, q.expires_at,
             q.lease_expires_at, q.scheduled_for, now() AS now
-        FROM compliance_requests q WHERE q.state IN ('queued', 'leased')
+        FROM compliance_jobs q WHERE q.state IN ('queued', 'leased')
         """
     )
 
 
-def one_run_a_request(witness: Witness, books: Books) -> list[Row]:
-    """A request has one run exactly when it is finished, and both say so."""
+def one_run_a_job(witness: Witness, books: Books) -> list[Row]:
+    """A job has one run exactly when it is finished, and both say so."""
     return witness.rows(
         """
-        SELECT q.id AS request_id, q.state, q.run_id, array_agg(r.id) AS runs
-        FROM compliance_requests q LEFT JOIN agent_compliance_runs r ON r.request_id = q.id
+        SELECT q.id AS job_id, q.state, q.run_id, array_agg(r.id) AS runs
+        FROM compliance_jobs q LEFT JOIN agent_compliance_runs r ON r.job_id = q.id
         GROUP BY q.id, q.state, q.run_id
         HAVING count(r.id) <> (q.state = 'finished')::int
             OR (q.run_id IS NOT NULL AND q.run_id <> ALL (array_agg(r.id)))
         UNION ALL
-        SELECT r.request_id, 'gone', NULL, ARRAY[r.id] FROM agent_compliance_runs r
-        WHERE NOT EXISTS (SELECT FROM compliance_requests q WHERE q.id = r.request_id)
+        SELECT r.job_id, 'gone', NULL, ARRAY[r.id] FROM agent_compliance_runs r
+        WHERE NOT EXISTS (SELECT FROM compliance_jobs q WHERE q.id = r.job_id)
         """
     )
 
 
-def one_active_request(witness: Witness, books: Books) -> list[Row]:
-    """At no moment had a monitor, or an agent's heartbeat, two active requests (L1)."""
+def one_active_job(witness: Witness, books: Books) -> list[Row]:
+    """At no moment had a monitor, or an agent's heartbeat, two active jobs (L1)."""
     return witness.rows(
         """
         SELECT * FROM (
             SELECT coalesce(e.after ->> 'monitor_id', 'heartbeat of ' || (e.after ->> 'agent_url')) AS whose, e.at,
-                e.app, e.key AS request_id, e.after ->> 'scheduled_for' AS scheduled_for,
+                e.app, e.key AS job_id, e.after ->> 'scheduled_for' AS scheduled_for,
                 sum((e.after ->> 'state' IN ('queued', 'leased'))::int
                     - coalesce((e.before ->> 'state' IN ('queued', 'leased'))::int, 0))
                 OVER (PARTITION BY coalesce(e.after ->> 'monitor_id', e.after ->> 'agent_url') ORDER BY e.id) AS active
             FROM witness.events e
-            WHERE e.source = 'compliance_requests'
+            WHERE e.source = 'compliance_jobs'
                 AND (e.after ->> 'monitor_id' IS NOT NULL OR e.after ->> 'triggered_by' = 'heartbeat')
         ) counted WHERE active > 1
         """
@@ -207,15 +207,15 @@ def one_active_request(witness: Witness, books: Books) -> list[Row]:
 
 
 def attempts_bounded(witness: Witness, books: Books, *, most: int) -> list[Row]:
-    """A request is leased as often as is configured at most, not counting those that were handed back (L12)."""
+    """A job is leased as often as is configured at most, not counting those that were handed back (L12)."""
     return witness.rows(
         """
         SELECT q.id, q.attempt, count(*) FILTER (WHERE e.took) AS leases, count(*) FILTER (WHERE e.gave) AS handed_back
-        FROM compliance_requests q JOIN (
+        FROM compliance_jobs q JOIN (
             SELECT key, after ->> 'lease_token' IS NOT NULL
                     AND after ->> 'lease_token' IS DISTINCT FROM before ->> 'lease_token' AS took,
                 (after ->> 'attempt')::int < (before ->> 'attempt')::int AS gave
-            FROM witness.events WHERE source = 'compliance_requests'
+            FROM witness.events WHERE source = 'compliance_jobs'
         ) e ON e.key = q.id::text
         GROUP BY q.id, q.attempt
         HAVING q.attempt > %(most)s
@@ -225,21 +225,21 @@ def attempts_bounded(witness: Witness, books: Books, *, most: int) -> list[Row]:
     )
 
 
-# Of each run: the last lease of its request before it, how the request stood before the transaction of the run, which
+# Of each run: the last lease of its job before it, how the job stood before the transaction of the run, which
 # ends it, and who recorded the run.
 _RECORDED = """
-    SELECT r.key::uuid AS run_id, r.app AS recorded_by, r.at AS recorded_at, q.id AS request_id, q.executor_kind,
+    SELECT r.key::uuid AS run_id, r.app AS recorded_by, r.at AS recorded_at, q.id AS job_id, q.executor_kind,
         r.after ->> 'harness_error' AS harness_error, l.app AS leased_by, l.at AS leased_at, l.xid AS lease_xid, r.xid,
         (l.after ->> 'attempt')::int AS attempt, last.after ->> 'state' AS state_then,
         (r.after ->> 'duration_ms')::int AS duration_ms, (r.after ->> 'tested_at')::timestamptz AS tested_at
-    FROM witness.events r JOIN compliance_requests q ON q.id = (r.after ->> 'request_id')::uuid
+    FROM witness.events r JOIN compliance_jobs q ON q.id = (r.after ->> 'job_id')::uuid
     LEFT JOIN LATERAL (
-        SELECT e.* FROM witness.events e WHERE e.source = 'compliance_requests' AND e.key = q.id::text AND e.id < r.id
+        SELECT e.* FROM witness.events e WHERE e.source = 'compliance_jobs' AND e.key = q.id::text AND e.id < r.id
             AND e.after ->> 'lease_token' IS NOT NULL
             AND e.after ->> 'lease_token' IS DISTINCT FROM e.before ->> 'lease_token'
         ORDER BY e.id DESC LIMIT 1) l ON true
     LEFT JOIN LATERAL (
-        SELECT e.* FROM witness.events e WHERE e.source = 'compliance_requests' AND e.key = q.id::text AND e.id < r.id
+        SELECT e.* FROM witness.events e WHERE e.source = 'compliance_jobs' AND e.key = q.id::text AND e.id < r.id
             AND e.xid <> r.xid
         ORDER BY e.id DESC LIMIT 1) last ON true
     WHERE r.source = 'agent_compliance_runs'
@@ -262,35 +262,35 @@ def hosted_leases_fenced(witness: Witness, books: Books, *, most: int) -> list[R
 
 def private_leases_fenced(witness: Witness, books: Books) -> list[Row]:
     """An answer of a runner is taken for the lease that the runner itself holds, and for no other (L5, L6)."""
-    requests = {
+    jobs = {
         str(row["id"]): row
         for row in witness.rows(
             """
-            SELECT q.id, q.finished_token::text, q.run_id::text, r.executor_name FROM compliance_requests q
+            SELECT q.id, q.finished_token::text, q.run_id::text, r.executor_name FROM compliance_jobs q
             LEFT JOIN agent_compliance_runs r ON r.id = q.run_id WHERE q.executor_kind = 'private'
             """
         )
     }
     given = set(books.leased)
     return [
-        {"why": why, **vars(answer), "request": requests.get(answer.request_id)}
+        {"why": why, **vars(answer), "job": jobs.get(answer.job_id)}
         for answer in books.answered
         if answer.status == 200 and answer.call != "release"
-        for why in _unfenced(answer, given, requests.get(answer.request_id))
+        for why in _unfenced(answer, given, jobs.get(answer.job_id))
     ]
 
 
-def _unfenced(answer: Answered, given: set[Leased], request: Row | None) -> Iterator[str]:
-    if request is None:
-        yield "taken for a request that is not private"
+def _unfenced(answer: Answered, given: set[Leased], job: Row | None) -> Iterator[str]:
+    if job is None:
+        yield "taken for a job that is not private"
         return
-    if Leased(answer.runner, answer.request_id, answer.token) not in given:
+    if Leased(answer.runner, answer.job_id, answer.token) not in given:
         yield "taken from a runner that was never given this lease"
-    if answer.token != request["finished_token"]:
-        yield "taken for a lease that was not the one that ended the request"
-    if answer.run_id != request["run_id"]:
-        yield "answered with another run than the request's"
-    if answer.runner != request["executor_name"]:
+    if answer.token != job["finished_token"]:
+        yield "taken for a lease that was not the one that ended the job"
+    if answer.run_id != job["run_id"]:
+        yield "answered with another run than the job's"
+    if answer.runner != job["executor_name"]:
         yield "recorded in the name of another runner"
 
 
@@ -298,9 +298,9 @@ def right_executor(witness: Witness, books: Books) -> list[Row]:
     """Runs carry the runner that they were pinned to, or one of its pool; hosted ones carry none (L3)."""
     return witness.rows(
         """
-        SELECT r.id, r.request_id, q.executor_kind AS wanted, q.runner_id, q.pool, r.executor_kind, r.executor_id,
+        SELECT r.id, r.job_id, q.executor_kind AS wanted, q.runner_id, q.pool, r.executor_kind, r.executor_id,
             r.executor_name, w.name AS runner, w.pool AS its_pool
-        FROM agent_compliance_runs r JOIN compliance_requests q ON q.id = r.request_id
+        FROM agent_compliance_runs r JOIN compliance_jobs q ON q.id = r.job_id
         LEFT JOIN runners w ON w.id = r.executor_id
         WHERE r.executor_kind <> q.executor_kind OR r.triggered_org_id IS DISTINCT FROM q.organization_id
             OR r.triggered_by <> q.triggered_by OR r.agent_url <> q.agent_url
@@ -324,7 +324,7 @@ def heartbeats_answered(witness: Witness, books: Books) -> list[Row]:
                 AND r.after ->> 'triggered_by' = 'heartbeat' AND r.after ->> 'agent_url' = a.key)
         UNION ALL
         SELECT 'heartbeat that was not due', r.after ->> 'agent_url', r.at, r.app, q.created_at::text, r.key
-        FROM witness.events r JOIN compliance_requests q ON q.id = (r.after ->> 'request_id')::uuid
+        FROM witness.events r JOIN compliance_jobs q ON q.id = (r.after ->> 'job_id')::uuid
         WHERE r.source = 'agent_compliance_runs' AND r.after ->> 'triggered_by' = 'heartbeat'
             AND NOT EXISTS (SELECT FROM witness.events a WHERE a.xid = r.xid AND a.source = 'agents'
                 AND a.key = r.after ->> 'agent_url' AND (a.before ->> 'next_heartbeat_at')::timestamptz <= q.created_at)
@@ -362,9 +362,9 @@ def checks(*, most_attempts: int) -> dict[str, Check]:
         "nothing is left due": schedules_ahead,
         "one decision for each evaluation": one_decision_an_evaluation,
         "an occurrence is decided about again for a reason only": evaluated_again_for_a_reason,
-        "no request is stuck": nothing_stuck,
-        "one run for each finished request": one_run_a_request,
-        "one active request at a time": one_active_request,
+        "no job is stuck": nothing_stuck,
+        "one run for each finished job": one_run_a_job,
+        "one active job at a time": one_active_job,
         "no more attempts than configured": attempts,
         "hosted leases are fenced": fenced,
         "private leases are fenced": private_leases_fenced,

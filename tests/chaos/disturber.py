@@ -30,7 +30,7 @@ class Deed:
 
 _ALL_DUE = """
     UPDATE monitors m SET next_run_at = now() WHERE m.state = 'active' AND m.next_run_at > now()
-        AND NOT EXISTS (SELECT FROM compliance_requests r WHERE r.monitor_id = m.id AND r.state IN ('queued', 'leased'))
+        AND NOT EXISTS (SELECT FROM compliance_jobs r WHERE r.monitor_id = m.id AND r.state IN ('queued', 'leased'))
 """
 # From here the plan is drawn, bag after bag, so that even a short run sees each of them.
 BAG = [

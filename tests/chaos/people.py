@@ -17,7 +17,7 @@ from compliance.jobs.models import HOSTED, Pin
 from compliance.models import (
     Agent,
     AgentContext,
-    ComplianceRequest,
+    Job,
     Monitor,
     Organization,
     User,
@@ -148,7 +148,7 @@ class People(threading.Thread):
     def _hurry(self, house: House) -> str:
         """Let some monitors be due now, whose next time is ahead: schedules are by the minute, and a run is short."""
         some = self.chance.sample(house.monitors, self.chance.randint(1, len(house.monitors)))
-        active = ComplianceRequest.objects.active().filter(monitor_id=OuterRef("pk"))
+        active = Job.objects.active().filter(monitor_id=OuterRef("pk"))
         with organization_scope(house.organization.id):
             waiting = Monitor.objects.filter(pk__in=[monitor.pk for monitor in some], state="active")
             # The condition is asked once more of each row when it is locked.
@@ -183,7 +183,7 @@ class People(threading.Thread):
 
     def _cancel(self, house: House) -> str:
         with organization_scope(house.organization.id):
-            request = ComplianceRequest.objects.active().filter(organization=house.organization).first()
-            if request is None or not request.cancel("Its owner thought better of it."):
+            job = Job.objects.active().filter(organization=house.organization).first()
+            if job is None or not job.cancel("Its owner thought better of it."):
                 return "nothing to cancel"
-        return "requests cancelled"
+        return "jobs cancelled"

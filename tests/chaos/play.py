@@ -81,10 +81,10 @@ _PUT_OFF = """
     UPDATE monitors m SET interval_minutes = 1440, cron = '', anchor = date_trunc('second', now()),
         next_run_at = date_trunc('second', now()) + interval '1 day'
     WHERE m.state = 'active' AND m.next_run_at BETWEEN now() + interval '1 second' AND now() + interval '1 hour'
-        AND NOT EXISTS (SELECT FROM compliance_requests r WHERE r.monitor_id = m.id AND r.state IN ('queued', 'leased'))
+        AND NOT EXISTS (SELECT FROM compliance_jobs r WHERE r.monitor_id = m.id AND r.state IN ('queued', 'leased'))
 """
 _OPEN = """
-    SELECT (SELECT count(*) FROM compliance_requests WHERE state IN ('queued', 'leased'))
+    SELECT (SELECT count(*) FROM compliance_jobs WHERE state IN ('queued', 'leased'))
         + (SELECT count(*) FROM monitors WHERE state = 'active' AND next_run_at < now() + interval '1 hour')
         + (SELECT count(*) FROM agents WHERE next_heartbeat_at <= now()) AS open
 """
@@ -159,9 +159,9 @@ def _recorded(stage: Stage, witness: Witness) -> Counter[str]:
         SELECT 'runs ' || overall_status || ', ' || executor_kind AS what, count(*)
             FROM agent_compliance_runs GROUP BY 1
         UNION ALL
-        SELECT 'requests ' || state || ', ' || triggered_by, count(*) FROM compliance_requests GROUP BY 1
+        SELECT 'jobs ' || state || ', ' || triggered_by, count(*) FROM compliance_jobs GROUP BY 1
         UNION ALL SELECT 'decisions ' || outcome, count(*) FROM monitor_decisions GROUP BY 1
-        UNION ALL SELECT 'attempts beyond the first', sum(greatest(attempt - 1, 0)) FROM compliance_requests
+        UNION ALL SELECT 'attempts beyond the first', sum(greatest(attempt - 1, 0)) FROM compliance_jobs
         UNION ALL SELECT 'occurrences due', count(DISTINCT (key, before ->> 'next_run_at')) FROM witness.events
             WHERE source = 'monitors' AND (before ->> 'next_run_at')::timestamptz <= at
                 AND before ->> 'next_run_at' IS DISTINCT FROM after ->> 'next_run_at'

@@ -18,13 +18,13 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": timedelta(seconds=1),
         "options": {"expires": 10},
     },
-    "sweep-requests": {
+    "sweep-jobs": {
         "task": "compliance.jobs.tasks.sweep",
         "schedule": timedelta(seconds=2),
         "options": {"expires": 10},
     },
 }
-REQUEST_EXPIRES_SECONDS = 45
-PRIVATE_REQUEST_EXPIRES_SECONDS = 20
+JOB_EXPIRES_SECONDS = 45
+PRIVATE_JOB_EXPIRES_SECONDS = 20
 RUNNER_SEEN_EVERY_SECONDS = 1
 RUNNER_POLL_AFTER_SECONDS = 2

@@ -78,7 +78,7 @@ class SlowAgent:
         class Quiet(ThreadingHTTPServer):
             daemon_threads = True
 
-            def handle_error(self, request: Any, client_address: Any) -> None:
+            def handle_error(self, job: Any, client_address: Any) -> None:
                 pass  # who asked was killed
 
         self.server = Quiet(("127.0.0.1", 0), Handler)
@@ -316,8 +316,8 @@ _SETTINGS = {
     "LOG_LEVEL": "WARNING",
     "ASSAY_EGRESS_ALLOW": "127.0.0.0/8,localhost",
     "ASSAY_LEASE_SECONDS": str(LEASE_SECONDS),
-    "ASSAY_REQUEST_MAX_ATTEMPTS": str(MAX_ATTEMPTS),
-    "ASSAY_REQUEST_NUDGE_AFTER_SECONDS": "2",
+    "ASSAY_JOB_MAX_ATTEMPTS": str(MAX_ATTEMPTS),
+    "ASSAY_JOB_REDISPATCH_AFTER_SECONDS": "2",
     "ASSAY_STEP_TIMEOUT_SECONDS": "8",
     "ASSAY_TEST_DEADLINE_SECONDS": "30",
     "ASSAY_RUNNER_OFFLINE_AFTER_SECONDS": str(OFFLINE_AFTER_SECONDS),

@@ -11,13 +11,13 @@ import pytest
 from django.db import connection
 
 from compliance.engines.reports.model import Evidence
-from compliance.jobs.completion import complete_request
+from compliance.jobs.completion import complete_job
 from compliance.jobs.models import Pin
-from compliance.jobs.queue import lease_heartbeats, lease_request
-from compliance.models import AgentContext, ComplianceRequest, ComplianceRun, Monitor, Organization, User
-from compliance.monitors.heartbeats import request_due_heartbeats
+from compliance.jobs.queue import lease_heartbeats, lease_job
+from compliance.models import AgentContext, ComplianceRun, Job, Monitor, Organization, User
+from compliance.monitors.heartbeats import create_due_heartbeats
 from compliance.monitors.models import Outcome, database_time
-from compliance.monitors.tick import request_due_monitors
+from compliance.monitors.tick import create_due_monitor_jobs
 from compliance.runners.actions import create_runner
 from compliance.runners.leasing import About, at_work, complete, poll
 from compliance.tenancy.actions import create_organization
@@ -26,7 +26,7 @@ from compliance.tenancy.scope import organization_scope
 from tests.chaos.checks import checks
 from tests.chaos.relay import Answered, Books, Leased
 from tests.chaos.witness import Witness
-from tests.compliance.monitors.conftest import make_due, make_monitor, requests_of
+from tests.compliance.monitors.conftest import jobs_of, make_due, make_monitor
 from tests.compliance.runners.conftest import plain
 from tests.conftest import SUPERUSER_URL, make_context, make_report, make_user
 from tests.services_plugin import DATABASE
@@ -66,21 +66,21 @@ def context(organization: Organization) -> AgentContext:
 @pytest.fixture
 def monitor(witness: Witness, organization: Organization, context: AgentContext, alice: User) -> Monitor:
     """A monitor of which one occurrence was run, after a heartbeat of its agent was."""
-    assert request_due_heartbeats() == 1
+    assert create_due_heartbeats() == 1
     [lease] = lease_heartbeats(1)
-    complete_request(lease, make_report("passed", "failed", evidence=Evidence({"a": 1}, {"b": 2}, "/c")))
+    complete_job(lease, make_report("passed", "failed", evidence=Evidence({"a": 1}, {"b": 2}, "/c")))
     monitor = make_monitor(organization, context, alice)
     hurry(monitor)
-    assert request_due_monitors() == {"allowed": 1}
+    assert create_due_monitor_jobs() == {"allowed": 1}
     return monitor
 
 
 @pytest.fixture
 def run(monitor: Monitor, organization: Organization) -> ComplianceRun:
-    [request] = requests_of(organization)
-    lease = lease_request(request.pk, organization.id)
+    [job] = jobs_of(organization)
+    lease = lease_job(job.pk, organization.id)
     assert lease is not None
-    return complete_request(lease, make_report())
+    return complete_job(lease, make_report())
 
 
 def speak_as(name: str) -> None:
@@ -126,9 +126,9 @@ def test_an_occurrence_that_was_skipped_is_found(witness: Witness, run: Complian
 def test_an_occurrence_that_was_decided_about_twice_is_found(
     witness: Witness, run: ComplianceRun, monitor: Monitor, organization: Organization
 ) -> None:  # G4
-    [request] = requests_of(organization)
+    [job] = jobs_of(organization)
     with organization_scope(organization.id):
-        twice = monitor.decision(Outcome.BUDGET, "Once more.", at=database_time(), scheduled_for=request.scheduled_for)
+        twice = monitor.decision(Outcome.BUDGET, "Once more.", at=database_time(), scheduled_for=job.scheduled_for)
         twice.save(force_insert=True)
     assert failing(witness) == {
         "each due occurrence has one result or one visible reason",
@@ -145,57 +145,57 @@ def test_two_runs_of_an_occurrence_are_found(
     settings: Any,
 ) -> None:  # L1
     settings.MONITOR_COOLDOWN_SECONDS = 0
-    [first] = requests_of(organization)
-    superuser.execute("DROP INDEX one_request_per_occurrence")
+    [first] = jobs_of(organization)
+    superuser.execute("DROP INDEX one_job_per_occurrence")
     try:
         forge(superuser, "UPDATE monitors SET next_run_at = %s WHERE id = %s", first.scheduled_for, monitor.pk)
         with organization_scope(organization.id):
-            ComplianceRequest.objects.filter(pk=first.pk).update(scheduled_for=None)
-        request_due_monitors()
-        second = requests_of(organization)[1]
-        lease = lease_request(second.pk, organization.id)
+            Job.objects.filter(pk=first.pk).update(scheduled_for=None)
+        create_due_monitor_jobs()
+        second = jobs_of(organization)[1]
+        lease = lease_job(second.pk, organization.id)
         assert lease is not None
-        complete_request(lease, make_report())
+        complete_job(lease, make_report())
         with organization_scope(organization.id):
-            ComplianceRequest.objects.filter(pk=first.pk).update(scheduled_for=first.scheduled_for)
+            Job.objects.filter(pk=first.pk).update(scheduled_for=first.scheduled_for)
         found = failing(witness)
     finally:
-        forge(superuser, "DELETE FROM compliance_requests")
+        forge(superuser, "DELETE FROM compliance_jobs")
         superuser.execute(
-            "CREATE UNIQUE INDEX one_request_per_occurrence ON compliance_requests (monitor_id, scheduled_for)"
+            "CREATE UNIQUE INDEX one_job_per_occurrence ON compliance_jobs (monitor_id, scheduled_for)"
             " WHERE state <> 'expired' AND scheduled_for IS NOT NULL"
         )
     assert "each due occurrence has one result or one visible reason" in found
     assert "an occurrence is decided about again for a reason only" in found
 
 
-def test_a_request_that_nobody_ends_is_found(witness: Witness, monitor: Monitor) -> None:  # L12
-    assert failing(witness) == {"no request is stuck", "nothing is left due"}
+def test_a_job_that_nobody_ends_is_found(witness: Witness, monitor: Monitor) -> None:  # L12
+    assert failing(witness) == {"no job is stuck", "nothing is left due"}
 
 
 def test_a_result_of_a_process_that_had_lost_its_lease_is_found(
     witness: Witness, monitor: Monitor, organization: Organization
 ) -> None:  # L6
-    [request] = requests_of(organization)
-    lease = lease_request(request.pk, organization.id)
+    [job] = jobs_of(organization)
+    lease = lease_job(job.pk, organization.id)
     assert lease is not None
     speak_as("hosted-2.4")
-    complete_request(lease, make_report())
+    complete_job(lease, make_report())
     assert failing(witness) == {"hosted leases are fenced"}
 
 
 def test_too_many_attempts_are_found(
     witness: Witness, run: ComplianceRun, superuser: psycopg.Connection[Any]
 ) -> None:  # L12
-    forge(superuser, "UPDATE compliance_requests SET attempt = 4 WHERE id = %s", run.request_id)
+    forge(superuser, "UPDATE compliance_jobs SET attempt = 4 WHERE id = %s", run.job_id)
     assert failing(witness) == {"no more attempts than configured"}
 
 
-def test_a_run_without_its_request_and_evidence_without_its_run_are_found(
+def test_a_run_without_its_job_and_evidence_without_its_run_are_found(
     witness: Witness, run: ComplianceRun, superuser: psycopg.Connection[Any]
 ) -> None:
     forge(superuser, "DELETE FROM agent_compliance_runs")
-    assert {"no evidence without a run", "one run for each finished request"} <= failing(witness)
+    assert {"no evidence without a run", "one run for each finished job"} <= failing(witness)
 
 
 def test_a_schedule_that_goes_back_is_found(witness: Witness, run: ComplianceRun, monitor: Monitor) -> None:  # L19
@@ -209,24 +209,24 @@ def test_a_heartbeat_that_was_skipped_is_found(witness: Witness, run: Compliance
 
 
 def test_two_active_heartbeats_are_found(witness: Witness, run: ComplianceRun, superuser: Any) -> None:  # L1
-    superuser.execute("DROP INDEX one_active_request_of_platform")
+    superuser.execute("DROP INDEX one_active_job_of_platform")
     try:
         superuser.execute("UPDATE agents SET next_heartbeat_at = now()")
-        assert request_due_heartbeats() == 1
+        assert create_due_heartbeats() == 1
         superuser.execute(
-            "INSERT INTO compliance_requests SELECT (jsonb_populate_record(q, jsonb_build_object('id', %s::text))).*"
-            " FROM compliance_requests q WHERE q.state = 'queued'",
+            "INSERT INTO compliance_jobs SELECT (jsonb_populate_record(q, jsonb_build_object('id', %s::text))).*"
+            " FROM compliance_jobs q WHERE q.state = 'queued'",
             [str(uuid4())],
         )
         found = failing(witness)
     finally:
-        forge(superuser, "DELETE FROM compliance_requests")
+        forge(superuser, "DELETE FROM compliance_jobs")
         superuser.execute(
-            "CREATE UNIQUE INDEX one_active_request_of_platform ON compliance_requests"
+            "CREATE UNIQUE INDEX one_active_job_of_platform ON compliance_jobs"
             " (agent_url, suite_version_id, triggered_by)"
             " WHERE state IN ('queued', 'leased') AND organization_id IS NULL"
         )
-    assert "one active request at a time" in found
+    assert "one active job at a time" in found
 
 
 def test_what_a_runner_should_not_have_brought_is_found(
@@ -237,18 +237,18 @@ def test_what_a_runner_should_not_have_brought_is_found(
     with at_work(key) as at:
         poll(at.runner, at_most=0, engines=["baseline"], about=About(engines={"baseline": "1.0"}))
     hurry(make_monitor(organization, context, alice, pin=Pin(runner_id=lab.pk)))
-    assert request_due_monitors() == {"allowed": 1}
+    assert create_due_monitor_jobs() == {"allowed": 1}
     with at_work(key) as at:
         [lease] = poll(at.runner, at_most=1, engines=["baseline"], about=About())
-    with at_work(key, lease.request_id) as at:
+    with at_work(key, lease.job_id) as at:
         run = complete(at, token=lease.token, report=plain(make_report()))
-    request, token = str(lease.request_id), str(lease.token)
-    taken = Answered("lab", "complete", request, token, 200, str(run.pk))
-    good = Books([Leased("lab", request, token)], [taken])
+    job, token = str(lease.job_id), str(lease.token)
+    taken = Answered("lab", "complete", job, token, 200, str(run.pk))
+    good = Books([Leased("lab", job, token)], [taken])
     ignored = {"nothing is left due"}  # no heartbeat was run here
     assert failing(witness, good) == ignored
-    late = Answered("lab", "complete", request, str(uuid4()), 200, str(run.pk))
-    other = Answered("pub", "complete", request, token, 200, str(run.pk))
+    late = Answered("lab", "complete", job, str(uuid4()), 200, str(run.pk))
+    other = Answered("pub", "complete", job, token, 200, str(run.pk))
     for wrong in (late, other):
         assert failing(witness, Books(good.leased, [taken, wrong])) == {"private leases are fenced", *ignored}
     forge(superuser, "UPDATE agent_compliance_runs SET executor_name = 'pub'")

@@ -39,8 +39,8 @@ END $$;
 
 CREATE TRIGGER witness AFTER INSERT ON agent_compliance_runs FOR EACH ROW EXECUTE FUNCTION witness.note('id');
 CREATE TRIGGER witness AFTER INSERT ON monitor_decisions FOR EACH ROW EXECUTE FUNCTION witness.note('id');
-CREATE TRIGGER witness AFTER INSERT ON compliance_requests FOR EACH ROW EXECUTE FUNCTION witness.note('id');
-CREATE TRIGGER witness_moves AFTER UPDATE ON compliance_requests FOR EACH ROW
+CREATE TRIGGER witness AFTER INSERT ON compliance_jobs FOR EACH ROW EXECUTE FUNCTION witness.note('id');
+CREATE TRIGGER witness_moves AFTER UPDATE ON compliance_jobs FOR EACH ROW
     WHEN (OLD.state IS DISTINCT FROM NEW.state OR OLD.lease_token IS DISTINCT FROM NEW.lease_token
         OR OLD.attempt <> NEW.attempt OR OLD.run_id IS DISTINCT FROM NEW.run_id)
     EXECUTE FUNCTION witness.note('id');

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import redis
 
-from compliance.models import ComplianceRequest, ComplianceRun, Monitor
-from compliance.monitors.tick import request_due_monitors
+from compliance.models import ComplianceRun, Job, Monitor
+from compliance.monitors.tick import create_due_monitor_jobs
 from compliance.tenancy.actions import create_organization
 from compliance.tenancy.scope import Actor, organization_scope, system_scope
 from tests.conftest import make_context, make_user
@@ -34,7 +34,7 @@ def broker() -> Any:
     client.close()
 
 
-def test_a_message_for_many_requests_runs_each_of_them_once(
+def test_a_message_for_many_jobs_runs_each_of_them_once(
     committed_db: None, tmp_path: Path, broker: redis.Redis
 ) -> None:  # L1, L4
     from tests.compliance.monitors.conftest import make_due, make_monitor
@@ -45,16 +45,16 @@ def test_a_message_for_many_requests_runs_each_of_them_once(
         for number in range(MONITORS):
             context = make_context(organization, f"{agents['library']}?agent={number}", name=f"Agent {number}")
             make_due(make_monitor(organization, context, alice, name=f"Monitor {number}"))
-        assert request_due_monitors() == {"allowed": MONITORS}
+        assert create_due_monitor_jobs() == {"allowed": MONITORS}
         assert broker.llen("assay:celery") == 2, "ten in a message"
         with worker(tmp_path / "worker.log"):
-            requests = wait_for(
-                lambda: (found := look(ComplianceRequest)) and all(not one.is_active for one in found) and found,
+            jobs = wait_for(
+                lambda: (found := look(Job)) and all(not one.is_active for one in found) and found,
                 seconds=60,
-                what="the end of every request",
+                what="the end of every job",
             )
-    assert Counter(request.state for request in requests) == {"finished": MONITORS}
+    assert Counter(job.state for job in jobs) == {"finished": MONITORS}
     assert Counter(run.overall_status for run in look(ComplianceRun)) == {"passing": MONITORS}
-    assert {request.attempt for request in requests} == {1}
+    assert {job.attempt for job in jobs} == {1}
     with organization_scope(organization.id):
         assert Monitor.objects.filter(last_run_id=None).count() == 0

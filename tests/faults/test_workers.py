@@ -15,8 +15,8 @@ from compliance.embedded.redis import Redis
 from compliance.jobs import dispatch as nudge
 from compliance.jobs.actions import request_owner_test
 from compliance.jobs.cleanup import repeat_nudges
-from compliance.models import AgentContext, ComplianceRequest, ComplianceRun, Organization, User
-from compliance.monitors.heartbeats import request_due_heartbeats
+from compliance.models import AgentContext, ComplianceRun, Job, Organization, User
+from compliance.monitors.heartbeats import create_due_heartbeats
 from compliance.tenancy.actions import create_organization
 from compliance.tenancy.scope import Actor, system_scope
 from tests.conftest import make_context, make_user
@@ -24,7 +24,7 @@ from tests.processes import HeldAgent, serving_demo_agents, wait_for, worker
 
 QUICK = {
     "ASSAY_LEASE_SECONDS": "2",
-    "ASSAY_REQUEST_NUDGE_AFTER_SECONDS": "1",
+    "ASSAY_JOB_REDISPATCH_AFTER_SECONDS": "1",
     "ASSAY_STEP_TIMEOUT_SECONDS": "20",
     "ASSAY_TEST_DEADLINE_SECONDS": "60",
 }
@@ -58,9 +58,9 @@ def look(model: Any) -> list[Any]:
         return list(model.objects.all())
 
 
-def the_request() -> ComplianceRequest:
-    [request] = look(ComplianceRequest)
-    return request
+def the_job() -> Job:
+    [job] = look(Job)
+    return job
 
 
 def the_run() -> ComplianceRun | None:
@@ -69,7 +69,7 @@ def the_run() -> ComplianceRun | None:
 
 
 def sweep_until_recorded(settings: Any) -> ComplianceRun:
-    settings.REQUEST_NUDGE_AFTER_SECONDS = 1
+    settings.JOB_REDISPATCH_AFTER_SECONDS = 1
 
     def swept() -> ComplianceRun | None:
         repeat_nudges()
@@ -85,11 +85,11 @@ def test_a_test_whose_worker_is_killed_is_run_again_by_another(
     with worker(tmp_path / "first.log", env=QUICK) as first:
         request_owner_test(organization=organization, context_id=context.pk, by=alice)
         agent.wait_until_asked()
-        assert the_request().state == "leased"
+        assert the_job().state == "leased"
         first.kill()
     assert the_run() is None
     with worker(tmp_path / "second.log", env=QUICK):
-        settings.REQUEST_NUDGE_AFTER_SECONDS = 1
+        settings.JOB_REDISPATCH_AFTER_SECONDS = 1
 
         def swept_and_asked() -> bool:
             repeat_nudges()
@@ -98,15 +98,15 @@ def test_a_test_whose_worker_is_killed_is_run_again_by_another(
         wait_for(swept_and_asked, what="a second attempt")
         agent.go_on.set()
         run = wait_for(the_run, what="a run on record")
-    assert (run.overall_status, the_request().attempt, the_request().state) == ("failing", 2, "finished")
+    assert (run.overall_status, the_job().attempt, the_job().state) == ("failing", 2, "finished")
     assert len(look(ComplianceRun)) == 1
 
 
-def test_a_request_that_kills_every_worker_ends_inconclusive(
+def test_a_job_that_kills_every_worker_ends_inconclusive(
     arranged: tuple[Organization, AgentContext, User], agent: HeldAgent, tmp_path: Path, settings: Any
 ) -> None:
     organization, context, alice = arranged
-    once = {**QUICK, "ASSAY_REQUEST_MAX_ATTEMPTS": "1"}
+    once = {**QUICK, "ASSAY_JOB_MAX_ATTEMPTS": "1"}
     with worker(tmp_path / "first.log", env=once) as first:
         request_owner_test(organization=organization, context_id=context.pk, by=alice)
         agent.wait_until_asked()
@@ -115,10 +115,10 @@ def test_a_request_that_kills_every_worker_ends_inconclusive(
         run = sweep_until_recorded(settings)
     assert run.overall_status == "inconclusive"
     assert "worker was lost" in run.headline
-    assert the_request().state == "finished"
+    assert the_job().state == "finished"
 
 
-def test_a_request_survives_a_broker_that_was_emptied(
+def test_a_job_survives_a_broker_that_was_emptied(
     arranged: tuple[Organization, AgentContext, User], agent: HeldAgent, tmp_path: Path, settings: Any
 ) -> None:
     organization, context, alice = arranged
@@ -139,14 +139,14 @@ def test_a_message_delivered_twice_is_one_run(
 ) -> None:
     organization, context, alice = arranged
     agent.go_on.set()
-    request, _ = request_owner_test(organization=organization, context_id=context.pk, by=alice)
+    job, _ = request_owner_test(organization=organization, context_id=context.pk, by=alice)
     for _ in range(5):
-        nudge.send(nudge.EXECUTE, str(request.pk), organization.id)
+        nudge.send(nudge.EXECUTE, str(job.pk), organization.id)
     with worker(tmp_path / "worker.log", env=QUICK) as process:
-        wait_for(lambda: process.output().count("execute_request") >= 12, what="six deliveries")
+        wait_for(lambda: process.output().count("execute_job") >= 12, what="six deliveries")
         wait_for(lambda: process.output().count("succeeded") >= 6, what="six ends")
     assert len(look(ComplianceRun)) == 1
-    assert the_request().attempt == 1
+    assert the_job().attempt == 1
 
 
 def test_progress_is_shown_while_a_test_runs_and_the_lease_stays_alive(
@@ -156,16 +156,16 @@ def test_progress_is_shown_while_a_test_runs_and_the_lease_stays_alive(
     with worker(tmp_path / "worker.log", env=QUICK):
         request_owner_test(organization=organization, context_id=context.pk, by=alice)
         agent.wait_until_asked()
-        progress = wait_for(lambda: the_request().progress, what="progress")
-        first_expiry = the_request().lease_expires_at
-        # Longer than a lease: only renewals keep the request where it is.
-        wait_for(lambda: (the_request().lease_expires_at - first_expiry).total_seconds() > 2, what="renewals")
-        assert the_request().attempt == 1
+        progress = wait_for(lambda: the_job().progress, what="progress")
+        first_expiry = the_job().lease_expires_at
+        # Longer than a lease: only renewals keep the job where it is.
+        wait_for(lambda: (the_job().lease_expires_at - first_expiry).total_seconds() > 2, what="renewals")
+        assert the_job().attempt == 1
         agent.go_on.set()
         wait_for(the_run, what="a run on record")
     assert progress["step"]
     assert progress["total"] > progress["done"]
-    assert the_request().attempt == 1
+    assert the_job().attempt == 1
 
 
 @pytest.fixture
@@ -194,7 +194,7 @@ def test_the_same_agent_gets_the_same_verdict_from_an_owner_test_and_a_heartbeat
     with worker(tmp_path / "worker.log", env=QUICK):
         for context in contexts:
             request_owner_test(organization=organization, context_id=context.pk, by=user)
-        assert request_due_heartbeats() == len(names)
+        assert create_due_heartbeats() == len(names)
         wait_for(lambda: len(look(ComplianceRun)) == 2 * len(names), seconds=60, what="all runs")
     runs = {(run.agent_url, run.triggered_by): run for run in look(ComplianceRun)}
     for name in names:
@@ -215,9 +215,9 @@ def test_a_worker_that_loses_redis_ends_its_test_and_takes_more_when_redis_is_ba
     broker.start()
 
     def nudge_there() -> None:
-        request, _ = request_owner_test(organization=organization, context_id=context.pk, by=alice)
+        job, _ = request_owner_test(organization=organization, context_id=context.pk, by=alice)
         with app.connection_for_write(broker.url) as connection:
-            app.send_task(nudge.EXECUTE, args=[str(request.pk), organization.id], connection=connection)
+            app.send_task(nudge.EXECUTE, args=[str(job.pk), organization.id], connection=connection)
 
     try:
         with worker(tmp_path / "worker.log", env={**QUICK, "REDIS_URL": broker.url}) as process:
@@ -228,7 +228,7 @@ def test_a_worker_that_loses_redis_ends_its_test_and_takes_more_when_redis_is_ba
             broker.start()
             agent.go_on.set()
             wait_for(the_run, what="a run on record")
-            assert the_request().attempt == 1, "the worker that was at it went on"
+            assert the_job().attempt == 1, "the worker that was at it went on"
             nudge_there()
             wait_for(lambda: len(look(ComplianceRun)) == 2, what="a run that the same worker was told of afterwards")
             assert process.child.poll() is None

@@ -85,7 +85,7 @@ async def test_connections_are_kept_unless_the_client_wants_them_closed(serve, c
 
 
 @pytest.mark.parametrize(
-    ("request_", "status"),
+    ("job", "status"),
     [
         (b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX-Long: " + b"x" * 9000 + b"\r\n\r\n", b"431"),
         (b"GET /" + b"x" * 5000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n", b"414"),
@@ -93,9 +93,9 @@ async def test_connections_are_kept_unless_the_client_wants_them_closed(serve, c
     ],
     ids=["long header", "long address", "bad header"],
 )
-async def test_requests_that_are_too_long_or_malformed_are_refused(serve, request_, status) -> None:
+async def test_requests_that_are_too_long_or_malformed_are_refused(serve, job, status) -> None:
     server = serve()
-    said = await asyncio.to_thread(talk, server.port, request_)
+    said = await asyncio.to_thread(talk, server.port, job)
     assert said.split(b" ", 2)[1] == status
 
 

@@ -178,7 +178,7 @@ async def test_work_that_nobody_can_take_does_not_keep_the_server_busy(serve, wo
 
 
 async def test_a_client_that_goes_away_frees_its_place_and_is_not_asked_for(serve, work, client) -> None:
-    server = serve(ASSAY_RUNNER_WAIT_MOST_REQUESTS="1")
+    server = serve(ASSAY_RUNNER_WAIT_MAX_POLLS="1")
     gone = await begin(server, client, work, "pool:1")
     refused = await asyncio.wait_for(server.poll(client, "pool:1"), SOON)
     assert refused.json()["work"] == [], "there was one place, so the second was answered at once"

@@ -13,7 +13,7 @@ from django.db import OperationalError
 
 from compliance.jobs.actions import request_owner_test
 from compliance.jobs.models import HOSTED, Pin
-from compliance.models import AgentContext, ComplianceRequest, ComplianceRun, Organization, Runner, User
+from compliance.models import AgentContext, ComplianceRun, Job, Organization, Runner, User
 from compliance.registry.urls import InvalidAgentURL, normalize_agent_url
 from compliance.runners.placement import why_waiting
 from compliance.tenancy.errors import NotAllowed, Refused
@@ -63,7 +63,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
-            organization, request, created = self._request(options)
+            organization, job, created = self._request(options)
         except (_UsageError, NotAllowed, Refused, InvalidAgentURL) as error:
             raise SystemExit(self._say(f"{error}\n", USAGE)) from None
         except OperationalError as error:
@@ -71,15 +71,15 @@ class Command(BaseCommand):
             message = f"The database cannot be reached; the agent was not tested. Is the environment set?\n{error}"
             raise SystemExit(self._say(message, USAGE)) from None
         if not options["wait"]:
-            self._print(options, {"request": str(request.pk), "state": request.state, "created": created})
+            self._print(options, {"job": str(job.pk), "state": job.state, "created": created})
             return
-        run = self._wait(organization, request, options)
+        run = self._wait(organization, job, options)
         if run is None:
-            raise SystemExit(self._say(f"{self._why_none(organization, request)}\n", INCONCLUSIVE))
+            raise SystemExit(self._say(f"{self._why_none(organization, job)}\n", INCONCLUSIVE))
         self._print(options, _described(run))
         raise SystemExit(_EXIT_CODES[run.overall_status])
 
-    def _request(self, options: dict[str, Any]) -> tuple[Organization, ComplianceRequest, bool]:
+    def _request(self, options: dict[str, Any]) -> tuple[Organization, Job, bool]:
         agent_url = normalize_agent_url(options["url"])
         with system_scope(by=_COMMAND_LINE, reason="find an organization by its address", what=options["org"]):
             organization = Organization.objects.filter(slug=options["org"]).first()
@@ -96,7 +96,7 @@ class Command(BaseCommand):
             pin = _pin(organization, options)
         if context is None:
             raise _UsageError(f"{organization.name} has no agent at {agent_url}. Register it first.")
-        request, created = request_owner_test(
+        job, created = request_owner_test(
             organization=organization,
             context_id=context.pk,
             by=by,
@@ -104,16 +104,14 @@ class Command(BaseCommand):
             dry_run=options["dry_run"],
             pin=pin,
         )
-        return organization, request, created
+        return organization, job, created
 
-    def _wait(
-        self, organization: Organization, request: ComplianceRequest, options: dict[str, Any]
-    ) -> ComplianceRun | None:
+    def _wait(self, organization: Organization, job: Job, options: dict[str, Any]) -> ComplianceRun | None:
         deadline = time.monotonic() + options["timeout"]
         shown = ""
         while time.monotonic() < deadline:
             with organization_scope(organization.id):
-                current = ComplianceRequest.objects.get(pk=request.pk)
+                current = Job.objects.get(pk=job.pk)
                 if current.run_id is not None:
                     return ComplianceRun.objects.select_related("suite_version__suite").get(pk=current.run_id)
             if not current.is_active:
@@ -125,14 +123,12 @@ class Command(BaseCommand):
             time.sleep(0.3)
         return None
 
-    def _why_none(self, organization: Organization, request: ComplianceRequest) -> str:
+    def _why_none(self, organization: Organization, job: Job) -> str:
         with organization_scope(organization.id):
-            current = ComplianceRequest.objects.select_related("suite_version").get(pk=request.pk)
+            current = Job.objects.select_related("suite_version").get(pk=job.pk)
             pinned = list(Runner.objects.named_by(organization.id, current.pin)) if current.pin.is_private else []
         if not current.is_active:
-            return (
-                f"The request ended without a run: {current.get_state_display().lower()}. {current.end_reason}".strip()
-            )
+            return f"The job ended without a run: {current.get_state_display().lower()}. {current.end_reason}".strip()
         who = "private runner" if current.pin.is_private else "worker"
         why = why_waiting(current.pin, current.suite_version.engine, pinned)
         return f"No result in time. {why or f'Is a {who} running?'}"

@@ -101,16 +101,16 @@ class Client:
         except Mismatch as mismatch:
             raise Unavailable(f"the answer to a renewal cannot be read: {mismatch}") from None
 
-    async def end(self, request_id: str, call: str, body: dict[str, Any], *, seconds: float = 0) -> dict[str, Any]:
+    async def end(self, job_id: str, call: str, body: dict[str, Any], *, seconds: float = 0) -> dict[str, Any]:
         """Complete, fail or release a request. Raises Problem, Unavailable and Refused."""
-        answer = await self._post(f"requests/{request_id}/{call}", body, seconds=seconds or _REPORT_SECONDS)
+        answer = await self._post(f"jobs/{job_id}/{call}", body, seconds=seconds or _REPORT_SECONDS)
         if not isinstance(answer, dict) or not ({"run_id", "state"} & answer.keys()):
             raise Unavailable("the answer is JSON, but not Assay's")
         return answer
 
-    async def credential(self, request_id: str, token: str) -> Released:
+    async def credential(self, job_id: str, token: str) -> Released:
         """The credential of a lease. Raises Problem, Unavailable and Refused."""
-        answer = await self._post(f"requests/{request_id}/credential", {"token": token}, seconds=_ANSWER_SECONDS)
+        answer = await self._post(f"jobs/{job_id}/credential", {"token": token}, seconds=_ANSWER_SECONDS)
         try:
             return read_released(answer)
         except Mismatch as mismatch:

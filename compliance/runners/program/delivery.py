@@ -107,7 +107,7 @@ class Delivery:
             if letter.call == "complete":
                 body["age_ms"] = age_ms(letter.ended)
             try:
-                answer = await self._client.end(letter.request_id, letter.call, body)
+                answer = await self._client.end(letter.job_id, letter.call, body)
             except Unavailable as away:
                 self._was_tried(letter)
                 if str(away) != said:
@@ -121,7 +121,7 @@ class Delivery:
                     log.error("%s: the server takes no such report: %s", letter.agent_url, refused)
                     words = f"the server did not take the report (status {refused.status})"
                     letter = Letter(
-                        "fail", letter.request_id, letter.token, letter.agent_url, {"reason": words}, letter.ended
+                        "fail", letter.job_id, letter.token, letter.agent_url, {"reason": words}, letter.ended
                     )
                     continue
                 log.warning("%s: the %s was not taken: %s", letter.agent_url, _WORDS[letter.call], refused)

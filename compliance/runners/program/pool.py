@@ -199,10 +199,10 @@ class Pool:
             )
 
     async def _take(self, work: Work) -> None:
-        for request_id, token, why in work.unreadable:
+        for job_id, token, why in work.unreadable:
             reason = f"the runner (version {__version__}) cannot read the lease: {why}"
-            log.error("request %s: %s", request_id, reason)
-            self._deliver(failed(request_id, token, "", reason))
+            log.error("request %s: %s", job_id, reason)
+            self._deliver(failed(job_id, token, "", reason))
         until = now() + work.lease_seconds
         for lease in work.leases:
             if lease.token in self._flights:
@@ -256,8 +256,8 @@ class Pool:
             asked = now()
             try:
                 renewed = await self._client.renew(
-                    [_renewal(f.lease.request_id, f.lease.token, f) for f in flights]
-                    + [_renewal(letter.request_id, letter.token, None) for letter in letters[: MOST - len(flights)]],
+                    [_renewal(f.lease.job_id, f.lease.token, f) for f in flights]
+                    + [_renewal(letter.job_id, letter.token, None) for letter in letters[: MOST - len(flights)]],
                     seconds=self._patience(),
                 )
             except (Unavailable, Refused) as away:
@@ -268,8 +268,8 @@ class Pool:
             backoff.worked()
             self._lease_seconds = renewed.lease_seconds
             for flight in flights:
-                if flight.lease.request_id in renewed.lost:
-                    reason = renewed.lost[flight.lease.request_id] or "the server gave no reason"
+                if flight.lease.job_id in renewed.lost:
+                    reason = renewed.lost[flight.lease.job_id] or "the server gave no reason"
                     self._lose(flight, f"the lease was lost ({reason})")
                 else:
                     flight.held_until = asked + renewed.lease_seconds
@@ -337,7 +337,7 @@ class Pool:
             lease = flight.lease
             log.info("%s: handed back", lease.agent_url)
             body = {"reason": "the runner was stopped"}
-            self._deliver(Letter("release", lease.request_id, lease.token, lease.agent_url, body, moment()))
+            self._deliver(Letter("release", lease.job_id, lease.token, lease.agent_url, body, moment()))
         waits = [asyncio.to_thread(flight.idle.wait, _LEAVE_SECONDS) for flight in flights]
         await asyncio.gather(self._delivery.idle(_RELEASE_SECONDS), *waits)
 
@@ -346,6 +346,6 @@ def _any(*waited: asyncio.Future[Any]) -> set[asyncio.Future[Any]]:
     return set(waited)
 
 
-def _renewal(request_id: str, token: str, flight: Flight | None) -> dict[str, Any]:
+def _renewal(job_id: str, token: str, flight: Flight | None) -> dict[str, Any]:
     progress = flight.progress.to_json() if flight is not None and flight.progress is not None else None
-    return {"request_id": request_id, "token": token, "progress": progress}
+    return {"job_id": job_id, "token": token, "progress": progress}

@@ -89,16 +89,16 @@ async def answer(flight: Flight, shop: Workshop) -> Letter:
         # An engine that raises is a fault of ours, never of the agent (R7). The message may quote the agent.
         log.exception("the engine %s broke on %s", lease.engine, lease.agent_url)
         return _failed(lease, f"{type(error).__name__} in the engine {lease.engine}")
-    return Letter("complete", lease.request_id, lease.token, lease.agent_url, body, moment())
+    return Letter("complete", lease.job_id, lease.token, lease.agent_url, body, moment())
 
 
-def failed(request_id: str, token: str, agent_url: str, reason: str) -> Letter:
-    return Letter("fail", request_id, token, agent_url, {"reason": reason[:300]}, moment())
+def failed(job_id: str, token: str, agent_url: str, reason: str) -> Letter:
+    return Letter("fail", job_id, token, agent_url, {"reason": reason[:300]}, moment())
 
 
 def _failed(lease: Lease, reason: str) -> Letter:
     log.error("%s: %s", lease.agent_url, reason)
-    return failed(lease.request_id, lease.token, lease.agent_url, reason)
+    return failed(lease.job_id, lease.token, lease.agent_url, reason)
 
 
 def _refused(lease: Lease, reason: str) -> Report:
@@ -135,7 +135,7 @@ async def _released(lease: Lease, shop: Workshop) -> Credential:
     backoff = Backoff(most=10.0)
     while True:
         try:
-            released = await shop.client.credential(lease.request_id, lease.token)
+            released = await shop.client.credential(lease.job_id, lease.token)
             break
         except Unavailable as away:
             log.warning("the credential for %s: %s", lease.agent_url, away)
@@ -161,7 +161,7 @@ def _target(lease: Lease, shop: Workshop, credential: Credential | None) -> Targ
         options={key: value for key, value in lease.options.items() if key != "evidence"},
         all_evidence=lease.all_evidence,
         suite_version=lease.suite_version,
-        run_key=lease.request_id,
+        run_key=lease.job_id,
         deadline=lease.deadline_seconds,
         limits=Limits(step_seconds=lease.step_seconds),
         allow=allowing.for_engines(shop.allowed),

@@ -29,7 +29,7 @@ class Letter:
     """An answer for the server: how a request ended here. Sent until it is acknowledged."""
 
     call: str  # "complete", "fail" or "release"
-    request_id: str
+    job_id: str
     token: str
     agent_url: str
     body: dict[str, Any]
@@ -144,7 +144,7 @@ class State:
         """Keep an answer until it is acknowledged, on disk when this returns. Raises OSError."""
         kept = {
             "call": letter.call,
-            "request_id": letter.request_id,
+            "job_id": letter.job_id,
             "token": letter.token,
             "agent_url": letter.agent_url,
             "ended": letter.ended,
@@ -187,15 +187,15 @@ class State:
         for file in self.held_files():
             kept = None if file.name in answered else self._read(file)
             if kept is not None:
-                yield Letter("release", kept["request_id"], kept["token"], kept["agent_url"], {}, {})
+                yield Letter("release", kept["job_id"], kept["token"], kept["agent_url"], {}, {})
 
     def _read(self, file: Path) -> dict[str, Any] | None:
-        wanted = ("request_id", "token", "agent_url")
+        wanted = ("job_id", "token", "agent_url")
         try:
             kept = json.loads(file.read_bytes())
             if not all(isinstance(kept[name], str) for name in wanted):
                 raise ValueError("a part is of the wrong type")
-            UUID(kept["request_id"])
+            UUID(kept["job_id"])
             if file.parent == self._outbox and set(kept) != {*wanted, "call", "ended", "body"}:
                 raise ValueError("parts are missing")
         except (ValueError, KeyError, TypeError) as error:

@@ -34,7 +34,7 @@ class WantedCredential:
 class Lease:
     """The right to work on one request, and what the work needs."""
 
-    request_id: str  # both are UUIDs in their usual spelling: they become names of files
+    job_id: str  # both are UUIDs in their usual spelling: they become names of files
     token: str
     agent_url: str
     protocol: str
@@ -49,7 +49,7 @@ class Lease:
 
     def kept(self) -> dict[str, Any]:
         """What a file keeps of it: enough to hand it back."""
-        return {"request_id": self.request_id, "token": self.token, "agent_url": self.agent_url}
+        return {"job_id": self.job_id, "token": self.token, "agent_url": self.agent_url}
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,11 +112,11 @@ def read_work(data: Any) -> Work:
     leases, unreadable = [], []
     for part in _of(data, "leases", list):
         # Without these two nothing can be said about a lease, not even that it cannot be read.
-        request_id, token = _uuid(part, "request_id"), _uuid(part, "token")
+        job_id, token = _uuid(part, "job_id"), _uuid(part, "token")
         try:
-            leases.append(_lease(part, request_id, token))
+            leases.append(_lease(part, job_id, token))
         except Mismatch as mismatch:
-            unreadable.append((request_id, token, str(mismatch)))
+            unreadable.append((job_id, token, str(mismatch)))
     try:
         server_time = datetime.fromisoformat(_of(data, "server_time", str, ""))
     except ValueError:
@@ -133,7 +133,7 @@ def read_work(data: Any) -> Work:
     )
 
 
-def _lease(data: Any, request_id: str, token: str) -> Lease:
+def _lease(data: Any, job_id: str, token: str) -> Lease:
     url = _of(data, "agent_url", str)
     try:
         host_and_port(url)
@@ -141,7 +141,7 @@ def _lease(data: Any, request_id: str, token: str) -> Lease:
         raise Mismatch(f"“agent_url” is {error}") from None
     wanted = data.get("credential")
     return Lease(
-        request_id=request_id,
+        job_id=job_id,
         token=token,
         agent_url=url,
         protocol=_of(data, "protocol", str, ""),
@@ -167,7 +167,7 @@ def _wanted(data: Any) -> WantedCredential:
 
 
 def read_renewed(data: Any) -> Renewed:
-    lost = {_uuid(part, "request_id"): _of(part, "reason", str, "") for part in _of(data, "lost", list)}
+    lost = {_uuid(part, "job_id"): _of(part, "reason", str, "") for part in _of(data, "lost", list)}
     return Renewed(lost, _number(data, "lease_seconds", least=1.0))
 
 

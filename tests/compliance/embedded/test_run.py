@@ -32,7 +32,7 @@ url = environ.Env().db_url("DATABASE_URL")
 settings.configure(
     DATABASES={"default": url},
     RUNNER_WAIT_MOST_SECONDS=55,
-    RUNNER_WAIT_MOST_REQUESTS=500,
+    RUNNER_WAIT_MAX_POLLS=500,
     RUNNER_WAIT_SCAN_SECONDS=15,
 )
 def application(environ, start_response):

@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from compliance.jobs.actions import request_owner_test
 from compliance.jobs.queue import pool_key
-from compliance.models import AgentContext, ComplianceRequest, Organization, User
+from compliance.models import AgentContext, Job, Organization, User
 from compliance.runs.recording import keep_evidence_partitions
 from compliance.tenancy.actions import create_organization
 from compliance.tenancy.scope import Actor, system_scope
@@ -28,18 +28,16 @@ def ask(statement: str, parameters: list[Any]) -> list[tuple[Any, ...]]:
 
 
 @pytest.fixture
-def waiting(
-    organization: Organization, context: AgentContext, alice: User, monkeypatch: pytest.MonkeyPatch
-) -> ComplianceRequest:
-    """A request that nobody has picked up for two seconds."""
+def waiting(organization: Organization, context: AgentContext, alice: User, monkeypatch: pytest.MonkeyPatch) -> Job:
+    """A job that nobody has picked up for two seconds."""
     monkeypatch.setattr("compliance.celery.app.send_task", lambda name, args: None)
-    request, _ = request_owner_test(organization=organization, context_id=context.pk, by=alice)
+    job, _ = request_owner_test(organization=organization, context_id=context.pk, by=alice)
     with system_scope(by=Actor.system("tests"), reason="arrange"):
-        ComplianceRequest.objects.update(nudged_at=timezone.now() - timedelta(seconds=2))
-    return request
+        Job.objects.update(dispatched_at=timezone.now() - timedelta(seconds=2))
+    return job
 
 
-STALE = "SELECT id, organization_id FROM stale_requests(%s::interval, %s)"
+STALE = "SELECT id, organization_id FROM stale_jobs(%s::interval, %s)"
 
 
 @pytest.mark.parametrize(
@@ -56,13 +54,13 @@ STALE = "SELECT id, organization_id FROM stale_requests(%s::interval, %s)"
     ],
 )
 def test_waiting_work_is_not_listed_by_a_question_without_bounds(
-    waiting: ComplianceRequest, after: str | None, at_most: int | None, says: str
+    waiting: Job, after: str | None, at_most: int | None, says: str
 ) -> None:  # I1: the only look past the policies that the app role has
     with pytest.raises(DatabaseError, match=says):
         ask(STALE, [after, at_most])
 
 
-def test_waiting_work_is_listed_by_its_keys_alone(waiting: ComplianceRequest) -> None:
+def test_waiting_work_is_listed_by_its_keys_alone(waiting: Job) -> None:
     assert ask(STALE, ["1 second", 1000]) == [(waiting.pk, waiting.organization_id)]
     assert ask(STALE, ["1 minute", 1000]) == []
 
@@ -77,9 +75,9 @@ def test_work_for_a_waiting_runner_is_found_however_much_waits_for_others(
     count = 10_500
     superuser.execute("SET session_replication_role = replica")  # whether there is such a pool is looked at one by one
     superuser.execute(
-        "INSERT INTO compliance_requests (id, organization_id, agent_url, triggered_by, actor_kind, actor_id,"
-        " actor_name, suite_version_id, dry_run, options, state, created_at, nudged_at, attempt, progress, expires_at,"
-        " executor_kind, pool)"
+        "INSERT INTO compliance_jobs (id, organization_id, agent_url, triggered_by, actor_kind, actor_id,"
+        " actor_name, suite_version_id, dry_run, options, state, created_at, dispatched_at, attempt, progress,"
+        " expires_at, executor_kind, pool)"
         " SELECT gen_random_uuid(), %s, %s, 'monitor', 'system', 'tests', 'tests', v.id, false, '{}', 'queued', now(),"
         " now(), 0, '{}', now() + interval '1 hour', 'private', 'pool-' || n"
         " FROM generate_series(1, %s) n, (SELECT min(id) AS id FROM suite_versions) v",

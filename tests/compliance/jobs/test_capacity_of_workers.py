@@ -17,8 +17,8 @@ from compliance.engines.process.runner import ProcessLimits, run_process, scratc
 from compliance.jobs import worker as execution
 from compliance.jobs.actions import request_owner_test
 from compliance.jobs.leases import Lease
-from compliance.jobs.queue import lease_request
-from compliance.models import ComplianceRequest, Organization, User
+from compliance.jobs.queue import lease_job
+from compliance.models import Job, Organization, User
 from compliance.tenancy.actions import create_organization
 from compliance.tenancy.scope import Actor, system_scope
 from tests.conftest import make_context, make_report, make_user
@@ -80,20 +80,20 @@ def arranged(committed_db: None, monkeypatch: pytest.MonkeyPatch) -> tuple[Organ
     return create_organization(name="Alpha", by=alice), alice
 
 
-def requests_of(organization: Organization, alice: User, count: int) -> list[Lease]:
+def jobs_of(organization: Organization, alice: User, count: int) -> list[Lease]:
     leases = []
     for number in range(count):
         context = make_context(organization, f"http://127.0.0.1:9/{number}")
-        request, _ = request_owner_test(organization=organization, context_id=context.pk, by=alice)
-        lease = lease_request(request.pk, organization.id)
+        job, _ = request_owner_test(organization=organization, context_id=context.pk, by=alice)
+        lease = lease_job(job.pk, organization.id)
         assert lease is not None
         leases.append(lease)
     return leases
 
 
-def look() -> list[ComplianceRequest]:
+def look() -> list[Job]:
     with system_scope(by=Actor.system("tests"), reason="look"):
-        return list(ComplianceRequest.objects.order_by("agent_id"))
+        return list(Job.objects.order_by("agent_id"))
 
 
 def taking(leases: list[Lease]) -> Callable[[int], list[Lease]]:
@@ -110,7 +110,7 @@ def test_runs_wait_for_room_with_their_leases_alive(
 ) -> None:
     settings.LEASE_SECONDS = 2
     settings.TEST_DEADLINE_SECONDS = 15
-    leases = requests_of(*arranged, 3)
+    leases = jobs_of(*arranged, 3)
     would_have_run_out = look()[2].lease_expires_at
     steps: list[str] = []
     renew = execution._renew
@@ -137,7 +137,7 @@ def test_runs_wait_for_room_with_their_leases_alive(
 def test_engines_inside_the_worker_do_not_wait_for_the_others(
     arranged: tuple[Organization, User], engine: Heavy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    leases = requests_of(*arranged, 2)
+    leases = jobs_of(*arranged, 2)
     everything = execution._room().reserve(1000)
     engine.let_go.touch()
 
@@ -165,7 +165,7 @@ def test_run_that_loses_its_lease_while_it_waits_leaves_the_queue(
     arranged: tuple[Organization, User], engine: Heavy, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings.LEASE_SECONDS = 1
-    leases = requests_of(*arranged, 1)
+    leases = jobs_of(*arranged, 1)
     everything = execution._room().reserve(1000)
     monkeypatch.setattr(execution, "renew_leases", lambda leases, progress: set())
 

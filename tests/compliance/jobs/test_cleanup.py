@@ -10,8 +10,8 @@ from django.utils import timezone
 
 from compliance.jobs import cleanup as sweeping
 from compliance.jobs.actions import request_owner_test
-from compliance.jobs.models import RequestState
-from compliance.models import ComplianceRequest
+from compliance.jobs.models import JobState
+from compliance.models import Job
 from compliance.tenancy.actions import create_organization
 from compliance.tenancy.scope import organization_scope
 from tests.conftest import make_context, make_user
@@ -24,15 +24,15 @@ def test_a_part_of_the_sweep_that_fails_does_not_stop_the_others_and_is_raised( 
     organization = create_organization(name="Alpha", by=alice)
     context = make_context(organization)
     monkeypatch.setattr("compliance.celery.app.send_task", lambda name, args: None)
-    request, _ = request_owner_test(organization=organization, context_id=context.pk, by=alice)
+    job, _ = request_owner_test(organization=organization, context_id=context.pk, by=alice)
     with organization_scope(organization.id):
-        ComplianceRequest.objects.filter(pk=request.pk).update(expires_at=timezone.now() - timedelta(seconds=1))
+        Job.objects.filter(pk=job.pk).update(expires_at=timezone.now() - timedelta(seconds=1))
 
     def broken() -> int:
         raise DatabaseError("out of order")
 
     monkeypatch.setattr(sweeping, "repeat_nudges", broken)
     with pytest.raises(DatabaseError, match="out of order"):
-        sweeping.sweep_requests()
+        sweeping.clean_up_jobs()
     with organization_scope(organization.id):
-        assert ComplianceRequest.objects.get(pk=request.pk).state == RequestState.EXPIRED
+        assert Job.objects.get(pk=job.pk).state == JobState.EXPIRED

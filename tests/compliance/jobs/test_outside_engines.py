@@ -17,7 +17,7 @@ import redis
 
 from compliance.engines import Health, engine_health, engine_names, get_engine, suites_of
 from compliance.jobs.actions import request_owner_test
-from compliance.jobs.queue import lease_request
+from compliance.jobs.queue import lease_job
 from compliance.jobs.worker import run_leases
 from compliance.models import AgentContext, ComplianceRun, EngineHealth, Organization, Suite, SuiteVersion, User
 from compliance.suites.actions import publish_engine_suites, publish_suite
@@ -43,7 +43,7 @@ def arranged(committed_db: None, superuser: psycopg.Connection[Any]) -> Iterator
     yield create_organization(name="Alpha", by=alice), alice
     # Suites outlive a test that commits; those of here must not be offered in others.
     superuser.execute("SET session_replication_role = replica")
-    superuser.execute("TRUNCATE agent_compliance_runs, compliance_requests, rejected_reports, webhook_deliveries")
+    superuser.execute("TRUNCATE agent_compliance_runs, compliance_jobs, rejected_reports, webhook_deliveries")
     superuser.execute(
         "DELETE FROM suite_versions v USING suites s WHERE v.suite_id = s.id AND s.slug <> ALL (%s)", [kept]
     )
@@ -73,11 +73,11 @@ def ask(arranged: tuple[Organization, User], suite: str, url: str, **more: Any) 
     return request_owner_test(organization=organization, context_id=context.pk, by=alice, suite_slug=suite, **more)[0]
 
 
-def run_it(request: Any) -> ComplianceRun:
-    waiting = [request]
+def run_it(job: Any) -> ComplianceRun:
+    waiting = [job]
 
     def lease(at_most: int) -> list[Any]:
-        return [lease_request(waiting.pop().pk, request.organization_id)] if waiting else []
+        return [lease_job(waiting.pop().pk, job.organization_id)] if waiting else []
 
     [run] = run_leases(lease, concurrency=1)
     return run
@@ -198,12 +198,12 @@ def test_an_engine_that_goes_on_past_its_deadline_is_cut_off_and_holds_up_nobody
 ) -> None:  # R7
     settings.TEST_DEADLINE_SECONDS, settings.ENGINE_GRACE_SECONDS = 1, 1
     publish_engine_suites(by=BY)
-    requests = [ask(arranged, name, "https://agent.example/") for name in (engine, "steals")]
-    waiting = list(requests)
+    jobs = [ask(arranged, name, "https://agent.example/") for name in (engine, "steals")]
+    waiting = list(jobs)
 
     def lease(at_most: int) -> list[Any]:
         given, waiting[:] = waiting[:at_most], waiting[at_most:]
-        return [lease_request(request.pk, request.organization_id) for request in given]
+        return [lease_job(job.pk, job.organization_id) for job in given]
 
     runs = {run.engine: run for run in run_leases(lease, concurrency=2)}
     assert runs["steals"].overall_status == "passing"
@@ -216,7 +216,7 @@ def test_an_engine_that_goes_on_past_its_deadline_is_cut_off_and_holds_up_nobody
 
 
 @pytest.mark.parametrize("engine", ["sick", "misnamed"])
-def test_a_worker_without_the_engine_ends_the_request_inconclusive_with_the_reason(
+def test_a_worker_without_the_engine_ends_the_job_inconclusive_with_the_reason(
     misbehaving: Any, arranged: tuple[Organization, User], engine: str
 ) -> None:
     tracks = [{"key": "t", "title": "T", "scenarios": [{"key": "s", "title": "S", "steps": []}]}]

@@ -1,4 +1,4 @@
-"""Requests and leases: one piece of work, one run, whoever is lost on the way."""
+"""Jobs and leases: one piece of work, one run, whoever is lost on the way."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from compliance.engines import Report
 from compliance.jobs import actions
 from compliance.jobs.actions import request_owner_test
 from compliance.jobs.cleanup import repeat_nudges
-from compliance.jobs.completion import complete_request
+from compliance.jobs.completion import complete_job
 from compliance.jobs.leases import Lease, LeaseLost
-from compliance.jobs.queue import lease_heartbeats, lease_request, renew_leases
-from compliance.models import Agent, AgentContext, ComplianceRequest, ComplianceRun, Organization, User
-from compliance.monitors.heartbeats import request_due_heartbeats
+from compliance.jobs.queue import lease_heartbeats, lease_job, renew_leases
+from compliance.models import Agent, AgentContext, ComplianceRun, Job, Organization, User
+from compliance.monitors.heartbeats import create_due_heartbeats
 from compliance.registry.actions import change_heartbeats, remove_context
 from compliance.tenancy.actions import create_organization
 from compliance.tenancy.errors import NotAllowed, Refused
@@ -68,9 +68,9 @@ def committed(committed_db: None) -> tuple[Organization, AgentContext, User]:
     return organization, make_context(organization), user
 
 
-def stored(request: ComplianceRequest) -> ComplianceRequest:
+def stored(job: Job) -> Job:
     with system_scope(by=Actor.system("tests"), reason="look"):
-        return ComplianceRequest.objects.get(pk=request.pk)
+        return Job.objects.get(pk=job.pk)
 
 
 def all_runs() -> list[ComplianceRun]:
@@ -78,25 +78,25 @@ def all_runs() -> list[ComplianceRun]:
         return list(ComplianceRun.objects.all())
 
 
-def let_lease_run_out(request_id: Any) -> None:
+def let_lease_run_out(job_id: Any) -> None:
     with system_scope(by=Actor.system("tests"), reason="arrange"):
-        ComplianceRequest.objects.filter(pk=request_id).update(lease_expires_at=timezone.now() - timedelta(seconds=1))
+        Job.objects.filter(pk=job_id).update(lease_expires_at=timezone.now() - timedelta(seconds=1))
 
 
-def test_a_request_nudges_a_worker_after_the_commit_and_not_before(
+def test_a_job_nudges_a_worker_after_the_commit_and_not_before(
     committed: tuple[Organization, AgentContext, User], sent: list[Any]
 ) -> None:
     from django.db import transaction
 
     organization, context, alice = committed
     with transaction.atomic():
-        request, created = request_owner_test(organization=organization, context_id=context.pk, by=alice)
+        job, created = request_owner_test(organization=organization, context_id=context.pk, by=alice)
         assert created
         assert sent == []
-    assert sent == [("compliance.jobs.tasks.execute_request", (str(request.pk), organization.id))]
+    assert sent == [("compliance.jobs.tasks.execute_job", (str(job.pk), organization.id))]
 
 
-def test_the_second_press_of_the_button_finds_the_first_request(
+def test_the_second_press_of_the_button_finds_the_first_job(
     organization: Organization, context: AgentContext, alice: User, bob: User
 ) -> None:
     first, created = request_owner_test(organization=organization, context_id=context.pk, by=alice)
@@ -105,22 +105,22 @@ def test_the_second_press_of_the_button_finds_the_first_request(
     assert first.pk == second.pk
 
 
-def test_presses_at_the_same_moment_are_one_request(committed: tuple[Organization, AgentContext, User]) -> None:
+def test_presses_at_the_same_moment_are_one_job(committed: tuple[Organization, AgentContext, User]) -> None:
     organization, context, alice = committed
     results = at_once(lambda _: request_owner_test(organization=organization, context_id=context.pk, by=alice), 6)
-    assert len({request.pk for request, _ in results}) == 1
+    assert len({job.pk for job, _ in results}) == 1
     assert sorted(created for _, created in results) == [False] * 5 + [True]
 
 
 def test_an_observers_test_is_an_observer_test(organization: Organization, context: AgentContext, bob: User) -> None:
-    request, _ = request_owner_test(organization=organization, context_id=context.pk, by=bob)
-    assert request.triggered_by == "observer_test"
+    job, _ = request_owner_test(organization=organization, context_id=context.pk, by=bob)
+    assert job.triggered_by == "observer_test"
 
 
 def test_a_verified_owners_test_is_an_owner_test(organization: Organization, bob: User) -> None:
     context = make_context(organization, verified=True)
-    request, _ = request_owner_test(organization=organization, context_id=context.pk, by=bob)
-    assert request.triggered_by == "owner_test"
+    job, _ = request_owner_test(organization=organization, context_id=context.pk, by=bob)
+    assert job.triggered_by == "owner_test"
 
 
 def test_a_stranger_may_not_test(organization: Organization, context: AgentContext, charlie: User) -> None:
@@ -141,32 +141,32 @@ def test_the_context_of_another_organization_does_not_exist(
 
 
 @pytest.fixture
-def request_(organization: Organization, context: AgentContext, alice: User) -> ComplianceRequest:
+def job(organization: Organization, context: AgentContext, alice: User) -> Job:
     return request_owner_test(organization=organization, context_id=context.pk, by=alice)[0]
 
 
-def lease_of(request: ComplianceRequest) -> Lease:
-    lease = lease_request(request.pk, request.organization_id)
+def lease_of(job: Job) -> Lease:
+    lease = lease_job(job.pk, job.organization_id)
     assert lease is not None
     return lease
 
 
 def test_workers_at_the_same_moment_get_one_lease(committed: tuple[Organization, AgentContext, User]) -> None:
     organization, context, alice = committed
-    request, _ = request_owner_test(organization=organization, context_id=context.pk, by=alice)
-    results = at_once(lambda _: lease_request(request.pk, organization.id), 6)
+    job, _ = request_owner_test(organization=organization, context_id=context.pk, by=alice)
+    results = at_once(lambda _: lease_job(job.pk, organization.id), 6)
     assert [isinstance(result, Lease) for result in results].count(True) == 1
     assert [result for result in results if result is None] == [None] * 5
 
 
-def test_a_request_that_another_worker_is_taking_is_not_waited_for(
+def test_a_job_that_another_worker_is_taking_is_not_waited_for(
     committed: tuple[Organization, AgentContext, User], superuser: psycopg.Connection[Any]
 ) -> None:  # L4
     organization, context, alice = committed
-    request, _ = request_owner_test(organization=organization, context_id=context.pk, by=alice)
+    job, _ = request_owner_test(organization=organization, context_id=context.pk, by=alice)
     with organization_scope(organization.id):
-        assert isinstance(lease_request(request.pk, organization.id), Lease)
-        other = Meanwhile(lambda: lease_request(request.pk, organization.id))
+        assert isinstance(lease_job(job.pk, organization.id), Lease)
+        other = Meanwhile(lambda: lease_job(job.pk, organization.id))
         assert not other.waits(superuser)
     assert other.outcome() is None
 
@@ -182,105 +182,101 @@ def test_a_request_that_another_worker_is_taking_is_not_waited_for(
     ],
 )
 def test_an_observers_conclusive_run_tells_a_protocol_that_nobody_knew(
-    request_: ComplianceRequest, known: str, report: Report, after: str
+    job: Job, known: str, report: Report, after: str
 ) -> None:
     with platform_scope():
         Agent.objects.update(protocol=known)
-    complete_request(lease_of(request_), report)
+    complete_job(lease_of(job), report)
     assert agent().protocol == after
 
 
-def test_completing_records_one_run_that_carries_the_requests_provenance(request_: ComplianceRequest) -> None:
-    run = complete_request(lease_of(request_), make_report("passed"))
-    after = stored(request_)
+def test_completing_records_one_run_that_carries_the_jobs_provenance(job: Job) -> None:
+    run = complete_job(lease_of(job), make_report("passed"))
+    after = stored(job)
     assert (after.state, after.run_id, after.lease_token) == ("finished", run.pk, None)
-    assert (run.request_id, run.triggered_org_id, run.triggered_by) == (
-        request_.pk,
-        request_.organization_id,
+    assert (run.job_id, run.triggered_org_id, run.triggered_by) == (
+        job.pk,
+        job.organization_id,
         "observer_test",
     )
-    assert (run.actor_name, run.requested_at, run.full_suite) == ("Alice Owner", request_.created_at, True)
+    assert (run.actor_name, run.requested_at, run.full_suite) == ("Alice Owner", job.created_at, True)
 
 
-def test_a_result_delivered_twice_is_one_run(request_: ComplianceRequest) -> None:
-    lease = lease_of(request_)
-    complete_request(lease, make_report("passed"))
+def test_a_result_delivered_twice_is_one_run(job: Job) -> None:
+    lease = lease_of(job)
+    complete_job(lease, make_report("passed"))
     with pytest.raises(LeaseLost):
-        complete_request(lease, make_report("failed"))
+        complete_job(lease, make_report("failed"))
     assert [run.overall_status for run in all_runs()] == ["passing"]
 
 
 def test_results_delivered_at_the_same_moment_are_one_run(committed: tuple[Organization, AgentContext, User]) -> None:
     organization, context, alice = committed
-    request, _ = request_owner_test(organization=organization, context_id=context.pk, by=alice)
-    lease = lease_of(request)
-    results = at_once(lambda _: complete_request(lease, make_report("passed")), 6)
+    job, _ = request_owner_test(organization=organization, context_id=context.pk, by=alice)
+    lease = lease_of(job)
+    results = at_once(lambda _: complete_job(lease, make_report("passed")), 6)
     assert sorted(type(result).__name__ for result in results) == ["ComplianceRun"] + ["LeaseLost"] * 5
     assert len(all_runs()) == 1
 
 
-def test_a_lost_workers_request_goes_to_another_and_the_late_result_is_discarded(
-    request_: ComplianceRequest,
+def test_a_lost_workers_job_goes_to_another_and_the_late_result_is_discarded(
+    job: Job,
 ) -> None:
-    lost = lease_of(request_)
-    let_lease_run_out(request_.pk)
-    taken_over = lease_of(request_)
+    lost = lease_of(job)
+    let_lease_run_out(job.pk)
+    taken_over = lease_of(job)
     with pytest.raises(LeaseLost):
-        complete_request(lost, make_report("failed"))
-    complete_request(taken_over, make_report("passed"))
+        complete_job(lost, make_report("failed"))
+    complete_job(taken_over, make_report("passed"))
     assert [run.overall_status for run in all_runs()] == ["passing"]
 
 
-def test_a_live_lease_is_not_taken_whatever_its_age(request_: ComplianceRequest) -> None:
-    lease = lease_of(request_)
-    with organization_scope(request_.organization_id):
-        ComplianceRequest.objects.filter(pk=request_.pk).update(started_at=timezone.now() - timedelta(days=3))
-    assert renew_leases([lease], {}) == {request_.pk}
-    assert lease_request(request_.pk, request_.organization_id) is None
+def test_a_live_lease_is_not_taken_whatever_its_age(job: Job) -> None:
+    lease = lease_of(job)
+    with organization_scope(job.organization_id):
+        Job.objects.filter(pk=job.pk).update(started_at=timezone.now() - timedelta(days=3))
+    assert renew_leases([lease], {}) == {job.pk}
+    assert lease_job(job.pk, job.organization_id) is None
 
 
-def test_a_request_whose_workers_are_lost_too_often_ends_inconclusive(
-    request_: ComplianceRequest, settings: Any
-) -> None:
-    settings.REQUEST_MAX_ATTEMPTS = 2
+def test_a_job_whose_workers_are_lost_too_often_ends_inconclusive(job: Job, settings: Any) -> None:
+    settings.JOB_MAX_ATTEMPTS = 2
     for _ in range(2):
-        lease_of(request_)
-        let_lease_run_out(request_.pk)
-    assert lease_request(request_.pk, request_.organization_id) is None
+        lease_of(job)
+        let_lease_run_out(job.pk)
+    assert lease_job(job.pk, job.organization_id) is None
     [run] = all_runs()
     assert run.overall_status == "inconclusive"
     assert "worker was lost 2 times" in run.headline
-    assert stored(request_).state == "finished"
+    assert stored(job).state == "finished"
 
 
-def test_renewing_prolongs_and_keeps_the_progress(request_: ComplianceRequest) -> None:
-    lease = lease_of(request_)
-    before = stored(request_).lease_expires_at
+def test_renewing_prolongs_and_keeps_the_progress(job: Job) -> None:
+    lease = lease_of(job)
+    before = stored(job).lease_expires_at
     progress = {"step": "Ping is answered\x00", "done": 3, "total": 9}
-    assert renew_leases([lease], {request_.pk: progress}) == {request_.pk}
-    after = stored(request_)
+    assert renew_leases([lease], {job.pk: progress}) == {job.pk}
+    after = stored(job)
     assert after.lease_expires_at > before
     assert after.progress == {**progress, "step": "Ping is answered\u2400"}
-    assert renew_leases([lease], {}) == {request_.pk}
-    assert stored(request_).progress["done"] == 3
+    assert renew_leases([lease], {}) == {job.pk}
+    assert stored(job).progress["done"] == 3
 
 
-def test_an_old_lease_renews_nothing(request_: ComplianceRequest) -> None:
-    old = lease_of(request_)
-    let_lease_run_out(request_.pk)
-    lease_of(request_)
+def test_an_old_lease_renews_nothing(job: Job) -> None:
+    old = lease_of(job)
+    let_lease_run_out(job.pk)
+    lease_of(job)
     assert renew_leases([old], {}) == set()
 
 
 def test_a_run_of_some_scenarios_is_marked_as_such(
     organization: Organization, context: AgentContext, alice: User
 ) -> None:  # R10
-    request, _ = request_owner_test(
-        organization=organization, context_id=context.pk, by=alice, scenarios=["mcp/lifecycle"]
-    )
-    lease = lease_of(request)
+    job, _ = request_owner_test(organization=organization, context_id=context.pk, by=alice, scenarios=["mcp/lifecycle"])
+    lease = lease_of(job)
     assert lease.options["scenarios"] == ["mcp/lifecycle"]
-    assert complete_request(lease, make_report("passed")).full_suite is False
+    assert complete_job(lease, make_report("passed")).full_suite is False
 
 
 def test_a_full_test_is_not_answered_with_one_of_some_scenarios(
@@ -291,29 +287,27 @@ def test_a_full_test_is_not_answered_with_one_of_some_scenarios(
         request_owner_test(organization=organization, context_id=context.pk, by=alice)
 
 
-def test_the_sweeper_repeats_a_lost_nudge(
-    request_: ComplianceRequest, sent: list[Any], django_capture_on_commit_callbacks: Any
-) -> None:
+def test_the_sweeper_repeats_a_lost_nudge(job: Job, sent: list[Any], django_capture_on_commit_callbacks: Any) -> None:
     with system_scope(by=Actor.system("tests"), reason="arrange"):
-        ComplianceRequest.objects.update(nudged_at=timezone.now() - timedelta(minutes=5))
+        Job.objects.update(dispatched_at=timezone.now() - timedelta(minutes=5))
     sent.clear()
     with django_capture_on_commit_callbacks(execute=True):
         assert repeat_nudges() == 1
-    assert sent == [("compliance.jobs.tasks.execute_request", (str(request_.pk), request_.organization_id))]
+    assert sent == [("compliance.jobs.tasks.execute_job", (str(job.pk), job.organization_id))]
     assert repeat_nudges() == 0
 
 
-def test_the_sweeper_leaves_fresh_and_running_work_alone(request_: ComplianceRequest) -> None:
+def test_the_sweeper_leaves_fresh_and_running_work_alone(job: Job) -> None:
     assert repeat_nudges() == 0
-    lease_of(request_)
+    lease_of(job)
     with system_scope(by=Actor.system("tests"), reason="arrange"):
-        ComplianceRequest.objects.update(nudged_at=timezone.now() - timedelta(minutes=5))
+        Job.objects.update(dispatched_at=timezone.now() - timedelta(minutes=5))
     assert repeat_nudges() == 0
-    let_lease_run_out(request_.pk)
+    let_lease_run_out(job.pk)
     assert repeat_nudges() == 1
 
 
-def test_a_broker_that_is_away_does_not_stop_a_request(
+def test_a_broker_that_is_away_does_not_stop_a_job(
     organization: Organization,
     context: AgentContext,
     alice: User,
@@ -328,8 +322,8 @@ def test_a_broker_that_is_away_does_not_stop_a_request(
 
     monkeypatch.setattr("compliance.celery.app.send_task", refuse)
     with django_capture_on_commit_callbacks(execute=True):
-        request, _ = request_owner_test(organization=organization, context_id=context.pk, by=alice)
-    assert stored(request).state == "queued"
+        job, _ = request_owner_test(organization=organization, context_id=context.pk, by=alice)
+    assert stored(job).state == "queued"
     assert "was not sent" in caplog.text
 
 
@@ -344,12 +338,12 @@ def agent(**fields: Any) -> Agent:
 
 
 def test_a_due_agent_gets_one_heartbeat_whatever_number_of_ticks(context: AgentContext) -> None:
-    assert request_due_heartbeats() == 1
-    assert request_due_heartbeats() == 0
+    assert create_due_heartbeats() == 1
+    assert create_due_heartbeats() == 0
 
 
 def test_ticks_at_the_same_moment_make_one_heartbeat(committed: tuple[Organization, AgentContext, User]) -> None:
-    results = at_once(lambda _: request_due_heartbeats(), 6)
+    results = at_once(lambda _: create_due_heartbeats(), 6)
     assert sorted(results) == [0, 0, 0, 0, 0, 1]
 
 
@@ -367,7 +361,7 @@ def test_no_heartbeat_for_an_agent_that_is_not_to_be_checked(
     context: AgentContext, why: str, fields: dict[str, Any]
 ) -> None:
     agent(**fields)
-    assert request_due_heartbeats() == 0, why
+    assert create_due_heartbeats() == 0, why
 
 
 def test_an_agent_that_nobody_has_registered_any_more_is_not_checked(
@@ -379,13 +373,13 @@ def test_an_agent_that_nobody_has_registered_any_more_is_not_checked(
     with organization_scope(other_organization.id):
         other_context.delete()
     assert agent().registrations == 0
-    assert request_due_heartbeats() == 0
+    assert create_due_heartbeats() == 0
 
 
 def test_a_heartbeat_is_recorded_with_no_organization_and_moves_the_schedule(context: AgentContext) -> None:
-    request_due_heartbeats()
+    create_due_heartbeats()
     [lease] = lease_heartbeats(10)
-    run = complete_request(lease, make_report("failed"))
+    run = complete_job(lease, make_report("failed"))
     after = agent()
     assert (run.triggered_by, run.triggered_org_id, run.actor_name) == ("heartbeat", None, "heartbeat")
     assert after.last_checked_at == run.tested_at
@@ -394,9 +388,9 @@ def test_a_heartbeat_is_recorded_with_no_organization_and_moves_the_schedule(con
 
 
 def test_an_inconclusive_heartbeat_moves_the_schedule_too(context: AgentContext) -> None:
-    request_due_heartbeats()
+    create_due_heartbeats()
     [lease] = lease_heartbeats(10)
-    complete_request(lease, make_report("failed", harness_error="we broke"))
+    complete_job(lease, make_report("failed", harness_error="we broke"))
     assert agent().next_heartbeat_at > timezone.now()
     assert agent().protocol == ""
 
@@ -448,22 +442,22 @@ def test_an_overdue_agent_is_listed(context: AgentContext) -> None:
         assert list(Agent.objects.overdue(timezone.now())) == []
 
 
-def test_a_lease_names_no_request_that_is_not_there(db: None) -> None:
-    assert lease_request(uuid4(), "org_nobody") is None
+def test_a_lease_names_no_job_that_is_not_there(db: None) -> None:
+    assert lease_job(uuid4(), "org_nobody") is None
 
 
 # An agent that is removed meanwhile
 
 
 def test_removing_an_agent_cancels_its_tests_and_a_late_result_is_discarded(
-    organization: Organization, context: AgentContext, alice: User, request_: ComplianceRequest
+    organization: Organization, context: AgentContext, alice: User, job: Job
 ) -> None:
-    lease = lease_of(request_)
+    lease = lease_of(job)
     remove_context(organization=organization, context_id=context.pk, by=alice)
-    after = stored(request_)
+    after = stored(job)
     assert (after.state, after.lease_token) == ("cancelled", None)
     with pytest.raises(LeaseLost):
-        complete_request(lease, make_report("passed"))
+        complete_job(lease, make_report("passed"))
     assert all_runs() == []
 
 
@@ -483,20 +477,20 @@ def test_removing_an_agent_leaves_other_organizations_tests_alone(
 def test_a_test_asked_for_while_the_agent_is_removed_does_not_wait_for_ever(
     committed: tuple[Organization, AgentContext, User], superuser: psycopg.Connection[Any]
 ) -> None:
-    """The removal cancels the requests that it sees: those asked for before must be visible to it."""
+    """The removal cancels the jobs that it sees: those asked for before must be visible to it."""
     organization, context, alice = committed
     with organization_scope(organization.id):
-        request, _ = request_owner_test(organization=organization, context_id=context.pk, by=alice)
+        job, _ = request_owner_test(organization=organization, context_id=context.pk, by=alice)
         removing = Meanwhile(lambda: remove_context(organization=organization, context_id=context.pk, by=alice))
-        assert removing.waits(superuser), "it should wait until the request is there"
+        assert removing.waits(superuser), "it should wait until the job is there"
     assert removing.outcome() is None
-    assert stored(request).state == "cancelled"
+    assert stored(job).state == "cancelled"
 
 
 def test_no_test_of_an_agent_is_asked_for_while_it_is_removed(
     committed: tuple[Organization, AgentContext, User], superuser: psycopg.Connection[Any]
 ) -> None:
-    """A request made beside the removal, unseen by it, would never be cancelled and never be run."""
+    """A job made beside the removal, unseen by it, would never be cancelled and never be run."""
     organization, context, alice = committed
     with organization_scope(organization.id):
         remove_context(organization=organization, context_id=context.pk, by=alice)
@@ -504,7 +498,7 @@ def test_no_test_of_an_agent_is_asked_for_while_it_is_removed(
         assert asking.waits(superuser), "it should wait for the end of the removal"
     assert isinstance(asking.outcome(), AgentContext.DoesNotExist), asking.outcome()
     with organization_scope(organization.id):
-        assert not ComplianceRequest.objects.exists()
+        assert not Job.objects.exists()
 
 
 def test_a_run_that_cannot_be_recorded_does_not_stop_the_others(
@@ -516,16 +510,16 @@ def test_a_run_that_cannot_be_recorded_does_not_stop_the_others(
 
     organization, _, alice = committed
     contexts = [make_context(organization, f"http://127.0.0.1:9/{name}") for name in ("broken", "good")]
-    requests = [request_owner_test(organization=organization, context_id=c.pk, by=alice)[0] for c in contexts]
-    complete = execution.complete_request
+    jobs = [request_owner_test(organization=organization, context_id=c.pk, by=alice)[0] for c in contexts]
+    complete = execution.complete_job
 
     def fail_once(lease: Lease, report: Any, **more: Any) -> Any:
         if lease.agent_url.endswith("broken"):
             raise DatabaseError("no room on the disk")
         return complete(lease, report, **more)
 
-    monkeypatch.setattr(execution, "complete_request", fail_once)
-    waiting = [lease_of(request) for request in requests]
+    monkeypatch.setattr(execution, "complete_job", fail_once)
+    waiting = [lease_of(job) for job in jobs]
 
     def all_at_once(at_most: int) -> list[Lease]:
         taken = waiting[:at_most]
@@ -535,22 +529,22 @@ def test_a_run_that_cannot_be_recorded_does_not_stop_the_others(
     runs = execution.run_leases(all_at_once, concurrency=4)
     assert [run.agent_url for run in runs] == ["http://127.0.0.1:9/good"]
     assert "could not be recorded" in caplog.text
-    assert stored(requests[0]).state == "leased"
+    assert stored(jobs[0]).state == "leased"
 
 
-def test_a_request_that_ends_while_another_is_made_makes_room_for_it(
+def test_a_job_that_ends_while_another_is_made_makes_room_for_it(
     organization: Organization, context: AgentContext, alice: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The button is pressed at the moment in which the test under way ends: that is no 404."""
     first, _ = request_owner_test(organization=organization, context_id=context.pk, by=alice)
-    insert = actions.insert_requests
+    insert = actions.insert_jobs
 
-    def ending(requests: Any) -> list[Any]:
-        inserted = insert(requests)
+    def ending(jobs: Any) -> list[Any]:
+        inserted = insert(jobs)
         first.cancel()
         return inserted
 
-    monkeypatch.setattr(actions, "insert_requests", ending)
+    monkeypatch.setattr(actions, "insert_jobs", ending)
     second, created = request_owner_test(organization=organization, context_id=context.pk, by=alice)
     assert created
     assert second.pk != first.pk
@@ -562,6 +556,6 @@ def test_workers_at_the_same_moment_share_the_heartbeats(committed_db: None) -> 
     urls = [f"https://agent-{number}.example/mcp" for number in range(30)]
     for url in urls:
         make_context(organization, url)
-    request_due_heartbeats()
+    create_due_heartbeats()
     leased = at_once(lambda _: lease_heartbeats(at_most=30), count=6)
     assert sorted(lease.agent_url for leases in leased for lease in leases) == sorted(urls)

@@ -17,11 +17,11 @@ from django.core.management import execute_from_command_line
 from django.utils import timezone
 
 from compliance.models import (
-    ComplianceRequest,
     ComplianceRun,
     Credential,
     CredentialGrant,
     EngineHealth,
+    Job,
     Membership,
     Monitor,
     Organization,
@@ -176,9 +176,9 @@ def test_seeding_the_demo_twice_changes_nothing_and_prints_the_same_logins(commi
             ("Payroll token", "Riverside City")
         ]
         assert CredentialGrant.objects.get().for_heartbeats
-        asked = ComplianceRequest.objects.filter(agent__agent_url__endswith="/signals")
+        asked = Job.objects.filter(agent__agent_url__endswith="/signals")
         assert set(asked.values_list("suite_version__suite__slug", flat=True)) == {"baseline", "adcp"}
-        assert ComplianceRequest.objects.count() == 9
+        assert Job.objects.count() == 9
     password = next(line.split()[1] for line in first.stdout.splitlines() if "alice@" in line)
     from django.contrib.auth import authenticate
 
@@ -219,7 +219,7 @@ def test_seeding_keeps_the_runners_token_to_itself_and_makes_another_when_it_is_
         assert (runner.organization.name, runner.pk) == ("Riverside City", key.runner_id)
         # What is new to do, it does once: a monitor, and one test by hand.
         assert Monitor.objects.get().runner_id == runner.pk
-        assert ComplianceRequest.objects.get(runner_id=runner.pk).suite_version.suite.slug == "mcp-conformance"
+        assert Job.objects.get(runner_id=runner.pk).suite_version.suite.slug == "mcp-conformance"
 
 
 def test_seeding_refuses_a_database_that_is_no_demo(committed_db: None, tmp_path: Path) -> None:
@@ -246,7 +246,7 @@ def test_the_deployment_check_is_clean_in_production() -> None:
 @pytest.mark.parametrize(
     ("variable", "value"),
     [
-        ("ASSAY_REQUEST_NUDGE_AFTER_SECONDS", "0"),
+        ("ASSAY_JOB_REDISPATCH_AFTER_SECONDS", "0"),
         ("ASSAY_EVIDENCE_RETENTION_MONTHS", "2"),
         ("ASSAY_EVIDENCE_RETENTION_MONTHS", "1201"),
     ],

@@ -26,8 +26,8 @@ VALUES ('https://old.example/mcp', 'mcp', '', 'production', now(), false, false,
 INSERT INTO suites (slug, title, description) VALUES ('old', 'Old', '');
 INSERT INTO suite_versions (suite_id, version, engine, definition, published_at)
 SELECT id, version, 'baseline', '{}', now() FROM suites, unnest(ARRAY['1', '2', '3', '4']) AS version;
-INSERT INTO compliance_requests (id, triggered_by, actor_kind, actor_id, actor_name, dry_run, options, state,
-    created_at, nudged_at, attempt, progress, agent_url, organization_id, suite_version_id, lease_token,
+INSERT INTO compliance_jobs (id, triggered_by, actor_kind, actor_id, actor_name, dry_run, options, state,
+    created_at, dispatched_at, attempt, progress, agent_url, organization_id, suite_version_id, lease_token,
     lease_expires_at, finished_at, run_id)
 SELECT gen_random_uuid(), 'owner_test', 'user', '1', 'Alice', false, '{}', state,
     now(), now(), 1, '{}', 'https://old.example/mcp', 'org_old', v.id,
@@ -57,7 +57,7 @@ def test_an_upgrade_goes_through_with_rows_in_every_state_and_keeps_them(old_dat
     done = manage("migrate", **old_database)
     assert done.returncode == 0, done.stderr
     with psycopg.connect(SUPERUSER_URL, dbname=NAME) as connection:
-        kept = connection.execute("SELECT state, executor_kind FROM compliance_requests ORDER BY state").fetchall()
+        kept = connection.execute("SELECT state, executor_kind FROM compliance_jobs ORDER BY state").fetchall()
         unchecked = connection.execute("SELECT conname FROM pg_constraint WHERE NOT convalidated").fetchall()
     assert kept == [(state, "hosted") for state in ("cancelled", "finished", "leased", "queued")]
     assert unchecked == []

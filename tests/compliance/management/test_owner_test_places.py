@@ -9,7 +9,7 @@ import pytest
 from django.core.management import call_command, execute_from_command_line
 
 from compliance.jobs.models import Pin
-from compliance.models import AgentContext, ComplianceRequest, Organization, User
+from compliance.models import AgentContext, Job, Organization, User
 from compliance.runners.actions import delete_runner
 from compliance.tenancy.scope import organization_scope
 from tests.compliance.runners.conftest import Calling, make_runner
@@ -31,9 +31,9 @@ def test_a_test_is_pinned_to_the_runner_or_to_the_pool(
 ) -> None:  # L3
     call_command("owner_test", AGENT_URL, "--org", "alpha", *arguments, "--json")
     with organization_scope(organization.id):
-        wanted = ComplianceRequest.objects.get()
+        wanted = Job.objects.get()
     assert wanted.pin == (Pin(pool="berlin") if to_pool else lab.pin())
-    assert json.loads(capsys.readouterr().out)["request"] == str(wanted.pk)
+    assert json.loads(capsys.readouterr().out)["job"] == str(wanted.pk)
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_a_runner_that_lacks_the_engine_is_refused_with_what_to_do(
     assert "the engine baseline" in said
     assert "assay-runner install-engines" in said
     with organization_scope(organization.id):
-        assert not ComplianceRequest.objects.exists()
+        assert not Job.objects.exists()
 
 
 def test_waiting_for_an_engine_that_went_away_says_so(lab: Calling, capsys: Any, monkeypatch: Any) -> None:
@@ -100,7 +100,7 @@ def test_waiting_for_an_engine_that_went_away_says_so(lab: Calling, capsys: Any,
     assert "No result in time. lab lacks the engine baseline." in capsys.readouterr().err
 
 
-def test_a_request_that_ended_without_a_run_says_why(
+def test_a_job_that_ended_without_a_run_says_why(
     organization: Organization, lab: Calling, alice: User, capsys: Any, monkeypatch: Any
 ) -> None:  # L14
     def delete(_: float) -> None:

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from django.db import connection
 
-from compliance.jobs.completion import complete_request
-from compliance.jobs.queue import lease_request
+from compliance.jobs.completion import complete_job
+from compliance.jobs.queue import lease_job
 from compliance.models import (
     AgentContext,
-    ComplianceRequest,
     ComplianceRun,
+    Job,
     Monitor,
     MonitorDecision,
     Organization,
@@ -59,10 +59,10 @@ def make_due(monitor: Monitor, *, since: timedelta = timedelta(seconds=1)) -> da
     return occurrence
 
 
-def requests_of(organization: Organization) -> list[ComplianceRequest]:
-    """The requests of the organization's monitors, the oldest first."""
+def jobs_of(organization: Organization) -> list[Job]:
+    """The jobs of the organization's monitors, the oldest first."""
     with organization_scope(organization.id):
-        return list(ComplianceRequest.objects.filter(triggered_by="monitor").order_by("created_at", "id"))
+        return list(Job.objects.filter(triggered_by="monitor").order_by("created_at", "id"))
 
 
 def decisions_of(organization: Organization) -> list[MonitorDecision]:
@@ -75,11 +75,11 @@ def outcomes(organization: Organization) -> list[str]:
     return [decision.outcome for decision in decisions_of(organization)]
 
 
-def finish(request: ComplianceRequest, *verdicts: str, **report: Any) -> ComplianceRun:
-    """Run the request as a worker would, with this result."""
-    lease = lease_request(request.pk, request.organization_id)
+def finish(job: Job, *verdicts: str, **report: Any) -> ComplianceRun:
+    """Run the job as a worker would, with this result."""
+    lease = lease_job(job.pk, job.organization_id)
     assert lease is not None
-    return complete_request(lease, make_report(*verdicts, **report))
+    return complete_job(lease, make_report(*verdicts, **report))
 
 
 @pytest.fixture

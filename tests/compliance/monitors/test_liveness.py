@@ -15,16 +15,16 @@ from django.test import Client
 from django.urls import reverse
 from prometheus_client.parser import text_string_to_metric_families
 
-from compliance.jobs.queue import lease_request
-from compliance.models import ComplianceRequest, Monitor, Organization, TickPhase, User
+from compliance.jobs.queue import lease_job
+from compliance.models import Job, Monitor, Organization, TickPhase, User
 from compliance.monitors import liveness as pulse
 from compliance.monitors import tick as ticking
 from compliance.monitors.actions import run_monitor_now
 from compliance.monitors.metrics import read_figures
 from compliance.monitors.models import database_time
-from compliance.monitors.tick import request_due_monitors, tick
+from compliance.monitors.tick import create_due_monitor_jobs, tick
 from compliance.tenancy.scope import organization_scope
-from tests.compliance.monitors.conftest import PHASES, arrange, make_due, requests_of, set_back
+from tests.compliance.monitors.conftest import PHASES, arrange, jobs_of, make_due, set_back
 from tests.processes import Process, wait_for, worker
 
 LIMIT = timedelta(seconds=180)
@@ -74,7 +74,7 @@ def test_a_phase_that_fails_is_not_completed_and_says_of_the_error_only_its_kind
     def fail() -> Any:
         raise KeyError("https://secret.example/mcp")
 
-    monkeypatch.setattr(ticking, "request_due_monitors", fail)
+    monkeypatch.setattr(ticking, "create_due_monitor_jobs", fail)
     monkeypatch.setattr(ticking, "close_old_connections", lambda: None)
     with pytest.raises(KeyError):
         tick()
@@ -179,9 +179,9 @@ def test_the_metrics_tell_what_is_due_late_waiting_and_decided(
     allowed = before.get("assay_decisions_total", {}).get(("allowed",), 0)
     tick()
     after = scrape(client)
-    assert after["assay_due"][("monitors",)] == 0, "it has its request"
+    assert after["assay_due"][("monitors",)] == 0, "it has its job"
     assert after["assay_overdue"][("monitors",)] == 1, "and no result"
-    assert after["assay_requests"] == {("monitor", "queued"): 1, ("heartbeat", "queued"): 1}
+    assert after["assay_jobs"] == {("monitor", "queued"): 1, ("heartbeat", "queued"): 1}
     assert after["assay_decisions_total"][("allowed",)] == allowed + 1
     assert after["assay_tick_last_completed_timestamp_seconds"][("monitors",)] > 1_700_000_000
     assert after["assay_tick_duration_seconds"][("heartbeats",)] >= 0
@@ -205,18 +205,18 @@ def test_a_lease_that_runs_out_is_counted_and_one_that_is_kept_is_not(
         return read_figures()["leases_run_out"]["", ""]
 
     make_due(monitor)
-    request_due_monitors()
-    [request] = requests_of(organization)
+    create_due_monitor_jobs()
+    [job] = jobs_of(organization)
     before = run_out()
-    assert lease_request(request.pk, organization.id)
-    assert lease_request(request.pk, organization.id) is None
+    assert lease_job(job.pk, organization.id)
+    assert lease_job(job.pk, organization.id) is None
     assert run_out() == before
     with organization_scope(organization.id):
-        ComplianceRequest.objects.update(lease_expires_at=database_time() - timedelta(seconds=1))
-    assert lease_request(request.pk, organization.id)
+        Job.objects.update(lease_expires_at=database_time() - timedelta(seconds=1))
+    assert lease_job(job.pk, organization.id)
     assert run_out() == before + 1
     with organization_scope(organization.id):
-        assert requests_of(organization)[0].cancel()
+        assert jobs_of(organization)[0].cancel()
     assert run_out() == before + 1
 
 

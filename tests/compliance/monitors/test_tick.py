@@ -1,4 +1,4 @@
-"""The tick: one request for each occurrence, the gates in their order, and one decision for each evaluation."""
+"""The tick: one job for each occurrence, the gates in their order, and one decision for each evaluation."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import psycopg
 import pytest
 from django.db import DatabaseError, connections
 
-from compliance.jobs.actions import cancel_request
-from compliance.jobs.queue import lease_request
-from compliance.models import Agent, AgentContext, ComplianceRequest, Monitor, Organization, SuiteVersion, User
+from compliance.jobs.actions import cancel_job
+from compliance.jobs.queue import lease_job
+from compliance.models import Agent, AgentContext, Job, Monitor, Organization, SuiteVersion, User
 from compliance.monitors import tick as ticking
 from compliance.monitors.actions import (
     archive_monitor,
@@ -25,7 +25,7 @@ from compliance.monitors.actions import (
     run_monitor_now,
 )
 from compliance.monitors.models import database_time
-from compliance.monitors.tick import request_due_monitors, tick
+from compliance.monitors.tick import create_due_monitor_jobs, tick
 from compliance.registry.actions import remove_context
 from compliance.suites.health import EngineHealth
 from compliance.tenancy.actions import create_organization
@@ -37,10 +37,10 @@ from tests.compliance.monitors.conftest import (
     change,
     decisions_of,
     finish,
+    jobs_of,
     make_due,
     make_monitor,
     outcomes,
-    requests_of,
     stored,
 )
 from tests.conftest import AGENT_URL, make_context, make_user
@@ -76,39 +76,39 @@ def committed(committed_db: None) -> tuple[Organization, AgentContext, User]:
     return organization, make_context(organization), alice
 
 
-# One request for each occurrence
+# One job for each occurrence
 
 
-def test_a_due_monitor_gets_one_request_that_says_everything(
+def test_a_due_monitor_gets_one_job_that_says_everything(
     organization: Organization, monitor: Monitor, sent: list[Any], django_capture_on_commit_callbacks: Any
 ) -> None:  # L1, L2
     occurrence = make_due(monitor)
     with django_capture_on_commit_callbacks(execute=True):
-        assert request_due_monitors() == {"allowed": 1}
-    assert request_due_monitors() == {}
-    [request] = requests_of(organization)
-    assert (request.triggered_by, request.monitor_id, request.scheduled_for) == ("monitor", monitor.pk, occurrence)
-    assert (request.actor_kind, request.actor_name) == ("monitor", "Every hour")
-    assert sent == [("compliance.jobs.tasks.execute_request", (str(request.pk), organization.id))]
+        assert create_due_monitor_jobs() == {"allowed": 1}
+    assert create_due_monitor_jobs() == {}
+    [job] = jobs_of(organization)
+    assert (job.triggered_by, job.monitor_id, job.scheduled_for) == ("monitor", monitor.pk, occurrence)
+    assert (job.actor_kind, job.actor_name) == ("monitor", "Every hour")
+    assert sent == [("compliance.jobs.tasks.execute_job", (str(job.pk), organization.id))]
     [decision] = decisions_of(organization)
-    assert (decision.outcome, decision.request_id, decision.scheduled_for) == ("allowed", request.pk, occurrence)
+    assert (decision.outcome, decision.job_id, decision.scheduled_for) == ("allowed", job.pk, occurrence)
 
 
 def test_a_monitor_that_is_not_due_is_left_alone(organization: Organization, monitor: Monitor) -> None:
-    assert request_due_monitors() == {}
+    assert create_due_monitor_jobs() == {}
     assert decisions_of(organization) == []
 
 
-def test_ticks_at_once_make_one_request_for_each_occurrence(
+def test_ticks_at_once_make_one_job_for_each_occurrence(
     committed: tuple[Organization, AgentContext, User],
 ) -> None:  # L1, G4
     organization, _, alice = committed
     for number in range(12):
         context = make_context(organization, f"https://agent-{number}.example/mcp")
         make_due(make_monitor(organization, context, alice, name=f"Monitor {number}"))
-    results = at_once(request_due_monitors, 6)
+    results = at_once(create_due_monitor_jobs, 6)
     assert sum(result.total() for result in results) == 12, results
-    assert len({request.monitor_id for request in requests_of(organization)}) == len(requests_of(organization)) == 12
+    assert len({job.monitor_id for job in jobs_of(organization)}) == len(jobs_of(organization)) == 12
     assert outcomes(organization) == ["allowed"] * 12
 
 
@@ -118,36 +118,36 @@ def test_a_tick_neither_waits_for_another_nor_decides_the_same_again(
     organization, context, alice = committed
     make_due(make_monitor(organization, context, alice))
     with organization_scope(organization.id):
-        assert request_due_monitors() == {"allowed": 1}
-        other = Meanwhile(request_due_monitors)
+        assert create_due_monitor_jobs() == {"allowed": 1}
+        other = Meanwhile(create_due_monitor_jobs)
         assert not other.waits(superuser)
         assert other.outcome() == {}
     assert outcomes(organization) == ["allowed"]
 
 
-def test_the_database_refuses_a_second_request_for_an_occurrence_or_beside_an_active_one(
+def test_the_database_refuses_a_second_job_for_an_occurrence_or_beside_an_active_one(
     organization: Organization, monitor: Monitor
 ) -> None:  # L1
     occurrence = make_due(monitor)
-    request_due_monitors()
-    [request] = requests_of(organization)
+    create_due_monitor_jobs()
+    [job] = jobs_of(organization)
     for changes in ({"scheduled_for": None}, {"state": "cancelled", "scheduled_for": occurrence}):
         with organization_scope(organization.id), pytest.raises(DatabaseError, match="duplicate key"):
-            ComplianceRequest(
+            Job(
                 organization=organization,
                 agent_id=AGENT_URL,
                 triggered_by="monitor",
-                suite_version=request.suite_version,
+                suite_version=job.suite_version,
                 monitor=monitor,
                 **changes,
             ).save()
 
 
-def test_later_edits_change_nothing_about_a_request(
+def test_later_edits_change_nothing_about_a_job(
     organization: Organization, monitor: Monitor, alice: User
 ) -> None:  # L2
     make_due(monitor)
-    request_due_monitors()
+    create_due_monitor_jobs()
     change_monitor(
         organization=organization,
         monitor_id=monitor.pk,
@@ -156,10 +156,10 @@ def test_later_edits_change_nothing_about_a_request(
         what=What(dry_run=True, scenarios=["mcp/lifecycle"]),
         by=alice,
     )
-    [request] = requests_of(organization)
-    assert (request.actor_name, request.dry_run, request.options) == ("Every hour", False, {})
+    [job] = jobs_of(organization)
+    assert (job.actor_name, job.dry_run, job.options) == ("Every hour", False, {})
     after = stored(monitor).next_run_at
-    run = finish(request)
+    run = finish(job)
     assert (run.actor_name, run.dry_run, run.triggered_by) == ("Every hour", False, "monitor")
     assert stored(monitor).next_run_at == after, "the new schedule is ahead already"
 
@@ -182,9 +182,9 @@ def test_every_result_advances_the_schedule_with_it(
     organization: Organization, monitor: Monitor, report: dict[str, Any]
 ) -> None:  # L8
     occurrence = make_due(monitor)
-    request_due_monitors()
+    create_due_monitor_jobs()
     assert stored(monitor).next_run_at == occurrence, "until the result is there"
-    run = finish(requests_of(organization)[0], "failed", **report)
+    run = finish(jobs_of(organization)[0], "failed", **report)
     after = stored(monitor)
     assert after.next_run_at > database_time()
     assert (after.last_run_id, after.last_status) == (run.pk, run.overall_status)
@@ -194,11 +194,11 @@ def test_a_result_that_cannot_be_recorded_does_not_advance_the_schedule(
     organization: Organization, monitor: Monitor, monkeypatch: pytest.MonkeyPatch
 ) -> None:  # L8
     occurrence = make_due(monitor)
-    request_due_monitors()
+    create_due_monitor_jobs()
     with pytest.raises(RuntimeError):
         monkeypatch.setattr("compliance.monitors.models.Monitor.save", raising(RuntimeError("no room")))
-        finish(requests_of(organization)[0])
-    assert requests_of(organization)[0].state == "leased"
+        finish(jobs_of(organization)[0])
+    assert jobs_of(organization)[0].state == "leased"
     assert stored(monitor).next_run_at == occurrence
 
 
@@ -211,9 +211,9 @@ def raising(error: Exception) -> Callable[..., Any]:
 
 def test_what_was_missed_while_nothing_ran_is_one_catch_up(organization: Organization, monitor: Monitor) -> None:  # L19
     make_due(monitor, since=timedelta(hours=50))
-    assert request_due_monitors() == {"allowed": 1}
-    finish(requests_of(organization)[0])
-    assert request_due_monitors() == {}
+    assert create_due_monitor_jobs() == {"allowed": 1}
+    finish(jobs_of(organization)[0])
+    assert create_due_monitor_jobs() == {}
     now = database_time()
     assert now < stored(monitor).next_run_at <= now + timedelta(hours=1)
 
@@ -223,10 +223,10 @@ def test_a_clock_that_was_set_back_brings_no_occurrence_again(
 ) -> None:  # L19
     change(monitor, anchor=database_time() - timedelta(days=1))
     occurrence = make_due(monitor)
-    request_due_monitors()
+    create_due_monitor_jobs()
     back = database_time() - timedelta(hours=5)
     monkeypatch.setattr("compliance.monitors.models.database_time", lambda: back)
-    finish(requests_of(organization)[0])
+    finish(jobs_of(organization)[0])
     assert stored(monitor).next_run_at > occurrence
 
 
@@ -237,7 +237,7 @@ def test_a_database_whose_clock_is_set_back_does_not_decide_again_about_what_it_
     change(monitor, anchor=database_time() - timedelta(days=1))
     GATES[gate](monitor)
     occurrence = make_due(monitor, since=timedelta(0))
-    assert request_due_monitors() == {gate: 1}
+    assert create_due_monitor_jobs() == {gate: 1}
     upcoming = stored(monitor).next_run_at
     assert upcoming > occurrence
     locked = ticking._locked_by_us
@@ -248,7 +248,7 @@ def test_a_database_whose_clock_is_set_back_does_not_decide_again_about_what_it_
             return now and now - back
 
         monkeypatch.setattr(ticking, "_locked_by_us", set_back)
-        assert request_due_monitors() == {}
+        assert create_due_monitor_jobs() == {}
     assert stored(monitor).next_run_at == upcoming
     assert len(decisions_of(organization)) == 1
 
@@ -266,9 +266,9 @@ def test_a_clock_that_is_set_back_while_an_occurrence_is_decided_about_moves_on_
         return read(organization_id, now - timedelta(hours=5), *rest)
 
     monkeypatch.setattr(ticking.Ledger, "read", read_earlier)
-    assert request_due_monitors() == {"paused": 1}
+    assert create_due_monitor_jobs() == {"paused": 1}
     assert stored(monitor).next_run_at > occurrence
-    assert request_due_monitors() == {}
+    assert create_due_monitor_jobs() == {}
 
 
 def test_a_run_by_hand_leaves_the_schedule_as_it_is(
@@ -280,21 +280,21 @@ def test_a_run_by_hand_leaves_the_schedule_as_it_is(
     with pytest.raises(Refused, match="under way"):
         run_monitor_now(organization=organization, monitor_id=monitor.pk, by=alice)
     occurrence = make_due(monitor)
-    assert request_due_monitors() == {}, "one at a time"
-    run = finish(requests_of(organization)[0])
+    assert create_due_monitor_jobs() == {}, "one at a time"
+    run = finish(jobs_of(organization)[0])
     assert (run.triggered_by, run.actor_name) == ("monitor", "Alice Owner")
     assert stored(monitor).next_run_at == occurrence != before
-    assert request_due_monitors() == {"allowed": 1}, "its time is still its own, however lately it ran"
-    assert requests_of(organization)[1].scheduled_for == occurrence
+    assert create_due_monitor_jobs() == {"allowed": 1}, "its time is still its own, however lately it ran"
+    assert jobs_of(organization)[1].scheduled_for == occurrence
 
 
-def test_a_cancelled_request_is_over_and_the_schedule_goes_on(organization: Organization, monitor: Monitor) -> None:
+def test_a_cancelled_job_is_over_and_the_schedule_goes_on(organization: Organization, monitor: Monitor) -> None:
     make_due(monitor)
-    request_due_monitors()
-    [request] = requests_of(organization)
+    create_due_monitor_jobs()
+    [job] = jobs_of(organization)
     with organization_scope(organization.id):
-        assert request.cancel()
-    assert request_due_monitors() == {"cancelled": 1}
+        assert job.cancel()
+    assert create_due_monitor_jobs() == {"cancelled": 1}
     assert stored(monitor).next_run_at > database_time()
 
 
@@ -332,12 +332,12 @@ def test_the_first_gate_that_stops_wins(
         settings.MONITOR_AGENT_CONCURRENCY = 1
     settings.MONITOR_BUDGET_RUNS = 1
     make_due(monitor)
-    assert request_due_monitors() == {gate: 1}
+    assert create_due_monitor_jobs() == {gate: 1}
     decision = decisions_of(organization)[-1]
     assert decision.reason.endswith(".")
     assert stored(monitor).next_run_at > database_time(), "what is refused is over"
-    assert request_due_monitors() == {}
-    assert len(requests_of(organization)) == 1, "nothing was spent"
+    assert create_due_monitor_jobs() == {}
+    assert len(jobs_of(organization)) == 1, "nothing was spent"
 
 
 def test_the_organization_has_a_cap_of_its_own(
@@ -348,7 +348,7 @@ def test_the_organization_has_a_cap_of_its_own(
     other = make_monitor(organization, elsewhere, alice, name="Other")
     make_due(monitor)
     make_due(other)
-    assert request_due_monitors() == {"allowed": 1, "concurrency": 1}
+    assert create_due_monitor_jobs() == {"allowed": 1, "concurrency": 1}
     assert "of your organization at once" in decisions_of(organization)[-1].reason
 
 
@@ -357,12 +357,12 @@ def test_a_monitor_whose_agent_was_removed_is_refused_and_parked(
 ) -> None:  # G2
     make_due(monitor)
     remove_context(organization=organization, context_id=context.pk, by=alice)
-    assert request_due_monitors() == {"no_agent": 1}
+    assert create_due_monitor_jobs() == {"no_agent": 1}
     after = stored(monitor)
     assert (after.state, after.context_id, after.agent_url) == ("parked", None, AGENT_URL)
     with pytest.raises(Refused, match="no longer has this agent"):
         resume_monitor(organization=organization, monitor_id=monitor.pk, by=alice)
-    assert requests_of(organization) == []
+    assert jobs_of(organization) == []
 
 
 def test_a_monitor_is_not_run_for_an_agent_that_is_just_being_removed(
@@ -374,11 +374,11 @@ def test_a_monitor_is_not_run_for_an_agent_that_is_just_being_removed(
     with organization_scope(organization.id):
         with organization_scope(organization.id):
             AgentContext.objects.select_for_update().get(pk=context.pk)
-        ticking_beside = Meanwhile(request_due_monitors)
+        ticking_beside = Meanwhile(create_due_monitor_jobs)
         assert not ticking_beside.waits(superuser), "a removal waits for monitors: nobody may wait for it"
         assert ticking_beside.outcome() == {}
         remove_context(organization=organization, context_id=context.pk, by=alice)
-    assert request_due_monitors() == {"no_agent": 1}
+    assert create_due_monitor_jobs() == {"no_agent": 1}
 
 
 @pytest.mark.parametrize(
@@ -400,10 +400,10 @@ def test_ticks_and_buttons_at_once_never_exceed_a_cap(
     def press() -> Any:
         return run_monitor_now(organization=organization, monitor_id=next(pressed).pk, by=alice)
 
-    calls = iter([request_due_monitors, press] * 4)
+    calls = iter([create_due_monitor_jobs, press] * 4)
     at_once(lambda: next(calls)(), 8)
-    request_due_monitors()
-    assert len(requests_of(organization)) == 3
+    create_due_monitor_jobs()
+    assert len(jobs_of(organization)) == 3
     assert sorted(outcomes(organization)) == sorted(["allowed"] * 3 + [outcome] * 5)
 
 
@@ -412,18 +412,18 @@ def test_the_budget_rolls_and_gives_back_what_was_cancelled(
 ) -> None:  # G5
     settings.MONITOR_BUDGET_RUNS, settings.MONITOR_COOLDOWN_SECONDS = 1, 0
     make_due(monitor)
-    assert request_due_monitors() == {"allowed": 1}
-    finish(requests_of(organization)[0])
+    assert create_due_monitor_jobs() == {"allowed": 1}
+    finish(jobs_of(organization)[0])
     make_due(monitor)
-    assert request_due_monitors() == {"budget": 1}
+    assert create_due_monitor_jobs() == {"budget": 1}
     with organization_scope(organization.id):
-        ComplianceRequest.objects.update(created_at=database_time() - timedelta(hours=24, seconds=1))
+        Job.objects.update(created_at=database_time() - timedelta(hours=24, seconds=1))
     make_due(monitor)
-    assert request_due_monitors() == {"allowed": 1}
+    assert create_due_monitor_jobs() == {"allowed": 1}
     with organization_scope(organization.id):
-        requests_of(organization)[1].cancel()
+        jobs_of(organization)[1].cancel()
     make_due(monitor, since=timedelta(0))
-    assert request_due_monitors() == {"allowed": 1}
+    assert create_due_monitor_jobs() == {"allowed": 1}
 
 
 def test_what_is_cancelled_once_a_worker_has_begun_it_is_spent(
@@ -432,9 +432,9 @@ def test_what_is_cancelled_once_a_worker_has_begun_it_is_spent(
     """Else whoever calls each run off before it ends has runs without end."""
     settings.MONITOR_BUDGET_RUNS, settings.MONITOR_COOLDOWN_SECONDS = 1, 0
     run_monitor_now(organization=organization, monitor_id=monitor.pk, by=alice)
-    [request] = requests_of(organization)
-    assert lease_request(request.pk, organization.id) is not None
-    cancel_request(organization=organization, request_id=request.pk, by=alice)
+    [job] = jobs_of(organization)
+    assert lease_job(job.pk, organization.id) is not None
+    cancel_job(organization=organization, job_id=job.pk, by=alice)
     assert run_monitor_now(organization=organization, monitor_id=monitor.pk, by=alice).outcome == "budget"
 
 
@@ -449,7 +449,7 @@ def test_a_bad_schedule_parks_that_one_monitor(
     change(monitor, interval_minutes=None, **broken)
     make_due(monitor)
     make_due(good)
-    assert request_due_monitors() == {"parked": 1, "allowed": 1}
+    assert create_due_monitor_jobs() == {"parked": 1, "allowed": 1}
     after = stored(monitor)
     assert (after.state, after.next_run_at) == ("parked", None)
     assert after.state_reason in [decision.reason for decision in decisions_of(organization)]
@@ -470,10 +470,10 @@ def test_a_schedule_that_goes_bad_meanwhile_parks_and_the_result_is_recorded(
     organization: Organization, monitor: Monitor
 ) -> None:  # L8, L10
     make_due(monitor)
-    request_due_monitors()
+    create_due_monitor_jobs()
     change(monitor, interval_minutes=None, cron="99 * * * *")
-    finish(requests_of(organization)[0])
-    assert requests_of(organization)[0].state == "finished"
+    finish(jobs_of(organization)[0])
+    assert jobs_of(organization)[0].state == "finished"
     assert stored(monitor).state == "parked"
     assert outcomes(organization) == ["allowed", "parked"]
 
@@ -485,7 +485,7 @@ def test_an_error_of_the_database_is_not_taken_for_a_bad_schedule(
     monkeypatch.setattr(ticking, "_decide", raising(DatabaseError("no room on the disk")))
     monkeypatch.setattr(ticking, "close_old_connections", lambda: None)
     with pytest.raises(DatabaseError, match="no room"):
-        request_due_monitors()
+        create_due_monitor_jobs()
     assert stored(monitor).state == "active"
     assert "could not be decided about" in caplog.text
 
@@ -504,12 +504,12 @@ def test_a_monitor_that_cannot_be_decided_about_fails_alone_and_says_so(
         return asked(one, *args)
 
     monkeypatch.setattr(ticking, "stopped_by", asking)
-    assert request_due_monitors() == {"failed": 1, "allowed": 1}
+    assert create_due_monitor_jobs() == {"failed": 1, "allowed": 1}
     assert sorted(outcomes(organization)) == ["allowed", "failed"]
     assert stored(monitor).next_run_at > database_time()
 
 
-@pytest.mark.parametrize("broken", ["request_due_heartbeats", "request_due_monitors"])
+@pytest.mark.parametrize("broken", ["create_due_heartbeats", "create_due_monitor_jobs"])
 def test_a_phase_that_fails_does_not_stop_the_other(
     organization: Organization,
     context: AgentContext,
@@ -525,8 +525,8 @@ def test_a_phase_that_fails_does_not_stop_the_other(
     with pytest.raises(RuntimeError):
         tick()
     with platform_scope():
-        beats = ComplianceRequest.objects.count()
-    assert (beats, len(requests_of(organization))) == ((0, 1) if broken == "request_due_heartbeats" else (1, 0))
+        beats = Job.objects.count()
+    assert (beats, len(jobs_of(organization))) == ((0, 1) if broken == "create_due_heartbeats" else (1, 0))
     assert "of the tick failed" in caplog.text
 
 
@@ -543,8 +543,8 @@ def test_a_tick_tells_what_came_of_each_phase(
 def run_by_schedule(monitor: Monitor, organization: Organization, **report: Any) -> None:
     change(monitor, last_scheduled_run_at=None)
     make_due(monitor)
-    assert request_due_monitors() == {"allowed": 1}
-    finish(requests_of(organization)[-1], "failed", **report)
+    assert create_due_monitor_jobs() == {"allowed": 1}
+    finish(jobs_of(organization)[-1], "failed", **report)
 
 
 def test_five_failures_of_the_harness_in_a_row_pause_the_monitor_once(
@@ -558,7 +558,7 @@ def test_five_failures_of_the_harness_in_a_row_pause_the_monitor_once(
     for _ in range(4):
         run_by_schedule(monitor, organization, **broke)
     run_monitor_now(organization=organization, monitor_id=monitor.pk, by=alice)
-    finish(requests_of(organization)[-1], **broke)
+    finish(jobs_of(organization)[-1], **broke)
     assert stored(monitor).state == "active", "what somebody asked for does not count"
     run_by_schedule(monitor, organization, **broke)
     after = stored(monitor)
@@ -575,14 +575,14 @@ def test_what_is_paused_or_archived_is_not_due_and_a_result_does_not_wake_it(
     other = make_monitor(organization, context, alice, name="Other")
     make_due(monitor)
     make_due(other)
-    request_due_monitors()
+    create_due_monitor_jobs()
     pause_monitor(organization=organization, monitor_id=monitor.pk, by=alice)
     archive_monitor(organization=organization, monitor_id=other.pk, by=alice)
-    for request in requests_of(organization):
-        finish(request)
+    for job in jobs_of(organization):
+        finish(job)
     assert [stored(each).state for each in (monitor, other)] == ["paused", "archived"]
     assert [stored(each).next_run_at for each in (monitor, other)] == [None, None]
-    assert request_due_monitors() == {}
+    assert create_due_monitor_jobs() == {}
     with pytest.raises(Monitor.DoesNotExist):
         resume_monitor(organization=organization, monitor_id=other.pk, by=alice)
     make_monitor(organization, context, alice, name="Other")
@@ -596,8 +596,8 @@ def test_a_pause_at_the_moment_of_a_tick_waits_for_it_or_comes_before_it(
     make_due(monitor)
     with organization_scope(organization.id):
         pause_monitor(organization=organization, monitor_id=monitor.pk, by=alice)
-        ticking_beside = Meanwhile(request_due_monitors)
+        ticking_beside = Meanwhile(create_due_monitor_jobs)
         assert not ticking_beside.waits(superuser)
         assert ticking_beside.outcome() == {}
-    assert request_due_monitors() == {}
-    assert requests_of(organization) == []
+    assert create_due_monitor_jobs() == {}
+    assert jobs_of(organization) == []

@@ -15,7 +15,7 @@ from compliance.engines.reports.model import Report
 from compliance.engines.reports.serialization import to_json
 from compliance.jobs.actions import request_owner_test
 from compliance.jobs.models import Pin
-from compliance.models import AgentContext, ComplianceRequest, Organization, Runner, User
+from compliance.models import AgentContext, Job, Organization, Runner, User
 from compliance.runners.actions import create_runner
 from compliance.tenancy.scope import organization_scope
 from tests.conftest import make_report
@@ -46,7 +46,7 @@ class Calling:
 
     def complete(self, lease: dict[str, Any], *verdicts: str, report: Any = None, **more: Any) -> HttpResponse:
         body = {"token": lease["token"], "report": report or plain(make_report(*verdicts)), **more}
-        return self.post(f"requests/{lease['request_id']}/complete", body)
+        return self.post(f"jobs/{lease['job_id']}/complete", body)
 
     def pin(self) -> Pin:
         return Pin(runner_id=self.runner.pk)
@@ -66,14 +66,14 @@ def make_runner(organization: Organization, by: User, name: str = "lab", pool: s
     return Calling(*create_runner(organization=organization, name=name, pool=pool, by=by))
 
 
-def ask(organization: Organization, context: AgentContext, by: User, pin: Pin, **more: Any) -> ComplianceRequest:
+def ask(organization: Organization, context: AgentContext, by: User, pin: Pin, **more: Any) -> Job:
     """A test that somebody asks for, to be run there."""
     return request_owner_test(organization=organization, context_id=context.pk, by=by, pin=pin, **more)[0]
 
 
-def request_row(organization: Organization, request_id: UUID | str) -> ComplianceRequest:
+def job_row(organization: Organization, job_id: UUID | str) -> Job:
     with organization_scope(organization.id):
-        return ComplianceRequest.objects.get(pk=request_id)
+        return Job.objects.get(pk=job_id)
 
 
 @pytest.fixture

@@ -13,12 +13,12 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from compliance.jobs.models import Pin, RequestState
-from compliance.jobs.queue import lease_request
+from compliance.jobs.models import JobState, Pin
+from compliance.jobs.queue import lease_job
 from compliance.models import (
     AgentContext,
-    ComplianceRequest,
     ComplianceRun,
+    Job,
     Organization,
     RejectedReport,
     Runner,
@@ -29,19 +29,19 @@ from compliance.runners.actions import change_runner, create_runner, delete_runn
 from compliance.tenancy.errors import Refused
 from compliance.tenancy.scope import organization_scope
 from tests.compliance.monitors.conftest import make_monitor
-from tests.compliance.runners.conftest import Calling, ask, make_runner, plain, request_row
+from tests.compliance.runners.conftest import Calling, ask, job_row, make_runner, plain
 from tests.conftest import make_context, make_report
 
 pytestmark = pytest.mark.django_db
 
 
-def test_a_pinned_request_goes_to_its_runner_and_becomes_a_run_with_its_name(
+def test_a_pinned_job_goes_to_its_runner_and_becomes_a_run_with_its_name(
     organization: Organization, context: AgentContext, alice: User, lab: Calling
 ) -> None:
-    request = ask(organization, context, alice, lab.pin())
+    job = ask(organization, context, alice, lab.pin())
 
     leases = lab.poll()
-    assert [lease["request_id"] for lease in leases] == [str(request.pk)]
+    assert [lease["job_id"] for lease in leases] == [str(job.pk)]
     answer = lab.complete(leases[0], "passed")
 
     assert answer.status_code == 200
@@ -50,7 +50,7 @@ def test_a_pinned_request_goes_to_its_runner_and_becomes_a_run_with_its_name(
     assert (run.executor_kind, run.executor_name, run.executor_id) == ("private", "lab", lab.runner.pk)
     assert str(run.pk) == leases[0]["run_id"]
     assert not run.moves_status
-    assert request_row(organization, request.pk).state == RequestState.FINISHED
+    assert job_row(organization, job.pk).state == JobState.FINISHED
 
 
 def test_an_empty_answer_says_by_which_keys_its_runner_can_be_woken(organization: Organization, alice: User) -> None:
@@ -81,11 +81,11 @@ def test_hosted_work_is_not_for_runners_nor_pinned_work_for_workers(  # L3
 ) -> None:
     hosted = ask(organization, context, alice, Pin())
     assert lab.poll() == []
-    answer = lab.post(f"requests/{hosted.pk}/complete", {"token": str(uuid4()), "report": {}})
+    answer = lab.post(f"jobs/{hosted.pk}/complete", {"token": str(uuid4()), "report": {}})
     assert (answer.status_code, answer.json()["type"]) == (409, "/problems/not-private")
 
     pinned = ask(organization, context, alice, lab.pin(), dry_run=True)
-    assert lease_request(pinned.pk, organization.id) is None
+    assert lease_job(pinned.pk, organization.id) is None
 
 
 def test_a_runner_never_gets_another_organizations_work(  # L3, I5
@@ -97,9 +97,9 @@ def test_a_runner_never_gets_another_organizations_work(  # L3, I5
     assert stranger.poll() == []
     [lease] = lab.poll()
     answer = stranger.complete(lease, "passed")
-    unknown = stranger.complete({**lease, "request_id": str(uuid4())}, "passed")
+    unknown = stranger.complete({**lease, "job_id": str(uuid4())}, "passed")
     assert (answer.status_code, answer.content) == (404, unknown.content)
-    assert request_row(organization, lease["request_id"]).state == RequestState.LEASED
+    assert job_row(organization, lease["job_id"]).state == JobState.LEASED
 
 
 def test_the_same_result_sent_twice_is_one_run_and_the_same_answer(  # L5
@@ -110,24 +110,24 @@ def test_the_same_result_sent_twice_is_one_run_and_the_same_answer(  # L5
     first, second = lab.complete(lease, "passed"), lab.complete(lease, "failed")
     assert (second.status_code, second.json()) == (200, first.json())
     with organization_scope(organization.id):
-        assert ComplianceRun.objects.filter(request_id=lease["request_id"]).count() == 1
+        assert ComplianceRun.objects.filter(job_id=lease["job_id"]).count() == 1
 
 
 def test_a_result_of_an_old_lease_is_discarded_and_the_runner_told_why(  # L6
     organization: Organization, context: AgentContext, alice: User, lab: Calling
 ) -> None:
-    request = ask(organization, context, alice, lab.pin())
+    job = ask(organization, context, alice, lab.pin())
     [old] = lab.poll()
     with organization_scope(organization.id):
-        ComplianceRequest.objects.filter(pk=request.pk).update(lease_expires_at=timezone.now() - timedelta(seconds=1))
+        Job.objects.filter(pk=job.pk).update(lease_expires_at=timezone.now() - timedelta(seconds=1))
     [new] = lab.poll()
-    assert (new["request_id"], new["attempt"]) == (old["request_id"], 2)
+    assert (new["job_id"], new["attempt"]) == (old["job_id"], 2)
 
     answer = lab.complete(old, "failed")
 
     assert (answer.status_code, answer.json()["type"]) == (409, "/problems/lease-lost")
     assert "leased anew" in answer.json()["detail"]
-    assert request_row(organization, request.pk).state == RequestState.LEASED
+    assert job_row(organization, job.pk).state == JobState.LEASED
     assert lab.complete(new, "passed").status_code == 200
 
 
@@ -139,10 +139,10 @@ def test_another_runner_of_the_organization_cannot_hand_in_a_result(  # L6
     [lease] = one.poll()
     answer = two.complete(lease, "passed", report={**plain(make_report("passed"))}, runner_id=str(one.runner.pk))
     assert answer.status_code == 409
-    assert request_row(organization, lease["request_id"]).leased_by == one.runner.pk
+    assert job_row(organization, lease["job_id"]).leased_by == one.runner.pk
 
 
-def test_what_is_no_report_ends_the_request_and_is_kept_for_its_organization(  # L8, L16
+def test_what_is_no_report_ends_the_job_and_is_kept_for_its_organization(  # L8, L16
     organization: Organization, context: AgentContext, alice: User, lab: Calling
 ) -> None:
     ask(organization, context, alice, lab.pin())
@@ -150,17 +150,17 @@ def test_what_is_no_report_ends_the_request_and_is_kept_for_its_organization(  #
     answer = lab.complete(lease, report={"schema": "assay-report/1", "surprise": "x"})
     assert (answer.status_code, answer.json()["type"]) == (400, "/problems/bad-report")
     assert answer["Content-Type"] == "application/problem+json"
-    request = request_row(organization, lease["request_id"])
-    assert request.state == RequestState.FINISHED
+    job = job_row(organization, lease["job_id"])
+    assert job.state == JobState.FINISHED
     with organization_scope(organization.id):
-        run = ComplianceRun.objects.get(request_id=request.pk)
-        kept = RejectedReport.objects.get(request=request)
+        run = ComplianceRun.objects.get(job_id=job.pk)
+        kept = RejectedReport.objects.get(job=job)
     assert run.overall_status == "inconclusive"
     assert "surprise" in kept.body
     assert kept.runner_name == "lab"
 
 
-def test_a_report_about_another_suite_is_no_report_of_the_request(  # L16
+def test_a_report_about_another_suite_is_no_report_of_the_job(  # L16
     organization: Organization, context: AgentContext, alice: User, lab: Calling
 ) -> None:
     ask(organization, context, alice, lab.pin())
@@ -173,7 +173,7 @@ def test_a_failure_of_the_runner_is_an_inconclusive_run_with_its_reason(  # R7, 
 ) -> None:
     ask(organization, context, alice, lab.pin())
     [lease] = lab.poll()
-    answer = lab.post(f"requests/{lease['request_id']}/fail", {"token": lease["token"], "reason": "no such secret"})
+    answer = lab.post(f"jobs/{lease['job_id']}/fail", {"token": lease["token"], "reason": "no such secret"})
     assert answer.json()["overall_status"] == "inconclusive"
     with organization_scope(organization.id):
         assert "no such secret" in ComplianceRun.objects.get(pk=answer.json()["run_id"]).harness_error
@@ -183,25 +183,25 @@ def test_a_failure_of_the_runner_is_an_inconclusive_run_with_its_reason(  # R7, 
 def test_what_is_handed_back_is_taken_again_and_was_no_attempt(
     organization: Organization, context: AgentContext, alice: User, lab: Calling
 ) -> None:
-    request = ask(organization, context, alice, lab.pin())
+    job = ask(organization, context, alice, lab.pin())
     for _ in range(5):
         [lease] = lab.poll()
         body = {"token": lease["token"], "reason": "stopping"}
-        assert lab.post(f"requests/{request.pk}/release", body).json() == {"state": "queued"}
-    assert request_row(organization, request.pk).attempt == 0
+        assert lab.post(f"jobs/{job.pk}/release", body).json() == {"state": "queued"}
+    assert job_row(organization, job.pk).attempt == 0
 
 
 def test_renewing_keeps_a_lease_and_says_why_one_is_lost(  # L12
     organization: Organization, context: AgentContext, alice: User, lab: Calling
 ) -> None:
-    request = ask(organization, context, alice, lab.pin())
+    job = ask(organization, context, alice, lab.pin())
     [lease] = lab.poll()
     with organization_scope(organization.id):
-        ComplianceRequest.objects.filter(pk=request.pk).update(lease_expires_at=timezone.now() + timedelta(seconds=1))
-    held = {"request_id": lease["request_id"], "token": lease["token"]}
+        Job.objects.filter(pk=job.pk).update(lease_expires_at=timezone.now() + timedelta(seconds=1))
+    held = {"job_id": lease["job_id"], "token": lease["token"]}
     progress = {"step": "tools/list", "done": 2, "total": 9}
-    assert lab.post("renew", {"leases": [{**held, "progress": progress}]}).json()["held"] == [lease["request_id"]]
-    row = request_row(organization, request.pk)
+    assert lab.post("renew", {"leases": [{**held, "progress": progress}]}).json()["held"] == [lease["job_id"]]
+    row = job_row(organization, job.pk)
     assert row.progress == progress
     assert row.lease_expires_at is not None
     assert row.lease_expires_at > timezone.now() + timedelta(seconds=10)
@@ -210,7 +210,7 @@ def test_renewing_keeps_a_lease_and_says_why_one_is_lost(  # L12
         row.cancel("The agent was removed.")
     answer = lab.post("renew", {"leases": [held]}).json()
     assert answer["held"] == []
-    assert answer["lost"][0]["reason"] == "The request was cancelled. The agent was removed."
+    assert answer["lost"][0]["reason"] == "The job was cancelled. The agent was removed."
 
 
 def test_a_runners_calendar_does_not_say_when_a_test_was(
@@ -228,22 +228,22 @@ def test_a_runners_calendar_does_not_say_when_a_test_was(
 def test_a_disabled_runner_gets_nothing_and_what_it_held_is_taken_back(  # L3
     organization: Organization, context: AgentContext, alice: User, lab: Calling
 ) -> None:
-    request = ask(organization, context, alice, lab.pin())
+    job = ask(organization, context, alice, lab.pin())
     [lease] = lab.poll()
     disable_runner(organization=organization, runner_id=lab.runner.pk, by=alice)
-    assert request_row(organization, request.pk).state == RequestState.QUEUED
-    held = {"request_id": lease["request_id"], "token": lease["token"]}
+    assert job_row(organization, job.pk).state == JobState.QUEUED
+    held = {"job_id": lease["job_id"], "token": lease["token"]}
     calls: dict[str, Any] = {
         "poll": {"at_most": 1},
         "renew": {"leases": [held]},
-        f"requests/{request.pk}/complete": {"token": lease["token"], "report": plain(make_report("passed"))},
-        f"requests/{request.pk}/fail": {"token": lease["token"]},
-        f"requests/{request.pk}/release": {"token": lease["token"]},
-        f"requests/{request.pk}/credential": {"token": lease["token"]},
+        f"jobs/{job.pk}/complete": {"token": lease["token"], "report": plain(make_report("passed"))},
+        f"jobs/{job.pk}/fail": {"token": lease["token"]},
+        f"jobs/{job.pk}/release": {"token": lease["token"]},
+        f"jobs/{job.pk}/credential": {"token": lease["token"]},
     }
     for path, body in calls.items():  # L7
         assert lab.post(path, body).status_code == 403, path
-    assert request_row(organization, request.pk).state == RequestState.QUEUED
+    assert job_row(organization, job.pk).state == JobState.QUEUED
 
 
 def test_a_new_token_ends_the_old_one_at_once(organization: Organization, alice: User, lab: Calling) -> None:
@@ -273,10 +273,10 @@ def test_a_runner_with_live_pins_is_not_deleted_and_says_which(  # L14
 def test_deleting_a_runner_frees_what_waited_for_it(  # L14
     organization: Organization, context: AgentContext, alice: User, lab: Calling
 ) -> None:
-    request = ask(organization, context, alice, lab.pin())
+    job = ask(organization, context, alice, lab.pin())
     delete_runner(organization=organization, runner_id=lab.runner.pk, by=alice)
-    row = request_row(organization, request.pk)
-    assert (row.state, row.end_reason) == (RequestState.CANCELLED, "The private runner lab was deleted.")
+    row = job_row(organization, job.pk)
+    assert (row.state, row.end_reason) == (JobState.CANCELLED, "The private runner lab was deleted.")
     assert lab.post("poll", {"at_most": 1}).status_code == 401
     with pytest.raises(Refused, match="no such private runner"):
         ask(organization, context, alice, lab.pin())
@@ -301,13 +301,13 @@ def test_deleting_the_last_runner_of_a_pool_frees_what_waited_for_it(  # L14
     organization: Organization, context: AgentContext, alice: User
 ) -> None:
     one, two = (make_runner(organization, alice, name, "berlin") for name in ("one", "two"))
-    request = ask(organization, context, alice, Pin(pool="berlin"))
+    job = ask(organization, context, alice, Pin(pool="berlin"))
     delete_runner(organization=organization, runner_id=one.runner.pk, by=alice)
-    assert request_row(organization, request.pk).state == RequestState.QUEUED
+    assert job_row(organization, job.pk).state == JobState.QUEUED
     delete_runner(organization=organization, runner_id=two.runner.pk, by=alice)
-    row = request_row(organization, request.pk)
+    row = job_row(organization, job.pk)
     assert (row.state, row.end_reason) == (
-        RequestState.CANCELLED,
+        JobState.CANCELLED,
         "The last private runner of the pool berlin was deleted.",
     )
 
@@ -347,7 +347,7 @@ def test_an_idle_poll_asks_for_its_key_its_runner_and_its_work_and_nothing_else(
     assert len(told) == 3, asked
     assert "FROM runners" in told[0]
     assert "FROM api_keys" in told[1], "whether its key was revoked meanwhile"
-    assert "FROM compliance_requests" in told[2]
+    assert "FROM compliance_jobs" in told[2]
 
 
 def test_many_leases_of_one_poll_cost_no_query_more(organization: Organization, alice: User, lab: Calling) -> None:
@@ -370,7 +370,7 @@ def test_each_lease_of_one_poll_has_a_token_of_its_own(  # L6
     leases = lab.poll(at_most=3)
     assert len({lease["token"] for lease in leases}) == 3
     assert len({lease["run_id"] for lease in leases}) == 3
-    renewed = lab.post("renew", {"leases": [{key: lease[key] for key in ("request_id", "token")} for lease in leases]})
+    renewed = lab.post("renew", {"leases": [{key: lease[key] for key in ("job_id", "token")} for lease in leases]})
     assert (len(renewed.json()["held"]), renewed.json()["lost"]) == (3, [])
 
 
@@ -393,5 +393,5 @@ def test_a_runner_with_all_hands_full_stays_online_by_what_it_renews(
     long_ago = timezone.now() - timedelta(minutes=5)
     with organization_scope(organization.id):
         Runner.objects.filter(pk=lab.runner.pk).update(last_seen_at=long_ago, online_until=long_ago)
-    lab.post("renew", {"leases": [{"request_id": lease["request_id"], "token": lease["token"]}]})
+    lab.post("renew", {"leases": [{"job_id": lease["job_id"], "token": lease["token"]}]})
     assert lab.row().is_online

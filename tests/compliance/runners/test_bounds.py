@@ -11,13 +11,13 @@ from django.utils import timezone
 
 from compliance.jobs.actions import QueueFull
 from compliance.jobs.models import Pin
-from compliance.models import AgentContext, ComplianceRequest, ComplianceRun, Monitor, Organization, Runner, User
-from compliance.monitors.tick import request_due_monitors
+from compliance.models import AgentContext, ComplianceRun, Job, Monitor, Organization, Runner, User
+from compliance.monitors.tick import create_due_monitor_jobs
 from compliance.runners.actions import disable_runner
 from compliance.tenancy.actions import create_organization
 from compliance.tenancy.scope import organization_scope
-from tests.compliance.monitors.conftest import decisions_of, make_due, make_monitor, requests_of, stored
-from tests.compliance.runners.conftest import Calling, ask, make_runner, request_row
+from tests.compliance.monitors.conftest import decisions_of, jobs_of, make_due, make_monitor, stored
+from tests.compliance.runners.conftest import Calling, ask, job_row, make_runner
 from tests.conftest import make_context, make_user
 from tests.dashboard.api.conftest import Caller, make_key
 from tests.racing import Raised, race
@@ -61,7 +61,7 @@ class TestUnderWay:
         lab = make_runner(organization, alice, pool=pool)
         ask(organization, context, alice, Pin(pool=pool) if pool else lab.pin())
         make_due(monitor)
-        assert request_due_monitors() == {"allowed": 1}
+        assert create_due_monitor_jobs() == {"allowed": 1}
 
     def test_one_that_a_private_runner_works_on_does(
         self,
@@ -77,7 +77,7 @@ class TestUnderWay:
         ask(organization, context, alice, lab.pin())
         assert len(lab.poll()) == 1
         make_due(monitor)
-        assert request_due_monitors() == {"concurrency": 1}
+        assert create_due_monitor_jobs() == {"concurrency": 1}
         assert CAPS[cap] in decisions_of(organization)[-1].reason
 
     def test_a_hosted_one_that_waits_does(
@@ -92,10 +92,10 @@ class TestUnderWay:
         setattr(settings, cap, 1)
         ask(organization, context, alice, Pin())
         make_due(monitor)
-        assert request_due_monitors() == {"concurrency": 1}
+        assert create_due_monitor_jobs() == {"concurrency": 1}
 
     @pytest.mark.parametrize("pool", ["", "berlin"])
-    def test_a_monitors_request_counts_for_as_long_as_its_runner_is_online(
+    def test_a_monitors_job_counts_for_as_long_as_its_runner_is_online(
         self,
         organization: Organization,
         context: AgentContext,
@@ -111,13 +111,13 @@ class TestUnderWay:
         pin = Pin(pool=pool) if pool else lab.pin()
         private = make_monitor(organization, context, alice, name="Inside", pin=pin)
         make_due(private)
-        assert request_due_monitors() == {"allowed": 1}
+        assert create_due_monitor_jobs() == {"allowed": 1}
         make_due(monitor)
-        assert request_due_monitors() == {"concurrency": 1}
+        assert create_due_monitor_jobs() == {"concurrency": 1}
         gone(lab)
         make_due(monitor)
-        assert request_due_monitors() == {"allowed": 1}
-        assert [request.executor_kind for request in requests_of(organization)] == ["private", "hosted"]
+        assert create_due_monitor_jobs() == {"allowed": 1}
+        assert [job.executor_kind for job in jobs_of(organization)] == ["private", "hosted"]
 
 
 # How many tests may wait for one runner
@@ -128,7 +128,7 @@ class TestQueue:
     def test_what_is_more_than_may_wait_is_refused_until_some_is_taken(
         self, organization: Organization, alice: User, lab: Calling, settings: Any
     ) -> None:
-        settings.PRIVATE_QUEUE_MOST_REQUESTS = 2
+        settings.PRIVATE_QUEUE_MAX_JOBS = 2
         agents = [make_context(organization, f"https://agent-{n}.example/mcp") for n in range(3)]
         first = ask(organization, agents[0], alice, lab.pin())
         ask(organization, agents[1], alice, lab.pin())
@@ -141,12 +141,12 @@ class TestQueue:
     def test_every_runner_and_pool_has_a_queue_of_its_own_beside_hosted_work_and_monitors(
         self, organization: Organization, context: AgentContext, alice: User, settings: Any
     ) -> None:
-        settings.PRIVATE_QUEUE_MOST_REQUESTS = 1
+        settings.PRIVATE_QUEUE_MAX_JOBS = 1
         one, two = make_runner(organization, alice, "one", "berlin"), make_runner(organization, alice, "two")
         one.poll()
         monitor = make_monitor(organization, context, alice, name="Inside", pin=one.pin())
         make_due(monitor)
-        assert request_due_monitors() == {"allowed": 1}
+        assert create_due_monitor_jobs() == {"allowed": 1}
         pins = [one.pin(), two.pin(), Pin(pool="berlin"), Pin()]
         for number, pin in enumerate(pins):
             ask(organization, make_context(organization, f"https://agent-{number}.example/mcp"), alice, pin)
@@ -166,7 +166,7 @@ class TestQueue:
         charlie: User,
         settings: Any,
     ) -> None:  # I6
-        settings.PRIVATE_QUEUE_MOST_REQUESTS = 1
+        settings.PRIVATE_QUEUE_MAX_JOBS = 1
         make_runner(organization, alice, pool="berlin")
         make_runner(other_organization, charlie, pool="berlin")
         ours = ask(organization, context, alice, Pin(pool="berlin"))
@@ -176,7 +176,7 @@ class TestQueue:
     def test_the_api_says_so_with_409(
         self, organization: Organization, context: AgentContext, alice: User, lab: Calling, settings: Any
     ) -> None:
-        settings.PRIVATE_QUEUE_MOST_REQUESTS = 1
+        settings.PRIVATE_QUEUE_MAX_JOBS = 1
         ask(organization, make_context(organization, "https://other.example/mcp"), alice, lab.pin())
         _, token = make_key(organization, alice, "test")
         body = {"executor": {"runner_id": str(lab.runner.pk)}}
@@ -188,16 +188,16 @@ class TestQueue:
 def test_tests_asked_for_at_once_never_exceed_what_may_wait(
     committed_db: None, superuser: psycopg.Connection[Any], settings: Any
 ) -> None:
-    settings.PRIVATE_QUEUE_MOST_REQUESTS = 2
+    settings.PRIVATE_QUEUE_MAX_JOBS = 2
     alice = make_user("alice@example.org", "Alice Owner")
     organization = create_organization(name="Alpha", by=alice)
     make_runner(organization, alice, pool="berlin")
     agents = [make_context(organization, f"https://agent-{n}.example/mcp") for n in range(5)]
     calls = [lambda agent=agent: ask(organization, agent, alice, Pin(pool="berlin")).pk for agent in agents]
-    outcomes = race(superuser, "compliance_requests", calls)
+    outcomes = race(superuser, "compliance_jobs", calls)
     assert [one.kind for one in outcomes if isinstance(one, Raised)] == ["QueueFull"] * 3
     with organization_scope(organization.id):
-        assert ComplianceRequest.objects.count() == 2
+        assert Job.objects.count() == 2
 
 
 # How often a runner may hand work back, and for how long it may hold it
@@ -207,16 +207,16 @@ def test_tests_asked_for_at_once_never_exceed_what_may_wait(
 class TestReleases:
     def release(self, lab: Calling) -> Any:
         [lease] = lab.poll()
-        return lab.post(f"requests/{lease['request_id']}/release", {"token": lease["token"]}).json()
+        return lab.post(f"jobs/{lease['job_id']}/release", {"token": lease["token"]}).json()
 
     def test_what_is_handed_back_too_often_ends_and_says_so(
         self, organization: Organization, context: AgentContext, alice: User, lab: Calling, settings: Any
     ) -> None:  # L12, R7
-        settings.PRIVATE_REQUEST_MAX_RELEASES = 2
-        request = ask(organization, context, alice, lab.pin())
+        settings.PRIVATE_JOB_MAX_RELEASES = 2
+        job = ask(organization, context, alice, lab.pin())
         assert [self.release(lab) for _ in range(3)] == [{"state": "queued"}] * 2 + [{"state": "finished"}]
         assert lab.poll() == []
-        row = request_row(organization, request.pk)
+        row = job_row(organization, job.pk)
         with organization_scope(organization.id):
             run = ComplianceRun.objects.get(pk=row.run_id)
         assert (row.state, run.overall_status, run.executor_name) == ("finished", "inconclusive", "lab")
@@ -225,10 +225,10 @@ class TestReleases:
     def test_what_its_organization_takes_back_is_not_counted(
         self, organization: Organization, context: AgentContext, alice: User, lab: Calling
     ) -> None:
-        request = ask(organization, context, alice, lab.pin())
+        job = ask(organization, context, alice, lab.pin())
         assert len(lab.poll()) == 1
         disable_runner(organization=organization, runner_id=lab.runner.pk, by=alice)
-        assert (request_row(organization, request.pk).state, request_row(organization, request.pk).releases) == (
+        assert (job_row(organization, job.pk).state, job_row(organization, job.pk).releases) == (
             "queued",
             0,
         )
@@ -236,11 +236,11 @@ class TestReleases:
     def test_a_monitor_goes_on_after_it(
         self, organization: Organization, context: AgentContext, alice: User, lab: Calling, settings: Any
     ) -> None:  # L8
-        settings.PRIVATE_REQUEST_MAX_RELEASES = 0
+        settings.PRIVATE_JOB_MAX_RELEASES = 0
         lab.poll()
         monitor = make_monitor(organization, context, alice, pin=lab.pin())
         make_due(monitor)
-        assert request_due_monitors() == {"allowed": 1}
+        assert create_due_monitor_jobs() == {"allowed": 1}
         assert self.release(lab) == {"state": "finished"}
         upcoming = stored(monitor).next_run_at
         assert upcoming is not None
@@ -254,7 +254,7 @@ def test_a_lease_that_is_renewed_goes_on_however_old_it_is(
     ask(organization, context, alice, lab.pin())
     [lease] = lab.poll()
     with organization_scope(organization.id):
-        ComplianceRequest.objects.update(started_at=timezone.now() - timedelta(days=3))
-    held = {"request_id": lease["request_id"], "token": lease["token"]}
-    assert lab.post("renew", {"leases": [held]}).json()["held"] == [lease["request_id"]]
+        Job.objects.update(started_at=timezone.now() - timedelta(days=3))
+    held = {"job_id": lease["job_id"], "token": lease["token"]}
+    assert lab.post("renew", {"leases": [held]}).json()["held"] == [lease["job_id"]]
     assert lab.complete(lease).status_code == 200

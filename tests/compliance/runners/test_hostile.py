@@ -17,18 +17,18 @@ from compliance.jobs.models import CredentialChoice
 from compliance.models import (
     AgentContext,
     ApiKey,
-    ComplianceRequest,
     CredentialUse,
+    Job,
+    JobState,
     Organization,
     RejectedReport,
-    RequestState,
     User,
 )
 from compliance.runners.actions import new_token
 from compliance.tenancy.api_key_actions import revoke_key
 from compliance.tenancy.scope import organization_scope
 from dashboard.api.bodies import LOOKED_INTO_KB
-from tests.compliance.runners.conftest import ENGINES, Calling, ask, make_runner, plain, request_row
+from tests.compliance.runners.conftest import ENGINES, Calling, ask, job_row, make_runner, plain
 from tests.compliance.vault.conftest import World
 from tests.conftest import make_report
 from tests.dashboard.api.conftest import Caller, make_key
@@ -77,7 +77,7 @@ def post_text(lab: Calling, path: str, text: str) -> HttpResponse:
 
 def complete_with(lab: Calling, lease: dict[str, Any], report: str) -> HttpResponse:
     body = f'{{"token": "{lease["token"]}", "report": {report}}}'
-    return post_text(lab, f"requests/{lease['request_id']}/complete", body)
+    return post_text(lab, f"jobs/{lease['job_id']}/complete", body)
 
 
 def nested(levels: int, inner: str) -> str:
@@ -101,12 +101,12 @@ class TestATokenThatEndsWhileABodyComesSlowly:
     def test_gets_no_work(
         self, lab: Calling, organization: Organization, context: AgentContext, alice: User, end: Any
     ) -> None:
-        request = ask(organization, context, alice, lab.pin())
+        job = ask(organization, context, alice, lab.pin())
         body = {"at_most": 1, "engines": ENGINES}
         answer = post_slowly(lab, "poll", body, meanwhile=lambda: end(lab, alice))
         assert answer.status_code == 401
         assert answer["WWW-Authenticate"] == 'Bearer realm="Assay", error="invalid_token"'
-        assert request_row(organization, request.pk).state == RequestState.QUEUED
+        assert job_row(organization, job.pk).state == JobState.QUEUED
 
     def test_hands_in_no_result(
         self, lab: Calling, organization: Organization, context: AgentContext, alice: User, end: Any
@@ -114,9 +114,9 @@ class TestATokenThatEndsWhileABodyComesSlowly:
         ask(organization, context, alice, lab.pin())
         [lease] = lab.poll()
         body = {"token": lease["token"], "report": plain(make_report("passed"))}
-        path = f"requests/{lease['request_id']}/complete"
+        path = f"jobs/{lease['job_id']}/complete"
         assert post_slowly(lab, path, body, meanwhile=lambda: end(lab, alice)).status_code == 401
-        assert request_row(organization, lease["request_id"]).state == RequestState.LEASED
+        assert job_row(organization, lease["job_id"]).state == JobState.LEASED
 
 
 def test_a_token_that_ends_while_a_body_comes_slowly_is_given_no_secret(alpha: World) -> None:  # V1, L3
@@ -124,7 +124,7 @@ def test_a_token_that_ends_while_a_body_comes_slowly_is_given_no_secret(alpha: W
     alpha.grant(alpha.credential())
     ask(alpha.organization, alpha.context, alpha.alice, lab.pin())
     [lease] = lab.poll()
-    path = f"requests/{lease['request_id']}/credential"
+    path = f"jobs/{lease['job_id']}/credential"
     answer = post_slowly(lab, path, {"token": lease["token"]}, meanwhile=lambda: replace(lab, alpha.alice))
     assert answer.status_code == 401
     assert b"sk-live" not in answer.content
@@ -136,7 +136,7 @@ def test_a_test_that_is_to_use_no_credential_is_given_none(alpha: World) -> None
     ask(alpha.organization, alpha.context, alpha.alice, lab.pin(), credential=CredentialChoice.NONE)
     [lease] = lab.poll()
     assert lease["credential"] is None
-    answer = lab.post(f"requests/{lease['request_id']}/credential", {"token": lease["token"]})
+    answer = lab.post(f"jobs/{lease['job_id']}/credential", {"token": lease["token"]})
     assert (answer.status_code, answer.json()["type"]) == (403, "/problems/not-released")
     with organization_scope(alpha.organization.id):
         assert not CredentialUse.objects.exists()
@@ -151,7 +151,7 @@ def test_an_engine_with_an_impossible_name_is_refused_and_breaks_nothing(lab: Ca
 @pytest.mark.parametrize("inner", ["1", '"\\u0000"', "NaN"])
 @pytest.mark.parametrize("levels", [250, 300, 600, 800, 1000, 20_000])
 class TestAReportThatIsNestedDeeply:
-    """L8, L16: it ends its request with a clear 400, and leaves nothing behind that no page can show."""
+    """L8, L16: it ends its job with a clear 400, and leaves nothing behind that no page can show."""
 
     def test_as_a_whole(
         self, lab: Calling, organization: Organization, context: AgentContext, alice: User, levels: int, inner: str
@@ -183,10 +183,10 @@ class TestAReportThatIsNestedDeeply:
 
     def is_refused(self, answer: HttpResponse, organization: Organization, by: User, lease: dict[str, Any]) -> None:
         assert (answer.status_code, answer.json()["type"]) == (400, "/problems/bad-report")
-        request = request_row(organization, lease["request_id"])
-        assert request.state == RequestState.FINISHED
+        job = job_row(organization, lease["job_id"])
+        assert job.state == JobState.FINISHED
         _, token = make_key(organization, by)
-        assert Caller(token).get(f"/runs/{request.run_id}").status_code == 200
+        assert Caller(token).get(f"/runs/{job.run_id}").status_code == 200
 
 
 def test_whose_a_report_is_that_is_nested_too_deeply_is_told_wherever_its_token_stands(
@@ -195,11 +195,11 @@ def test_whose_a_report_is_that_is_nested_too_deeply_is_told_wherever_its_token_
     ask(organization, context, alice, lab.pin())
     [lease] = lab.poll()
     body = f'{{"report": {nested(5000, "[]")}, "token": "{lease["token"]}"}}'
-    answer = post_text(lab, f"requests/{lease['request_id']}/complete", body)
+    answer = post_text(lab, f"jobs/{lease['job_id']}/complete", body)
     assert (answer.status_code, answer.json()["type"]) == (400, "/problems/bad-report")
-    assert request_row(organization, lease["request_id"]).state == RequestState.FINISHED
+    assert job_row(organization, lease["job_id"]).state == JobState.FINISHED
     with organization_scope(organization.id):
-        kept = RejectedReport.objects.get(request_id=lease["request_id"])
+        kept = RejectedReport.objects.get(job_id=lease["job_id"])
     assert kept.body.startswith('{"a": {"a":')
 
 
@@ -209,10 +209,10 @@ def test_one_that_is_too_large_to_be_looked_into_is_refused_and_says_what_to_do(
     ask(organization, context, alice, lab.pin())
     [lease] = lab.poll()
     answer = complete_with(lab, lease, nested(5000, f'"{"x" * 1024 * LOOKED_INTO_KB}"'))
-    assert (answer.status_code, answer.json()["type"]) == (400, "/problems/bad-request")
+    assert (answer.status_code, answer.json()["type"]) == (400, "/problems/bad-job")
     assert "say with `fail` that there is none" in answer.json()["detail"]
-    assert request_row(organization, lease["request_id"]).state == RequestState.LEASED
-    said = lab.post(f"requests/{lease['request_id']}/fail", {"token": lease["token"], "reason": "too deep"})
+    assert job_row(organization, lease["job_id"]).state == JobState.LEASED
+    said = lab.post(f"jobs/{lease['job_id']}/fail", {"token": lease["token"], "reason": "too deep"})
     assert said.status_code == 200
 
 
@@ -231,7 +231,7 @@ def test_no_other_call_takes_what_is_nested_too_deeply(
         assert answer.status_code in (400, 409, 422), answer.content
     assert post_text(lab, "poll", f'{{"engines": {deep}}}').status_code in (400, 422)
     with organization_scope(organization.id):
-        assert not ComplianceRequest.objects.exists()
+        assert not Job.objects.exists()
 
 
 def test_a_report_may_be_nested_as_deeply_as_its_pages_can_show(

@@ -13,12 +13,12 @@ import pytest
 
 from compliance.demo_agents import AGENTS
 from compliance.engines import get_engine
-from compliance.jobs.models import Pin, RequestState
-from compliance.models import AgentContext, ComplianceRequest, ComplianceRun, CredentialUse, Organization, User
+from compliance.jobs.models import JobState, Pin
+from compliance.models import AgentContext, ComplianceRun, CredentialUse, Job, Organization, User
 from compliance.runners.actions import disable_runner
 from compliance.tenancy.actions import create_organization
 from compliance.tenancy.scope import organization_scope
-from tests.compliance.runners.conftest import Calling, ask, make_runner, request_row
+from tests.compliance.runners.conftest import Calling, ask, job_row, make_runner
 from tests.compliance.vault.conftest import make_credential, make_grant
 from tests.conftest import make_context, make_user
 from tests.processes import HeldAgent, Process, serving_demo_agents, wait_for, web
@@ -56,17 +56,17 @@ def program(server: str, calling: Calling, folder: Path, *options: str, name: st
         process.stop()
 
 
-def ended(organization: Organization, request_id: UUID) -> Callable[[], ComplianceRequest | None]:
-    def look() -> ComplianceRequest | None:
-        request = request_row(organization, request_id)
-        return None if request.is_active else request
+def ended(organization: Organization, job_id: UUID) -> Callable[[], Job | None]:
+    def look() -> Job | None:
+        job = job_row(organization, job_id)
+        return None if job.is_active else job
 
     return look
 
 
-def run_of(organization: Organization, request: ComplianceRequest) -> ComplianceRun:
+def run_of(organization: Organization, job: Job) -> ComplianceRun:
     with organization_scope(organization.id):
-        return ComplianceRun.objects.get(request_id=request.pk)
+        return ComplianceRun.objects.get(job_id=job.pk)
 
 
 @pytest.fixture
@@ -83,8 +83,8 @@ def test_an_agent_inside_is_tested_by_the_runner_and_the_run_carries_its_name(
     lab = make_runner(organization, alice)
     with program(server, lab, tmp_path):
         wait_for(lambda: lab.row().is_online, what="the runner's first poll")
-        request = ask(organization, context, alice, lab.pin())
-        finished = wait_for(ended(organization, request.pk), seconds=60, what="the result")
+        job = ask(organization, context, alice, lab.pin())
+        finished = wait_for(ended(organization, job.pk), seconds=60, what="the result")
     run = run_of(organization, finished)
     assert (run.overall_status, run.executor_name, run.executor_kind) == ("passing", "lab", "private")
     assert run.passed_count > 5
@@ -103,8 +103,8 @@ def test_all_that_waits_for_a_runner_is_run_at_its_first_try(  # L6, L12
         for name in ("library", "weather", "translator")
     ]
     with program(server, lab, tmp_path):
-        done = [wait_for(ended(organization, request.pk), seconds=60, what="the result") for request in asked]
-    assert [(request.state, request.attempt) for request in done] == [(RequestState.FINISHED, 1)] * 3
+        done = [wait_for(ended(organization, job.pk), seconds=60, what="the result") for job in asked]
+    assert [(job.state, job.attempt) for job in done] == [(JobState.FINISHED, 1)] * 3
 
 
 @pytest.mark.parametrize(
@@ -128,9 +128,9 @@ def test_an_official_suite_runs_in_the_runner_as_it_does_hosted(  # R8
     organization, alice = alpha
     context = make_context(organization, agents[agent])
     lab = make_runner(organization, alice)
-    request = ask(organization, context, alice, lab.pin(), suite_slug=suite)
+    job = ask(organization, context, alice, lab.pin(), suite_slug=suite)
     with program(server, lab, tmp_path) as process:
-        finished = wait_for(ended(organization, request.pk), seconds=120, what="the result")
+        finished = wait_for(ended(organization, job.pk), seconds=120, what="the result")
     run = run_of(organization, finished)
     assert (run.overall_status, run.executor_name) == (verdict, "lab"), process.output()
     assert run.engine_version == get_engine(engine).version
@@ -165,13 +165,13 @@ def test_a_runner_that_is_stopped_hands_back_what_it_holds(
     held = HeldAgent()
     context = make_context(organization, held.url)
     lab = make_runner(organization, alice)
-    request = ask(organization, context, alice, lab.pin())
+    job = ask(organization, context, alice, lab.pin())
     with program(server, lab, tmp_path, "--grace", "0.5") as process:
         held.wait_until_asked()
         process.child.send_signal(signal.SIGTERM)
         assert process.child.wait(20) == 0
-    row = request_row(organization, request.pk)
-    assert (row.state, row.attempt) == (RequestState.QUEUED, 0)
+    row = job_row(organization, job.pk)
+    assert (row.state, row.attempt) == (JobState.QUEUED, 0)
     held.close()
 
 
@@ -182,13 +182,13 @@ def test_a_killed_runner_loses_its_lease_and_the_next_one_brings_the_one_result(
     held = HeldAgent()
     context = make_context(organization, held.url)
     one, two = (make_runner(organization, alice, name, "berlin") for name in ("one", "two"))
-    request = ask(organization, context, alice, Pin(pool="berlin"))
+    job = ask(organization, context, alice, Pin(pool="berlin"))
     with program(server, one, tmp_path, name="one") as process:
         held.wait_until_asked()
         process.kill()
     held.go_on.set()
     with program(server, two, tmp_path, name="two"):
-        finished = wait_for(ended(organization, request.pk), seconds=90, what="the result of the other runner")
+        finished = wait_for(ended(organization, job.pk), seconds=90, what="the result of the other runner")
     run = run_of(organization, finished)
     assert (run.executor_name, finished.attempt) == ("two", 2)
     held.close()
@@ -201,12 +201,12 @@ def test_a_disabled_runner_says_so_and_its_test_is_stopped(  # L3
     held = HeldAgent()
     context: AgentContext = make_context(organization, held.url)
     lab = make_runner(organization, alice)
-    request = ask(organization, context, alice, lab.pin())
+    job = ask(organization, context, alice, lab.pin())
     with program(server, lab, tmp_path) as process:
         held.wait_until_asked()
         disable_runner(organization=organization, runner_id=lab.runner.pk, by=alice)
         process.says("disabled or deleted", seconds=60)
-    assert request_row(organization, request.pk).state == RequestState.QUEUED
+    assert job_row(organization, job.pk).state == JobState.QUEUED
     held.close()
 
 

@@ -15,30 +15,30 @@ import pytest
 from django.utils import timezone
 
 from compliance.alerts.notices import Notice
-from compliance.jobs.cleanup import expire_requests, take_back
+from compliance.jobs.cleanup import expire_jobs, take_back
 from compliance.jobs.models import Pin
-from compliance.jobs.queue import lease_request
+from compliance.jobs.queue import lease_job
 from compliance.models import (
     AgentContext,
-    ComplianceRequest,
     ComplianceRun,
+    Job,
     Organization,
     RejectedReport,
     Role,
     User,
 )
 from compliance.monitors.actions import change_monitor
-from compliance.monitors.tick import request_due_monitors
+from compliance.monitors.tick import create_due_monitor_jobs
 from compliance.registry.actions import remove_context
 from compliance.runners.actions import delete_runner, disable_runner
 from compliance.tenancy.actions import create_organization
 from compliance.tenancy.scope import organization_scope
 from tests.compliance.monitors.conftest import What, When, change, decisions_of, make_due, make_monitor, stored
-from tests.compliance.runners.conftest import Calling, ask, make_runner, plain, request_row
+from tests.compliance.runners.conftest import Calling, ask, job_row, make_runner, plain
 from tests.conftest import add_member, make_context, make_report, make_user
 from tests.racing import Meanwhile, Racer, Raised, gate, race
 
-RUNS, REQUESTS = "agent_compliance_runs", "compliance_requests"
+RUNS, JOBS = "agent_compliance_runs", "compliance_jobs"
 
 
 class Lab(NamedTuple):
@@ -48,11 +48,11 @@ class Lab(NamedTuple):
     bob: User  # another admin: what one person does is done in turn, because each locks their own role
     runner: Calling
 
-    def ask(self, pin: Pin | None = None, **more: Any) -> ComplianceRequest:
+    def ask(self, pin: Pin | None = None, **more: Any) -> Job:
         return ask(self.organization, self.context, self.alice, pin or self.runner.pin(), **more)
 
-    def row(self, request: ComplianceRequest) -> ComplianceRequest:
-        return request_row(self.organization, request.pk)
+    def row(self, job: Job) -> Job:
+        return job_row(self.organization, job.pk)
 
     def runs(self) -> list[ComplianceRun]:
         with organization_scope(self.organization.id):
@@ -62,12 +62,10 @@ class Lab(NamedTuple):
         with organization_scope(self.organization.id):
             return list(Notice.objects.order_by("at").values_list("occasion", flat=True))
 
-    def let_lease_run_out(self, request: ComplianceRequest, *, attempt: int | None = None) -> None:
+    def let_lease_run_out(self, job: Job, *, attempt: int | None = None) -> None:
         changes = {"lease_expires_at": timezone.now() - timedelta(seconds=1)}
         with organization_scope(self.organization.id):
-            ComplianceRequest.objects.filter(pk=request.pk).update(
-                **changes, **({} if attempt is None else {"attempt": attempt})
-            )
+            Job.objects.filter(pk=job.pk).update(**changes, **({} if attempt is None else {"attempt": attempt}))
 
 
 @pytest.fixture
@@ -100,7 +98,7 @@ def post(runner: Calling, path: str, body: Any) -> Callable[[], Any]:
 
 
 def fail(runner: Calling, lease: dict[str, Any], reason: str = "it broke") -> Callable[[], Any]:
-    return post(runner, f"requests/{lease['request_id']}/fail", {"token": lease["token"], "reason": reason})
+    return post(runner, f"jobs/{lease['job_id']}/fail", {"token": lease["token"], "reason": reason})
 
 
 def broken() -> dict[str, Any]:
@@ -111,10 +109,10 @@ def broken() -> dict[str, Any]:
 
 
 def test_polls_at_once_give_one_lease(lab: Lab, superuser: psycopg.Connection[Any]) -> None:  # L4
-    request = lab.ask()
-    leases = race(superuser, REQUESTS, [lab.runner.poll] * 8)
+    job = lab.ask()
+    leases = race(superuser, JOBS, [lab.runner.poll] * 8)
     assert sorted(len(found) for found in leases) == [0] * 7 + [1], leases
-    assert (lab.row(request).attempt, lab.row(request).state) == (1, "leased")
+    assert (lab.row(job).attempt, lab.row(job).state) == (1, "leased")
 
 
 def test_runners_of_a_pool_at_once_share_its_work_without_a_double(
@@ -125,8 +123,8 @@ def test_runners_of_a_pool_at_once_share_its_work_without_a_double(
     for number in range(6):
         context = make_context(lab.organization, f"https://agent-{number}.example/mcp")
         ask(lab.organization, context, lab.alice, Pin(pool="berlin"))
-    found = race(superuser, REQUESTS, [lambda runner=runner: runner.poll(2) for runner in runners])  # type: ignore[misc]
-    leased = [lease["request_id"] for leases in found for lease in leases]
+    found = race(superuser, JOBS, [lambda runner=runner: runner.poll(2) for runner in runners])  # type: ignore[misc]
+    leased = [lease["job_id"] for leases in found for lease in leases]
     assert len(leased) == len(set(leased)) == 6
 
 
@@ -135,13 +133,13 @@ def test_a_worker_and_a_runner_at_once_each_take_only_what_is_theirs(
 ) -> None:  # L3
     pinned, hosted = lab.ask(), lab.ask(Pin(), dry_run=True)
 
-    def as_worker(request: ComplianceRequest) -> Callable[[], Any]:
-        return lambda: getattr(lease_request(request.pk, lab.organization.id), "request_id", None)
+    def as_worker(job: Job) -> Callable[[], Any]:
+        return lambda: getattr(lease_job(job.pk, lab.organization.id), "job_id", None)
 
     workers = [as_worker(pinned), as_worker(hosted), as_worker(pinned)]
-    *leased, by_runner = race(superuser, REQUESTS, [*workers, lambda: lab.runner.poll(4)])
+    *leased, by_runner = race(superuser, JOBS, [*workers, lambda: lab.runner.poll(4)])
     assert leased == [None, hosted.pk, None]
-    assert [lease["request_id"] for lease in by_runner] == [str(pinned.pk)]
+    assert [lease["job_id"] for lease in by_runner] == [str(pinned.pk)]
 
 
 def test_what_is_leased_is_as_it_was_asked_for_while_its_monitor_is_being_changed(
@@ -150,7 +148,7 @@ def test_what_is_leased_is_as_it_was_asked_for_while_its_monitor_is_being_change
     other = make_runner(lab.organization, lab.alice, "other")
     monitor = make_monitor(lab.organization, lab.context, lab.alice, pin=lab.runner.pin())
     make_due(monitor)
-    assert request_due_monitors() == {"allowed": 1}
+    assert create_due_monitor_jobs() == {"allowed": 1}
     with organization_scope(lab.organization.id):
         change_monitor(
             organization=lab.organization,
@@ -163,7 +161,7 @@ def test_what_is_leased_is_as_it_was_asked_for_while_its_monitor_is_being_change
         polling = Meanwhile(lab.runner.poll)
         assert not polling.waits(superuser)
     [lease] = polling.outcome()
-    released = lab.runner.post(f"requests/{lease['request_id']}/release", {"token": lease["token"]})
+    released = lab.runner.post(f"jobs/{lease['job_id']}/release", {"token": lease["token"]})
     assert released.status_code == 200
     assert other.poll() == []
     [again] = lab.runner.poll()
@@ -180,24 +178,24 @@ def test_what_is_leased_is_as_it_was_asked_for_while_its_monitor_is_being_change
 def test_a_result_handed_in_many_times_at_once_is_one_run_and_one_answer(
     lab: Lab, superuser: psycopg.Connection[Any]
 ) -> None:  # L5
-    request = lab.ask()
+    job = lab.ask()
     [lease] = lab.runner.poll()
     answers = race(superuser, RUNS, [complete(lab.runner, lease, "passed")] * 6)
     assert [status for status, _ in answers] == [200] * 6
     assert len({body["run_id"] for _, body in answers}) == 1
-    assert [run.pk for run in lab.runs()] == [lab.row(request).run_id]
+    assert [run.pk for run in lab.runs()] == [lab.row(job).run_id]
 
 
 def test_a_report_that_is_none_handed_in_many_times_at_once_is_refused_with_one_answer(
     lab: Lab, superuser: psycopg.Connection[Any]
 ) -> None:  # L5, L16
-    request = lab.ask()
+    job = lab.ask()
     [lease] = lab.runner.poll()
     answers = race(superuser, RUNS, [complete(lab.runner, lease, report={"surprise": "x"})] * 4)
     assert [(status, body["type"]) for status, body in answers] == [(400, "/problems/bad-report")] * 4
     assert len({body["detail"] for _, body in answers}) == 1
     with organization_scope(lab.organization.id):
-        assert RejectedReport.objects.filter(request=request).count() == 1
+        assert RejectedReport.objects.filter(job=job).count() == 1
     assert [run.overall_status for run in lab.runs()] == ["inconclusive"]
 
 
@@ -227,7 +225,7 @@ def test_the_fifth_failure_in_a_row_sent_many_times_at_once_pauses_and_tells_onc
 ) -> None:  # L5, L8, L17
     monitor = make_monitor(lab.organization, lab.context, lab.alice, pin=lab.runner.pin())
     make_due(monitor)
-    assert request_due_monitors() == {"allowed": 1}
+    assert create_due_monitor_jobs() == {"allowed": 1}
     change(monitor, failures_in_a_row=4)
     [lease] = lab.runner.poll()
     calls = [complete(lab.runner, lease, report=broken()), fail(lab.runner, lease)]
@@ -245,7 +243,7 @@ def test_a_result_sent_many_times_at_once_moves_the_schedule_once(
 ) -> None:  # L5, L8
     monitor = make_monitor(lab.organization, lab.context, lab.alice, pin=lab.runner.pin())
     occurrence = make_due(monitor)
-    request_due_monitors()
+    create_due_monitor_jobs()
     [lease] = lab.runner.poll()
     upcoming = stored(monitor).schedule.next_after(max(timezone.now(), occurrence))
     race(superuser, "monitors", [complete(lab.runner, lease)] * 5)
@@ -259,7 +257,7 @@ def test_a_result_and_its_schedule_are_written_together_or_not_at_all(
 ) -> None:  # L8
     monitor = make_monitor(lab.organization, lab.context, lab.alice, pin=lab.runner.pin())
     occurrence = make_due(monitor)
-    request_due_monitors()
+    create_due_monitor_jobs()
     [lease] = lab.runner.poll()
     with gate(superuser, "monitors") as closed:
         completing = Racer(complete(lab.runner, lease))
@@ -279,9 +277,9 @@ def test_an_old_lease_and_another_runner_lose_against_the_new_lease_at_the_same_
     lab: Lab, superuser: psycopg.Connection[Any]
 ) -> None:  # L6
     one, two = (make_runner(lab.organization, lab.alice, name, "berlin") for name in ("one", "two"))
-    request = lab.ask(Pin(pool="berlin"))
+    job = lab.ask(Pin(pool="berlin"))
     [old] = one.poll()
-    lab.let_lease_run_out(request)
+    lab.let_lease_run_out(job)
     [new] = one.poll()
     calls = [
         complete(one, old, "failed"),
@@ -299,47 +297,47 @@ def test_an_old_lease_and_another_runner_lose_against_the_new_lease_at_the_same_
     assert (run.overall_status, run.executor_name) == ("passing", "one")
 
 
-def endings(lab: Lab, request: ComplianceRequest, lease: dict[str, Any]) -> dict[str, Callable[[], Any]]:
-    """What can end or take back a request, as the test below tries it against a result."""
+def endings(lab: Lab, job: Job, lease: dict[str, Any]) -> dict[str, Callable[[], Any]]:
+    """What can end or take back a job, as the test below tries it against a result."""
     organization, bob = lab.organization, lab.bob
 
     def cancel() -> bool:
         with organization_scope(organization.id):
-            return ComplianceRequest.objects.get(pk=request.pk).cancel("Somebody cancelled it.")
+            return Job.objects.get(pk=job.pk).cancel("Somebody cancelled it.")
 
     return {
         "cancel": cancel,
-        "expire": expire_requests,
+        "expire": expire_jobs,
         "take back": take_back,
         "disable": lambda: disable_runner(organization=organization, runner_id=lab.runner.runner.pk, by=bob) and None,
         "delete": lambda: delete_runner(organization=organization, runner_id=lab.runner.runner.pk, by=bob) and None,
         "remove the agent": lambda: remove_context(organization=organization, context_id=lab.context.pk, by=bob),
-        "release": post(lab.runner, f"requests/{request.pk}/release", {"token": lease["token"], "reason": "stopping"}),
+        "release": post(lab.runner, f"jobs/{job.pk}/release", {"token": lease["token"], "reason": "stopping"}),
     }
 
 
 ENDINGS = ["cancel", "expire", "take back", "disable", "delete", "remove the agent", "release"]
 
 
-def a_lapsed_lease(lab: Lab) -> tuple[ComplianceRequest, dict[str, Any]]:
-    """A request whose lease has just run out, and which has just expired: the sweeper may end it, if nobody does."""
-    request = lab.ask()
+def a_lapsed_lease(lab: Lab) -> tuple[Job, dict[str, Any]]:
+    """A job whose lease has just run out, and which has just expired: the sweeper may end it, if nobody does."""
+    job = lab.ask()
     [lease] = lab.runner.poll()
-    lab.let_lease_run_out(request)
+    lab.let_lease_run_out(job)
     with organization_scope(lab.organization.id):
-        ComplianceRequest.objects.filter(pk=request.pk).update(expires_at=timezone.now() - timedelta(seconds=1))
-    return request, lease
+        Job.objects.filter(pk=job.pk).update(expires_at=timezone.now() - timedelta(seconds=1))
+    return job, lease
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
-def test_a_result_that_is_being_recorded_comes_before_what_would_end_its_request(
+def test_a_result_that_is_being_recorded_comes_before_what_would_end_its_job(
     lab: Lab, superuser: psycopg.Connection[Any], ending: str
 ) -> None:  # L5, L6, L12
-    request, lease = a_lapsed_lease(lab)
-    end = endings(lab, request, lease)[ending]
+    job, lease = a_lapsed_lease(lab)
+    end = endings(lab, job, lease)[ending]
     completed, ended = race(superuser, RUNS, [complete(lab.runner, lease, "passed"), end], in_turn=True)
     assert completed[0] == 200
-    row = lab.row(request)
+    row = lab.row(job)
     assert (row.state, str(row.run_id), row.end_reason) == ("finished", completed[1]["run_id"], "")
     assert len(lab.runs()) == 1
     assert not isinstance(ended, Raised)
@@ -348,14 +346,14 @@ def test_a_result_that_is_being_recorded_comes_before_what_would_end_its_request
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
-def test_a_result_that_comes_while_its_request_is_being_ended_is_discarded_and_told_why(
+def test_a_result_that_comes_while_its_job_is_being_ended_is_discarded_and_told_why(
     lab: Lab, superuser: psycopg.Connection[Any], ending: str
 ) -> None:  # L5, L6, L12
-    request, lease = a_lapsed_lease(lab)
+    job, lease = a_lapsed_lease(lab)
     if ending == "take back":
         with organization_scope(lab.organization.id):
-            ComplianceRequest.objects.filter(pk=request.pk).update(expires_at=timezone.now() + timedelta(hours=1))
-    end = endings(lab, request, lease)[ending]
+            Job.objects.filter(pk=job.pk).update(expires_at=timezone.now() + timedelta(hours=1))
+    end = endings(lab, job, lease)[ending]
     with organization_scope(lab.organization.id):
         outcome = end()
         completing = Meanwhile(complete(lab.runner, lease, "passed"))
@@ -364,5 +362,5 @@ def test_a_result_that_comes_while_its_request_is_being_ended_is_discarded_and_t
     assert status in (403, 409, 401), problem
     assert problem["detail"]
     assert lab.runs() == []
-    assert lab.row(request).state in ("cancelled", "expired", "queued")
+    assert lab.row(job).state in ("cancelled", "expired", "queued")
     assert not isinstance(outcome, Raised)

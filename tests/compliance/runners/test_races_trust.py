@@ -14,14 +14,14 @@ from django.utils import timezone
 from compliance.jobs.actions import request_owner_test
 from compliance.jobs.cleanup import take_back
 from compliance.jobs.models import Pin
-from compliance.models import ComplianceRequest
+from compliance.models import Job
 from compliance.monitors.actions import archive_monitor
-from compliance.monitors.tick import request_due_monitors
+from compliance.monitors.tick import create_due_monitor_jobs
 from compliance.runners.actions import change_runner, delete_runner, disable_runner
 from compliance.tenancy.scope import organization_scope
-from tests.compliance.monitors.conftest import make_due, make_monitor, outcomes, requests_of, stored
+from tests.compliance.monitors.conftest import jobs_of, make_due, make_monitor, outcomes, stored
 from tests.compliance.runners.conftest import Calling, ask, make_runner, plain
-from tests.compliance.runners.test_races_leases import REQUESTS, RUNS, Lab, complete, fail, lab, post
+from tests.compliance.runners.test_races_leases import JOBS, RUNS, Lab, complete, fail, lab, post
 from tests.conftest import make_report
 from tests.racing import Meanwhile, Racer, Raised, gate, race
 
@@ -49,11 +49,11 @@ def test_whatever_a_runner_asks_for_while_trust_is_withdrawn_waits_and_is_refuse
     token = {"token": lease["token"]}
     bodies: dict[str, tuple[str, Any]] = {
         "poll": ("poll", {"at_most": 1, "engines": {"baseline": "1.0"}}),
-        "renew": ("renew", {"leases": [{"request_id": lease["request_id"], **token}]}),
-        "complete": (f"requests/{held.pk}/complete", {**token, "report": plain(make_report("passed"))}),
-        "fail": (f"requests/{held.pk}/fail", token),
-        "release": (f"requests/{held.pk}/release", token),
-        "credential": (f"requests/{held.pk}/credential", token),
+        "renew": ("renew", {"leases": [{"job_id": lease["job_id"], **token}]}),
+        "complete": (f"jobs/{held.pk}/complete", {**token, "report": plain(make_report("passed"))}),
+        "fail": (f"jobs/{held.pk}/fail", token),
+        "release": (f"jobs/{held.pk}/release", token),
+        "credential": (f"jobs/{held.pk}/credential", token),
     }
     with organization_scope(lab.organization.id):
         withdraw(lab)
@@ -72,10 +72,10 @@ def test_whatever_a_runner_asks_for_while_trust_is_withdrawn_waits_and_is_refuse
 def test_what_a_runner_takes_while_trust_is_withdrawn_is_taken_back(
     lab: Lab, superuser: psycopg.Connection[Any], withdraw: Callable[[Lab], None]
 ) -> None:  # L3
-    request = lab.ask()
-    leases, withdrawn = race(superuser, REQUESTS, [lab.runner.poll, lambda: withdraw(lab)], in_turn=True)
+    job = lab.ask()
+    leases, withdrawn = race(superuser, JOBS, [lab.runner.poll, lambda: withdraw(lab)], in_turn=True)
     assert (len(leases), withdrawn) == (1, None)
-    row = lab.row(request)
+    row = lab.row(job)
     assert (row.state, row.lease_token) == ("queued" if withdraw is disable else "cancelled", None)
 
 
@@ -85,15 +85,15 @@ def test_what_a_runner_takes_of_a_pool_while_it_leaves_it_is_taken_back(
     runner = make_runner(lab.organization, lab.alice, "one", "berlin")
     make_runner(lab.organization, lab.alice, "another", "berlin")
     runner.poll()
-    request = lab.ask(Pin(pool="berlin"))
+    job = lab.ask(Pin(pool="berlin"))
 
     def leave() -> None:
         change_runner(organization=lab.organization, runner_id=runner.runner.pk, name="one", pool="paris", by=lab.bob)
 
-    leases, left = race(superuser, REQUESTS, [runner.poll, leave], in_turn=True)
+    leases, left = race(superuser, JOBS, [runner.poll, leave], in_turn=True)
     assert (len(leases), left) == (1, None)
     assert (runner.row().name, runner.row().pool) == ("one", "paris")
-    assert (lab.row(request).state, lab.row(request).leased_by) == ("queued", None)
+    assert (lab.row(job).state, lab.row(job).leased_by) == ("queued", None)
     assert runner.poll() == []
 
 
@@ -119,7 +119,7 @@ def test_nothing_is_pinned_to_a_runner_that_is_being_deleted(
         pinning = Meanwhile(lambda: pin(lab))
         assert pinning.waits(superuser)
     assert "no such private runner" in str(pinning.outcome())
-    assert requests_of(lab.organization) == []
+    assert jobs_of(lab.organization) == []
 
 
 def test_a_runner_is_not_deleted_while_a_monitor_is_being_pinned_to_it(
@@ -139,8 +139,8 @@ def test_a_test_that_is_being_pinned_to_a_runner_ends_with_it(lab: Lab, superuse
         assert deleting.waits(superuser)
     assert deleting.outcome() is None
     with organization_scope(lab.organization.id):
-        [request] = ComplianceRequest.objects.all()
-    assert (request.state, request.end_reason) == ("cancelled", "The private runner lab was deleted.")
+        [job] = Job.objects.all()
+    assert (job.state, job.end_reason) == ("cancelled", "The private runner lab was deleted.")
 
 
 def in_sql(lab: Lab, statement: str) -> Callable[[], Any]:
@@ -198,13 +198,18 @@ def test_a_runner_is_deleted_while_its_monitor_is_archived_and_due_at_the_same_m
     def archive() -> None:
         archive_monitor(organization=lab.organization, monitor_id=monitor.pk, by=lab.bob)
 
-    race(superuser, REQUESTS, [request_due_monitors, request_due_monitors, archive, lambda: delete(lab)], in_turn=True)
-    [request] = requests_of(lab.organization)
+    race(
+        superuser,
+        JOBS,
+        [create_due_monitor_jobs, create_due_monitor_jobs, archive, lambda: delete(lab)],
+        in_turn=True,
+    )
+    [job] = jobs_of(lab.organization)
     archived = stored(monitor).state == "archived"
     deleted = lab.runner.row().state == "deleted"
     assert archived
     # The deletion waited for the tick. Whether the archive came before it or not, no work waits for a deleted runner.
-    assert request.state == ("cancelled" if deleted else "queued")
+    assert job.state == ("cancelled" if deleted else "queued")
     assert outcomes(lab.organization) == ["allowed"]
 
 
@@ -212,24 +217,24 @@ def test_a_runner_is_deleted_while_its_monitor_is_archived_and_due_at_the_same_m
 
 
 def test_a_lease_that_is_being_renewed_is_not_taken_back(lab: Lab, superuser: psycopg.Connection[Any]) -> None:  # L12
-    request = lab.ask()
+    job = lab.ask()
     [lease] = lab.runner.poll()
-    lab.let_lease_run_out(request)
+    lab.let_lease_run_out(job)
     with organization_scope(lab.organization.id):
-        held = {"request_id": lease["request_id"], "token": lease["token"]}
-        assert lab.runner.post("renew", {"leases": [held]}).json()["held"] == [lease["request_id"]]
+        held = {"job_id": lease["job_id"], "token": lease["token"]}
+        assert lab.runner.post("renew", {"leases": [held]}).json()["held"] == [lease["job_id"]]
         sweeping = Meanwhile(take_back)
         assert not sweeping.waits(superuser), "nobody waits for a lease that is alive"
         assert sweeping.outcome() == 0
-    assert (lab.row(request).state, lab.row(request).attempt) == ("leased", 1)
+    assert (lab.row(job).state, lab.row(job).attempt) == ("leased", 1)
     assert lab.runner.complete(lease).status_code == 200
 
 
 def test_a_lease_that_is_being_taken_back_is_not_renewed(lab: Lab, superuser: psycopg.Connection[Any]) -> None:  # L12
-    request = lab.ask()
+    job = lab.ask()
     [lease] = lab.runner.poll()
-    lab.let_lease_run_out(request)
-    held = {"request_id": lease["request_id"], "token": lease["token"]}
+    lab.let_lease_run_out(job)
+    held = {"job_id": lease["job_id"], "token": lease["token"]}
     with organization_scope(lab.organization.id):
         assert take_back() == 1
         renewing = Meanwhile(post(lab.runner, "renew", {"leases": [held]}))
@@ -237,7 +242,7 @@ def test_a_lease_that_is_being_taken_back_is_not_renewed(lab: Lab, superuser: ps
     _, answer = renewing.outcome()
     assert answer["held"] == []
     assert "taken back" in answer["lost"][0]["reason"]
-    assert (lab.row(request).state, lab.row(request).lease_token) == ("queued", None)
+    assert (lab.row(job).state, lab.row(job).lease_token) == ("queued", None)
 
 
 def test_a_lease_is_not_renewed_for_another_nor_after_another_took_it(
@@ -245,27 +250,27 @@ def test_a_lease_is_not_renewed_for_another_nor_after_another_took_it(
 ) -> None:  # L6, L12
     one, two = (make_runner(lab.organization, lab.alice, name, "berlin") for name in ("one", "two"))
     two.poll()
-    request = lab.ask(Pin(pool="berlin"))
+    job = lab.ask(Pin(pool="berlin"))
     [lease] = one.poll()
-    held = {"request_id": lease["request_id"], "token": lease["token"]}
+    held = {"job_id": lease["job_id"], "token": lease["token"]}
     assert two.post("renew", {"leases": [held]}).json()["held"] == []
-    lab.let_lease_run_out(request)
-    taken, (_, answer) = race(superuser, REQUESTS, [two.poll, post(one, "renew", {"leases": [held]})], in_turn=True)
+    lab.let_lease_run_out(job)
+    taken, (_, answer) = race(superuser, JOBS, [two.poll, post(one, "renew", {"leases": [held]})], in_turn=True)
     assert answer["held"] == []
     assert "another runner" in answer["lost"][0]["reason"]
-    assert str(lab.row(request).lease_token) == taken[0]["token"]
+    assert str(lab.row(job).lease_token) == taken[0]["token"]
 
 
 @pytest.mark.parametrize("attempt", [1, 3])
 def test_sweepers_at_once_take_a_lapsed_lease_back_once(
     lab: Lab, superuser: psycopg.Connection[Any], attempt: int
 ) -> None:  # L12
-    request = lab.ask()
+    job = lab.ask()
     lab.runner.poll()
-    lab.let_lease_run_out(request, attempt=attempt)
-    swept = race(superuser, REQUESTS, [take_back] * 4)
+    lab.let_lease_run_out(job, attempt=attempt)
+    swept = race(superuser, JOBS, [take_back] * 4)
     assert sorted(swept) == [0, 0, 0, 1]
-    row = lab.row(request)
+    row = lab.row(job)
     if attempt == 1:
         assert (row.state, row.attempt, lab.runs()) == ("queued", 1, [])
     else:
@@ -275,33 +280,33 @@ def test_sweepers_at_once_take_a_lapsed_lease_back_once(
 def test_a_poll_and_a_sweeper_at_once_give_a_lapsed_lease_to_one_and_count_one_attempt(
     lab: Lab, superuser: psycopg.Connection[Any]
 ) -> None:  # L4, L12
-    request = lab.ask()
+    job = lab.ask()
     lab.runner.poll()
-    lab.let_lease_run_out(request)
-    *leases, swept = race(superuser, REQUESTS, [lab.runner.poll, lab.runner.poll, take_back], in_turn=True)
+    lab.let_lease_run_out(job)
+    *leases, swept = race(superuser, JOBS, [lab.runner.poll, lab.runner.poll, take_back], in_turn=True)
     assert ([len(found) for found in leases], swept) == ([1, 0], 0)
-    assert (lab.row(request).state, lab.row(request).attempt) == ("leased", 2)
+    assert (lab.row(job).state, lab.row(job).attempt) == ("leased", 2)
 
 
-def test_a_lease_that_is_renewed_is_not_taken_whatever_the_age_of_its_request(
+def test_a_lease_that_is_renewed_is_not_taken_whatever_the_age_of_its_job(
     lab: Lab, superuser: psycopg.Connection[Any]
 ) -> None:  # L12
-    request = lab.ask()
+    job = lab.ask()
     [lease] = lab.runner.poll()
     long_ago = timezone.now() - timedelta(days=3)
     with organization_scope(lab.organization.id):
-        ComplianceRequest.objects.filter(pk=request.pk).update(created_at=long_ago, expires_at=long_ago)
-    held = {"request_id": lease["request_id"], "token": lease["token"]}
+        Job.objects.filter(pk=job.pk).update(created_at=long_ago, expires_at=long_ago)
+    held = {"job_id": lease["job_id"], "token": lease["token"]}
     calls = [post(lab.runner, "renew", {"leases": [held]}), lab.runner.poll, take_back, take_back]
     race(superuser, "runners", calls)
-    assert str(lab.row(request).lease_token) == lease["token"]
+    assert str(lab.row(job).lease_token) == lease["token"]
     assert lab.runner.complete(lease).status_code == 200
 
 
 def test_a_result_that_a_lost_machine_began_to_hand_in_is_taken_when_it_comes_again(
     lab: Lab, superuser: psycopg.Connection[Any]
 ) -> None:  # L5, L12
-    request = lab.ask()
+    job = lab.ask()
     [lease] = lab.runner.poll()
     with gate(superuser, RUNS) as closed:
         completing = Racer(complete(lab.runner, lease))
@@ -311,7 +316,7 @@ def test_a_result_that_a_lost_machine_began_to_hand_in_is_taken_when_it_comes_ag
         outcome = completing.outcome()
     assert isinstance(outcome, Raised) or outcome[0] >= 500, outcome
     assert lab.runner.complete(lease).status_code == 200
-    assert [run.pk for run in lab.runs()] == [lab.row(request).run_id]
+    assert [run.pk for run in lab.runs()] == [lab.row(job).run_id]
 
 
 # Which of two that wait is woken first is chance: the one that once went wrong is tried more often.
@@ -321,14 +326,14 @@ def test_a_result_that_a_lost_machine_began_to_hand_in_is_taken_when_it_comes_ag
 def test_a_renewal_beside_the_end_of_the_same_lease_is_no_deadlock(
     lab: Lab, superuser: psycopg.Connection[Any], settings: Any, call: str, turn: int
 ) -> None:  # L6
-    request = lab.ask()
+    job = lab.ask()
     [lease] = lab.runner.poll()
     settings.RUNNER_SEEN_EVERY_SECONDS = 0  # so that the renewal writes that the runner was heard of
-    held = {"request_id": lease["request_id"], "token": lease["token"]}
+    held = {"job_id": lease["job_id"], "token": lease["token"]}
     ends = {
         "complete": complete(lab.runner, lease, "passed"),
         "fail": fail(lab.runner, lease),
-        "release": post(lab.runner, f"requests/{request.pk}/release", {"token": lease["token"]}),
+        "release": post(lab.runner, f"jobs/{job.pk}/release", {"token": lease["token"]}),
     }
     calls = [post(lab.runner, "renew", {"leases": [held]}), ends[call]]
     answers = race(superuser, "runners", calls if turn % 2 else calls[::-1], in_turn=True)
@@ -337,14 +342,14 @@ def test_a_renewal_beside_the_end_of_the_same_lease_is_no_deadlock(
 
 def test_the_last_runner_that_leaves_a_pool_frees_what_waited_there(lab: Lab) -> None:  # L14
     runner = make_runner(lab.organization, lab.alice, "one", "berlin")
-    request = ask(lab.organization, lab.context, lab.alice, Pin(pool="berlin"))
+    job = ask(lab.organization, lab.context, lab.alice, Pin(pool="berlin"))
     other = make_runner(lab.organization, lab.alice, "other", "berlin")
 
     def leave(calling: Calling, name: str) -> str:
         change_runner(organization=lab.organization, runner_id=calling.runner.pk, name=name, pool="", by=lab.alice)
-        return lab.row(request).state
+        return lab.row(job).state
 
     assert leave(runner, "one") == "queued", "another can take it"
     assert leave(other, "other") == "cancelled"
-    row = lab.row(request)
+    row = lab.row(job)
     assert row.end_reason == "The last private runner of the pool berlin left."

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from compliance.engines.reports.model import NOT_ACCEPTED, Notice
-from compliance.jobs.actions import cancel_request
+from compliance.jobs.actions import cancel_job
 from compliance.models import Credential
 from compliance.runners.actions import delete_runner, disable_runner
 from compliance.vault.actions import revoke_grant
@@ -39,7 +39,7 @@ class Here(World):
         return lease
 
     def credential_of(self, lease: dict[str, Any]) -> Any:
-        answer = self.lab.post(f"requests/{lease['request_id']}/credential", {"token": lease["token"]})
+        answer = self.lab.post(f"jobs/{lease['job_id']}/credential", {"token": lease["token"]})
         return answer.status_code, answer.json()
 
     def results(self) -> list[tuple[str, str]]:
@@ -55,7 +55,7 @@ def delete(here: Here) -> None:
 
 
 def cancel(here: Here) -> None:
-    cancel_request(organization=here.organization, request_id=here.lease["request_id"], by=here.alice)
+    cancel_job(organization=here.organization, job_id=here.lease["job_id"], by=here.alice)
 
 
 def revoke(here: Here) -> None:

@@ -13,10 +13,10 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from compliance.jobs.models import CredentialChoice
-from compliance.models import AgentContext, ComplianceRequest, Monitor, MonitorDecision, Organization, User
-from compliance.monitors.heartbeats import request_due_heartbeats
+from compliance.models import AgentContext, Job, Monitor, MonitorDecision, Organization, User
+from compliance.monitors.heartbeats import create_due_heartbeats
 from compliance.monitors.models import Outcome
-from compliance.monitors.tick import request_due_monitors
+from compliance.monitors.tick import create_due_monitor_jobs
 from compliance.runs.inserting import insert_rows
 from compliance.suites.models import Suite
 from compliance.tenancy.ids import uuid7
@@ -56,10 +56,10 @@ def assert_like_the_orm(rows: Sequence[models.Model]) -> None:
     assert rows_as_stored(insert_rows, rows) == by_orm
 
 
-def request_by(organization: Organization | None, **fields: Any) -> ComplianceRequest:
+def job_by(organization: Organization | None, **fields: Any) -> Job:
     version = Suite.objects.get(slug="baseline").current_version
     given = {"triggered_by": "observer_test", "actor_kind": "user", "actor_id": "1", "actor_name": "Mia"} | fields
-    return ComplianceRequest(organization=organization, suite_version=version, **{"agent_id": AGENT_URL} | given)
+    return Job(organization=organization, suite_version=version, **{"agent_id": AGENT_URL} | given)
 
 
 @pytest.fixture
@@ -68,14 +68,14 @@ def monitors(organization: Organization, context: AgentContext, alice: User) -> 
 
 
 @pytest.mark.parametrize("count", [1, 2, len(NAMES)])
-def test_requests_are_those_that_the_orm_inserts(
+def test_jobs_are_those_that_the_orm_inserts(
     organization: Organization, monitors: list[Monitor], count: int
 ) -> None:  # L2
     now = timezone.now()
     with organization_scope(organization.id):
         assert_like_the_orm(
             [
-                request_by(
+                job_by(
                     organization,
                     triggered_by="monitor",
                     actor_kind="monitor",
@@ -93,12 +93,12 @@ def test_requests_are_those_that_the_orm_inserts(
         )
 
 
-def test_requests_of_the_platform_are_those_that_the_orm_inserts(organization: Organization) -> None:
+def test_jobs_of_the_platform_are_those_that_the_orm_inserts(organization: Organization) -> None:
     urls = [f"https://agent-{number}.example/mcp" for number in range(3)]
     for url in urls:
         make_context(organization, url)
     with platform_scope():
-        assert_like_the_orm([request_by(None, agent_id=url, triggered_by="heartbeat") for url in urls])
+        assert_like_the_orm([job_by(None, agent_id=url, triggered_by="heartbeat") for url in urls])
 
 
 @pytest.mark.parametrize("count", [1, len(NAMES)])
@@ -111,7 +111,7 @@ def test_decisions_are_those_that_the_orm_inserts(
             monitor.decision(Outcome.COOLDOWN, NAMES[number], at=now, scheduled_for=now - timedelta(minutes=number))
             for number, monitor in enumerate(monitors[:count])
         ]
-        decisions[0].outcome, decisions[0].request_id, decisions[0].scheduled_for = Outcome.ALLOWED, uuid7(), None
+        decisions[0].outcome, decisions[0].job_id, decisions[0].scheduled_for = Outcome.ALLOWED, uuid7(), None
         assert_like_the_orm(decisions)
 
 
@@ -137,28 +137,28 @@ def test_what_a_unique_key_refuses_raises_or_is_left_out(
     organization: Organization, context: AgentContext
 ) -> None:  # L1
     with organization_scope(organization.id):
-        first, second, other = (request_by(organization) for _ in range(3))
+        first, second, other = (job_by(organization) for _ in range(3))
         other.dry_run = True
         assert insert_rows([first]) == {first.pk}
         with pytest.raises(IntegrityError), transaction.atomic():
             insert_rows([second, other])
         assert insert_rows([second, other], skip_conflicts=True) == {other.pk}
-        assert set(ComplianceRequest.objects.values_list("pk", flat=True)) == {first.pk, other.pk}
+        assert set(Job.objects.values_list("pk", flat=True)) == {first.pk, other.pk}
         assert insert_rows([]) == set()
 
 
 def test_a_column_that_only_some_rows_give_is_refused(organization: Organization, context: AgentContext) -> None:
     with organization_scope(organization.id), pytest.raises(TypeError, match="end_reason"):
-        insert_rows([request_by(organization, end_reason="Given."), request_by(organization)])
+        insert_rows([job_by(organization, end_reason="Given."), job_by(organization)])
 
 
 def test_due_heartbeats_are_found_by_an_index_while_the_database_has_not_counted_its_rows(
     organization: Organization, context: AgentContext
 ) -> None:
     with platform_scope():
-        insert_rows([request_by(None, triggered_by="heartbeat")])
+        insert_rows([job_by(None, triggered_by="heartbeat")])
         with CaptureQueriesContext(connection) as asked:
-            assert request_due_heartbeats() == 0, "one is active"
+            assert create_due_heartbeats() == 0, "one is active"
         [statement] = [query["sql"] for query in asked if '"agents"' in query["sql"]]
         with connection.cursor() as cursor:
             # Reading the whole table once would be right for one row; reading it for each agent never is.
@@ -175,7 +175,7 @@ def test_due_monitors_are_found_by_an_index_while_the_database_has_not_counted_i
 ) -> None:
     make_due(make_monitor(organization, context, alice))
     with CaptureQueriesContext(connection) as asked:
-        assert request_due_monitors() == {"allowed": 1}
+        assert create_due_monitor_jobs() == {"allowed": 1}
     [statement] = {
         query["sql"] for query in asked if "FOR UPDATE" in query["sql"] and 'FROM "monitors"' in query["sql"]
     }

@@ -439,13 +439,13 @@ def test_a_heartbeat_of_an_agent_that_one_does_not_have_is_not_readable(
         assert not ComplianceRun.objects.filter(pk=run.pk).exists()
 
 
-def test_one_request_has_one_run(organization: Organization, context: AgentContext) -> None:
+def test_one_job_has_one_run(organization: Organization, context: AgentContext) -> None:
     from uuid import uuid4
 
-    request_id = uuid4()
-    make_run(organization=organization, request_id=request_id)
+    job_id = uuid4()
+    make_run(organization=organization, job_id=job_id)
     with pytest.raises(IntegrityError):
-        make_run(organization=organization, request_id=request_id)
+        make_run(organization=organization, job_id=job_id)
 
 
 def test_what_an_agent_says_is_stored_whatever_it_holds(organization: Organization, context: AgentContext) -> None:
@@ -531,16 +531,16 @@ def test_an_observer_cannot_record_a_run_as_a_verified_owner(
     assert make_run(organization=other_organization, triggered_by="owner_test").moves_status
 
 
-def test_a_part_of_a_suite_moves_no_status_whichever_of_request_and_report_says_so(
+def test_a_part_of_a_suite_moves_no_status_whichever_of_job_and_report_says_so(
     organization: Organization,
 ) -> None:  # R10
     make_context(organization, verified=True)
-    for report_is_full, request_is_full in [(False, True), (True, False)]:
+    for report_is_full, job_is_full in [(False, True), (True, False)]:
         run = make_run(
             organization=organization,
             triggered_by="owner_test",
             report=replace(make_report("passed"), full=report_is_full),
-            full_suite=request_is_full,
+            full_suite=job_is_full,
         )
         assert (run.full_suite, run.moves_status) == (False, False)
 

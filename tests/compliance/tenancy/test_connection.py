@@ -1,4 +1,4 @@
-"""The connection that is kept from one request to the next."""
+"""The connection that is kept from one job to the next."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_a_connection_whose_server_has_gone_is_noticed_before_it_is_used(
     while superuser.execute("SELECT 1 FROM pg_stat_activity WHERE pid = %s", [first]).fetchone():
         assert time.monotonic() < deadline
         time.sleep(0.01)
-    close_old_connections()  # as at the beginning of a request
+    close_old_connections()  # as at the beginning of a job
     assert backend() != first
 
 

@@ -13,8 +13,8 @@ import psycopg
 import pytest
 
 from compliance.jobs.actions import request_owner_test
-from compliance.jobs.completion import complete_request
-from compliance.jobs.queue import lease_request
+from compliance.jobs.completion import complete_job
+from compliance.jobs.queue import lease_job
 from compliance.monitors import liveness as pulse
 from compliance.suites.health import record_engine_health
 from compliance.tenancy.actions import delete_organization
@@ -38,18 +38,18 @@ INSERT_ONLY = [
 
 # A unique key that is not just a row's own key, and what to change in a copy of a row so that this key alone is double.
 UNIQUE: dict[str, tuple[str, dict[str, Any]]] = {
-    "agent_compliance_runs_request_id_key": ("agent_compliance_runs", {"id": "new"}),
+    "agent_compliance_runs_job_id_key": ("agent_compliance_runs", {"id": "new"}),
     "agent_run_totals_pkey": ("agent_run_totals", {}),
     "agent_status_pkey": ("agent_status", {}),
     "agents_pkey": ("agents", {}),
-    "one_active_request_of_platform": ("compliance_requests", {"id": "new"}),
-    "one_active_request_per_organization": ("compliance_requests", {"id": "new"}),
-    "one_active_request_per_monitor": ("compliance_requests", {"id": "new", "scheduled_for": None}),
-    "one_request_per_occurrence": ("compliance_requests", {"id": "new", "state": "cancelled"}),
+    "one_active_job_of_platform": ("compliance_jobs", {"id": "new"}),
+    "one_active_job_per_organization": ("compliance_jobs", {"id": "new"}),
+    "one_active_job_per_monitor": ("compliance_jobs", {"id": "new", "scheduled_for": None}),
+    "one_job_per_occurrence": ("compliance_jobs", {"id": "new", "state": "cancelled"}),
     "one_monitor_per_name": ("monitors", {"id": "new", "name": "EVERY HOUR"}),
     "one_runner_per_name": ("runners", {"id": "new", "name": "LAB"}),
     "one_notice_per_occasion": ("notices", {"id": "new"}),
-    "rejected_reports_request_id_key": ("rejected_reports", {"id": "new"}),
+    "rejected_reports_job_id_key": ("rejected_reports", {"id": "new"}),
     "one_answer_per_delivery": ("webhook_deliveries", {"id": "new"}),
     "api_keys_prefix_key": ("api_keys", {"id": "new", "secret_hash": "0" * 64}),
     "api_keys_secret_hash_key": ("api_keys", {"id": "new", "prefix": "0" * 8}),
@@ -70,19 +70,19 @@ UNIQUE: dict[str, tuple[str, dict[str, Any]]] = {
 }
 # Which row to copy, where any will not do.
 OF_ROW = {
-    "agent_compliance_runs_request_id_key": "request_id IS NOT NULL",
-    "one_active_request_of_platform": "organization_id IS NULL",
-    "one_active_request_per_organization": "organization_id IS NOT NULL AND state = 'queued' AND monitor_id IS NULL",
-    "one_active_request_per_monitor": "monitor_id IS NOT NULL AND state = 'queued'",
-    "one_request_per_occurrence": "scheduled_for IS NOT NULL",
-    "request_pinned_iff_private": "executor_kind = 'private'",
-    "request_leased_by_its_kind": "executor_kind = 'private' AND leased_by IS NOT NULL",
+    "agent_compliance_runs_job_id_key": "job_id IS NOT NULL",
+    "one_active_job_of_platform": "organization_id IS NULL",
+    "one_active_job_per_organization": "organization_id IS NOT NULL AND state = 'queued' AND monitor_id IS NULL",
+    "one_active_job_per_monitor": "monitor_id IS NOT NULL AND state = 'queued'",
+    "one_job_per_occurrence": "scheduled_for IS NOT NULL",
+    "job_pinned_iff_private": "executor_kind = 'private'",
+    "job_leased_by_its_kind": "executor_kind = 'private' AND leased_by IS NOT NULL",
     "key_of_runner_iff_scope_runner": "runner_id IS NOT NULL",
 }
 # And where the check does not say.
-OF_TABLE = {"agent_compliance_runs": "overall_status = 'passing'", "compliance_requests": "executor_kind = 'hosted'"}
+OF_TABLE = {"agent_compliance_runs": "overall_status = 'passing'", "compliance_jobs": "executor_kind = 'hosted'"}
 # A check, and what it refuses. One without a change here is counted as left out.
-_RUN, _REQUEST = "agent_compliance_runs", "compliance_requests"
+_RUN, _REQUEST = "agent_compliance_runs", "compliance_jobs"
 _LEASED = {"state": "leased", "run_id": None, "lease_token": "new", "lease_expires_at": "2026-01-01"}
 CHECKS: dict[str, tuple[str, list[dict[str, Any]]]] = {
     **{
@@ -152,9 +152,9 @@ CHECKS: dict[str, tuple[str, list[dict[str, Any]]]] = {
             )
         ],
     ),
-    "compliance_requests_attempt_check": (_REQUEST, [{"attempt": -1}]),
-    "compliance_requests_releases_check": (_REQUEST, [{"releases": -1}]),
-    "request_lease_iff_leased": (
+    "compliance_jobs_attempt_check": (_REQUEST, [{"attempt": -1}]),
+    "compliance_jobs_releases_check": (_REQUEST, [{"releases": -1}]),
+    "job_lease_iff_leased": (
         _REQUEST,
         [
             {"state": "leased", "lease_token": None, "lease_expires_at": None},
@@ -165,19 +165,19 @@ CHECKS: dict[str, tuple[str, list[dict[str, Any]]]] = {
             {"state": "cancelled", "lease_token": None, "lease_expires_at": "2026-01-01"},
         ],
     ),
-    "request_organization_iff_it_caused_it": (
+    "job_organization_iff_it_caused_it": (
         _REQUEST,
         [
             *({"triggered_by": by, "organization_id": None} for by in ("owner_test", "observer_test", "monitor")),
             *({"triggered_by": by, "organization_id": "org_a"} for by in ("heartbeat", "manual", "webhook")),
         ],
     ),
-    "request_run_iff_finished": (
+    "job_run_iff_finished": (
         _REQUEST,
         [{"state": "finished", "run_id": None}, {"state": "cancelled", "run_id": "new"}],
     ),
-    "request_state_known": (_REQUEST, [{"state": "asleep"}]),
-    "request_pinned_iff_private": (
+    "job_state_known": (_REQUEST, [{"state": "asleep"}]),
+    "job_pinned_iff_private": (
         _REQUEST,
         [
             {"executor_kind": "private", "pool": "berlin"},  # its runner and a pool; of nobody's, see guard_pin
@@ -186,7 +186,7 @@ CHECKS: dict[str, tuple[str, list[dict[str, Any]]]] = {
             {"executor_kind": "cloud", "runner_id": None},
         ],
     ),
-    "request_leased_by_its_kind": (
+    "job_leased_by_its_kind": (
         _REQUEST,
         [
             {**_LEASED, "executor_kind": "hosted", "runner_id": None},
@@ -196,7 +196,7 @@ CHECKS: dict[str, tuple[str, list[dict[str, Any]]]] = {
     ),
     "engine_health_memory_mb_check": ("engine_health", [{"memory_mb": -1}]),
     "tick_phases_last_duration_ms_check": ("tick_phases", [{"last_duration_ms": -1}]),
-    "request_credential_iff_chosen": (
+    "job_credential_iff_chosen": (
         _REQUEST,
         [
             {"credential_choice": "chosen", "credential_id": None},
@@ -205,7 +205,7 @@ CHECKS: dict[str, tuple[str, list[dict[str, Any]]]] = {
             {"credential_choice": "any", "credential_id": None},
         ],
     ),
-    "request_monitor_only_of_monitors": (
+    "job_monitor_only_of_monitors": (
         _REQUEST,
         [
             {"triggered_by": "owner_test", "organization_id": "org_a", "monitor_id": "new"},
@@ -264,15 +264,15 @@ CHECKS: dict[str, tuple[str, list[dict[str, Any]]]] = {
         "api_keys",
         [{"scopes": ["read"]}, {"scopes": ["runner", "read"]}, {"runner_id": None}],
     ),
-    "decision_outcome_known": ("monitor_decisions", [{"outcome": "perhaps", "request_id": None}]),
-    "decision_request_iff_allowed": (
+    "decision_outcome_known": ("monitor_decisions", [{"outcome": "perhaps", "job_id": None}]),
+    "decision_job_iff_allowed": (
         "monitor_decisions",
-        [{"outcome": "allowed", "request_id": None}, {"outcome": "budget", "request_id": "new"}],
+        [{"outcome": "allowed", "job_id": None}, {"outcome": "budget", "job_id": "new"}],
     ),
     "delivery_outcome_known": ("webhook_deliveries", [{"outcome": "perhaps"}]),
-    "delivery_request_iff_tested": (
+    "delivery_job_iff_tested": (
         "webhook_deliveries",
-        [{"outcome": "requested", "request_id": None}, {"outcome": "ignored", "request_id": "new"}],
+        [{"outcome": "requested", "job_id": None}, {"outcome": "ignored", "job_id": "new"}],
     ),
     "delivery_url_length": ("webhook_deliveries", [{"agent_url": "https://agent.example/" + "x" * 2048}]),
     "credential_kind_known": ("credentials", [{"kind": "ssh"}]),
@@ -346,12 +346,12 @@ def ours(superuser: psycopg.Connection[Any], query: str) -> list[tuple[Any, ...]
 
 
 def test_each_unique_key_refuses_a_second_row(world: World, superuser: psycopg.Connection[Any]) -> None:  # L1, L5
-    request, _ = request_owner_test(
+    job, _ = request_owner_test(
         organization=world.omega, context_id=_context_of(superuser, world.omega.id), by=Actor.system("tests")
     )
-    lease = lease_request(request.pk, world.omega.id)
+    lease = lease_job(job.pk, world.omega.id)
     assert lease is not None
-    complete_request(lease, make_report("passed"))
+    complete_job(lease, make_report("passed"))
     with superuser.transaction():
         superuser.execute("INSERT INTO organization_tombstones VALUES ('org_gone')")
     refused_by = {
@@ -371,7 +371,7 @@ def test_each_unique_key_refuses_a_second_row(world: World, superuser: psycopg.C
     )
     # These are there for references to name: what they refuse, the row's own key refuses before.
     for_references = {
-        f"{name}_of_organization" for name in ("credentials", "agent_contexts", "monitors", "runners", "requests")
+        f"{name}_of_organization" for name in ("credentials", "agent_contexts", "monitors", "runners", "jobs")
     }
     assert {row[1] for row in there} - for_references == set(UNIQUE)
 
@@ -434,11 +434,11 @@ def test_each_reference_refuses_what_is_not_there(world: World, superuser: psyco
             "agent_compliance_runs": ["suite_version_id"],
             "agent_contexts": ["agent_url", "organization_id"],
             "agent_status": ["agent_url"],
-            "compliance_requests": ["agent_url", "monitor_id", "organization_id", "runner_id", "suite_version_id"],
+            "compliance_jobs": ["agent_url", "monitor_id", "organization_id", "runner_id", "suite_version_id"],
             "monitors": ["context_id", "organization_id", "runner_id", "suite_id", "suite_version_id"],
             "runners": ["organization_id"],
             "notices": ["organization_id"],
-            "rejected_reports": ["request_id"],
+            "rejected_reports": ["job_id"],
             "api_keys": ["organization_id", "runner_id"],
             "credentials": ["organization_id"],
             "credential_secrets": ["credential_id"],
@@ -447,7 +447,7 @@ def test_each_reference_refuses_what_is_not_there(world: World, superuser: psyco
             "memberships": ["organization_id", "user_id"],
             "suite_versions": ["suite_id"],
             "suites": ["current_version_id"],
-            "webhook_deliveries": ["request_id"],
+            "webhook_deliveries": ["job_id"],
         }.items()
         for column in columns
     }
@@ -458,7 +458,7 @@ def test_each_reference_refuses_what_is_not_there(world: World, superuser: psyco
         "credential_id": str(uuid7()),
         "context_id": str(uuid7()),
         "monitor_id": str(uuid7()),
-        "request_id": str(uuid7()),
+        "job_id": str(uuid7()),
         "runner_id": str(uuid7()),
         "suites": {"id": -1, "slug": "new"},
         "suite_versions": {"id": -1},
@@ -468,10 +468,10 @@ def test_each_reference_refuses_what_is_not_there(world: World, superuser: psyco
     for table, name, column, kind in there:
         own_key: Any = changes.get(table, {"id": "new"})
         value = -2 if kind == "bigint" else changes[column]
-        where = "organization_id IS NOT NULL" if table == "compliance_requests" else "true"
-        more = {"state": "cancelled", "scheduled_for": None} if table == "compliance_requests" else {}
+        where = "organization_id IS NOT NULL" if table == "compliance_jobs" else "true"
+        more = {"state": "cancelled", "scheduled_for": None} if table == "compliance_jobs" else {}
         more |= {"triggered_by": "monitor"} if column == "monitor_id" else {}
-        more |= {"request_id": None} if table == "agent_compliance_runs" else {}
+        more |= {"job_id": None} if table == "agent_compliance_runs" else {}
         more |= {"name": "New"} if table in ("monitors", "runners") else {}
         more |= {"prefix": "0" * 8, "secret_hash": "0" * 64} if table == "api_keys" else {}
         pinned = column == "runner_id" and table != "api_keys"
@@ -514,7 +514,7 @@ def test_each_table_that_may_only_be_added_to_is_tried_above(db: None, superuser
     assert sorted(row[0] for row in rows) == INSERT_ONLY
 
 
-def test_a_rejected_report_goes_with_its_request_as_that_does_with_its_organization(
+def test_a_rejected_report_goes_with_its_job_as_that_does_with_its_organization(
     world: World, superuser: psycopg.Connection[Any]
 ) -> None:  # L16
     delete_organization(organization=world.alpha, by=world.alice)
@@ -527,9 +527,9 @@ GUARDED = {
         "UPDATE monitors SET executor_kind = 'private', pool = 'nowhere'",
         "UPDATE monitors m SET executor_kind = 'private', runner_id ="
         " (SELECT r.id FROM runners r WHERE r.organization_id <> m.organization_id)",
-        "INSERT INTO compliance_requests SELECT (jsonb_populate_record(q, jsonb_build_object("
+        "INSERT INTO compliance_jobs SELECT (jsonb_populate_record(q, jsonb_build_object("
         "'id', gen_random_uuid(), 'runner_id', gen_random_uuid()))).*"
-        " FROM compliance_requests q WHERE executor_kind = 'private'",
+        " FROM compliance_jobs q WHERE executor_kind = 'private'",
     ],
     "monitors are pinned to this runner": [
         "UPDATE monitors m SET executor_kind = 'private', runner_id ="

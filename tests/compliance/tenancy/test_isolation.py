@@ -13,13 +13,13 @@ from compliance.models import (
     Agent,
     AgentContext,
     AgentContextWithLatestTest,
-    ComplianceRequest,
     ComplianceRun,
     Credential,
     CredentialGrant,
     CredentialSecret,
     CredentialUse,
     Invitation,
+    Job,
     Membership,
     Monitor,
     MonitorDecision,
@@ -47,7 +47,7 @@ TENANT_MODELS = [
     AgentStatus,
     AgentRunTotal,
     AgentContextWithLatestTest,
-    ComplianceRequest,
+    Job,
     ComplianceRun,
     StepEvidence,
     Credential,
@@ -256,7 +256,7 @@ def test_a_scope_without_an_organization_is_refused(db: None) -> None:
 def test_platform_scope_sees_no_row_of_an_organization(filled: Organization) -> None:
     with platform_scope():
         assert set(ComplianceRun.objects.values_list("triggered_org_id", flat=True)) == {None}
-        assert ComplianceRequest.objects.count() == 0
+        assert Job.objects.count() == 0
         assert AgentContext.objects.count() == 0
         assert Organization.objects.count() == 0
         assert CredentialSecret.objects.count() == CredentialUse.objects.count() == 0

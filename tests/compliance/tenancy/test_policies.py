@@ -19,8 +19,8 @@ from compliance.alerts.notices import tell
 from compliance.engines.reports.model import Evidence
 from compliance.jobs.actions import request_owner_test
 from compliance.models import AgentContext, Organization, Role, User
-from compliance.monitors.heartbeats import request_due_heartbeats
-from compliance.monitors.tick import request_due_monitors
+from compliance.monitors.heartbeats import create_due_heartbeats
+from compliance.monitors.tick import create_due_monitor_jobs
 from compliance.runs.recording import UsedCredential
 from compliance.tenancy.actions import create_organization, invite
 from compliance.tenancy.ids import uuid7
@@ -49,7 +49,7 @@ READ = {
         "agent_status": REGISTERED,
         "agent_run_totals": OWN,
         "agent_context_with_latest_test": OWN,
-        "compliance_requests": OWN,
+        "compliance_jobs": OWN,
         "agent_compliance_runs": f"triggered_org_id = %(organization)s OR triggered_org_id IS NULL AND {REGISTERED}",
         "credentials": OWN,
         "credential_secrets": OWN,
@@ -71,7 +71,7 @@ READ = {
     "platform": {
         "agents": EVERYTHING,
         "agent_status": EVERYTHING,
-        "compliance_requests": PLATFORMS,
+        "compliance_jobs": PLATFORMS,
         "agent_compliance_runs": "triggered_org_id IS NULL",
         "webhook_deliveries": EVERYTHING,
     },
@@ -84,7 +84,7 @@ INSERT = {
         "invitations": OWN,
         "agents": EVERYTHING,  # whoever registers an address makes it known, and does not see whether it was
         "agent_contexts": OWN,
-        "compliance_requests": OWN,
+        "compliance_jobs": OWN,
         "agent_compliance_runs": "triggered_org_id = %(organization)s",
         "step_evidence": OWN,
         "credentials": OWN,
@@ -101,7 +101,7 @@ INSERT = {
     "user": {},
     "platform": {
         "agents": EVERYTHING,
-        "compliance_requests": PLATFORMS,
+        "compliance_jobs": PLATFORMS,
         "agent_compliance_runs": "triggered_org_id IS NULL",
         "step_evidence": PLATFORMS,
         "webhook_deliveries": EVERYTHING,
@@ -115,7 +115,7 @@ CHANGE = {
         "invitations": OWN,
         "agents": VERIFIED,
         "agent_contexts": OWN,
-        "compliance_requests": OWN,
+        "compliance_jobs": OWN,
         "credentials": OWN,
         "credential_secrets": OWN,
         "credential_grants": OWN,
@@ -125,7 +125,7 @@ CHANGE = {
         "api_keys": OWN,
     },
     "user": {},
-    "platform": {"agents": EVERYTHING, "compliance_requests": PLATFORMS},
+    "platform": {"agents": EVERYTHING, "compliance_jobs": PLATFORMS},
     "none": {},
 }
 # A harmless change that reads no column, so that no policy for reading stands in for the one for writing.
@@ -135,7 +135,7 @@ ASSIGNMENTS = {
     "invitations": "role = 'member'",
     "agents": "paused = true",
     "agent_contexts": "name = 'changed'",
-    "compliance_requests": "progress = '{}'",
+    "compliance_jobs": "progress = '{}'",
     "credentials": "name = 'changed'",
     "credential_secrets": "sealed_token = ''",
     "credential_grants": "revoked_at = now()",
@@ -157,7 +157,7 @@ NOT_FOR_STAFF = {"credential_secrets", "api_keys"}  # of the latter, all but the
 # So that a trigger that looks for a row of the organization does not stop it before the policy is asked.
 UNTRIED_BY_TRIGGERS: dict[str, dict[str, Any]] = {
     "credential_grants": {"context_ids": []},
-    "compliance_requests": {"executor_kind": "hosted", "runner_id": None},
+    "compliance_jobs": {"executor_kind": "hosted", "runner_id": None},
 }
 
 
@@ -197,9 +197,9 @@ def make_world() -> World:
             credential=UsedCredential(organization.id, uuid7(), "staging key"),
         )
     make_run(report=make_report("failed", evidence=evidence))
-    assert request_due_heartbeats() == 3
+    assert create_due_heartbeats() == 3
     take_delivery(source="registry", delivery_id="msg_1", kind="agent.deployed", agent_url="https://unknown.example/")
-    assert request_due_monitors() == {"allowed": 2}
+    assert create_due_monitor_jobs() == {"allowed": 2}
     return World(alpha, omega, alice)
 
 
@@ -331,7 +331,7 @@ def test_a_deletion_of_everything_deletes_the_scopes_own_rows(world: World, tabl
         with opened(world), undone():
             if table == "organizations" and scope == "organization":
                 # As delete_organization does: what is asked for goes before whoever was to run it.
-                execute_and_keep("DELETE FROM compliance_requests")
+                execute_and_keep("DELETE FROM compliance_jobs")
             deleted = execute(f"DELETE FROM {table}")
         assert deleted == len(rows(world, table, CHANGE[scope].get(table, NOTHING))), scope
 
@@ -355,7 +355,7 @@ def test_every_table_that_the_app_role_may_change_is_tried_above(
         ("organizations", "id = 'org_moved'"),
         ("memberships", "organization_id = %(other)s"),
         ("invitations", "organization_id = %(other)s"),
-        ("compliance_requests", "organization_id = %(other)s"),
+        ("compliance_jobs", "organization_id = %(other)s"),
         # A verified owner of one address is none of another.
         ("agents", "agent_url = 'https://victim.example/mcp'"),
     ],
@@ -403,7 +403,7 @@ def test_the_owner_reaches_what_its_functions_need_and_no_more(
             "agent_context_with_latest_test",  # a view: it shows what its reader sees
             "agent_status",
             "agent_run_totals",
-            "compliance_requests",
+            "compliance_jobs",
             "agent_compliance_runs",
             "credential_grants",
             "monitors",
@@ -427,11 +427,11 @@ def test_the_owner_reaches_what_its_functions_need_and_no_more(
         ):
             assert superuser.execute(f"UPDATE {table} SET {ASSIGNMENTS[table]}").rowcount == 0
             assert superuser.execute(f"DELETE FROM {table}").rowcount == 0
-        # Requests may end without a run, and nothing else may happen to them.
-        assert superuser.execute("DELETE FROM compliance_requests").rowcount == 0
+        # Jobs may end without a run, and nothing else may happen to them.
+        assert superuser.execute("DELETE FROM compliance_jobs").rowcount == 0
         for state in ("cancelled", "expired"):
             with superuser.transaction(force_rollback=True):
-                ended = superuser.execute(f"UPDATE compliance_requests SET state = '{state}' WHERE run_id IS NULL")
+                ended = superuser.execute(f"UPDATE compliance_jobs SET state = '{state}' WHERE run_id IS NULL")
                 assert ended.rowcount == 7
         with pytest.raises(psycopg.errors.InsufficientPrivilege, match="row-level security"):
-            superuser.execute("UPDATE compliance_requests SET progress = '{}'")
+            superuser.execute("UPDATE compliance_jobs SET progress = '{}'")

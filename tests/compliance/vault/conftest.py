@@ -62,7 +62,7 @@ def attempt(organization: Organization, **changes: Any) -> Attempt:
         "use": UseFor.OWNER_TESTS,
         "triggered_by": "owner_test",
         "by": Actor("user", "1", "Alice Owner"),
-        "request_id": uuid4(),
+        "job_id": uuid4(),
         "run_id": uuid7(),
     }
     return Attempt(**(values | changes))

@@ -17,15 +17,15 @@ from django.utils import timezone
 from compliance.demo_agents import AGENTS
 from compliance.jobs.actions import request_owner_test
 from compliance.jobs.models import CredentialChoice
-from compliance.jobs.queue import lease_request
-from compliance.jobs.tasks import execute_request, run_heartbeats
+from compliance.jobs.queue import lease_job
+from compliance.jobs.tasks import execute_job, run_heartbeats
 from compliance.jobs.worker import run_leases
-from compliance.models import AgentStatus, ComplianceRequest, ComplianceRun, StepEvidence
-from compliance.monitors.heartbeats import request_due_heartbeats
-from compliance.monitors.tick import request_due_monitors
+from compliance.models import AgentStatus, ComplianceRun, Job, StepEvidence
+from compliance.monitors.heartbeats import create_due_heartbeats
+from compliance.monitors.tick import create_due_monitor_jobs
 from compliance.tenancy.scope import Actor, organization_scope, system_scope
 from compliance.vault.actions import replace_secret, revoke_grant
-from tests.compliance.monitors.conftest import make_due, make_monitor, requests_of
+from tests.compliance.monitors.conftest import jobs_of, make_due, make_monitor
 from tests.compliance.vault.conftest import SECRET, World
 from tests.compliance.vault.servers import echoing_agent, token_endpoint
 from tests.conftest import make_context
@@ -48,14 +48,14 @@ def everything(model: Any) -> list[Any]:
 
 def owner_test(here: World, **choice: Any) -> ComplianceRun:
     """Ask for a test and run it, as a worker would; the newest run."""
-    request, _ = request_owner_test(organization=here.organization, context_id=here.context.pk, by=here.alice, **choice)
-    execute_request(str(request.pk), here.organization.id)
+    job, _ = request_owner_test(organization=here.organization, context_id=here.context.pk, by=here.alice, **choice)
+    execute_job(str(job.pk), here.organization.id)
     with organization_scope(here.organization.id):
-        return ComplianceRun.objects.get(request_id=request.pk)
+        return ComplianceRun.objects.get(job_id=job.pk)
 
 
 def heartbeat(here: World) -> ComplianceRun:
-    assert request_due_heartbeats() == 1
+    assert create_due_heartbeats() == 1
     run_heartbeats()
     return next(run for run in everything(ComplianceRun) if run.triggered_by == "heartbeat")
 
@@ -90,9 +90,9 @@ def test_a_monitor_uses_what_was_granted_to_monitors(
     credential = here.credential(secret=TOKEN)
     here.grant(credential, uses=uses)
     make_due(make_monitor(here.organization, here.context, here.alice))
-    assert request_due_monitors() == {"allowed": 1}
-    [request] = requests_of(here.organization)
-    execute_request(str(request.pk), here.organization.id)
+    assert create_due_monitor_jobs() == {"allowed": 1}
+    [job] = jobs_of(here.organization)
+    execute_job(str(job.pk), here.organization.id)
     [run] = everything(ComplianceRun)
     assert (run.triggered_by, run.triggered_org_id, run.overall_status) == ("monitor", here.organization.id, status)
     assert run.by_verified_owner is False
@@ -187,12 +187,12 @@ def test_what_cannot_be_written_down_is_not_sent(world: Any, superuser: Any) -> 
         assert not [sent for sent in agent.headers if "authorization" in sent]
 
 
-def test_a_grant_that_is_revoked_while_the_request_is_leased_is_not_used(world: Any) -> None:
+def test_a_grant_that_is_revoked_while_the_job_is_leased_is_not_used(world: Any) -> None:
     with echoing_agent() as agent:
         here = world(agent.url)
         grant = here.grant(here.credential())
-        request, _ = request_owner_test(organization=here.organization, context_id=here.context.pk, by=here.alice)
-        lease = lease_request(request.pk, here.organization.id)
+        job, _ = request_owner_test(organization=here.organization, context_id=here.context.pk, by=here.alice)
+        lease = lease_job(job.pk, here.organization.id)
         assert lease is not None
         assert lease.credential is not None
         revoke_grant(organization=here.organization, grant_id=grant.pk, by=here.alice)
@@ -414,7 +414,7 @@ class TestOAuth:
         assert [use.result for use in here.uses()] == ["ok", "token_failed"]
 
 
-def test_a_credential_of_another_organization_is_not_used_for_ones_own_request(world: Any) -> None:  # V5
+def test_a_credential_of_another_organization_is_not_used_for_ones_own_job(world: Any) -> None:  # V5
     from compliance.tenancy.actions import create_organization
     from tests.conftest import make_user
 
@@ -424,9 +424,9 @@ def test_a_credential_of_another_organization_is_not_used_for_ones_own_request(w
         charlie = make_user("charlie@example.com", "Charlie")
         omega = create_organization(name="Omega", by=charlie)
         context = make_context(omega, agent.url)
-        request, _ = request_owner_test(organization=omega, context_id=context.pk, by=charlie)
-        execute_request(str(request.pk), omega.id)
+        job, _ = request_owner_test(organization=omega, context_id=context.pk, by=charlie)
+        execute_job(str(job.pk), omega.id)
         assert agent.headers
         assert not [sent for sent in agent.headers if "authorization" in sent]
     assert here.uses() == []
-    assert [row.state for row in everything(ComplianceRequest)] == ["finished"]
+    assert [row.state for row in everything(Job)] == ["finished"]

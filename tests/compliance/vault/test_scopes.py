@@ -69,7 +69,7 @@ CREDENTIAL = """
 """
 USE = """
     INSERT INTO credential_uses (id, organization_id, at, sent_to, result, reason, credential_id, credential_name,
-        credential_version, agent_url, triggered_by, actor_kind, actor_id, actor_name, executor_name, request_id,
+        credential_version, agent_url, triggered_by, actor_kind, actor_id, actor_name, executor_name, job_id,
         run_id)
     VALUES (%(n)s, %(o)s, now(), 'agent', 'ok', '', %(c)s, 'n', 1, 'u', 'owner_test', 'user', '1', 'Mallory', '',
         %(n)s, %(n)s)

@@ -156,20 +156,20 @@ class TestNowhere:  # V1
         credential = make_credential(organization, alice)
         make_grant(credential, context, alice)
         with django_capture_on_commit_callbacks(execute=True):
-            request, _ = request_owner_test(
+            job, _ = request_owner_test(
                 organization=organization, context_id=context.pk, by=alice, credential=credential.pk
             )
         [(_, arguments)] = sent
-        assert arguments == (str(request.pk), organization.id)
+        assert arguments == (str(job.pk), organization.id)
         assert SECRET not in str(sent)
 
-    def test_not_in_the_options_of_a_request(
+    def test_not_in_the_options_of_a_job(
         self, organization: Organization, context: AgentContext, credential: Credential, alice: User
     ) -> None:
-        request, _ = request_owner_test(
+        job, _ = request_owner_test(
             organization=organization, context_id=context.pk, by=alice, credential=credential.pk
         )
-        assert SECRET not in str(request.__dict__)
+        assert SECRET not in str(job.__dict__)
 
 
 @pytest.mark.parametrize(

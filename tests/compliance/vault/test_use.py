@@ -39,7 +39,7 @@ def test_what_is_granted_for_the_agent_is_used_and_written_down(
     [use] = uses_of(organization)
     assert (use.result, use.sent_to, use.reason) == ("ok", "agent", "")
     assert (use.credential_id, use.grant_id, use.credential_version) == (credential.pk, grant.pk, 1)
-    assert (use.run_id, use.request_id, use.agent_url) == (wanted.run_id, wanted.request_id, AGENT_URL)
+    assert (use.run_id, use.job_id, use.agent_url) == (wanted.run_id, wanted.job_id, AGENT_URL)
     assert (use.triggered_by, use.actor_name) == ("owner_test", "Alice Owner")
 
 

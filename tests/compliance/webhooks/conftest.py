@@ -14,7 +14,7 @@ import pytest
 from django.http import HttpResponse
 from django.test import Client
 
-from compliance.models import ComplianceRequest, WebhookDelivery
+from compliance.models import Job, WebhookDelivery
 from compliance.tenancy.scope import platform_scope
 from dashboard.api import limits as rates
 from tests.conftest import AGENT_URL
@@ -72,9 +72,9 @@ def deliveries() -> list[WebhookDelivery]:
         return list(WebhookDelivery.objects.order_by("received_at", "id"))
 
 
-def platform_requests() -> list[ComplianceRequest]:
+def platform_jobs() -> list[Job]:
     with platform_scope():
-        return list(ComplianceRequest.objects.filter(organization=None).order_by("created_at"))
+        return list(Job.objects.filter(organization=None).order_by("created_at"))
 
 
 @pytest.fixture

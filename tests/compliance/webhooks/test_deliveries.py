@@ -1,4 +1,4 @@
-"""What comes of a delivery: one request at most, once, for agents that the platform visits."""
+"""What comes of a delivery: one job at most, once, for agents that the platform visits."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from django.db import DatabaseError, connection, transaction
 from django.utils import timezone
 
-from compliance.jobs.completion import complete_request
+from compliance.jobs.completion import complete_job
 from compliance.jobs.queue import lease_heartbeats
 from compliance.models import (
     Agent,
@@ -24,14 +24,14 @@ from compliance.models import (
     User,
     WebhookDelivery,
 )
-from compliance.monitors.heartbeats import request_due_heartbeats
+from compliance.monitors.heartbeats import create_due_heartbeats
 from compliance.registry.actions import remove_context
 from compliance.tenancy.actions import create_organization
 from compliance.tenancy.scope import organization_scope, platform_scope
 from compliance.webhooks import actions
 from compliance.webhooks.actions import take_delivery
 from compliance.webhooks.tasks import forget_deliveries
-from tests.compliance.webhooks.conftest import Source, deliveries, deployed, platform_requests, secret_of
+from tests.compliance.webhooks.conftest import Source, deliveries, deployed, platform_jobs, secret_of
 from tests.conftest import AGENT_URL, make_context, make_report, make_user
 from tests.racing import Meanwhile
 
@@ -48,22 +48,22 @@ def change_agent(**values: Any) -> None:
 
 
 def run_what_is_queued(*verdicts: str) -> list[ComplianceRun]:
-    return [complete_request(lease, make_report(*verdicts)) for lease in lease_heartbeats(10)]
+    return [complete_job(lease, make_report(*verdicts)) for lease in lease_heartbeats(10)]
 
 
 @pytest.mark.parametrize("kind", ["agent.registered", "agent.updated", "agent.deployed"])
-def test_each_kind_of_event_about_an_agent_requests_a_test(registry: Source, context: AgentContext, kind: str) -> None:
+def test_each_kind_of_event_about_an_agent_jobs_a_test(registry: Source, context: AgentContext, kind: str) -> None:
     assert outcome(registry.send(event=deployed(kind=kind))) == "requested"
     [delivery] = deliveries()
     assert (delivery.source, delivery.delivery_id, delivery.kind) == ("registry", "msg_1", kind)
-    assert delivery.request_id == platform_requests()[0].pk
+    assert delivery.job_id == platform_jobs()[0].pk
 
 
 def test_other_events_are_taken_and_ignored_on_record(registry: Source, context: AgentContext) -> None:
     answer = registry.send(event={"type": "invoice.paid", "data": {"agent_url": AGENT_URL, "other": [1]}})
     assert outcome(answer) == "ignored"
     assert [(row.kind, row.outcome, row.agent_url) for row in deliveries()] == [("invoice.paid", "ignored", "")]
-    assert platform_requests() == []
+    assert platform_jobs() == []
 
 
 def test_an_address_is_spelt_as_registering_spells_it(registry: Source, context: AgentContext) -> None:
@@ -73,12 +73,12 @@ def test_an_address_is_spelt_as_registering_spells_it(registry: Source, context:
 
 def test_the_same_delivery_again_is_answered_the_same_and_does_nothing(registry: Source, context: AgentContext) -> None:
     first = registry.send("msg_1")
-    run_what_is_queued()  # even when a new request would have room
+    run_what_is_queued()  # even when a new job would have room
     again = registry.send("msg_1", age_seconds=30)
     assert (again.status_code, again.content) == (first.status_code, first.content)
     other_words = registry.send("msg_1", event=deployed("https://other.example/"))
     assert other_words.content == first.content
-    assert len(deliveries()) == len(platform_requests()) == 1
+    assert len(deliveries()) == len(platform_jobs()) == 1
 
 
 def test_ids_of_two_sources_are_not_the_same_delivery(registry: Source, context: AgentContext) -> None:
@@ -90,14 +90,14 @@ def test_ids_of_two_sources_are_not_the_same_delivery(registry: Source, context:
 def test_at_most_one_test_by_webhooks_is_under_way(registry: Source, context: AgentContext) -> None:
     first = json.loads(registry.send("msg_1").content)
     second = json.loads(registry.send("msg_2").content)
-    assert (second["outcome"], second["request_id"]) == ("under_way", first["request_id"])
-    assert len(platform_requests()) == 1
+    assert (second["outcome"], second["job_id"]) == ("under_way", first["job_id"])
+    assert len(platform_jobs()) == 1
 
 
 def test_a_heartbeat_under_way_is_another_thing(registry: Source, context: AgentContext) -> None:
-    assert request_due_heartbeats() == 1
+    assert create_due_heartbeats() == 1
     assert outcome(registry.send()) == "requested"
-    assert [row.triggered_by for row in platform_requests()] == ["heartbeat", "webhook"]
+    assert [row.triggered_by for row in platform_jobs()] == ["heartbeat", "webhook"]
 
 
 def test_events_in_quick_succession_wait_for_the_cooldown(
@@ -106,11 +106,11 @@ def test_events_in_quick_succession_wait_for_the_cooldown(
     assert outcome(registry.send("msg_1")) == "requested"
     run_what_is_queued()
     assert outcome(registry.send("msg_2")) == "cooldown"
-    assert platform_requests()[0].state == "finished"
+    assert platform_jobs()[0].state == "finished"
     settings.WEBHOOK_COOLDOWN_SECONDS = 0
     assert outcome(registry.send("msg_3")) == "requested"
     assert outcome(registry.send("msg_2")) == "cooldown"  # what was decided stays
-    assert len(platform_requests()) == 2
+    assert len(platform_jobs()) == 2
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,7 @@ def test_what_heartbeats_do_not_visit_is_not_tested_and_why_is_not_told(
     assert json.loads(answer.content) | {"delivery_id": ""} == json.loads(unknown.content) | {"delivery_id": ""}
     assert outcome(answer) == "unknown_agent"
     assert [row.outcome for row in deliveries()] == [on_record, "unknown_agent"]
-    assert platform_requests() == []
+    assert platform_jobs() == []
 
 
 def test_an_agent_that_nobody_has_any_more_is_unknown(
@@ -140,7 +140,7 @@ def test_an_agent_that_nobody_has_any_more_is_unknown(
 ) -> None:  # G2
     remove_context(organization=organization, context_id=context.pk, by=alice)
     assert outcome(registry.send()) == "unknown_agent"
-    assert platform_requests() == []
+    assert platform_jobs() == []
 
 
 def test_without_a_suite_nothing_is_taken_and_the_source_tries_again(
@@ -181,14 +181,14 @@ def test_the_history_and_the_runs_page_name_the_source(
     assert "after an event from registry" in client.get(f"{base}/runs/{run.pk}/").content.decode()
 
 
-def test_a_failure_in_between_leaves_neither_delivery_nor_request(
+def test_a_failure_in_between_leaves_neither_delivery_nor_job(
     registry: Source, context: AgentContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(WebhookDelivery.objects, "bulk_create", lambda *_, **__: 1 // 0)
     with pytest.raises(ZeroDivisionError):
         take_delivery(source="registry", delivery_id="msg_1", kind="agent.deployed", agent_url=AGENT_URL)
     monkeypatch.undo()
-    assert deliveries() == platform_requests() == []
+    assert deliveries() == platform_jobs() == []
 
 
 # Two at once
@@ -214,12 +214,12 @@ def test_the_same_delivery_twice_at_once_is_one(
         assert beside.waits(superuser)
     second, also_new = beside.outcome()
     assert (new, also_new, second.pk) == (True, False, first.pk)
-    assert (second.outcome, second.request_id) == (first.outcome, first.request_id)
+    assert (second.outcome, second.job_id) == (first.outcome, first.job_id)
     assert len(deliveries()) == 1
-    assert len(platform_requests()) == (1 if agent_url == AGENT_URL else 0)
+    assert len(platform_jobs()) == (1 if agent_url == AGENT_URL else 0)
 
 
-def test_two_deliveries_at_once_are_one_request(
+def test_two_deliveries_at_once_are_one_job(
     committed_context: AgentContext, superuser: psycopg.Connection[Any]
 ) -> None:  # L1, G5
     with platform_scope():
@@ -227,8 +227,8 @@ def test_two_deliveries_at_once_are_one_request(
         beside = Meanwhile(lambda: take("msg_2"))
         assert beside.waits(superuser)
     second, _ = beside.outcome()
-    assert (first.outcome, second.outcome, second.request_id) == ("requested", "under_way", first.request_id)
-    assert len(platform_requests()) == 1
+    assert (first.outcome, second.outcome, second.job_id) == ("requested", "under_way", first.job_id)
+    assert len(platform_jobs()) == 1
 
 
 def test_two_deliveries_at_once_do_not_both_pass_the_cooldown(
@@ -240,7 +240,7 @@ def test_two_deliveries_at_once_do_not_both_pass_the_cooldown(
         assert beside.waits(superuser)
         run_what_is_queued()
     assert (first.outcome, beside.outcome()[0].outcome) == ("requested", "cooldown")
-    assert len(platform_requests()) == 1
+    assert len(platform_jobs()) == 1
 
 
 def test_a_pause_at_the_same_moment_comes_before_or_after(
@@ -251,7 +251,7 @@ def test_a_pause_at_the_same_moment_comes_before_or_after(
         beside = Meanwhile(lambda: take("msg_1"))
         assert beside.waits(superuser)
     assert beside.outcome()[0].outcome == "paused"
-    assert platform_requests() == []
+    assert platform_jobs() == []
 
 
 # Keeping and forgetting

@@ -12,7 +12,7 @@ from django.views.debug import SafeExceptionReporterFilter
 
 from compliance.models import AgentContext
 from compliance.webhooks.sources import read_sources
-from tests.compliance.webhooks.conftest import Source, deliveries, deployed, platform_requests, secret_of
+from tests.compliance.webhooks.conftest import Source, deliveries, deployed, platform_jobs, secret_of
 
 
 def problem(answer: Any) -> tuple[int, str]:
@@ -20,18 +20,18 @@ def problem(answer: Any) -> tuple[int, str]:
     return answer.status_code, json.loads(answer.content)["type"]
 
 
-def test_a_signed_event_of_a_registered_agent_requests_a_test(
+def test_a_signed_event_of_a_registered_agent_jobs_a_test(
     registry: Source, context: AgentContext, sent: list[Any], django_capture_on_commit_callbacks: Any
 ) -> None:
     with django_capture_on_commit_callbacks(execute=True):
         answer = registry.send("msg_1")
-    [request] = platform_requests()
+    [job] = platform_jobs()
     assert (answer.status_code, json.loads(answer.content)) == (
         202,
-        {"delivery_id": "msg_1", "outcome": "requested", "request_id": str(request.pk)},
+        {"delivery_id": "msg_1", "outcome": "requested", "job_id": str(job.pk)},
     )
-    assert (request.triggered_by, request.organization_id) == ("webhook", None)
-    assert (request.actor_kind, request.actor_id, request.actor_name) == ("webhook", "registry", "registry")
+    assert (job.triggered_by, job.organization_id) == ("webhook", None)
+    assert (job.actor_kind, job.actor_id, job.actor_name) == ("webhook", "registry", "registry")
     assert sent == [("compliance.jobs.tasks.run_heartbeats", ())]
 
 
@@ -65,7 +65,7 @@ def test_what_is_not_signed_right_is_401_and_leaves_nothing(
     registry: Source, context: AgentContext, headers: dict[str, str]
 ) -> None:
     assert problem(registry.send(headers=headers)) == (401, "/problems/unauthorized")
-    assert deliveries() == platform_requests() == []
+    assert deliveries() == platform_jobs() == []
 
 
 def test_a_signature_holds_for_its_body_and_its_source_alone(registry: Source, context: AgentContext) -> None:
@@ -130,7 +130,7 @@ def test_what_is_wrong_with_a_body_is_said_only_to_who_signed_it(registry: Sourc
     assert problem(registry.send(event=deployed(7)))[0] == 422  # type: ignore[arg-type]
     assert problem(registry.send(content_type="text/plain"))[0] == 415
     assert problem(registry.send(body=b'"' + b"x" * 66_000 + b'"')) == (413, "/problems/too-large")
-    assert deliveries() == platform_requests() == []
+    assert deliveries() == platform_jobs() == []
 
 
 def test_each_source_has_a_limit_of_its_own_and_strangers_do_not_use_it_up(
@@ -143,7 +143,7 @@ def test_each_source_has_a_limit_of_its_own_and_strangers_do_not_use_it_up(
     assert (first.status_code, first["RateLimit-Remaining"]) == (202, "1")
     assert registry.send("msg_2").status_code == 202
     over = registry.send("msg_3")
-    assert problem(over) == (429, "/problems/too-many-requests")
+    assert problem(over) == (429, "/problems/too-many-jobs")
     assert int(over["Retry-After"]) > 0
     assert Source("deploys", secret_of("old")).send("msg_3").status_code == 202
     assert len(deliveries()) == 3

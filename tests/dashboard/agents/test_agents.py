@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from compliance.jobs import dispatch as nudge
 from compliance.jobs.actions import request_owner_test
-from compliance.models import Agent, AgentContext, ComplianceRequest, Organization, User
+from compliance.models import Agent, AgentContext, Job, Organization, User
 from compliance.tenancy.scope import organization_scope, platform_scope
 from tests.conftest import AGENT_URL, make_context, make_run
 
@@ -152,19 +152,19 @@ class TestPage:
 
 
 class TestTesting:
-    def test_two_presses_lead_to_one_request(
+    def test_two_presses_lead_to_one_job(
         self, alices: Client, organization: Organization, context: AgentContext, bob: User, reader: Any
     ) -> None:
         address = url("agent_test", organization, context.pk)
         first, second = alices.post(address), reader(bob).post(address)
         assert first["Location"] == second["Location"]
         with organization_scope(organization.id):
-            assert ComplianceRequest.objects.count() == 1
+            assert Job.objects.count() == 1
 
     def test_options_are_passed_on(self, alices: Client, organization: Organization, context: AgentContext) -> None:
         alices.post(url("agent_test", organization, context.pk), {"suite": "baseline", "dry_run": "on"})
         with organization_scope(organization.id):
-            assert ComplianceRequest.objects.get().dry_run
+            assert Job.objects.get().dry_run
 
     def test_a_suite_that_is_not_there_is_refused(
         self, alices: Client, organization: Organization, context: AgentContext
@@ -175,33 +175,29 @@ class TestTesting:
 
 class TestProgress:
     @pytest.fixture
-    def wanted(self, organization: Organization, context: AgentContext, alice: User) -> ComplianceRequest:
+    def wanted(self, organization: Organization, context: AgentContext, alice: User) -> Job:
         return request_owner_test(organization=organization, context_id=context.pk, by=alice)[0]
 
     def change(self, organization: Organization, **fields: Any) -> None:
         with organization_scope(organization.id):
-            ComplianceRequest.objects.update(**fields)
+            Job.objects.update(**fields)
 
-    def part(self, client: Client, organization: Organization, wanted: ComplianceRequest, on: str = "") -> Any:
-        address = url("request", organization, wanted.pk)
+    def part(self, client: Client, organization: Organization, wanted: Job, on: str = "") -> Any:
+        address = url("job", organization, wanted.pk)
         headers = {"HX-Request": "true", "HX-Current-URL": f"http://testserver{on or address}"}
         return client.get(address, headers=headers)
 
-    def test_works_without_scripts(self, alices: Client, organization: Organization, wanted: ComplianceRequest) -> None:
-        page = alices.get(url("request", organization, wanted.pk)).content.decode()
+    def test_works_without_scripts(self, alices: Client, organization: Organization, wanted: Job) -> None:
+        page = alices.get(url("job", organization, wanted.pk)).content.decode()
         assert '<noscript><meta http-equiv="refresh"' in page
         assert "Queued" in page
 
-    def test_says_when_no_worker_comes(
-        self, alices: Client, organization: Organization, wanted: ComplianceRequest
-    ) -> None:
+    def test_says_when_no_worker_comes(self, alices: Client, organization: Organization, wanted: Job) -> None:
         assert "No worker has picked" not in self.part(alices, organization, wanted).content.decode()
         self.change(organization, created_at=timezone.now() - timedelta(seconds=31))
         assert "No worker has picked" in self.part(alices, organization, wanted).content.decode()
 
-    def test_shows_the_step_at_hand(
-        self, alices: Client, organization: Organization, wanted: ComplianceRequest
-    ) -> None:
+    def test_shows_the_step_at_hand(self, alices: Client, organization: Organization, wanted: Job) -> None:
         self.change(
             organization,
             state="leased",
@@ -216,7 +212,7 @@ class TestProgress:
 
     @pytest.mark.parametrize("progress", [{}, {"done": "x", "total": None}, {"done": 9, "total": 3}, {"done": -1}])
     def test_survives_any_progress(
-        self, alices: Client, organization: Organization, wanted: ComplianceRequest, progress: dict[str, Any]
+        self, alices: Client, organization: Organization, wanted: Job, progress: dict[str, Any]
     ) -> None:
         self.change(
             organization,
@@ -228,23 +224,23 @@ class TestProgress:
         assert "gone silent" in self.part(alices, organization, wanted).content.decode()
 
     def test_leads_to_the_run(
-        self, alices: Client, organization: Organization, context: AgentContext, wanted: ComplianceRequest
+        self, alices: Client, organization: Organization, context: AgentContext, wanted: Job
     ) -> None:
         run = make_run(organization=organization)
         self.change(organization, state="finished", run_id=run.pk)
         run_url = url("run", organization, run.pk)
-        assert alices.get(url("request", organization, wanted.pk))["Location"] == run_url
+        assert alices.get(url("job", organization, wanted.pk))["Location"] == run_url
         assert self.part(alices, organization, wanted)["HX-Redirect"] == run_url
         elsewhere = self.part(alices, organization, wanted, on=url("agent", organization, context.pk))
         assert elsewhere["HX-Refresh"] == "true"
 
     def test_stops_when_it_ended_without_a_run(
-        self, alices: Client, organization: Organization, context: AgentContext, wanted: ComplianceRequest
+        self, alices: Client, organization: Organization, context: AgentContext, wanted: Job
     ) -> None:
         self.change(organization, state="cancelled")
         elsewhere = self.part(alices, organization, wanted, on=url("agent", organization, context.pk))
         assert self.part(alices, organization, wanted)["HX-Refresh"] == "true"
-        whole = alices.get(url("request", organization, wanted.pk))
+        whole = alices.get(url("job", organization, wanted.pk))
         for answer in (elsewhere, whole):
             part = answer.content.decode().split('id="progress"')[1].split("</section>")[0]
             assert "hx-get" not in part

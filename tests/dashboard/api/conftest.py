@@ -16,7 +16,7 @@ from django.utils import timezone
 
 from compliance.engines.reports.model import Evidence
 from compliance.jobs.actions import request_owner_test
-from compliance.models import AgentContext, ApiKey, ComplianceRequest, ComplianceRun, Monitor, Organization, User
+from compliance.models import AgentContext, ApiKey, ComplianceRun, Job, Monitor, Organization, User
 from compliance.monitors.actions import run_monitor_now
 from compliance.tenancy.api_key_actions import create_key
 from compliance.tenancy.api_keys import hash_of, new_token
@@ -133,7 +133,7 @@ class Things(NamedTuple):
 
     context: AgentContext
     run: ComplianceRun
-    request: ComplianceRequest
+    job: Job
     monitor: Monitor
 
 
@@ -141,10 +141,10 @@ def make_things(organization: Organization, by: User, context: AgentContext) -> 
     """An agent with a run whose only step failed, a test under way, and a monitor with a decision."""
     evidence = Evidence(request={"of": organization.id}, response={"result": organization.id})
     run = make_run(organization=organization, report=make_report("failed", evidence=evidence))
-    request, _ = request_owner_test(organization=organization, context_id=context.pk, by=by)
+    job, _ = request_owner_test(organization=organization, context_id=context.pk, by=by)
     monitor = make_monitor(organization, context, by, name=f"Monitor of {organization.id}")
     run_monitor_now(organization=organization, monitor_id=monitor.pk, by=by)
-    return Things(context, run, request, monitor)
+    return Things(context, run, job, monitor)
 
 
 @pytest.fixture

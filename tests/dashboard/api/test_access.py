@@ -25,8 +25,8 @@ OPERATIONS: dict[str, tuple[str, str, str, Any, int]] = {
     "getAgent": ("read", "GET", "/agents/{agent}", None, 200),
     "registerAgent": ("manage", "POST", "/agents", {"agent_url": "https://new.example/mcp"}, 201),
     "requestTest": ("test", "POST", "/agents/{agent}/tests", {}, 200),
-    "getRequest": ("read", "GET", "/requests/{request}", None, 200),
-    "cancelRequest": ("test", "POST", "/requests/{request}/cancel", None, 200),
+    "getJob": ("read", "GET", "/jobs/{job}", None, 200),
+    "cancelJob": ("test", "POST", "/jobs/{job}/cancel", None, 200),
     "listRuns": ("read", "GET", "/runs", None, 200),
     "getRun": ("read", "GET", "/runs/{run}", None, 200),
     "getStepEvidence": ("read", "GET", "/runs/{run}/steps/0", None, 200),
@@ -51,7 +51,7 @@ def call(caller: Caller, name: str, things: Things, **environ: Any) -> Any:
     _, method, path, body, _ = OPERATIONS[name]
     if name == "createMonitor":
         body = {**body, "agent_id": str(things.context.pk)}
-    names = {"agent": things.context.pk, "run": things.run.pk, "request": things.request.pk}
+    names = {"agent": things.context.pk, "run": things.run.pk, "job": things.job.pk}
     return caller(method, path.format(**names, monitor=things.monitor.pk), body, **environ)
 
 
@@ -212,11 +212,11 @@ def test_nothing_half_done_is_kept_when_an_operation_breaks(
 def test_a_decision_that_stops_a_run_stays_on_record(
     alphas: Caller, things: Things, organization: Organization
 ) -> None:  # G4
-    alphas.post(f"/requests/{things.request.pk}/cancel")
+    alphas.post(f"/jobs/{things.job.pk}/cancel")
     with organization_scope(organization.id):
         [under_way] = things.monitor.requests.values_list("pk", flat=True)
         before = MonitorDecision.objects.count()
-    assert alphas.post(f"/requests/{under_way}/cancel").data["state"] == "cancelled"
+    assert alphas.post(f"/jobs/{under_way}/cancel").data["state"] == "cancelled"
     with organization_scope(organization.id):
         AgentContext.objects.filter(pk=things.context.pk).delete()
     answer = alphas.post(f"/monitors/{things.monitor.pk}/run")

@@ -12,13 +12,13 @@ import pytest
 from django.db import OperationalError
 from django.utils import timezone
 
-from compliance.jobs.completion import complete_request
-from compliance.jobs.queue import lease_request
+from compliance.jobs.completion import complete_job
+from compliance.jobs.queue import lease_job
 from compliance.models import Organization, User
 from compliance.monitors.models import Outcome
 from compliance.tenancy.ids import uuid7
 from dashboard.api import limits as rates
-from tests.compliance.monitors.conftest import finish, make_monitor, requests_of
+from tests.compliance.monitors.conftest import finish, jobs_of, make_monitor
 from tests.compliance.runners.conftest import make_runner
 from tests.conftest import make_context, make_report, make_run
 from tests.dashboard.api.conftest import Caller, Things, make_key
@@ -220,21 +220,21 @@ class TestETags:
         assert alphas.get(path, HTTP_IF_NONE_MATCH='"other"').status_code == 200
         if path == "/suites":
             return
-        finish(requests_of(organization)[0], "passed")
+        finish(jobs_of(organization)[0], "passed")
         make_context(organization, "https://another.example/mcp")
         changed = alphas.get(path, HTTP_IF_NONE_MATCH=first["ETag"])
         assert (changed.status_code, changed["ETag"] != first["ETag"]) == (200, True) or path == "/decisions"
 
-    def test_a_request_is_polled_until_its_run_is_there(
+    def test_a_job_is_polled_until_its_run_is_there(
         self, alphas: Caller, things: Things, organization: Organization
     ) -> None:
-        path = f"/requests/{things.request.pk}"
+        path = f"/jobs/{things.job.pk}"
         known = alphas.get(path)
         assert known.data["state"] == "queued"
         assert alphas.get(path, HTTP_IF_NONE_MATCH=known["ETag"]).status_code == 304
-        lease = lease_request(things.request.pk, organization.id)
+        lease = lease_job(things.job.pk, organization.id)
         assert lease is not None
-        run = complete_request(lease, make_report("passed"))
+        run = complete_job(lease, make_report("passed"))
         done = alphas.get(path, HTTP_IF_NONE_MATCH=known["ETag"])
         assert (done.data["state"], done.data["run_id"]) == ("finished", str(run.pk))
         report = alphas.get(f"/runs/{run.pk}").data
@@ -453,21 +453,21 @@ class TestMonitors:
         body = {"executor": executor, "dry_run": True}
         assert alphas.post(f"/agents/{things.context.pk}/tests", body).status_code == status
 
-    def test_run_now_leads_to_the_request(self, alphas: Caller, things: Things, organization: Organization) -> None:
-        finish(requests_of(organization)[0], "failed")
+    def test_run_now_leads_to_the_job(self, alphas: Caller, things: Things, organization: Organization) -> None:
+        finish(jobs_of(organization)[0], "failed")
         answer = alphas.post(f"/monitors/{things.monitor.pk}/run")
         if answer.status_code == 409:  # the cooldown is not asked when somebody asks
             raise AssertionError(answer.data)
-        asked = alphas.get(f"/requests/{answer.data['request_id']}").data
+        asked = alphas.get(f"/jobs/{answer.data['job_id']}").data
         assert (asked["triggered_by"], asked["monitor_id"]) == ("monitor", str(things.monitor.pk))
 
     def test_its_last_results_are_told_oldest_first(
         self, alphas: Caller, things: Things, organization: Organization
     ) -> None:
         path = f"/monitors/{things.monitor.pk}"
-        finish(requests_of(organization)[-1], "failed")
+        finish(jobs_of(organization)[-1], "failed")
         alphas.post(f"{path}/run")
-        finish(requests_of(organization)[-1], "passed")
+        finish(jobs_of(organization)[-1], "passed")
         assert alphas.get(path).data["recent_statuses"] == ["failing", "passing"]
 
 

@@ -192,7 +192,7 @@ def test_members_open_every_page_and_change_nothing(
             assert "Alice Owner" in response.content.decode()
         elif name == "evidence":
             assert response.status_code == 404  # the run kept none
-        elif name in ("agent_protocol", "notice_read", "notices_read", "request_cancel"):
+        elif name in ("agent_protocol", "notice_read", "notices_read", "job_cancel"):
             assert response.status_code == 302  # a part of a page, or what is posted to; by itself it leads to the page
         else:
             assert response.status_code == 200, name

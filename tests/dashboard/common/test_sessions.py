@@ -39,7 +39,7 @@ def test_it_stands_for_the_health_check(stored: str, monkeypatch: pytest.MonkeyP
     assert connection.health_check_done
 
 
-def test_a_connection_lost_later_in_a_request_is_not_hidden(stored: str, superuser: psycopg.Connection[Any]) -> None:
+def test_a_connection_lost_later_in_a_job_is_not_hidden(stored: str, superuser: psycopg.Connection[Any]) -> None:
     connection.ensure_connection()
     connection.health_check_done = True
     end_connection(superuser)

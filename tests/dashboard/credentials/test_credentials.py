@@ -15,10 +15,10 @@ from django.utils import timezone
 
 from compliance.models import (
     AgentContext,
-    ComplianceRequest,
     Credential,
     CredentialGrant,
     CredentialUse,
+    Job,
     Organization,
     TriggeredBy,
     User,
@@ -69,7 +69,7 @@ def make_uses(organization: Organization, count: int, **changes: Any) -> None:
     } | changes
     with organization_scope(organization.id):
         CredentialUse.objects.bulk_create(
-            CredentialUse(**({"at": now - timedelta(minutes=n), "request_id": uuid4(), "run_id": uuid7()} | values))
+            CredentialUse(**({"at": now - timedelta(minutes=n), "job_id": uuid4(), "run_id": uuid7()} | values))
             for n in range(count)
         )
 
@@ -240,13 +240,13 @@ class TestTesting:
         assert "Not granted" not in page
 
     @pytest.mark.parametrize("choice", ["automatic", "none", "chosen"])
-    def test_the_choice_is_kept_with_the_request(
+    def test_the_choice_is_kept_with_the_job(
         self, alices: Client, organization: Organization, context: AgentContext, grant: CredentialGrant, choice: str
     ) -> None:
         chosen = {"automatic": "", "none": "none", "chosen": str(grant.credential_id)}[choice]
         alices.post(at("agent_test", organization, context.pk), {"suite": "baseline", "credential": chosen})
         with organization_scope(organization.id):
-            request = ComplianceRequest.objects.get()
+            request = Job.objects.get()
         assert request.credential_choice == choice
         assert request.credential_id == (grant.credential_id if choice == "chosen" else None)
 

@@ -10,14 +10,14 @@ from django.test import Client
 from django.urls import reverse
 
 from compliance.jobs.actions import request_owner_test
-from compliance.jobs.completion import complete_request
+from compliance.jobs.completion import complete_job
 from compliance.jobs.leases import LeaseLost
-from compliance.jobs.queue import lease_request
-from compliance.models import AgentContext, ComplianceRequest, ComplianceRun, Organization, User
-from compliance.monitors.tick import request_due_monitors
+from compliance.jobs.queue import lease_job
+from compliance.models import AgentContext, ComplianceRun, Job, Organization, User
+from compliance.monitors.tick import create_due_monitor_jobs
 from compliance.tenancy.scope import organization_scope
-from tests.compliance.monitors.conftest import finish, make_due, make_monitor, requests_of
-from tests.compliance.runners.conftest import request_row
+from tests.compliance.monitors.conftest import finish, jobs_of, make_due, make_monitor
+from tests.compliance.runners.conftest import job_row
 from tests.conftest import make_report
 from tests.dashboard.jobs.test_placement import expire
 
@@ -32,15 +32,15 @@ def bobs(reader: Any, bob: User) -> Client:
 
 
 @pytest.fixture
-def wanted(organization: Organization, context: AgentContext, alice: User) -> ComplianceRequest:
+def wanted(organization: Organization, context: AgentContext, alice: User) -> Job:
     return request_owner_test(organization=organization, context_id=context.pk, by=alice)[0]
 
 
 @pytest.fixture
-def of_monitor(organization: Organization, context: AgentContext, alice: User) -> ComplianceRequest:
+def of_monitor(organization: Organization, context: AgentContext, alice: User) -> Job:
     make_due(make_monitor(organization, context, alice))
-    request_due_monitors()
-    [wanted] = requests_of(organization)
+    create_due_monitor_jobs()
+    [wanted] = jobs_of(organization)
     return wanted
 
 
@@ -48,16 +48,14 @@ def title_of(page: str) -> str:
     return page.split("<title>")[1].split("</title>")[0]
 
 
-def test_a_member_cancels_what_waits_with_one_press(
-    bobs: Client, organization: Organization, wanted: ComplianceRequest
-) -> None:
-    page = bobs.get(at("request", organization, wanted.pk)).content.decode()
+def test_a_member_cancels_what_waits_with_one_press(bobs: Client, organization: Organization, wanted: Job) -> None:
+    page = bobs.get(at("job", organization, wanted.pk)).content.decode()
     assert "Test under way" in title_of(page)
-    cancelling = at("request_cancel", organization, wanted.pk)
+    cancelling = at("job_cancel", organization, wanted.pk)
     assert f'action="{cancelling}"' in page
     assert "It ends without a run, and nothing goes into the history." in page
     page = bobs.post(cancelling, follow=True).content.decode()
-    kept = request_row(organization, wanted.pk)
+    kept = job_row(organization, wanted.pk)
     assert (kept.state, kept.end_reason) == ("cancelled", "Cancelled by Bob Member.")
     assert "The test is cancelled." in page
     assert "Test cancelled" in title_of(page)
@@ -68,84 +66,80 @@ def test_a_member_cancels_what_waits_with_one_press(
 
 
 def test_what_runs_is_stopped_once_that_is_confirmed(
-    bobs: Client, organization: Organization, wanted: ComplianceRequest
+    bobs: Client, organization: Organization, wanted: Job
 ) -> None:  # L5
-    lease = lease_request(wanted.pk, organization.id)
+    lease = lease_job(wanted.pk, organization.id)
     assert lease is not None
-    page = bobs.get(at("request", organization, wanted.pk)).content.decode()
+    page = bobs.get(at("job", organization, wanted.pk)).content.decode()
     assert "You are asked first if it runs by then." in page
-    cancelling = at("request_cancel", organization, wanted.pk)
+    cancelling = at("job_cancel", organization, wanted.pk)
     asked = bobs.post(cancelling)
     assert asked.status_code == 200
     assert "Stop this test?" in asked.content.decode()
     assert "what came of it so far is discarded" in asked.content.decode()
-    assert request_row(organization, wanted.pk).state == "leased"
+    assert job_row(organization, wanted.pk).state == "leased"
     assert "The test is cancelled." in bobs.post(cancelling, {"confirmed": "1"}, follow=True).content.decode()
-    assert request_row(organization, wanted.pk).state == "cancelled"
+    assert job_row(organization, wanted.pk).state == "cancelled"
     with pytest.raises(LeaseLost):
-        complete_request(lease, make_report())
+        complete_job(lease, make_report())
     with organization_scope(organization.id):
         assert not ComplianceRun.objects.exists()
 
 
-def test_what_has_ended_stays_as_it_ended(bobs: Client, organization: Organization, wanted: ComplianceRequest) -> None:
+def test_what_has_ended_stays_as_it_ended(bobs: Client, organization: Organization, wanted: Job) -> None:
     run = finish(wanted)
-    answer = bobs.post(at("request_cancel", organization, wanted.pk), follow=True)
+    answer = bobs.post(at("job_cancel", organization, wanted.pk), follow=True)
     assert answer.redirect_chain[-1][0] == at("run", organization, run.pk)
     assert "The test has ended already." in answer.content.decode()
-    assert request_row(organization, wanted.pk).state == "finished"
+    assert job_row(organization, wanted.pk).state == "finished"
 
 
-def test_what_expired_is_titled_so_and_offers_nothing(
-    bobs: Client, organization: Organization, wanted: ComplianceRequest
-) -> None:
+def test_what_expired_is_titled_so_and_offers_nothing(bobs: Client, organization: Organization, wanted: Job) -> None:
     expire(wanted)
-    page = bobs.get(at("request", organization, wanted.pk)).content.decode()
+    page = bobs.get(at("job", organization, wanted.pk)).content.decode()
     assert "Test expired" in title_of(page)
-    assert at("request_cancel", organization, wanted.pk) not in page
+    assert at("job_cancel", organization, wanted.pk) not in page
 
 
-def test_opening_the_address_cancels_nothing(
-    bobs: Client, organization: Organization, wanted: ComplianceRequest
-) -> None:
-    assert bobs.get(at("request_cancel", organization, wanted.pk))["Location"] == at("request", organization, wanted.pk)
-    assert request_row(organization, wanted.pk).state == "queued"
+def test_opening_the_address_cancels_nothing(bobs: Client, organization: Organization, wanted: Job) -> None:
+    assert bobs.get(at("job_cancel", organization, wanted.pk))["Location"] == at("job", organization, wanted.pk)
+    assert job_row(organization, wanted.pk).state == "queued"
 
 
 def test_a_monitors_run_is_for_who_manages(
-    bobs: Client, reader: Any, alice: User, organization: Organization, of_monitor: ComplianceRequest
+    bobs: Client, reader: Any, alice: User, organization: Organization, of_monitor: Job
 ) -> None:
-    cancelling = at("request_cancel", organization, of_monitor.pk)
-    assert cancelling not in bobs.get(at("request", organization, of_monitor.pk)).content.decode()
+    cancelling = at("job_cancel", organization, of_monitor.pk)
+    assert cancelling not in bobs.get(at("job", organization, of_monitor.pk)).content.decode()
     assert bobs.post(cancelling).status_code == 403
-    assert request_row(organization, of_monitor.pk).state == "queued"
+    assert job_row(organization, of_monitor.pk).state == "queued"
     alices = reader(alice)
-    assert cancelling in alices.get(at("request", organization, of_monitor.pk)).content.decode()
+    assert cancelling in alices.get(at("job", organization, of_monitor.pk)).content.decode()
     alices.post(cancelling)
-    assert request_row(organization, of_monitor.pk).state == "cancelled"
+    assert job_row(organization, of_monitor.pk).state == "cancelled"
 
 
 def test_another_organizations_test_is_not_there(
-    reader: Any, charlie: User, other_organization: Organization, organization: Organization, wanted: ComplianceRequest
+    reader: Any, charlie: User, other_organization: Organization, organization: Organization, wanted: Job
 ) -> None:  # I5
     theirs = reader(charlie)
-    there = theirs.post(at("request_cancel", other_organization, wanted.pk), {"confirmed": "1"})
-    nowhere = theirs.post(at("request_cancel", other_organization, uuid4()), {"confirmed": "1"})
+    there = theirs.post(at("job_cancel", other_organization, wanted.pk), {"confirmed": "1"})
+    nowhere = theirs.post(at("job_cancel", other_organization, uuid4()), {"confirmed": "1"})
     assert there.status_code == nowhere.status_code == 404
     assert there.content == nowhere.content
-    assert request_row(organization, wanted.pk).state == "queued"
+    assert job_row(organization, wanted.pk).state == "queued"
 
 
 def test_the_page_of_who_watches_is_opened_anew_when_the_test_ends_without_a_run(
-    bobs: Client, organization: Organization, context: AgentContext, wanted: ComplianceRequest
+    bobs: Client, organization: Organization, context: AgentContext, wanted: Job
 ) -> None:
-    address = at("request", organization, wanted.pk)
+    address = at("job", organization, wanted.pk)
 
     def polled(on: str) -> Any:
         return bobs.get(address, headers={"HX-Request": "true", "HX-Current-URL": f"http://testserver{on}"})
 
     assert "HX-Refresh" not in polled(address)
-    bobs.post(at("request_cancel", organization, wanted.pk))
+    bobs.post(at("job_cancel", organization, wanted.pk))
     assert polled(address)["HX-Refresh"] == "true"
     elsewhere = polled(at("agent", organization, context.pk))
     assert "HX-Refresh" not in elsewhere

@@ -11,15 +11,15 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from compliance.jobs.cleanup import expire_requests
+from compliance.jobs.cleanup import expire_jobs
 from compliance.jobs.models import Pin
-from compliance.models import AgentContext, ComplianceRequest, Monitor, Organization, Runner, User
-from compliance.monitors.tick import request_due_monitors
+from compliance.models import AgentContext, Job, Monitor, Organization, Runner, User
+from compliance.monitors.tick import create_due_monitor_jobs
 from compliance.runners.actions import delete_runner
 from compliance.tenancy.scope import organization_scope
 from dashboard.monitors.forms import in_units
-from tests.compliance.monitors.conftest import change, make_due, make_monitor, requests_of, stored
-from tests.compliance.runners.conftest import Calling, ask, make_runner, request_row
+from tests.compliance.monitors.conftest import change, jobs_of, make_due, make_monitor, stored
+from tests.compliance.runners.conftest import Calling, ask, job_row, make_runner
 from tests.compliance.vault.conftest import make_credential, make_grant
 from tests.conftest import make_context, make_run
 
@@ -46,10 +46,10 @@ def gone(lab: Calling, *, hours: int = 1) -> None:
         Runner.objects.filter(pk=lab.runner.pk).update(last_seen_at=then, online_until=then)
 
 
-def expire(request: ComplianceRequest) -> None:
+def expire(request: Job) -> None:
     with organization_scope(str(request.organization_id)):
-        ComplianceRequest.objects.filter(pk=request.pk).update(expires_at=timezone.now() - timedelta(hours=1))
-    expire_requests()
+        Job.objects.filter(pk=request.pk).update(expires_at=timezone.now() - timedelta(hours=1))
+    expire_jobs()
 
 
 class TestAskingForATest:
@@ -85,7 +85,7 @@ class TestAskingForATest:
         fields = {"suite": "baseline", "executor": executor}
         page = alices.post(at("agent_test", organization, context.pk), fields, follow=True).content.decode()
         with organization_scope(organization.id):
-            wanted = ComplianceRequest.objects.get()
+            wanted = Job.objects.get()
         assert wanted.pin == (Pin(lab.runner.pk) if place == "runner" else Pin(pool="berlin"))
         assert "No runner for it is online." in page
         assert at("runner", organization, lab.runner.pk) in page
@@ -98,7 +98,7 @@ class TestAskingForATest:
         fields = {"suite": "baseline", "executor": executor}
         assert alices.post(at("agent_test", organization, context.pk), fields).status_code == 422
         with organization_scope(organization.id):
-            assert not ComplianceRequest.objects.exists()
+            assert not Job.objects.exists()
 
     def test_a_queue_that_is_full_is_said_beside_the_choice(
         self,
@@ -109,7 +109,7 @@ class TestAskingForATest:
         alice: User,
         settings: Any,
     ) -> None:
-        settings.PRIVATE_QUEUE_MOST_REQUESTS = 1
+        settings.PRIVATE_QUEUE_MAX_JOBS = 1
         ask(organization, make_context(organization, "https://other.example/mcp"), alice, lab.pin())
         fields = {"suite": "baseline", "executor": f"runner:{lab.runner.pk}"}
         answer = alices.post(at("agent_test", organization, context.pk), fields)
@@ -157,7 +157,7 @@ class TestRequest:
         self, alices: Client, organization: Organization, context: AgentContext, lab: Calling, alice: User
     ) -> None:
         wanted = ask(organization, context, alice, Pin(pool="berlin"))
-        address = at("request", organization, wanted.pk)
+        address = at("job", organization, wanted.pk)
         lab.poll(at_most=0)
         page = alices.get(address).content.decode()
         assert "Any private runner of the pool" in page
@@ -176,7 +176,7 @@ class TestRequest:
     ) -> None:  # L15
         wanted = ask(organization, context, alice, lab.pin())
         expire(wanted)
-        page = alices.get(at("request", organization, wanted.pk)).content.decode()
+        page = alices.get(at("job", organization, wanted.pk)).content.decode()
         assert "expired" in page
         assert "No private runner took it in time." in page
         assert "hx-trigger" not in page.split('id="progress"')[1].split("</section>")[0]
@@ -186,7 +186,7 @@ class TestRequest:
     ) -> None:  # L14
         wanted = ask(organization, context, alice, lab.pin())
         delete_runner(organization=organization, runner_id=lab.runner.pk, by=alice)
-        page = alices.get(at("request", organization, wanted.pk)).content.decode()
+        page = alices.get(at("job", organization, wanted.pk)).content.decode()
         assert "The private runner lab was deleted." in page
         assert "Deleted" in page
 
@@ -195,7 +195,7 @@ class TestRequest:
     ) -> None:
         wanted = ask(organization, context, alice, Pin())
         with queries() as asked:
-            alices.get(at("request", organization, wanted.pk))
+            alices.get(at("job", organization, wanted.pk))
         assert not any('FROM "runners"' in statement for statement in asked)
 
 
@@ -261,10 +261,10 @@ class TestRun:
         monitor = make_monitor(organization, context, alice, pin=lab.pin())
         make_due(monitor)
         lab.poll(at_most=0)
-        request_due_monitors()
+        create_due_monitor_jobs()
         [lease] = lab.poll()
         lab.complete(lease, report={"engine": "<script>alert(1)</script>", "nested": {"a": [1, 2]}})
-        wanted = request_row(organization, lease["request_id"])
+        wanted = job_row(organization, lease["job_id"])
         page = alices.get(at("run", organization, wanted.run_id)).content.decode()
         assert "What was sent is no report" in page
         assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
@@ -288,7 +288,7 @@ class TestRun:
         wanted = ask(organization, context, alice, lab.pin())
         [lease] = lab.poll()
         lab.complete(lease, report={"engine": "x" * 100})
-        wanted = request_row(organization, wanted.pk)
+        wanted = job_row(organization, wanted.pk)
         page = alices.get(at("run", organization, wanted.run_id)).content.decode()
         assert f"{{&quot;engine&quot;: &quot;{'x' * 8}</pre>" in page
 
@@ -378,7 +378,7 @@ class TestMonitor:
     ) -> None:  # L13
         monitor = make_monitor(organization, context, alice, pin=lab.pin())
         occurrence = make_due(monitor)
-        request_due_monitors()
+        create_due_monitor_jobs()
         assert stored(monitor).deferred_until is not None
         page = alices.get(at("monitor", organization, monitor.pk)).content.decode()
         assert "Waits for its runner" in page
@@ -394,14 +394,14 @@ class TestMonitor:
         monitor = make_monitor(organization, context, alice, pin=lab.pin())
         make_due(monitor)
         lab.poll(at_most=0)
-        request_due_monitors()
-        [wanted] = requests_of(organization)
+        create_due_monitor_jobs()
+        [wanted] = jobs_of(organization)
         decisions = at("monitor_decisions", organization)
         assert "Queued" in alices.get(decisions).content.decode()
         expire(wanted)
         page = alices.get(at("monitor", organization, monitor.pk)).content.decode()
         assert "Without a result" in page
-        assert at("request", organization, wanted.pk) in page
+        assert at("job", organization, wanted.pk) in page
         assert "No private runner took it in time." in page
         page = alices.get(decisions).content.decode()
         assert '<span class="v v-late">Expired</span>' in page
@@ -412,8 +412,8 @@ class TestMonitor:
     ) -> None:
         monitor = make_monitor(organization, context, alice)
         make_due(monitor)
-        request_due_monitors()
-        [wanted] = requests_of(organization)
+        create_due_monitor_jobs()
+        [wanted] = jobs_of(organization)
         with organization_scope(organization.id):
             wanted.cancel("Somebody said so.")
         page = alices.get(at("monitor_decisions", organization)).content.decode()
@@ -436,7 +436,7 @@ class TestMonitor:
         assert "runner 19" in page
         assert len(many) == len(few) <= 9
 
-    def test_its_page_does_not_cost_more_with_requests(
+    def test_its_page_does_not_cost_more_with_jobs(
         self, alices: Client, organization: Organization, context: AgentContext, lab: Calling, alice: User, queries: Any
     ) -> None:
         monitor = make_monitor(organization, context, alice, pin=lab.pin())
@@ -446,8 +446,8 @@ class TestMonitor:
             change(monitor, last_scheduled_run_at=None, deferred_until=None)
             make_due(monitor)
             lab.poll(at_most=0)
-            request_due_monitors()
-            expire(requests_of(organization)[-1])
+            create_due_monitor_jobs()
+            expire(jobs_of(organization)[-1])
 
         let_one_expire()
         alices.get(address)
@@ -476,7 +476,7 @@ class TestCredentials:
         make_grant(make_credential(organization, alice), context, alice)
         ask(organization, context, alice, lab.pin())
         [lease] = lab.poll()
-        lab.post(f"requests/{lease['request_id']}/credential", {"token": lease["token"]})
+        lab.post(f"jobs/{lease['job_id']}/credential", {"token": lease["token"]})
         page = alices.get(at("credential_access", organization)).content.decode()
         assert "to a private runner, lab" in page
         export = alices.get(at("credential_access_csv", organization)).getvalue().decode()

@@ -11,12 +11,12 @@ from django.urls import reverse
 
 from compliance.jobs.models import Pin
 from compliance.jobs.options import PlaceRefused
-from compliance.models import AgentContext, ComplianceRequest, Organization, Runner, User
+from compliance.models import AgentContext, Job, Organization, Runner, User
 from compliance.monitors.actions import run_monitor_now
-from compliance.monitors.tick import request_due_monitors
+from compliance.monitors.tick import create_due_monitor_jobs
 from compliance.runners.actions import disable_runner, enable_runner
 from compliance.tenancy.scope import organization_scope
-from tests.compliance.monitors.conftest import decisions_of, make_due, make_monitor, requests_of
+from tests.compliance.monitors.conftest import decisions_of, jobs_of, make_due, make_monitor
 from tests.compliance.runners.conftest import ENGINES, Calling, ask, make_runner
 from tests.dashboard.api.conftest import Caller, make_key
 
@@ -32,7 +32,7 @@ def at(name: str, organization: Organization, *args: Any) -> str:
 
 def count_of(organization: Organization) -> int:
     with organization_scope(organization.id):
-        return ComplianceRequest.objects.count()
+        return Job.objects.count()
 
 
 def option(page: str, value: str) -> tuple[str, str]:
@@ -152,15 +152,15 @@ class TestEngine:
         why: str,
     ) -> None:
         wanted = ask(organization, context, alice, pins[place])
-        pages = at("request", organization, wanted.pk), at("runner", organization, lab.runner.pk)
+        pages = at("job", organization, wanted.pk), at("runner", organization, lab.runner.pk)
         assert not any("lacks the engine" in alices.get(page).content.decode() for page in pages)
         lab.poll(engines=OTHER_ENGINES)
-        of_request, of_runner = (alices.get(page).content.decode() for page in pages)
-        assert f"<strong>{why}.</strong>" in of_request
-        assert reverse("guide", args=["runners"]) in of_request.split("<main")[1].split("</main>")[0]
+        of_job, of_runner = (alices.get(page).content.decode() for page in pages)
+        assert f"<strong>{why}.</strong>" in of_job
+        assert reverse("guide", args=["runners"]) in of_job.split("<main")[1].split("</main>")[0]
         assert LACKS in of_runner.split('id="waits"')[1]
 
-    def test_a_monitors_request_that_waits_says_so_too(
+    def test_a_monitors_job_that_waits_says_so_too(
         self,
         alices: Client,
         organization: Organization,
@@ -172,10 +172,10 @@ class TestEngine:
         monitor = make_monitor(organization, context, alice, pin=pins["runner"])
         make_due(monitor)
         lab.poll(at_most=0)
-        request_due_monitors()
-        [wanted] = requests_of(organization)
+        create_due_monitor_jobs()
+        [wanted] = jobs_of(organization)
         lab.poll(engines=OTHER_ENGINES)
-        assert f"<strong>{LACKS}.</strong>" in alices.get(at("request", organization, wanted.pk)).content.decode()
+        assert f"<strong>{LACKS}.</strong>" in alices.get(at("job", organization, wanted.pk)).content.decode()
 
     def test_with_others_that_have_it_only_the_one_that_lacks_it_is_marked(
         self, alices: Client, organization: Organization, context: AgentContext, alice: User, lab: Calling
@@ -183,7 +183,7 @@ class TestEngine:
         make_runner(organization, alice, name="able", pool="berlin").poll(at_most=0)
         wanted = ask(organization, context, alice, Pin(pool="berlin"))
         lab.poll(engines=OTHER_ENGINES)
-        page = alices.get(at("request", organization, wanted.pk)).content.decode()
+        page = alices.get(at("job", organization, wanted.pk)).content.decode()
         assert "<strong>No runner" not in page
         [able, lacking] = re.findall(r"<li>.*?</li>", page.split('id="progress"')[1].split("</section>")[0])
         assert "able</a>" in able
@@ -276,7 +276,7 @@ class TestDisabled:
     ) -> None:  # L13
         monitor = make_monitor(organization, context, alice, pin=lab.pin())
         make_due(monitor)
-        request_due_monitors()
+        create_due_monitor_jobs()
         [decision] = decisions_of(organization)
         reason = "Its private runner is disabled. It will run once when an owner or admin has enabled it."
         assert decision.reason == reason
@@ -288,7 +288,7 @@ class TestDisabled:
         enable_runner(organization=organization, runner_id=lab.runner.pk, by=alice)
         wanted = ask(organization, context, alice, lab.pin())
         disable_runner(organization=organization, runner_id=lab.runner.pk, by=alice)
-        page = alices.get(at("request", organization, wanted.pk)).content.decode()
+        page = alices.get(at("job", organization, wanted.pk)).content.decode()
         assert "<strong>lab is disabled.</strong> It runs once an owner or admin has enabled it." in page
         assert "It runs as soon as one is" not in page
 
@@ -301,7 +301,7 @@ def test_the_names_of_runners_and_engines_are_text(
     odd.poll(engines=OTHER_ENGINES)
     with organization_scope(organization.id):
         assert Runner.objects.get().engines == OTHER_ENGINES
-    for name, key in (("request", wanted.pk), ("runner", odd.runner.pk)):
+    for name, key in (("job", wanted.pk), ("runner", odd.runner.pk)):
         page = alices.get(at(name, organization, key)).content.decode()
         assert "&lt;b&gt;odd&lt;/b&gt; lacks the engine baseline" in page, name
         assert "<b>odd" not in page, name

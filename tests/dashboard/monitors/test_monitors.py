@@ -12,10 +12,10 @@ from django.urls import reverse
 
 from compliance.models import Agent, AgentContext, Monitor, MonitorDecision, Organization, User
 from compliance.monitors.models import Outcome, database_time
-from compliance.monitors.tick import request_due_monitors
+from compliance.monitors.tick import create_due_monitor_jobs
 from compliance.registry.actions import remove_context
 from compliance.tenancy.scope import organization_scope, platform_scope
-from tests.compliance.monitors.conftest import change, finish, make_due, make_monitor, requests_of, set_back, stored
+from tests.compliance.monitors.conftest import change, finish, jobs_of, make_due, make_monitor, set_back, stored
 from tests.compliance.vault.conftest import make_credential, make_grant
 from tests.conftest import make_context
 from tests.dashboard.suites.test_suites import publish
@@ -253,8 +253,8 @@ class TestLooking:
         bob: User,
     ) -> None:
         make_due(monitor)
-        request_due_monitors()
-        run = finish(requests_of(organization)[0], "failed")
+        create_due_monitor_jobs()
+        run = finish(jobs_of(organization)[0], "failed")
         for client in (alices, reader(bob)):
             page = client.get(at("monitors", organization)).content.decode()
             for shown in (
@@ -389,7 +389,7 @@ class TestLooking:
     ) -> None:  # L10
         make_due(monitor)
         remove_context(organization=organization, context_id=context.pk, by=alice)
-        request_due_monitors()
+        create_due_monitor_jobs()
         page = alices.get(at("monitor", organization, monitor.pk)).content.decode()
         assert "Parked: Your organization no longer has this agent." in page
         assert "Run now" not in page
@@ -422,8 +422,8 @@ class TestManaging:
     ) -> None:
         running = at("monitor_run", organization, monitor.pk)
         first = alices.post(running)
-        [request] = requests_of(organization)
-        assert first["Location"] == at("request", organization, request.pk)
+        [request] = jobs_of(organization)
+        assert first["Location"] == at("job", organization, request.pk)
         assert "under way already" in alices.post(running, follow=True).content.decode()
         finish(request)
         settings.MONITOR_BUDGET_RUNS = 1
@@ -437,7 +437,7 @@ class TestManaging:
         for name in ("monitor_pause", "monitor_run", "monitor_archive"):
             alices.get(at(name, organization, monitor.pk))
         assert stored(monitor).state == "active"
-        assert requests_of(organization) == []
+        assert jobs_of(organization) == []
 
 
 class TestDecisions:
@@ -453,11 +453,11 @@ class TestDecisions:
     ) -> None:  # G4
         settings.MONITOR_BUDGET_RUNS = 1
         make_due(monitor)
-        request_due_monitors()
-        run = finish(requests_of(organization)[0])
+        create_due_monitor_jobs()
+        run = finish(jobs_of(organization)[0])
         change(monitor, last_scheduled_run_at=None)
         make_due(monitor)
-        request_due_monitors()
+        create_due_monitor_jobs()
         page = alices.get(at("monitor_decisions", organization)).content.decode()
         assert "monitors may run once in 24 hours, and did." in page
         assert at("run", organization, run.pk) in page

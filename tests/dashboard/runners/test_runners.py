@@ -188,7 +188,7 @@ class TestOne:
             {
                 "leases": [
                     {
-                        "request_id": lease["request_id"],
+                        "job_id": lease["job_id"],
                         "token": lease["token"],
                         "progress": {"step": "<i>List tools</i>", "done": 3, "total": 9},
                     }
@@ -200,8 +200,8 @@ class TestOne:
         monitor = make_monitor(organization, context, alice, pin=lab.pin())
         page = alices.get(at("runner", organization, lab.runner.pk)).content.decode()
         for shown in (
-            at("request", organization, held.pk),
-            at("request", organization, waiting.pk),
+            at("job", organization, held.pk),
+            at("job", organization, waiting.pk),
             at("run", organization, done["run_id"]),
             at("monitor", organization, monitor.pk),
             "3 of 9 checks",

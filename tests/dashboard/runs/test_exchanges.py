@@ -56,7 +56,7 @@ def test_pretty_printing_changes_nothing(payload: Any) -> None:
     assert json.loads("\n".join(line.text for line in lines_of(payload, "/response", "/response/0"))) == payload
 
 
-def test_curl_says_the_request_and_not_the_secret() -> None:
+def test_curl_says_the_job_and_not_the_secret() -> None:
     request = {
         "method": "POST",
         "url": "https://a.example/mcp?q='1'",

@@ -17,9 +17,9 @@ from django.utils import timezone
 from compliance.jobs.actions import request_owner_test
 from compliance.models import (
     AgentContext,
-    ComplianceRequest,
     ComplianceRun,
     Invitation,
+    Job,
     Membership,
     Organization,
     Suite,
@@ -237,7 +237,7 @@ def test_ordinary_staff_look_and_change_nothing(client: Any, staff_user: User, w
 
 def test_the_record_cannot_be_written_from_here(staff: Any, world: None) -> None:  # R1
     with system_scope(by=Actor.system("tests"), reason="find rows"):
-        models = [ComplianceRun, ComplianceRequest, SuiteVersion, Suite, SystemScopeUse]
+        models = [ComplianceRun, Job, SuiteVersion, Suite, SystemScopeUse]
         keys = {model: a_key_of(model) for model in models}
     for model, key in keys.items():
         stem = f"admin:compliance_{model._meta.model_name}"

@@ -14,18 +14,18 @@ from django.urls import reverse
 from django.utils import timezone
 
 from compliance.jobs.actions import request_owner_test
-from compliance.jobs.completion import complete_request
+from compliance.jobs.completion import complete_job
 from compliance.jobs.leases import LeaseLost
-from compliance.jobs.queue import lease_request
+from compliance.jobs.queue import lease_job
 from compliance.models import (
     Agent,
     AgentContext,
-    ComplianceRequest,
     ComplianceRun,
+    Job,
+    JobState,
     Membership,
     Organization,
     Relation,
-    RequestState,
     Role,
     User,
 )
@@ -33,7 +33,7 @@ from compliance.tenancy.scope import Actor, organization_scope, system_scope
 from tests.conftest import AGENT_URL, add_member, make_context, make_report, make_run, make_user
 
 CONTEXTS = "/staff/compliance/agentcontext/"
-REQUESTS = "/staff/compliance/compliancerequest/"
+JOBS = "/staff/compliance/job/"
 AGENTS = "/staff/compliance/agent/"
 
 
@@ -70,43 +70,43 @@ def test_there_is_no_other_way_to_a_verified_owner(staff: Any, context: AgentCon
 
 
 @pytest.fixture
-def request_of_alice(organization: Organization, context: AgentContext, alice: User) -> ComplianceRequest:
+def job_of_alice(organization: Organization, context: AgentContext, alice: User) -> Job:
     return request_owner_test(organization=organization, context_id=context.pk, by=alice)[0]
 
 
-def now_of(request: ComplianceRequest) -> ComplianceRequest:
-    with system_scope(by=Actor.system("tests"), reason="read a request"):
-        return ComplianceRequest.objects.get(pk=request.pk)
+def now_of(job: Job) -> Job:
+    with system_scope(by=Actor.system("tests"), reason="read a job"):
+        return Job.objects.get(pk=job.pk)
 
 
-def test_cancelling_asks_and_clears_the_lease(staff: Any, request_of_alice: ComplianceRequest) -> None:
-    lease = lease_request(request_of_alice.pk, request_of_alice.organization_id)
+def test_cancelling_asks_and_clears_the_lease(staff: Any, job_of_alice: Job) -> None:
+    lease = lease_job(job_of_alice.pk, job_of_alice.organization_id)
     assert lease is not None
-    asked = press(staff, REQUESTS, "cancel", request_of_alice.pk, confirmed=False)
-    assert "Cancel these requests?" in asked.content.decode()
-    assert now_of(request_of_alice).state == RequestState.LEASED
-    press(staff, REQUESTS, "cancel", request_of_alice.pk)
-    ended = now_of(request_of_alice)
-    assert (ended.state, ended.lease_token, ended.lease_expires_at) == (RequestState.CANCELLED, None, None)
+    asked = press(staff, JOBS, "cancel", job_of_alice.pk, confirmed=False)
+    assert "Cancel these jobs?" in asked.content.decode()
+    assert now_of(job_of_alice).state == JobState.LEASED
+    press(staff, JOBS, "cancel", job_of_alice.pk)
+    ended = now_of(job_of_alice)
+    assert (ended.state, ended.lease_token, ended.lease_expires_at) == (JobState.CANCELLED, None, None)
     assert ended.finished_at is not None
     with pytest.raises(LeaseLost):
-        complete_request(lease, make_report())
+        complete_job(lease, make_report())
     assert LogEntry.objects.get().change_message == "Cancelled."
 
 
-def test_what_has_ended_is_not_cancelled(staff: Any, request_of_alice: ComplianceRequest) -> None:
-    lease = lease_request(request_of_alice.pk, request_of_alice.organization_id)
+def test_what_has_ended_is_not_cancelled(staff: Any, job_of_alice: Job) -> None:
+    lease = lease_job(job_of_alice.pk, job_of_alice.organization_id)
     assert lease is not None
-    complete_request(lease, make_report())
-    press(staff, REQUESTS, "cancel", request_of_alice.pk, uuid4())
-    assert now_of(request_of_alice).state == RequestState.FINISHED
+    complete_job(lease, make_report())
+    press(staff, JOBS, "cancel", job_of_alice.pk, uuid4())
+    assert now_of(job_of_alice).state == JobState.FINISHED
     assert not LogEntry.objects.exists()
 
 
-def test_a_lease_is_never_shown(staff: Any, request_of_alice: ComplianceRequest) -> None:
-    lease = lease_request(request_of_alice.pk, request_of_alice.organization_id)
+def test_a_lease_is_never_shown(staff: Any, job_of_alice: Job) -> None:
+    lease = lease_job(job_of_alice.pk, job_of_alice.organization_id)
     assert lease is not None
-    page = staff.get(reverse("admin:compliance_compliancerequest_change", args=[request_of_alice.pk]))
+    page = staff.get(reverse("admin:compliance_job_change", args=[job_of_alice.pk]))
     assert str(lease.token) not in page.content.decode()
 
 
@@ -160,13 +160,13 @@ def test_due_and_overdue_heartbeats_are_found(staff: Any, organization: Organiza
 
 
 def test_deleting_an_organization_says_what_happens_and_keeps_its_runs(  # R11
-    staff: Any, organization: Organization, request_of_alice: ComplianceRequest
+    staff: Any, organization: Organization, job_of_alice: Job
 ) -> None:
     run = make_run("passed", organization=organization)
     address = reverse("admin:compliance_organization_delete", args=[organization.pk])
     page = staff.get(address).content.decode()
     assert "2 members" in page
-    assert "1 requests under way" in page
+    assert "1 jobs under way" in page
     assert "Its runs stay in the record" in page
     assert staff.post(address, {"post": "yes"}).status_code == 302
     with system_scope(by=Actor.system("tests"), reason="look"):

@@ -11,7 +11,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
-from compliance.models import AgentContext, ComplianceRequest, Organization, TriggeredBy, WebhookDelivery
+from compliance.models import AgentContext, Job, Organization, TriggeredBy, WebhookDelivery
 from compliance.suites.health import record_engine_health
 from compliance.tenancy.scope import Actor, platform_scope, system_scope
 from compliance.webhooks.actions import take_delivery
@@ -19,7 +19,7 @@ from dashboard.staff import history
 from tests.conftest import AGENT_URL, make_context, make_run
 
 RUNS = "/staff/compliance/compliancerun/"
-LISTS = ["compliancerun", "compliancerequest", "systemscopeuse", "monitor", "monitordecision", "webhookdelivery"]
+LISTS = ["compliancerun", "job", "systemscopeuse", "monitor", "monitordecision", "webhookdelivery"]
 
 
 @pytest.fixture
@@ -113,7 +113,7 @@ def test_a_growing_list_is_neither_counted_nor_skipped_through(
         assert "ORDER BY" not in statement or "LIMIT" in statement or "AGENT_COMPLIANCE_RUNS" not in statement
 
 
-@pytest.mark.parametrize("name", ["compliancerun", "compliancerequest", "agentcontext", "membership", "agent"])
+@pytest.mark.parametrize("name", ["compliancerun", "job", "agentcontext", "membership", "agent"])
 def test_a_row_more_costs_no_query_more(
     staff: Any, organization: Organization, other_organization: Organization, context: AgentContext, name: str
 ) -> None:
@@ -123,7 +123,7 @@ def test_a_row_more_costs_no_query_more(
         extra = make_context(owner, url, name=f"Number {number}")
         run = make_run("passed", organization=owner, agent_url=url)
         with system_scope(by=Actor.system("tests"), reason="arrange"):
-            ComplianceRequest.objects.create(
+            Job.objects.create(
                 organization=owner,
                 agent_id=extra.agent_id,
                 triggered_by=TriggeredBy.OBSERVER_TEST,

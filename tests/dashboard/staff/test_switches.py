@@ -14,10 +14,10 @@ from compliance.models import (
     Agent,
     AgentContext,
     ApiKey,
-    ComplianceRequest,
     ComplianceRun,
     EngineHealth,
     Invitation,
+    Job,
     Membership,
     Monitor,
     MonitorDecision,
@@ -49,7 +49,7 @@ DECIDED: dict[Any, set[str]] = {
     User: {"change"},  # people sign up by themselves, and an organization could be left without an owner
     Agent: {"change"},
     AgentContext: set(),  # by actions that ask first
-    ComplianceRequest: set(),
+    Job: set(),
     ComplianceRun: set(),
     Suite: set(),
     SuiteVersion: set(),
@@ -151,7 +151,7 @@ def test_actions_on_chosen_rows_are_these_and_need_the_right_to_change(
         User: {"forget_second_factors"},
         Agent: {"pause", "resume"},
         AgentContext: {"mark_verified_owner", "unmark_verified_owner"},
-        ComplianceRequest: {"cancel"},
+        Job: {"cancel"},
     }
     ordinary = as_ordinary_staff(client, staff_user)
     assert {model: names for model in DECIDED if (names := actions_of(ordinary, model))} == {}

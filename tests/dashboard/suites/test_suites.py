@@ -18,8 +18,8 @@ from compliance.engines.catalog import BASELINE
 from compliance.models import (
     Agent,
     AgentContext,
-    ComplianceRequest,
     EngineHealth,
+    Job,
     Organization,
     Suite,
     SuiteVersion,
@@ -76,9 +76,9 @@ def asking_address(organization: Organization, context: AgentContext) -> str:
     return reverse("agent_test", args=[organization.slug, context.pk])
 
 
-def the_request(organization: Organization) -> ComplianceRequest:
+def the_job(organization: Organization) -> Job:
     with organization_scope(organization.id):
-        return ComplianceRequest.objects.select_related("suite_version__suite").get()
+        return Job.objects.select_related("suite_version__suite").get()
 
 
 class TestList:
@@ -228,17 +228,17 @@ class TestChoosing:
         publish("a-part", engine="aaa", full=False)
         publish("whole", engine="bbb")
         alices.post(asking_address(organization, context))
-        assert the_request(organization).suite_version.suite.slug == "whole"
+        assert the_job(organization).suite_version.suite.slug == "whole"
 
     def test_a_press_runs_the_chosen_suite_with_its_own_options(
         self, alices: Client, organization: Organization, context: AgentContext
     ) -> None:
         publish("media-buy")
         alices.post(asking_address(organization, context), {"suite": "media-buy"})
-        request = the_request(organization)
+        request = the_job(organization)
         assert (request.suite_version.suite.slug, request.options) == ("media-buy", {})
 
-    def test_what_was_chosen_is_copied_into_the_request(
+    def test_what_was_chosen_is_copied_into_the_job(
         self, alices: Client, organization: Organization, context: AgentContext
     ) -> None:  # L2
         publish("media-buy")
@@ -256,7 +256,7 @@ class TestChoosing:
             "scenarios": ["media-buy/a/b"],
         }
         alices.post(address, fields)
-        assert the_request(organization).options == {
+        assert the_job(organization).options == {
             "depth": 5,
             "loud": False,
             "names": ["a", "b"],
@@ -270,7 +270,7 @@ class TestChoosing:
         publish("media-buy")
         fields = {"option_depth": "3", "option_loud": "on", "option_names": "a"}
         alices.post(asking_address(organization, context), {"suite": "media-buy", "choices": "1", **fields})
-        assert the_request(organization).options == {}
+        assert the_job(organization).options == {}
 
     @pytest.mark.parametrize("wrong", [{"option_depth": "deep"}, {"scenarios": ["other/x"]}])
     def test_what_makes_no_sense_is_said(
@@ -282,7 +282,7 @@ class TestChoosing:
         assert response.status_code == 422
         assert "field-error" in response.content.decode()
         with organization_scope(organization.id):
-            assert not ComplianceRequest.objects.exists()
+            assert not Job.objects.exists()
 
     def test_a_suite_that_is_not_there_is_named_with_what_to_do(
         self, alices: Client, organization: Organization, context: AgentContext

@@ -121,14 +121,14 @@ class Assay:
         return Starlette(
             routes=[
                 Route("/api/v1/runner/{call:str}", self._answer, methods=["POST"]),
-                Route("/api/v1/runner/requests/{id:str}/{call:str}", self._answer, methods=["POST"]),
+                Route("/api/v1/runner/jobs/{id:str}/{call:str}", self._answer, methods=["POST"]),
             ]
         )
 
     def add(self, url: str, **changes: Any) -> Work:
-        request_id = str(uuid.uuid4())
+        job_id = str(uuid.uuid4())
         lease = {
-            "request_id": request_id,
+            "job_id": job_id,
             "run_id": str(uuid.uuid4()),
             "agent_url": url,
             "protocol": "mcp",
@@ -142,7 +142,7 @@ class Assay:
             "credential": None,
             "from_a_newer_server": True,
         } | changes
-        work = self.work[request_id] = Work(lease)
+        work = self.work[job_id] = Work(lease)
         self.loop.loop.call_soon_threadsafe(self._new.set)
         return work
 
@@ -208,13 +208,13 @@ class Assay:
     async def _renew(self, request: Request, body: dict[str, Any]) -> Response:
         lost = []
         for lease in body["leases"]:
-            work = self.work[lease["request_id"]]
+            work = self.work[lease["job_id"]]
             if work.state == "leased" and work.token == lease["token"]:
                 work.renewals += 1
             else:
-                lost.append({"request_id": lease["request_id"], "reason": "It was cancelled."})
-        gone = {part["request_id"] for part in lost}
-        held = [lease["request_id"] for lease in body["leases"] if lease["request_id"] not in gone]
+                lost.append({"job_id": lease["job_id"], "reason": "It was cancelled."})
+        gone = {part["job_id"] for part in lost}
+        held = [lease["job_id"] for lease in body["leases"] if lease["job_id"] not in gone]
         return JSONResponse({"held": held, "lost": lost, "lease_seconds": self.lease_seconds})
 
     async def _complete(self, request: Request, body: dict[str, Any]) -> Response:

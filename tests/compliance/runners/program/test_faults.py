@@ -253,7 +253,7 @@ def test_a_late_result_is_discarded_and_the_log_says_why(
     assert left(tmp_path) == []
 
 
-def test_a_report_that_is_too_large_fails_the_request_instead_of_being_sent_for_ever(
+def test_a_report_that_is_too_large_fails_the_job_instead_of_being_sent_for_ever(
     assay: Assay, start: Start, agent: str
 ) -> None:
     work = assay.add(agent)

@@ -105,7 +105,7 @@ def test_a_credential_is_released_by_assay_where_the_runner_has_none(
 
 
 @pytest.mark.parametrize("may", [True, False])
-def test_a_required_credential_that_is_nowhere_fails_the_request_with_the_reason(
+def test_a_required_credential_that_is_nowhere_fails_the_job_with_the_reason(
     assay: Assay, start: Start, guarded: str, seen: list[str], may: bool
 ) -> None:
     work = assay.add(guarded, credential=WANTED | {"may_be_released": may})

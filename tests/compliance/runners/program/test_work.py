@@ -77,7 +77,7 @@ def test_once_runs_all_there_is_and_never_more_at_once_than_allowed(assay: Assay
     assert assay.most_at_once == 2
 
 
-def test_leases_are_renewed_in_one_request_with_progress(assay: Assay, start: Start, held: HeldAgent) -> None:
+def test_leases_are_renewed_in_one_job_with_progress(assay: Assay, start: Start, held: HeldAgent) -> None:
     assay.lease_seconds = 1.5
     first, second = assay.add(held.url), assay.add(held.url)
     start("--once")
@@ -88,7 +88,7 @@ def test_leases_are_renewed_in_one_request_with_progress(assay: Assay, start: St
     assert first.state == "leased", "a live one's never runs out, whatever its age"  # L12
 
 
-def test_an_engine_that_is_not_here_fails_the_request_with_the_reason(assay: Assay, start: Start, agent: str) -> None:
+def test_an_engine_that_is_not_here_fails_the_job_with_the_reason(assay: Assay, start: Start, agent: str) -> None:
     work = assay.add(agent, engine="of-tomorrow")
     assert start("--once").child.wait(30) == 0
     assert "this runner cannot run the engine of-tomorrow" in work.run["reason"]
