@@ -15,9 +15,9 @@ from django.utils import timezone
 from compliance.engines.reports.model import Evidence
 from compliance.models import AgentContext, AgentContextWithLatestTest, ComplianceRun, Organization, User
 from compliance.runs.history import Cursor, HistoryFilter, history_page, recent_verdicts
-from compliance.runs.models import BY_ORGANIZATION, BY_PLATFORM, StepEvidence
+from compliance.runs.models import BY_ORGANIZATION, BY_PLATFORM, AgentStatus, StepEvidence
 from compliance.runs.recording import UsedCredential, storable
-from compliance.runs.status import AgentStatus, rebuild_statuses
+from compliance.runs.status import rebuild_statuses
 from compliance.tenancy.actions import create_organization, delete_organization
 from compliance.tenancy.ids import uuid7
 from compliance.tenancy.scope import Actor, organization_scope, platform_scope, system_scope
