@@ -25,7 +25,7 @@ TOKEN = "tok-51515151-very-secret"
 
 def everything(report: Report) -> str:
     kept = [
-        (replace(s, evidence=None), s.evidence and (s.evidence.request, s.evidence.response))
+        (str(replace(s, evidence=None)), s.evidence and (s.evidence.request, s.evidence.response))
         for _, _, s in report.steps()
     ]
     return json.dumps([kept, report.observations, [n.message for n in report.notices], report.harness_error])
