@@ -145,8 +145,8 @@ class TestSettingUp:
         self, alices: Client, organization: Organization, context: AgentContext
     ) -> None:
         address = at("monitor_add", organization)
-        markup = 'x"><script>alert(1)</script>'
-        answer = alices.post(address, FORM | {"timezone": markup})
+        wild = 'x"><script>alert(1)</script>'
+        answer = alices.post(address, FORM | {"timezone": wild})
         assert answer.status_code == 422
         page = markup(answer)
         assert "&lt;script&gt;alert(1)" in page

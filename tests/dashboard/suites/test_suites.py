@@ -148,7 +148,7 @@ class TestList:
                 Suite.objects.filter(slug=slug).update(title=title)
         page = markup(alices.get("/suites/"))
         parts = page[page.index('id="parts"') :]
-        assert re.findall(r"<summary><strong>([^<]+)</strong> <span[^>]*>([^<]+)<", parts) == [
+        assert re.findall(r"<summary><strong>([^<]+)</strong><span[^>]*>([^<]+)<", parts) == [
             ("Kind", "2 suites"),
             ("storyboards", "1 suite"),
         ]
@@ -302,7 +302,7 @@ class TestChoosing:
         page = markup(alices.get(asking_address(organization, context)))
         asked = re.search(r"Only some of its (\d+) scenarios", page)
         assert asked is not None
-        assert re.search(rf"<dt>Scenarios</dt><dd>{asked[1]} of \d+<span", page)
+        assert re.search(rf"<dt>Scenarios</dt><dd>{asked[1]} of \d+ <span", page)
         assert "The others are for agents of other protocols." in page
         publish("media-buy")
         page = markup(alices.get(asking_address(organization, context), {"suite": "media-buy"}))
