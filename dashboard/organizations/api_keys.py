@@ -121,7 +121,9 @@ def api_key_add(request: OrganizationRequest) -> HttpResponseBase:
         else:
             page = {"key": key, "token": token, "site": settings.SITE_URL}
             return TemplateResponse(request, "organizations/api_key_created.html", page, status=201)
-    return TemplateResponse(request, "organizations/api_key_add.html", {"form": form}, status=422 if form.errors else 200)
+    return TemplateResponse(
+        request, "organizations/api_key_add.html", {"form": form}, status=422 if form.errors else 200
+    )
 
 
 @organization_view(Role.ADMIN)
