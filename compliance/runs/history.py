@@ -20,6 +20,7 @@ from compliance.runs.models import (
     BY_ORGANIZATION,
     BY_PLATFORM,
     NEWEST_FIRST,
+    STRIP_LENGTH,
     ComplianceRun,
     ComplianceRunQuerySet,
     OverallStatus,
@@ -28,7 +29,6 @@ from compliance.runs.models import (
 from compliance.suites.models import SuiteVersion
 
 PAGE_SIZE = 50
-STRIP_LENGTH = 30
 HISTORY = Keyset("tested_at")
 # How many runs of each scan are searched for those that match a filter. One that matches nothing would read an
 # agent's whole history; the next page goes on where this one stopped.
