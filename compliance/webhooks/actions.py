@@ -98,7 +98,7 @@ def _decide(delivery: WebhookDelivery) -> tuple[DeliveryOutcome, Job | None]:
         suite_version=version,
     )
     if not insert_jobs([job]):
-        raise AssertionError("somebody jobs webhook tests without the agent's lock")
+        raise AssertionError("somebody requests webhook tests without the agent's lock")
     return DeliveryOutcome.REQUESTED, job
 
 
