@@ -321,7 +321,7 @@ def monitor_run(request: OrganizationRequest, monitor: UUID) -> HttpResponseBase
     if decision.outcome != Outcome.ALLOWED:
         messages.warning(request, f"It was not run. {decision.reason}")
         return redirect("monitor", request.organization.slug, monitor)
-    return redirect("request", request.organization.slug, decision.job_id)
+    return redirect("job", request.organization.slug, decision.job_id)
 
 
 @organization_view(Role.ADMIN)

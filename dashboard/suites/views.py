@@ -14,7 +14,7 @@ from django.template.response import TemplateResponse
 from django.views.decorators.cache import cache_control
 from django.views.decorators.http import require_safe
 
-from compliance.engines.reports.serialization import SCHEMA_FILE
+from compliance.engines.reports.validation import SCHEMA_FILE
 from compliance.models import Membership, Suite, SuiteVersion
 from compliance.suites.catalogue import OfferedSuite, facts_of, offered_suites
 from compliance.suites.health import read_availability

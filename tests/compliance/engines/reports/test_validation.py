@@ -12,20 +12,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from compliance.engines import Evidence, Notice, Report, Scenario, Step, Track, Verdict
-from compliance.engines.reports.serialization import (
-    EVIDENCE_BYTES,
+from compliance.engines.reports.model import EVIDENCE_BYTES
+from compliance.engines.reports.validation import (
     SCENARIOS,
     SCHEMA_FILE,
     BadReport,
     accepted,
     from_json,
-    to_json,
+    schema_text,
 )
 
 SCHEMA = json.loads(SCHEMA_FILE.read_text())
 
-words = st.text(max_size=30)
-some_words = st.text(min_size=1, max_size=30)
+letters = st.characters(codec="utf-8", exclude_characters="\x00")
+words = st.text(letters, max_size=30)
+some_words = st.text(letters, min_size=1, max_size=30)
 values = st.recursive(
     st.none() | st.booleans() | st.integers(-(10**9), 10**9) | st.floats(allow_nan=False, allow_infinity=False) | words,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(words, inner, max_size=3),
@@ -80,7 +81,7 @@ reports = st.builds(
 @given(reports)
 def test_a_report_comes_back_from_json_as_it_was(report: Report) -> None:
     written = json.loads(json.dumps(report.to_json()))
-    assert Report.from_json(written) == report
+    assert from_json(written) == report
     assert accepted(report, engine="baseline", suite="baseline") == report
     assert jsonschema.Draft202012Validator(SCHEMA).is_valid(written)
 
@@ -89,13 +90,31 @@ def test_the_schema_is_one_and_closed() -> None:
     jsonschema.Draft202012Validator.check_schema(SCHEMA)
     closed = [SCHEMA, *SCHEMA["$defs"].values()]
     assert all(part["additionalProperties"] is False for part in closed)
-    assert set(SCHEMA["$defs"]["step"]["properties"]["verdict"]["enum"]) == {verdict.value for verdict in Verdict}
+    assert set(SCHEMA["$defs"]["Step"]["properties"]["verdict"]["enum"]) == {verdict.value for verdict in Verdict}
+
+
+def test_the_schema_file_is_what_the_classes_say() -> None:
+    assert SCHEMA_FILE.read_text("utf-8") == schema_text(), "run python -m compliance.engines.reports.validation"
 
 
 def good() -> dict[str, Any]:
     steps = [Step(f"s{n}", "A rule holds", Verdict.PASSED, evidence=Evidence({"a": 1}, None)) for n in range(3)]
     tracks = (Track("t", "T", (Scenario("a/b/c", "S", tuple(steps)), Scenario("a/b", "S", ()))),)
     return Report("baseline", "1", "baseline", "mcp", "", tracks, 5, notices=(Notice("n", "m"),)).to_json()
+
+
+def test_what_no_database_can_keep_is_replaced_by_marks_wherever_it_stands() -> None:
+    data = good()
+    data["observations"] = {"n\x00": [float("nan"), {"deep\ud800": "\x00"}]}
+    data["runtime"] = {"py\x00": "3\ud800"}
+    data["notices"][0]["message"] = "\ud800"
+    step = data["tracks"][0]["scenarios"][0]["steps"][0]
+    step |= {"actual": "\x00", "evidence": {"request": {"\x00": float("inf")}, "response": ["\ud800"]}}
+    report = from_json(data)
+    assert report.observations == {"n\u2400": ["nan", {"deep?": "\u2400"}]}
+    assert (report.runtime, report.notices) == ({"py\u2400": "3?"}, (Notice("n", "?"),))
+    found = report.tracks[0].scenarios[0].steps[0]
+    assert (found.actual, found.evidence) == ("\u2400", Evidence({"\u2400": "inf"}, ["?"]))
 
 
 def test_a_scenarios_key_keeps_its_slashes() -> None:  # R12
@@ -227,4 +246,4 @@ def test_a_report_whose_parts_are_of_other_types_is_refused(parts: dict[str, Any
 
 
 def test_to_json_says_nothing_of_what_is_not_there() -> None:
-    assert set(to_json(from_json(good()))) & {"truncated", "harness_error", "runtime", "full"} == set()
+    assert set(from_json(good()).to_json()) & {"truncated", "harness_error", "runtime", "full"} == set()
