@@ -102,9 +102,15 @@ class SuiteRef(Schema):
     slug: str = Field(examples=["baseline"])
     version: str = Field(examples=["1.0"])
 
+
+class OfSuiteVersion(Schema):
+    """Base of what is made of one version of a suite."""
+
+    suite: SuiteRef
+
     @staticmethod
-    def resolve_slug(suite_version: Any) -> str:
-        return str(suite_version.suite.slug)
+    def resolve_suite(row: Any) -> dict[str, str]:
+        return {"slug": row.suite_version.suite.slug, "version": row.suite_version.version}
 
 
 class PlacementIn(In):

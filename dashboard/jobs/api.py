@@ -20,11 +20,11 @@ from dashboard.api.problems import ProblemDetails
 from dashboard.api.schemas import (
     Credential,
     In,
+    OfSuiteVersion,
     Options,
     PlacementIn,
     PlacementOut,
     Scenarios,
-    SuiteRef,
     Text,
     WithActor,
     credential_choice,
@@ -54,13 +54,12 @@ class Progress(Schema):
     total: int = Field(description="0 as long as it is not known.")
 
 
-class JobOut(WithActor):
+class JobOut(WithActor, OfSuiteVersion):
     """Work that should become a run."""
 
     id: UUID
     agent_url: str = Field(validation_alias="agent_id", examples=["https://agent.example/mcp"])
     triggered_by: TriggeredBy
-    suite: SuiteRef = Field(validation_alias="suite_version")
     dry_run: bool
     options: dict[str, Any] = Field(description="What was asked for beside the suite's defaults.")
     credential_choice: CredentialChoice

@@ -148,10 +148,7 @@ class MonitorOut(Schema):
         validation_alias="context_id", description="Null once the organization no longer has the agent."
     )
     agent_url: str
-    suite: SuiteRef | None = Field(
-        validation_alias="version_to_run",
-        description="The version that it runs; null when none is published any more.",
-    )
+    suite: SuiteRef | None = Field(description="The version that it runs; null when none is published any more.")
     pinned: bool
     schedule: ScheduleOut
     options: dict[str, Any] = Field(description="What differs from the suite's defaults.")
@@ -173,6 +170,11 @@ class MonitorOut(Schema):
     created_at: datetime
     created_by: str
     url: str = Field(description="Its page.")
+
+    @staticmethod
+    def resolve_suite(monitor: Monitor) -> dict[str, str] | None:
+        version = monitor.version_to_run
+        return {"slug": monitor.suite.slug, "version": version.version} if version else None
 
     @staticmethod
     def resolve_pinned(monitor: Monitor) -> bool:

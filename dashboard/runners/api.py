@@ -211,12 +211,14 @@ def poll(request: RunnerRequest, data: PollIn, response: HttpResponse) -> PollOu
     if not leases and not data.leaving:
         keys = [runner_key(runner.pk), *([pool_key(runner.organization_id, runner.pool)] if runner.pool else [])]
         response[WAIT_FOR] = ", ".join(keys)
-    return PollOut(
-        leases=[LeaseOut.from_orm(lease) for lease in leases],
-        lease_seconds=settings.LEASE_SECONDS,
-        poll_after_seconds=settings.RUNNER_POLL_AFTER_SECONDS,
-        server_time=timezone.now(),
-        runner=RunnerOut.from_orm(runner),
+    return PollOut.from_orm(
+        {
+            "leases": leases,
+            "lease_seconds": settings.LEASE_SECONDS,
+            "poll_after_seconds": settings.RUNNER_POLL_AFTER_SECONDS,
+            "server_time": timezone.now(),
+            "runner": runner,
+        }
     )
 
 

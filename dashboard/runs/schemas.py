@@ -14,7 +14,7 @@ from compliance.engines.reports.model import Verdict
 from compliance.models import ComplianceRun, LifecycleStage, TriggeredBy
 from compliance.runs.models import ExecutorKind, OverallStatus
 from dashboard.api.paging import Page
-from dashboard.api.schemas import SuiteRef, WithActor, page_url
+from dashboard.api.schemas import OfSuiteVersion, WithActor, page_url
 from dashboard.runs.report_page import why_inconclusive
 
 
@@ -34,7 +34,7 @@ class CredentialRef(Schema):
     name: str = Field(description="As it was called then.")
 
 
-class RunSummary(WithActor):
+class RunSummary(WithActor, OfSuiteVersion):
     """One finished execution."""
 
     id: UUID
@@ -42,7 +42,6 @@ class RunSummary(WithActor):
     triggered_by: TriggeredBy
     executor_kind: ExecutorKind
     executor_name: str = Field(description="The private runner's name as it was then; empty for a hosted worker.")
-    suite: SuiteRef = Field(validation_alias="suite_version")
     engine: str
     engine_version: str
     protocol: str

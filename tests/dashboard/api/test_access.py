@@ -214,7 +214,7 @@ def test_a_decision_that_stops_a_run_stays_on_record(
 ) -> None:  # G4
     alphas.post(f"/jobs/{things.job.pk}/cancel")
     with organization_scope(organization.id):
-        [under_way] = things.monitor.requests.values_list("pk", flat=True)
+        [under_way] = things.monitor.jobs.values_list("pk", flat=True)
         before = MonitorDecision.objects.count()
     assert alphas.post(f"/jobs/{under_way}/cancel").data["state"] == "cancelled"
     with organization_scope(organization.id):
