@@ -16,7 +16,8 @@ from ninja.params.models import Query as QueryParam
 from ninja.security import HttpBearer
 
 from compliance.models import Organization
-from compliance.tenancy.api_keys import BadKey, KeyActor, Scope, actor_of, known_keys
+from compliance.tenancy.api_keys import BadKey, KeyActor, actor_of, known_keys
+from compliance.tenancy.models import Scope
 from compliance.tenancy.scope import organization_scope
 from dashboard.api import limits
 from dashboard.api.problems import Problem, invalid, too_many, unauthorized

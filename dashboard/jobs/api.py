@@ -14,7 +14,7 @@ from pydantic import Field
 from compliance.jobs.actions import cancel_job, request_owner_test
 from compliance.jobs.models import CredentialChoice
 from compliance.models import Job, JobState, TriggeredBy
-from compliance.tenancy.api_keys import Scope
+from compliance.tenancy.models import Scope
 from dashboard.api.authentication import ApiRequest, BearerKey
 from dashboard.api.problems import ProblemDetails
 from dashboard.api.schemas import (

@@ -13,8 +13,8 @@ from pydantic import Field
 from compliance.models import Monitor, MonitorState
 from compliance.monitors import actions
 from compliance.monitors.models import Outcome
-from compliance.tenancy.api_keys import Scope
 from compliance.tenancy.errors import Refused
+from compliance.tenancy.models import Scope
 from compliance.tenancy.roles import managing_membership
 from dashboard.api.authentication import ApiRequest, BearerKey
 from dashboard.api.paging import by_key, page_of

@@ -13,7 +13,7 @@ from pydantic import AwareDatetime, Field
 from compliance.monitors.decisions import NOT_ALLOWED, DecisionFilter, decision_page
 from compliance.monitors.models import Outcome
 from compliance.runs.models import OverallStatus
-from compliance.tenancy.api_keys import Scope
+from compliance.tenancy.models import Scope
 from compliance.vault.access_log import Place
 from dashboard.api.authentication import ApiRequest, BearerKey
 from dashboard.api.paging import Page, PageQuery, bad_cursor, page_of

@@ -7,7 +7,7 @@ from uuid import UUID
 from ninja import Router, Schema
 from pydantic import Field
 
-from compliance.tenancy.api_keys import Scope
+from compliance.tenancy.models import Scope
 from dashboard.api.authentication import ApiRequest, BearerKey
 
 router = Router(tags=["Organization"], auth=BearerKey(Scope.READ))

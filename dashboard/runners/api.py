@@ -22,7 +22,7 @@ from compliance.jobs.leases import Lease, LeaseLost
 from compliance.jobs.queue import pool_key, runner_key
 from compliance.runners import leasing
 from compliance.runs.models import ComplianceRun
-from compliance.tenancy.api_keys import Scope
+from compliance.tenancy.models import Scope
 from compliance.vault.use import CredentialRefused
 from compliance.web.asking import WAITED
 from dashboard.api.authentication import ApiRequest, BearerKey, refuse_unknown_parameters

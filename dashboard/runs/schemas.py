@@ -12,7 +12,8 @@ from pydantic import Field
 
 from compliance.engines.reports.model import Verdict
 from compliance.models import ComplianceRun, LifecycleStage, TriggeredBy
-from compliance.runs.models import ExecutorKind, OverallStatus
+from compliance.registry.models import ExecutorKind
+from compliance.runs.models import OverallStatus
 from dashboard.api.paging import Page
 from dashboard.api.schemas import OfSuiteVersion, WithActor, page_url
 from dashboard.runs.report_page import why_inconclusive

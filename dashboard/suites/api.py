@@ -10,7 +10,7 @@ from pydantic import AliasPath, Field
 
 from compliance.models import SuiteVersion
 from compliance.suites.catalogue import OfferedSuite, offered_suites
-from compliance.tenancy.api_keys import Scope
+from compliance.tenancy.models import Scope
 from dashboard.api.authentication import ApiRequest, BearerKey
 from dashboard.api.paging import MAX_PAGE_SIZE, Page, PageQuery, bad_cursor, decoded, encoded, page_of
 from dashboard.api.problems import ProblemDetails
