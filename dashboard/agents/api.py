@@ -19,7 +19,7 @@ from compliance.runs.models import OverallStatus
 from compliance.tenancy.models import Scope
 from dashboard.agents.views import get_agent
 from dashboard.api.authentication import ApiRequest, BearerKey
-from dashboard.api.paging import Page, PageQuery, by_key, page_of
+from dashboard.api.paging import Page, PageQuery, page_by_key, page_out
 from dashboard.api.problems import Problem, ProblemDetails
 from dashboard.api.schemas import In, Text, page_url
 
@@ -99,7 +99,7 @@ def list_agents(request: ApiRequest, query: Query[AgentQuery], response: HttpRes
         agents = agents.filter(last_test_status=query.status)
     if query.name:
         agents = agents.filter(name__icontains=query.name)
-    return page_of(AgentPage, *by_key(agents, query), request=request, response=response)
+    return page_out(AgentPage, page_by_key(agents, query), request=request, response=response)
 
 
 @router.get(

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-from collections.abc import Iterable
 from typing import Any, TypeVar
-from uuid import UUID
 
 from django.conf import settings
 from django.db.models import QuerySet
@@ -14,8 +10,11 @@ from django.http import HttpRequest, HttpResponse
 from ninja import Schema
 from pydantic import Field
 
+from compliance import pagination
+from compliance.pagination import Cursor, Keyset
 from dashboard.api.problems import Problem, invalid
 
+BY_KEY = Keyset(newest_first=False)
 PAGE_SIZE, MAX_PAGE_SIZE = 50, 100
 
 
@@ -39,35 +38,28 @@ def bad_cursor() -> Problem:
     return invalid("query", "cursor", "This is no cursor. Take the `next` of a page as it is.")
 
 
-def encoded(key: bytes) -> str:
-    return base64.urlsafe_b64encode(key).decode().rstrip("=")
+def read_cursor(keyset: Keyset, query: PageQuery) -> Cursor | None:
+    """The cursor of a list; None on its first page."""
+    cursor = keyset.decode(query.cursor)
+    if query.cursor and cursor is None:
+        raise bad_cursor()
+    return cursor
 
 
-def decoded(cursor: str) -> bytes:
-    try:
-        return base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
-    except (binascii.Error, ValueError):
-        raise bad_cursor() from None
+def page_by_key(rows: QuerySet[Any], query: PageQuery) -> pagination.Page[Any]:
+    """A page of a list in the order in which its rows were created."""
+    return BY_KEY.page(rows, read_cursor(BY_KEY, query), size=query.limit)
 
 
-def by_key(rows: QuerySet[Any], query: PageQuery) -> tuple[list[Any], str | None]:
-    """A page of rows in the order of their UUIDs, which is that of their creation, and the cursor of the next."""
-    if query.cursor:
-        try:
-            rows = rows.filter(pk__gt=UUID(bytes=decoded(query.cursor)))
-        except ValueError:
-            raise bad_cursor() from None
-    found = list(rows.order_by("pk")[: query.limit + 1])
-    shown = found[: query.limit]
-    return shown, encoded(shown[-1].pk.bytes) if len(found) > query.limit else None
+def page_out(schema: type[_Page], page: pagination.Page[Any], *, request: HttpRequest, response: HttpResponse) -> _Page:
+    """The page as it is sent, with a header that links to the one that follows (RFC 8288)."""
+    following = page.next.encode() if page.next else None
+    link_to_next(following, request, response)
+    return schema.model_validate({"items": page.rows, "next": following}, context={"request": request})
 
 
-def page_of(
-    page: type[_Page], items: Iterable[Any], following: str | None, *, request: HttpRequest, response: HttpResponse
-) -> _Page:
-    """The page, with a header that links to the one that follows (RFC 8288)."""
+def link_to_next(following: str | None, request: HttpRequest, response: HttpResponse) -> None:
     if following:
         query = request.GET.copy()
         query["cursor"] = following
         response["Link"] = f'<{settings.SITE_URL}{request.path}?{query.urlencode()}>; rel="next"'
-    return page.model_validate({"items": list(items), "next": following}, context={"request": request})

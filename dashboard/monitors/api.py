@@ -17,7 +17,7 @@ from compliance.tenancy.errors import Refused
 from compliance.tenancy.models import Scope
 from compliance.tenancy.roles import managing_membership
 from dashboard.api.authentication import ApiRequest, BearerKey
-from dashboard.api.paging import by_key, page_of
+from dashboard.api.paging import page_by_key, page_out
 from dashboard.api.problems import Problem, ProblemDetails
 from dashboard.monitors.schemas import MonitorChange, MonitorIn, MonitorPage, MonitorQuery, MonitorWithTimes
 from dashboard.monitors.views import get_monitor
@@ -55,7 +55,7 @@ def list_monitors(request: ApiRequest, query: Query[MonitorQuery], response: Htt
     if query.agent is not None:
         monitors = monitors.filter(context_id=query.agent)
     monitors = monitors.defer("suite__current_version__definition", "suite_version__definition")
-    return page_of(MonitorPage, *by_key(monitors, query), request=request, response=response)
+    return page_out(MonitorPage, page_by_key(monitors, query), request=request, response=response)
 
 
 @router.post(

@@ -10,13 +10,12 @@ from django.http import HttpResponse
 from ninja import Query, Router
 from pydantic import AwareDatetime, Field
 
-from compliance.monitors.decisions import NOT_ALLOWED, DecisionFilter, decision_page
+from compliance.monitors.decisions import DECISIONS, NOT_ALLOWED, DecisionFilter, decision_page
 from compliance.monitors.models import Outcome
 from compliance.runs.models import OverallStatus
 from compliance.tenancy.models import Scope
-from compliance.vault.access_log import Place
 from dashboard.api.authentication import ApiRequest, BearerKey
-from dashboard.api.paging import Page, PageQuery, bad_cursor, page_of
+from dashboard.api.paging import Page, PageQuery, page_out, read_cursor
 from dashboard.api.schemas import WithActor, one_of
 
 router = Router(tags=["Monitors"], auth=BearerKey(Scope.READ))
@@ -27,7 +26,7 @@ OutcomeAsked = Annotated[Outcome | Literal["not_allowed"], one_of(", ".join([*Ou
 class DecisionOut(WithActor):
     """One evaluation of one monitor."""
 
-    id: UUID = Field(validation_alias="decision_id")
+    id: UUID = Field(validation_alias="pk")
     at: datetime
     monitor_id: UUID
     monitor_name: str = Field(description="As it was called then.")
@@ -58,9 +57,6 @@ class DecisionQuery(PageQuery):
 
 @router.get("/decisions", operation_id="listDecisions", summary="Decisions, the newest first", response=DecisionPageOut)
 def list_decisions(request: ApiRequest, query: Query[DecisionQuery], response: HttpResponse) -> DecisionPageOut:
-    place = Place.decode(query.cursor) if query.cursor else None
-    if query.cursor and place is None:
-        raise bad_cursor()
     page = decision_page(
         organization_id=request.organization.id,
         narrowed_to=DecisionFilter(
@@ -69,8 +65,7 @@ def list_decisions(request: ApiRequest, query: Query[DecisionQuery], response: H
             since=query.since,
             until=query.until,
         ),
-        place=place,
+        cursor=read_cursor(DECISIONS, query),
         size=query.limit,
     )
-    following = page.older.encode() if page.older else None
-    return page_of(DecisionPageOut, page.decisions, following, request=request, response=response)
+    return page_out(DecisionPageOut, page, request=request, response=response)

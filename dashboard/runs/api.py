@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated
 from uuid import UUID
 
@@ -11,11 +12,11 @@ from pydantic import AwareDatetime, Field
 
 from compliance.engines.reports.model import Verdict
 from compliance.models import AgentContext, ComplianceRun, TriggeredBy
-from compliance.runs.history import Cursor, HistoryFilter, history_page
+from compliance.runs.history import HISTORY, HistoryFilter, history_page
 from compliance.runs.models import BY_ORGANIZATION, OverallStatus
 from compliance.tenancy.models import Scope
 from dashboard.api.authentication import ApiRequest, BearerKey
-from dashboard.api.paging import PageQuery, bad_cursor, page_of
+from dashboard.api.paging import PageQuery, page_out, read_cursor
 from dashboard.api.problems import Problem, ProblemDetails, invalid
 from dashboard.api.schemas import Text
 from dashboard.runs.exchanges import expires_at, has_expired
@@ -51,9 +52,6 @@ def list_runs(request: ApiRequest, query: Query[RunQuery], response: HttpRespons
         agent_url = AgentContext.objects.of(organization.id, query.agent).agent_id
     elif any(kind not in BY_ORGANIZATION for kind in query.triggered_by):
         raise invalid("query", "agent", "Name an agent to see what the platform caused.")
-    cursor = Cursor.decode(query.cursor) if query.cursor else None
-    if query.cursor and cursor is None:
-        raise bad_cursor()
     page = history_page(
         organization_id=organization.id,
         agent_url=agent_url,
@@ -64,14 +62,13 @@ def list_runs(request: ApiRequest, query: Query[RunQuery], response: HttpRespons
             since=query.since,
             until=query.until,
         ),
-        cursor=cursor,
+        cursor=read_cursor(HISTORY, query),
         size=query.limit,
     )
     rows = ComplianceRun.objects.narrow().select_related("suite_version__suite").defer("suite_version__definition")
-    by_key = rows.in_bulk([run.pk for run in page.runs])
-    items = [by_key[run.pk] for run in page.runs]
-    following = page.older.encode() if page.older else None
-    return page_of(RunPage, items, following, request=request, response=response)
+    by_key = rows.in_bulk([run.pk for run in page.rows])
+    page_of_rows = replace(page, rows=[by_key[run.pk] for run in page.rows])
+    return page_out(RunPage, page_of_rows, request=request, response=response)
 
 
 @router.get(

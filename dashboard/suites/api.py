@@ -12,7 +12,7 @@ from compliance.models import SuiteVersion
 from compliance.suites.catalogue import OfferedSuite, offered_suites
 from compliance.tenancy.models import Scope
 from dashboard.api.authentication import ApiRequest, BearerKey
-from dashboard.api.paging import MAX_PAGE_SIZE, Page, PageQuery, bad_cursor, decoded, encoded, page_of
+from dashboard.api.paging import MAX_PAGE_SIZE, Page, PageQuery, bad_cursor, link_to_next
 from dashboard.api.problems import ProblemDetails
 
 router = Router(tags=["Suites"], auth=BearerKey(Scope.READ))
@@ -86,16 +86,14 @@ class SuitePage(Page):
 def list_suites(request: ApiRequest, query: Query[SuiteQuery], response: HttpResponse) -> SuitePage:
     """By engine and title."""
     suites = offered_suites()
-    start = 0
-    if query.cursor:
-        slugs = [suite.slug.encode() for suite in suites]
-        last = decoded(query.cursor)
-        if last not in slugs:
-            raise bad_cursor()
-        start = slugs.index(last) + 1
+    slugs = [suite.slug for suite in suites]
+    if query.cursor and query.cursor not in slugs:
+        raise bad_cursor()
+    start = slugs.index(query.cursor) + 1 if query.cursor else 0
     end = start + query.limit
-    following = encoded(suites[end - 1].slug.encode()) if end < len(suites) else None
-    return page_of(SuitePage, suites[start:end], following, request=request, response=response)
+    following = slugs[end - 1] if end < len(suites) else None
+    link_to_next(following, request, response)
+    return SuitePage.from_orm({"items": suites[start:end], "next": following})
 
 
 @router.get(
