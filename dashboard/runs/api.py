@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Annotated
 from uuid import UUID
 
@@ -12,6 +11,7 @@ from pydantic import AwareDatetime, Field
 
 from compliance.engines.reports.model import Verdict
 from compliance.models import AgentContext, ComplianceRun, TriggeredBy
+from compliance.pagination import Page
 from compliance.runs.history import HISTORY, HistoryFilter, history_page
 from compliance.runs.models import BY_ORGANIZATION, OverallStatus
 from compliance.tenancy.models import Scope
@@ -67,8 +67,8 @@ def list_runs(request: ApiRequest, query: Query[RunQuery], response: HttpRespons
     )
     rows = ComplianceRun.objects.narrow().select_related("suite_version__suite").defer("suite_version__definition")
     by_key = rows.in_bulk([run.pk for run in page.rows])
-    page_of_rows = replace(page, rows=[by_key[run.pk] for run in page.rows])
-    return page_out(RunPage, page_of_rows, request=request, response=response)
+    whole = Page([by_key[run.pk] for run in page.rows], next=page.next)
+    return page_out(RunPage, whole, request=request, response=response)
 
 
 @router.get(
