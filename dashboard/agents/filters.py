@@ -6,7 +6,7 @@ import django_filters
 from django.db.models import Q, QuerySet
 
 from compliance.models import AgentContextWithLatestTest
-from compliance.runs.status import LastTestQuerySet
+from compliance.runs.models import LastTestQuerySet
 from dashboard.common.filters import FilterSet
 
 STALE_DAYS = 30

@@ -14,7 +14,6 @@ from django.template.response import TemplateResponse
 from django.utils import timezone
 
 from compliance.jobs import dispatch as nudge
-from compliance.jobs.models import Pin
 from compliance.models import (
     AgentContextWithLatestTest,
     ComplianceRun,
@@ -25,6 +24,7 @@ from compliance.models import (
     Runner,
 )
 from compliance.registry.actions import AlreadyRegistered, register_agent
+from compliance.registry.models import Pin
 from compliance.registry.urls import InvalidAgentURL
 from compliance.runs.history import history_page, last_of_each_kind, recent_heartbeat_verdicts, recent_verdicts
 from dashboard.common.access import OrganizationRequest, organization_view
@@ -107,8 +107,8 @@ def agent(request: OrganizationRequest, agent: UUID) -> HttpResponseBase:
         "last_heartbeat": last["platform"],
         "own_strip": own,
         "heartbeat_strip": recent_heartbeat_verdicts(url),
-        "table": RunTable(newest.runs),
-        "more": newest.older is not None,
+        "table": RunTable(newest.rows),
+        "more": newest.next is not None,
         "choice": SuiteForm(
             suites=suites,
             asks=True,

@@ -116,7 +116,7 @@ def monitors(request: OrganizationRequest) -> HttpResponseBase:
         "previous": address("", request.GET, page=page.number - 1),
         "next": address("", request.GET, page=page.number + 1),
     }
-    return TemplateResponse(request, "monitors.html", content)
+    return TemplateResponse(request, "monitors/list.html", content)
 
 
 def _in_state(counts: dict[str, int], state: str) -> int:
@@ -149,13 +149,13 @@ def monitor(request: OrganizationRequest, monitor: UUID) -> HttpResponseBase:
         ),
         "cooldown": _in_words_of_units(found.notify_cooldown_seconds),
         **_unserved(found),
-        "decisions": DecisionTable(decided.decisions, prefix=reverse("overview", args=[organization.slug]))
-        if decided.decisions
+        "decisions": DecisionTable(decided.rows, prefix=reverse("overview", args=[organization.slug]))
+        if decided.rows
         else None,
-        "more": decided.older is not None,
+        "more": decided.next is not None,
         "archiving": ARCHIVING,
     }
-    return TemplateResponse(request, "monitor.html", page)
+    return TemplateResponse(request, "monitors/detail.html", page)
 
 
 def _why_stopped(monitor: Monitor) -> str:
@@ -208,7 +208,7 @@ def monitor_add(request: OrganizationRequest) -> HttpResponseBase:
         raise Http404
     context = context or next(iter(contexts), None)
     if context is None:
-        return TemplateResponse(request, "monitor_add.html", {"contexts": contexts})
+        return TemplateResponse(request, "monitors/add.html", {"contexts": contexts})
     suites = suites_for(context.agent.protocol)
     suite = next((each for each in suites if each.slug == asked.get("suite")), None) or default_among(suites)
     chosen = {"agent": str(context.pk), "suite": suite.slug if suite else "", "parts": str(asked.get("parts") or "")}
@@ -222,7 +222,7 @@ def monitor_add(request: OrganizationRequest) -> HttpResponseBase:
     runners = kept_runners(organization.id)
     page["can_run"] = can_run = suite is not None and (not suite.problem or bool(runners))
     if suite is None or not can_run:
-        return TemplateResponse(request, "monitor_add.html", page)
+        return TemplateResponse(request, "monitors/add.html", page)
     form = _form(
         request,
         context,
@@ -248,7 +248,7 @@ def monitor_add(request: OrganizationRequest) -> HttpResponseBase:
             by=request.user,
         )
 
-    return _answer(request, "monitor_add.html", form, page, create, "is set up. It runs at the times below.")
+    return _answer(request, "monitors/add.html", form, page, create, "is set up. It runs at the times below.")
 
 
 @organization_view(Role.ADMIN)
@@ -275,7 +275,7 @@ def monitor_edit(request: OrganizationRequest, monitor: UUID) -> HttpResponseBas
         )
 
     page = {"monitor": found, "version": version}
-    return _answer(request, "monitor_edit.html", form, page, change, "is changed, from its next run on.")
+    return _answer(request, "monitors/edit.html", form, page, change, "is changed, from its next run on.")
 
 
 def _form(request: OrganizationRequest, context: AgentContext, version_id: int, **more: Any) -> MonitorForm:

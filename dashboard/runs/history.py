@@ -8,7 +8,7 @@ from django.http.response import HttpResponseBase
 from django.template.response import TemplateResponse
 
 from compliance.models import AgentContext
-from compliance.runs.history import Cursor, history_page
+from compliance.runs.history import HISTORY, history_page
 from dashboard.common.access import OrganizationRequest, organization_view
 from dashboard.common.filters import as_part
 from dashboard.runs.filters import RunFilter
@@ -21,7 +21,7 @@ def history(request: OrganizationRequest, agent: UUID) -> HttpResponseBase:
     organization = request.organization
     context = AgentContext.objects.of(organization.id, agent)
     narrowed = RunFilter(request.GET)
-    cursor = Cursor.decode(request.GET.get("at", ""))
+    cursor = HISTORY.decode(request.GET.get("at", ""))
     page = history_page(
         organization_id=organization.id,
         agent_url=context.agent_id,
@@ -31,10 +31,10 @@ def history(request: OrganizationRequest, agent: UUID) -> HttpResponseBase:
     content = {
         "context": context,
         "filter": narrowed,
-        "table": RunTable(page.runs),
+        "table": RunTable(page.rows),
         "page": page,
-        "upwards": cursor is not None and cursor.newer,
-        "is_lost": cursor is not None and not page.runs,
+        "upwards": cursor is not None and cursor.backwards,
+        "is_lost": cursor is not None and not page.rows,
     }
     if request.htmx and request.htmx.target == "history":
         return as_part(TemplateResponse(request, "runs/_history.html", content), request.path, request.GET)

@@ -16,7 +16,7 @@ import pytest
 
 from compliance.engines import Overall, Report, get_engine
 from compliance.engines.reports.model import Verdict
-from compliance.engines.reports.serialization import accepted
+from compliance.engines.reports.validation import accepted
 from compliance.engines.suites.a2a.catalog import GROUPS, MUST
 from tests.compliance.engines.servers import PATIENT, QUICK, bound, serving, step, target
 from tests.compliance.engines.suites.a2a.reference_agent import application
@@ -54,6 +54,7 @@ def reference(*flags: str) -> Iterator[str]:
             process.terminate()
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("flags", [(), ("streaming", "push"), ("message", "streaming"), ("old", "streaming")])
 async def test_server_made_of_the_official_parts_passes(flags: tuple[str, ...]) -> None:
     with reference(*flags) as url:
