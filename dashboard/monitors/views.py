@@ -26,6 +26,7 @@ from compliance.models import (
 )
 from compliance.monitors import actions
 from compliance.monitors.decisions import DecisionFilter, decision_page
+from compliance.monitors.liveness import still_since
 from compliance.monitors.models import Outcome, strips
 from compliance.monitors.schedule import BadSchedule
 from compliance.suites.catalogue import OfferedSuite, facts_of
@@ -95,7 +96,7 @@ def monitors(request: OrganizationRequest) -> HttpResponseBase:
         runners=names_of(organization.id) if any(monitor.runner_id for monitor in shown) else {},
         strips=strips([monitor.pk for monitor in shown]),
         prefix=reverse("overview", args=[organization.slug]),
-        still=getattr(request.session, "still_since", None) is not None,
+        still=still_since() is not None,
     )
     content = {
         "table": table if shown else None,
