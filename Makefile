@@ -12,7 +12,7 @@ NO_SERVERS = SECRET_KEY=lint DEBUG=false DATABASE_URL=postgresql://nobody:none@1
 	DATABASE_OWNER_URL=postgresql://nobody:none@127.0.0.1:9/none REDIS_URL=redis://127.0.0.1:9/0
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint bench chaos screenshot venv
+.PHONY: help run test check lint bench chaos screenshot venv lock
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -45,6 +45,11 @@ screenshot: $(VENV)/.installed-dev ## Take docs/screenshot.png anew
 	$(PY) scripts/screenshot
 
 venv: $(VENV)/.installed-dev ## Make .venv with everything for tests and lint
+
+lock: $(VENV)/.installed-dev ## Write the requirements*.txt anew from the requirements*.in
+	$(VENV)/bin/pip-compile requirements.in -o requirements.txt
+	$(VENV)/bin/pip-compile requirements-dev.in -o requirements-dev.txt
+	$(VENV)/bin/pip-compile tests/agents/requirements.in -o tests/agents/requirements.txt
 
 $(VENV)/bin/python:
 	@scripts/make-venv $(VENV)

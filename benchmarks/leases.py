@@ -18,7 +18,6 @@ from benchmarks.waiting import processor_seconds
 from compliance.embedded import Services
 from compliance.embedded.ports import LOOPBACK
 from compliance.engines.reports.model import Report, Scenario, Step, Track, Verdict
-from compliance.engines.reports.serialization import to_json
 from compliance.jobs.models import Pin
 from compliance.jobs.queue import insert_jobs
 from compliance.models import Agent, AgentContext, Job, Organization, SuiteVersion, TriggeredBy, User
@@ -105,7 +104,7 @@ def measure(running: Services, *, seconds: float) -> Section:
         use_database(DATABASE)
         clients = _arrange(round((seconds + WARM_UP_SECONDS) * 3 * PER_SECOND))
         connection.close()
-        report = json.dumps(to_json(make_report(steps)), separators=(",", ":")).encode()
+        report = json.dumps(make_report(steps).to_json(), separators=(",", ":")).encode()
         assert running.postgres.process is not None
         with web_server(running, DATABASE, ASSAY_RUNNER_RATE_PER_MINUTE="1000000") as (port, web):
             per_second, spent = _run(clients, port, at_most, report, seconds, web.pid, running.postgres.process.pid)

@@ -10,16 +10,8 @@ from django.db.models import F
 from django.db.models.functions import Greatest
 
 from compliance.engines.reports.model import Overall, Report
-from compliance.engines.reports.serialization import BadReport, accepted
-from compliance.jobs.leases import (
-    HOSTED_WORKER,
-    Executor,
-    Lease,
-    LeaseLost,
-    broken_report,
-    broken_report_of,
-    scope_of,
-)
+from compliance.engines.reports.validation import BadReport, accepted
+from compliance.jobs.leases import HOSTED_WORKER, Executor, Lease, LeaseLost, scope_of
 from compliance.jobs.locking import locked_job
 from compliance.jobs.models import Job, JobState
 from compliance.registry.actions import note_protocol
@@ -46,7 +38,8 @@ def complete_job(
         report = accepted(report, engine=lease.engine, suite=lease.suite_slug)
     except BadReport as bad:
         logger.error("the engine %s returned a bad report about %s: %s", lease.engine, lease.agent_url, bad)
-        report = broken_report(lease, f"the report of the engine {lease.engine} is not valid: {bad}")
+        reason = f"the report of the engine {lease.engine} is not valid: {bad}"
+        report = Report.broken(lease.engine, lease.suite_slug, lease.protocol, reason)
     with scope_of(lease.organization_id):
         job = held(lease.job_id, lease.token, HOSTED_WORKER)
         if job is None:
@@ -79,8 +72,14 @@ def end_without_result(job: Job, reason: str) -> ComplianceRun:
     """End a locked job of which no result is awaited any more, as an inconclusive run that says why (R7)."""
     # Whoever had it, and sends a result all the same, is not told that this one is theirs.
     job.lease_token = None
-    run_id = job.lease_run_id or uuid7()
-    return end_with_run(job, broken_report_of(job, reason), None, full_suite=False, run_id=run_id)
+    return end_broken(job, reason, job.lease_run_id or uuid7())
+
+
+def end_broken(job: Job, reason: str, run_id: UUID) -> ComplianceRun:
+    """Record an inconclusive run, which says why, of a locked job for which there is no report (R7)."""
+    version = job.suite_version
+    report = Report.broken(version.engine, version.suite.slug, job.agent.protocol, reason)
+    return end_with_run(job, report, None, full_suite=False, run_id=run_id)
 
 
 _FINISH = """

@@ -99,15 +99,7 @@ def _without(lease: Lease, result: str, reason: str) -> Opened:
 
 
 def _refused_report(lease: Lease, reason: str) -> Report:
-    return Report(
-        engine=lease.engine,
-        engine_version="",
-        suite=lease.suite_slug,
-        protocol=lease.protocol,
-        protocol_version="",
-        tracks=(),
-        duration_ms=0,
-        refused=True,
-        harness_error=reason.rstrip("."),
-        notices=(Notice("credential_refused", reason),),
+    notices = (Notice("credential_refused", reason),)
+    return Report.broken(
+        lease.engine, lease.suite_slug, lease.protocol, reason.rstrip("."), refused=True, notices=notices
     )

@@ -8,9 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from compliance.engines.reports.model import Report
 from compliance.jobs.credential_selection import WantedCredential
-from compliance.jobs.models import Job
 from compliance.runs.models import ExecutorKind
 from compliance.tenancy.scope import Actor, organization_scope, platform_scope
 
@@ -59,32 +57,3 @@ def scope_of(organization_id: str | None) -> Iterator[None]:
     """The scope in which a job of this organization, or of the platform, is seen."""
     with organization_scope(organization_id) if organization_id else platform_scope():
         yield
-
-
-def broken_report(lease: Lease, reason: str, *, truncated: bool = False) -> Report:
-    """What is recorded when there is no report: an inconclusive run that says why (R7)."""
-    return Report(
-        engine=lease.engine,
-        engine_version="",
-        suite=lease.suite_slug,
-        protocol=lease.protocol,
-        protocol_version="",
-        tracks=(),
-        duration_ms=0,
-        truncated=truncated,
-        harness_error=reason,
-    )
-
-
-def broken_report_of(job: Job, reason: str) -> Report:
-    """The same for a job of which no lease is at hand."""
-    return Report(
-        engine=job.suite_version.engine,
-        engine_version="",
-        suite=job.suite_version.suite.slug,
-        protocol=job.agent.protocol,
-        protocol_version="",
-        tracks=(),
-        duration_ms=0,
-        harness_error=reason,
-    )

@@ -17,6 +17,7 @@ from django.db.models import F
 from django.db.models.functions import Greatest
 from django.utils import timezone
 
+from compliance.engines.reports.text import storable
 from compliance.jobs import dispatch as nudge
 from compliance.jobs.completion import end_lost
 from compliance.jobs.credential_selection import wanted_credentials
@@ -24,7 +25,6 @@ from compliance.jobs.leases import HOSTED_WORKER, Executor, Lease, scope_of
 from compliance.jobs.locking import free_heartbeats, free_job, free_private
 from compliance.jobs.models import Job, JobState
 from compliance.runs.inserting import insert_rows
-from compliance.runs.recording import storable
 from compliance.tenancy.ids import uuid7
 from compliance.tenancy.scope import Actor, platform_scope
 

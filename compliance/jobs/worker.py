@@ -27,7 +27,7 @@ from compliance.engines.execution.loop import abandon_loop, engine_loop, overdue
 from compliance.engines.process.capacity import Place, Room, default_room_mb, default_room_programs
 from compliance.jobs.completion import complete_job
 from compliance.jobs.credentials import Opened, after_run, open_credential
-from compliance.jobs.leases import Lease, LeaseLost, broken_report
+from compliance.jobs.leases import Lease, LeaseLost
 from compliance.jobs.queue import renew_leases
 from compliance.runs.models import ComplianceRun
 
@@ -161,7 +161,7 @@ def _take_off(lease: Lease, ended: queue.SimpleQueue[UUID]) -> _Flight:
         try:
             health = engine_health(lease.engine)
             if not health.available:
-                return broken_report(lease, f"{UNAVAILABLE}: {health.reason}")
+                return _broken(lease, f"{UNAVAILABLE}: {health.reason}")
             flight.place = place = _room().reserve(get_engine(lease.engine).memory_mb)
             if not place.held:
                 flight.progress, flight.gives_up_at = asdict(Progress("Waiting for room on the worker", 0, 1)), math.inf
@@ -185,8 +185,8 @@ def _take_off(lease: Lease, ended: queue.SimpleQueue[UUID]) -> _Flight:
     return flight
 
 
-def _overdue(lease: Lease) -> Report:
-    return broken_report(lease, overdue_words(lease.engine), truncated=True)
+def _broken(lease: Lease, reason: str, *, truncated: bool = False) -> Report:
+    return Report.broken(lease.engine, lease.suite_slug, lease.protocol, reason, truncated=truncated)
 
 
 def _give_up(flight: _Flight) -> ComplianceRun | None:
@@ -194,7 +194,7 @@ def _give_up(flight: _Flight) -> ComplianceRun | None:
     abandon_loop(flight.lease.engine, flight.loop)
     flight.future.cancel()
     flight.leave_room()  # the blocked loop will not come to it
-    return _record(flight, _overdue(flight.lease), timezone.now())
+    return _record(flight, _broken(flight.lease, overdue_words(flight.lease.engine), truncated=True), timezone.now())
 
 
 def _land(flight: _Flight) -> ComplianceRun | None:
@@ -206,7 +206,7 @@ def _land(flight: _Flight) -> ComplianceRun | None:
         # An engine that raises is a fault of ours, never of the agent (R7).
         logger.error("engine %s broke on %s", lease.engine, lease.agent_url, exc_info=error)
     report = (
-        broken_report(lease, f"{type(error).__name__} in the engine {lease.engine}")
+        _broken(lease, f"{type(error).__name__} in the engine {lease.engine}")
         if error is not None
         else flight.future.result()
     )

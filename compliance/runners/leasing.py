@@ -19,10 +19,11 @@ from django.db import connection
 from django.utils import timezone
 
 from compliance.alerts.notices import Priority, Subject, tell
-from compliance.engines.reports.serialization import BadReport, from_json
-from compliance.jobs.completion import end_with_run, end_without_result
+from compliance.engines.reports.text import storable
+from compliance.engines.reports.validation import BadReport, accepted
+from compliance.jobs.completion import end_broken, end_with_run, end_without_result
 from compliance.jobs.credentials import after_run
-from compliance.jobs.leases import Lease, LeaseLost, broken_report_of
+from compliance.jobs.leases import Lease, LeaseLost
 from compliance.jobs.locking import jobs_in, locking
 from compliance.jobs.models import CredentialChoice, Job, JobState, RejectedReport
 from compliance.jobs.queue import lease_private, release_jobs, renew_tokens
@@ -30,7 +31,7 @@ from compliance.postgresql.trips import Statement
 from compliance.runners.models import Runner
 from compliance.runs.models import ComplianceRun, ExecutorKind
 from compliance.runs.reading import columns_of, row_of
-from compliance.runs.recording import UsedCredential, storable
+from compliance.runs.recording import UsedCredential
 from compliance.tenancy.api_keys import STILL_WORKS, KeyActor
 from compliance.tenancy.errors import NotAllowed
 from compliance.tenancy.models import Organization
@@ -231,11 +232,7 @@ def complete(
         return already
     full_suite = job.is_full_suite and not job.options.get("scenarios")
     try:
-        read = from_json(report)
-        if read.engine != job.suite_version.engine:
-            raise BadReport("engine: the report is in the name of another engine")
-        if read.suite != job.suite_version.suite.slug:
-            raise BadReport("suite: the report is about another suite")
+        read = accepted(report, engine=job.suite_version.engine, suite=job.suite_version.suite.slug)
     except BadReport as bad:
         problem = str(bad)[:300]
         raise ReportRefused(problem, _end_refused(job, runner, report, problem)) from None
@@ -285,8 +282,7 @@ def _end_refused(job: Job, runner: Runner, body: Any, problem: str) -> Complianc
         problem=problem,
         body=json.dumps(storable(body), ensure_ascii=False)[: settings.REJECTED_REPORT_BYTES],
     )
-    report = broken_report_of(job, f"the report of the private runner is not valid: {problem}")
-    return end_with_run(job, report, None, full_suite=False, run_id=job.lease_run_id)
+    return end_broken(job, f"the report of the private runner is not valid: {problem}", job.lease_run_id)
 
 
 def fail(at: AtWork, *, token: UUID, reason: str) -> ComplianceRun:
@@ -304,8 +300,7 @@ def fail(at: AtWork, *, token: UUID, reason: str) -> ComplianceRun:
     assert job.lease_run_id is not None
     reason = storable(" ".join(reason.split()))[:300] or "the private runner could not test"
     Runner.objects.filter(pk=at.runner.pk).update(last_error=reason, last_error_at=timezone.now())
-    report = broken_report_of(job, reason.rstrip("."))
-    return end_with_run(job, report, None, full_suite=False, run_id=job.lease_run_id)
+    return end_broken(job, reason.rstrip("."), job.lease_run_id)
 
 
 def release(at: AtWork, *, token: UUID) -> str:

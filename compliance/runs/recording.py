@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
 from django.conf import settings
@@ -15,6 +13,7 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from compliance.engines.reports.model import Report
+from compliance.engines.reports.text import storable_text
 from compliance.postgresql.trips import Statement
 from compliance.registry.models import AgentContext, Relation
 from compliance.runs.inserting import insert_rows
@@ -68,7 +67,8 @@ def record_run(
 
     Needs the scope that may write it: organization_scope for a run with an organization,
     platform_scope for one without. tested_at: when the execution ended, by the executor's clock;
-    now when it is None. after: statements that belong to it, asked in the same trip, before it.
+    now when it is None. report: as `accepted` returned it, clean. after: statements that belong to
+    it, asked in the same trip, before it.
     A trigger moves the totals and the agent's status with the insert.
     Raises IntegrityError when `job_id` has a run already, or when `triggered_by` and
     `organization_id` contradict each other (R2).
@@ -80,7 +80,6 @@ def record_run(
             organization_id=organization_id, agent_id=agent_url, relation=Relation.VERIFIED_OWNER
         ).exists()
     )
-    counts = report.counts()
     run = ComplianceRun(
         id=run_id or uuid7(),
         agent_url=agent_url,
@@ -88,18 +87,12 @@ def record_run(
         triggered_org_id=organization_id,
         actor_kind=by.kind,
         actor_id=by.id,
-        actor_name=storable(by.name)[:254],
+        actor_name=storable_text(by.name)[:254],
         executor_kind=executor_kind,
         executor_name=executor_name,
         executor_id=executor_id,
         job_id=job_id,
         suite_version=suite_version,
-        engine=report.engine,
-        engine_version=report.engine_version,
-        protocol=report.protocol,
-        protocol_version=storable(report.protocol_version)[:60],
-        spec_version=storable(report.spec_version)[:60],
-        runtime=storable(report.runtime),
         credential_id=credential.credential_id if credential else None,
         # A platform's run is read by all who have the agent; what one of them calls its credential is its own.
         credential_name=credential.name[:100] if credential and organization_id else "",
@@ -112,16 +105,7 @@ def record_run(
         # A clock in the future would hold the first place on every page until the future comes.
         tested_at=min(tested_at or now, now),
         recorded_at=now,
-        duration_ms=report.duration_ms,
-        overall_status=report.overall().value,
-        headline=storable(report.headline())[:300],
-        first_track=storable(report.tracks[0].title)[:150] if report.tracks else "",
-        truncated=report.truncated,
-        harness_error=storable(report.harness_error),
-        tracks_json=storable(report.tracks_json()),
-        observations=storable(report.observations),
-        notices=storable([{"code": notice.code, "message": notice.message} for notice in report.notices]),
-        **{f"{verdict}_count": count for verdict, count in counts.items()},
+        **report.row(),
     )
     insert_rows([run], after=after)
     run._state.adding, run._state.db = False, connection.alias
@@ -131,16 +115,7 @@ def record_run(
 
 def _save_evidence(run: ComplianceRun, report: Report, credential_organization_id: str | None) -> None:
     # Raw, because one statement carries all steps, and because the app role may not always read back what it writes.
-    rows = [
-        {
-            "step_index": index,
-            "request": step.evidence.request,
-            "response": step.evidence.response,
-            "pointer": step.evidence.pointer,
-        }
-        for index, (_, _, step) in enumerate(report.steps())
-        if step.evidence is not None
-    ]
+    rows = report.evidence_rows()
     if not rows:
         return
     with connection.cursor() as cursor:
@@ -152,48 +127,9 @@ def _save_evidence(run: ComplianceRun, report: Report, credential_organization_i
                 run.agent_url,
                 run.triggered_org_id,
                 credential_organization_id,
-                stored_text(rows),
+                json.dumps(rows),
             ],
         )
-
-
-_MENDED_LEVELS = 260  # more than a report may have; each takes two calls, of a thousand that there can be
-
-
-def storable(value: Any) -> Any:
-    """The value as PostgreSQL can keep it: what agents send may hold NUL, lone surrogates, NaN or Infinity, or be deep.
-
-    What cannot be kept is replaced by a visible mark, never dropped in silence.
-    """
-    return value if _kept_text(value) is not None else _mended(value)
-
-
-def stored_text(value: Any) -> str:
-    """The same, as the text of its JSON."""
-    return _kept_text(value) or json.dumps(_mended(value))
-
-
-def _kept_text(value: Any) -> str | None:
-    # Nearly everything can be kept, and the encoder, which is compiled, finds that out much faster than a walk.
-    try:
-        text = json.dumps(value, allow_nan=False)
-    except (ValueError, RecursionError):
-        return None
-    return None if "\\u0000" in text or "\\ud" in text else text
-
-
-def _mended(value: Any, level: int = 0) -> Any:
-    if isinstance(value, str):
-        return value.replace("\x00", "\N{SYMBOL FOR NULL}").encode("utf-8", "replace").decode("utf-8")
-    if isinstance(value, dict | list | tuple) and level >= _MENDED_LEVELS:
-        return "[deeper levels left out]"
-    if isinstance(value, dict):
-        return {_mended(str(key)): _mended(item, level + 1) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_mended(item, level + 1) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    return value
 
 
 def keep_evidence_partitions() -> tuple[int, int]:

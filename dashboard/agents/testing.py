@@ -79,7 +79,7 @@ def _ask(request: OrganizationRequest, agent: UUID, suite: OfferedSuite, form: T
     )
     if not created:
         messages.info(request, "This test is under way already.")
-    return redirect("request", request.organization.slug, wanted.pk)
+    return redirect("job", request.organization.slug, wanted.pk)
 
 
 def scenarios_of(version_id: int, protocol: str) -> list[tuple[str, str]]:

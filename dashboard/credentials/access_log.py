@@ -44,8 +44,8 @@ def access(request: OrganizationRequest) -> HttpResponseBase:
         "announcement": f"{count} use{'' if count == 1 else 's'} on this page",
     }
     if request.htmx and request.htmx.target == "access":
-        return as_part(TemplateResponse(request, "_credential_access.html", content), request.path, request.GET)
-    return TemplateResponse(request, "credential_access.html", content)
+        return as_part(TemplateResponse(request, "credentials/_access.html", content), request.path, request.GET)
+    return TemplateResponse(request, "credentials/access.html", content)
 
 
 @organization_view()

@@ -40,5 +40,5 @@ def decisions(request: OrganizationRequest) -> HttpResponseBase:
         "announcement": f"{count} decision{'' if count == 1 else 's'} on this page",
     }
     if request.htmx and request.htmx.target == "decisions":
-        return as_part(TemplateResponse(request, "_monitor_decisions.html", content), request.path, request.GET)
-    return TemplateResponse(request, "monitor_decisions.html", content)
+        return as_part(TemplateResponse(request, "monitors/_decisions.html", content), request.path, request.GET)
+    return TemplateResponse(request, "monitors/decisions.html", content)

@@ -117,7 +117,7 @@ def monitors(request: OrganizationRequest) -> HttpResponseBase:
         "previous": address("", request.GET, page=page.number - 1),
         "next": address("", request.GET, page=page.number + 1),
     }
-    return TemplateResponse(request, "monitors.html", content)
+    return TemplateResponse(request, "monitors/list.html", content)
 
 
 def _in_state(counts: dict[str, int], state: str) -> int:
@@ -156,7 +156,7 @@ def monitor(request: OrganizationRequest, monitor: UUID) -> HttpResponseBase:
         "more": decided.older is not None,
         "archiving": ARCHIVING,
     }
-    return TemplateResponse(request, "monitor.html", page)
+    return TemplateResponse(request, "monitors/detail.html", page)
 
 
 def _why_stopped(monitor: Monitor) -> str:
@@ -209,7 +209,7 @@ def monitor_add(request: OrganizationRequest) -> HttpResponseBase:
         raise Http404
     context = context or next(iter(contexts), None)
     if context is None:
-        return TemplateResponse(request, "monitor_add.html", {"contexts": contexts})
+        return TemplateResponse(request, "monitors/add.html", {"contexts": contexts})
     suites = suites_for(context.agent.protocol)
     suite = next((each for each in suites if each.slug == asked.get("suite")), None) or default_among(suites)
     chosen = {"agent": str(context.pk), "suite": suite.slug if suite else "", "parts": str(asked.get("parts") or "")}
@@ -223,7 +223,7 @@ def monitor_add(request: OrganizationRequest) -> HttpResponseBase:
     runners = kept_runners(organization.id)
     page["can_run"] = can_run = suite is not None and (not suite.problem or bool(runners))
     if suite is None or not can_run:
-        return TemplateResponse(request, "monitor_add.html", page)
+        return TemplateResponse(request, "monitors/add.html", page)
     form = _form(
         request,
         context,
@@ -249,7 +249,7 @@ def monitor_add(request: OrganizationRequest) -> HttpResponseBase:
             by=request.user,
         )
 
-    return _answer(request, "monitor_add.html", form, page, create, "is set up. It runs at the times below.")
+    return _answer(request, "monitors/add.html", form, page, create, "is set up. It runs at the times below.")
 
 
 @organization_view(Role.ADMIN)
@@ -276,7 +276,7 @@ def monitor_edit(request: OrganizationRequest, monitor: UUID) -> HttpResponseBas
         )
 
     page = {"monitor": found, "version": version}
-    return _answer(request, "monitor_edit.html", form, page, change, "is changed, from its next run on.")
+    return _answer(request, "monitors/edit.html", form, page, change, "is changed, from its next run on.")
 
 
 def _form(request: OrganizationRequest, context: AgentContext, version_id: int, **more: Any) -> MonitorForm:
@@ -322,7 +322,7 @@ def monitor_run(request: OrganizationRequest, monitor: UUID) -> HttpResponseBase
     if decision.outcome != Outcome.ALLOWED:
         messages.warning(request, f"It was not run. {decision.reason}")
         return redirect("monitor", request.organization.slug, monitor)
-    return redirect("request", request.organization.slug, decision.job_id)
+    return redirect("job", request.organization.slug, decision.job_id)
 
 
 @organization_view(Role.ADMIN)

@@ -100,7 +100,7 @@ def api_keys(request: OrganizationRequest) -> HttpResponseBase:
     organization = request.organization
     keys = list(ApiKey.objects.of_organization(organization.id).defer("secret_hash")[:MOST_SHOWN])
     table = KeyTable(keys, prefix=reverse("overview", args=[organization.slug])) if keys else None
-    return TemplateResponse(request, "api_keys.html", {"table": table})
+    return TemplateResponse(request, "organizations/api_keys.html", {"table": table})
 
 
 @organization_view(Role.ADMIN)
@@ -120,8 +120,10 @@ def api_key_add(request: OrganizationRequest) -> HttpResponseBase:
             form.add_error(None, str(refusal))
         else:
             page = {"key": key, "token": token, "site": settings.SITE_URL}
-            return TemplateResponse(request, "api_key.html", page, status=201)
-    return TemplateResponse(request, "api_key_add.html", {"form": form}, status=422 if form.errors else 200)
+            return TemplateResponse(request, "organizations/api_key_created.html", page, status=201)
+    return TemplateResponse(
+        request, "organizations/api_key_add.html", {"form": form}, status=422 if form.errors else 200
+    )
 
 
 @organization_view(Role.ADMIN)

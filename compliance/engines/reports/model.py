@@ -1,16 +1,39 @@
 """The report: what an engine returns for one execution of a suite version against a URL.
 
-Three levels: track > scenario > step. Nothing here imports Django, and nothing here is
-mutable after an engine returned it: a report is evidence.
+Three levels: track > scenario > step. These classes are the one description of a report: pydantic validates by them,
+writes the JSON form with them and generates the published JSON Schema from them (schema/report-1.json). Engines make
+reports freely; what they made is validated, and its text cleaned, once: by validation.py, where it enters.
+
+Nothing here imports Django, and a report is never changed: it is evidence.
 """
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    FailFast,
+    Field,
+    TypeAdapter,
+    ValidationInfo,
+    WithJsonSchema,
+    with_config,
+)
+from pydantic_core import PydanticCustomError
+
+from compliance.engines.reports.text import is_deeper, is_storable, mended, storable_text
+
+EVIDENCE_BYTES = 256 * 1024  # of one step's, as JSON: payloads are capped at 64 KiB, and escapes make them longer
+OPEN_LEVELS = 245  # how deep it may be nested; our engines cut at 40, and what writes the API's answers gives up at 255
+OPEN_BYTES = 32 * 1024 * 1024  # of all that is free in form: observations and evidence
 
 CONNECTIVITY = "connectivity"  # the key of the track whose failures mean that the agent could not be reached
 
@@ -45,111 +68,220 @@ class Overall(StrEnum):
     INCONCLUSIVE = "inconclusive"  # says nothing about the agent: harness broke, time ran out
 
 
+@dataclass(slots=True)
+class Sizes:
+    """What one validation has counted so far: the context that pydantic hands to the validators."""
+
+    open_bytes: int = 0
+
+
+def _text(most: int, about: str | None = None, *, least: int = 0, pattern: str | None = None) -> Any:
+    return Field(strict=True, min_length=least or None, max_length=most, pattern=pattern, description=about)
+
+
+def _flag(about: str) -> Any:
+    return Field(strict=True, description=about)
+
+
+def _unless(default: Any) -> Any:
+    """The JSON form leaves the field out when it says nothing."""
+    return Field(exclude_if=lambda value: value == default)
+
+
+def _whole(value: Any) -> Any:
+    """5.0 is an integer in JSON."""
+    return int(value) if type(value) is float and value.is_integer() else value
+
+
+def _payload(value: Any) -> Any:
+    if value is None or isinstance(value, dict | list | str):
+        return value
+    raise PydanticCustomError("payload", "is no object, array, text or null")
+
+
+def _open(value: Any, most: int, info: ValidationInfo) -> bool:
+    """Check what is free in form: it must be JSON all the same, and of a bearable size. False: it has to be mended."""
+    try:
+        text = json.dumps(value)
+    except (TypeError, ValueError, RecursionError):
+        raise PydanticCustomError("open", "is not JSON") from None
+    if len(text) > most:
+        raise PydanticCustomError("open", f"more than {most:,} bytes")
+    # Most have too few brackets to be deep; the rest are walked.
+    if text.count("[") + text.count("{") > OPEN_LEVELS and is_deeper(value, OPEN_LEVELS):
+        raise PydanticCustomError("open", f"more than {OPEN_LEVELS} levels")
+    if isinstance(info.context, Sizes):
+        info.context.open_bytes += len(text)
+        if info.context.open_bytes > OPEN_BYTES:
+            raise PydanticCustomError("open", f"more than {OPEN_BYTES:,} bytes of evidence in all")
+    return is_storable(text)
+
+
+def _kept_evidence(evidence: Evidence | None, info: ValidationInfo) -> Evidence | None:
+    if evidence is None:
+        return None
+    form = {"request": evidence.request, "response": evidence.response} | (
+        {"pointer": evidence.pointer} if evidence.pointer else {}
+    )
+    if _open(form, EVIDENCE_BYTES, info):
+        return evidence
+    return replace(evidence, request=mended(evidence.request), response=mended(evidence.response))
+
+
+def _kept_observations(observations: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+    kept = _open(observations, OPEN_BYTES, info)
+    return observations if kept else {key: mended(value) for key, value in observations.items()}
+
+
+_CLEAN = BeforeValidator(storable_text)
+_ORDERED = FailFast()  # a report of a hundred thousand bad steps has one first bad place
+_CONFIG = ConfigDict(extra="forbid", revalidate_instances="always")
+_MILLISECONDS = Field(strict=True, ge=0, le=2**31 - 1)
+_WHOLE = BeforeValidator(_whole)
+_NOT_EMPTY, _TRUE = _unless(""), _unless(False)
+_PAYLOAD = BeforeValidator(_payload)
+_POINTER = "The failing place: a JSON pointer (RFC 6901) into request and response; empty for the whole exchange."
+_REQUIREMENT = "The rule's identifier in the specification or the official suite, if it has one."
+_VERSION = "The adapter's version, with that of the official package it runs."
+_HARNESS = "What broke in the verifier, in words without secrets; such a run is inconclusive."
+_PAYLOAD_SCHEMA = WithJsonSchema({"type": ["object", "array", "string", "null"]})
+
+
+@with_config(_CONFIG)
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """The exchange behind a step, already redacted and capped by the engine.
+    """The exchange behind a step, redacted and capped by the engine: at most 262144 bytes as JSON.
 
-    request: {"method", "url", "headers", "body"}; response: {"status", "headers", "body", "ms"}, with
-    "redirected_to" or "fault" where there was one; ms: of the whole exchange. JSON-serialisable;
-    text payloads over the cap end in a note of the cut. pointer: the failing place as a JSON pointer (RFC 6901) into
-    {"request": …, "response": …}, "" where the whole exchange is meant.
+    Of HTTP, request has method, url, headers and body; response has status, headers, body and ms, with redirected_to
+    or fault where there was one. Payloads over the cap end in a note of the cut.
     """
 
-    request: Any = None
-    response: Any = None
-    pointer: str = ""
+    request: Annotated[Any, _PAYLOAD, _PAYLOAD_SCHEMA]
+    response: Annotated[Any, _PAYLOAD, _PAYLOAD_SCHEMA]
+    pointer: Annotated[str, _text(2000, _POINTER, pattern="^(/|$)"), _CLEAN, _NOT_EMPTY] = ""
 
 
+@with_config(_CONFIG)
 @dataclass(frozen=True, slots=True)
 class Step:
-    key: str  # unique within its scenario, stable between versions
-    title: str  # one sentence, in the present tense: "Unknown tool is answered with an error"
-    verdict: Verdict
-    expected: str = ""  # what the rule asks for, in words
-    actual: str = ""  # what came, in words
-    spec_url: str = ""  # the passage of the specification
-    duration_ms: int = 0
-    evidence: Evidence | None = None  # as a rule only when the step did not pass
-    requirement: str = ""  # the rule's own identifier in the specification or the official suite, if it has one
+    """One rule, and what came of it."""
 
-    def stored(self) -> dict[str, Any]:
-        """The step as a run keeps it, without the evidence."""
-        stored = {
-            "key": self.key,
-            "title": self.title,
-            "verdict": self.verdict.value,
-            "expected": self.expected,
-            "actual": self.actual,
-            "spec_url": self.spec_url,
-            "duration_ms": self.duration_ms,
-        }
-        if self.requirement:
-            stored["requirement"] = self.requirement
-        return stored
+    key: Annotated[str, _text(300, "Unique within its scenario, stable between versions.", least=1), _CLEAN]
+    title: Annotated[str, _text(1000, "One sentence, in the present tense.", least=1), _CLEAN]
+    verdict: Annotated[Verdict, WithJsonSchema({"enum": [verdict.value for verdict in Verdict]})]
+    expected: Annotated[str, _text(10_000, "What the rule asks for, in words."), _CLEAN] = ""
+    actual: Annotated[str, _text(10_000, "What came, in words."), _CLEAN] = ""
+    spec_url: Annotated[str, _text(2000, "The passage of the specification.", pattern=r"^(https?://\S+)?$"), _CLEAN] = (
+        ""
+    )
+    duration_ms: Annotated[int, _MILLISECONDS, _WHOLE] = 0
+    evidence: Annotated[Evidence | None, AfterValidator(_kept_evidence), _unless(None)] = None
+    requirement: Annotated[str, _text(200, _REQUIREMENT), _CLEAN, _NOT_EMPTY] = ""
 
 
+@with_config(_CONFIG)
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    key: str  # unique within the report; may hold slashes (R12)
-    title: str
-    steps: tuple[Step, ...]
+    """A group of steps that belong together."""
+
+    key: Annotated[str, _text(300, "Unique within the report; may hold slashes.", least=1), _CLEAN]
+    title: Annotated[str, _text(300, least=1), _CLEAN]
+    steps: Annotated[tuple[Step, ...], Field(max_length=5000), _ORDERED]
 
 
+@with_config(_CONFIG)
 @dataclass(frozen=True, slots=True)
 class Track:
-    key: str
-    title: str
-    scenarios: tuple[Scenario, ...]
+    """A group of scenarios."""
+
+    key: Annotated[str, _text(200, least=1), _CLEAN]
+    title: Annotated[str, _text(300, least=1), _CLEAN]
+    scenarios: Annotated[tuple[Scenario, ...], Field(max_length=1000), _ORDERED]
 
 
+@with_config(_CONFIG)
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """Something worth saying that never changes a verdict (for example: slow, deprecated version)."""
+    """Something worth saying that never changes a verdict, for example that the agent is slow."""
 
-    code: str
-    message: str
+    code: Annotated[str, _text(60, least=1), _CLEAN]
+    message: Annotated[str, _text(2000, least=1), _CLEAN]
 
 
 def _all(count: int) -> str:
     return "The only check" if count == 1 else f"All {count} checks"
 
 
+@with_config(_CONFIG)
 @dataclass(frozen=True, slots=True)
 class Report:
-    engine: str
-    engine_version: str
-    suite: str  # the suite's slug
-    protocol: str  # "mcp", "a2a", "adcp" or "" when the agent's protocol could not be found
-    protocol_version: str  # as negotiated; "" when it was not
-    tracks: tuple[Track, ...]
-    duration_ms: int
-    truncated: bool = False  # time or size ran out before all steps ran: inconclusive (R7)
-    harness_error: str = ""  # the verifier broke, in words without secrets; inconclusive (R7)
-    refused: bool = False  # it could not be tested as asked, and harness_error says why: a rule of ours, a bad secret
-    locked: bool = False  # the agent wants a credential that the run did not have
-    notices: tuple[Notice, ...] = ()
-    observations: dict[str, Any] = field(default_factory=dict)  # latency_ms, server name and version, counts of tools
-    suite_version: str = ""  # as the engine was told; what the run is recorded under comes from the request
-    spec_version: str = ""  # of the specification that the checks were written against
-    runtime: dict[str, str] = field(default_factory=dict)  # what ran, by name: python, node, the official package
-    full: bool = True  # all that the suite has for this agent; a part of it never moves a status (R10)
+    """What one execution of a suite version against an agent found.
+
+    Counts and the run's status are not part of it: Assay computes them from the steps.
+    """
+
+    engine: Annotated[str, _text(60, "The engine's name.", least=1, pattern=r"^[a-z0-9][a-z0-9._-]*$"), _CLEAN]
+    engine_version: Annotated[str, _text(60, _VERSION, pattern="^[ -~]*$"), _CLEAN]
+    suite: Annotated[
+        str, _text(100, "The suite's slug, as the engine was told.", least=1, pattern="^[-a-zA-Z0-9_]+$"), _CLEAN
+    ]
+    protocol: Annotated[
+        str,
+        _text(10, pattern="^(|mcp|a2a|adcp)$"),
+        WithJsonSchema({"enum": ["", "mcp", "a2a", "adcp"]}),
+        Field(description="Empty when the agent's protocol could not be found."),
+    ]
+    protocol_version: Annotated[str, _text(60, "As negotiated; empty when it was not."), _CLEAN]
+    tracks: Annotated[tuple[Track, ...], Field(max_length=100), _ORDERED]
+    duration_ms: Annotated[int, _MILLISECONDS, _WHOLE, Field(description="Of the whole execution.")]
+    truncated: Annotated[
+        bool, _flag("Time or size ran out before all steps ran; such a run is inconclusive."), _TRUE
+    ] = False
+    harness_error: Annotated[str, _text(2000, _HARNESS), _CLEAN, _NOT_EMPTY] = ""
+    refused: Annotated[bool, _flag("It could not be tested as asked; harness_error says why."), _TRUE] = False
+    locked: Annotated[bool, _flag("The agent wants a credential that the run did not have."), _TRUE] = False
+    notices: Annotated[
+        tuple[Notice, ...],
+        Field(max_length=200, description="Worth saying; they never change a verdict."),
+        _ORDERED,
+        _unless(()),
+    ] = ()
+    observations: Annotated[
+        dict[Annotated[str, _text(100), _CLEAN], Any],
+        Field(max_length=200, description="Measurements and names, by key."),
+        AfterValidator(_kept_observations),
+        _unless({}),
+    ] = field(default_factory=dict)
+    suite_version: Annotated[str, _text(40, "As the engine was told."), _CLEAN, _NOT_EMPTY] = ""
+    spec_version: Annotated[
+        str, _text(60, "Of the specification that the checks were written against."), _CLEAN, _NOT_EMPTY
+    ] = ""
+    runtime: Annotated[
+        dict[Annotated[str, _text(60), _CLEAN], Annotated[str, _text(100), _CLEAN]],
+        Field(max_length=40, description="What ran: names to versions."),
+        _unless({}),
+    ] = field(default_factory=dict)
+    # A part of a suite never moves a status (R10).
+    full: Annotated[bool, _flag("All that the suite has for this agent was run."), _unless(True)] = True
+    schema: Literal["assay-report/1"] = field(default="assay-report/1", kw_only=True)
 
     @classmethod
     def broken(
-        cls, engine: str, suite: str, protocol: str, reason: str, *, truncated: bool = False, refused: bool = False
+        cls,
+        engine: str,
+        suite: str,
+        protocol: str,
+        reason: str,
+        *,
+        truncated: bool = False,
+        refused: bool = False,
+        notices: tuple[Notice, ...] = (),
     ) -> Report:
         """What stands where there is no report: an inconclusive one that says why (R7)."""
         return cls(
-            engine=engine,
-            engine_version="",
-            suite=suite,
-            protocol=protocol,
-            protocol_version="",
-            tracks=(),
-            duration_ms=0,
-            truncated=truncated,
+            *(engine, "", suite, protocol, "", (), 0, truncated, storable_text(reason)),
             refused=refused,
-            harness_error=reason,
+            notices=notices,
         )
 
     def steps(self) -> Iterator[tuple[Track, Scenario, Step]]:
@@ -221,29 +353,50 @@ class Report:
         return f"{failed} failed: “{failures[0]}”{more}"[:300]
 
     def to_json(self) -> dict[str, Any]:
-        """The report as JSON values, which schema/report-1.json describes; evidence included."""
-        from compliance.engines.reports import serialization as report_json  # which knows this module
-
-        return report_json.to_json(self)
-
-    @staticmethod
-    def from_json(data: Any) -> Report:
-        """The report that this JSON is. Raises report_json.BadReport for what the schema refuses."""
-        from compliance.engines.reports import serialization as report_json
-
-        return report_json.from_json(data)
+        """The report as JSON values, which the published schema describes; evidence included."""
+        data: dict[str, Any] = REPORT.dump_python(self, mode="json")
+        return data
 
     def tracks_json(self) -> list[dict[str, Any]]:
-        """The tracks as stored with the run: everything but the evidence, which lives in its own table."""
-        # Written out: dataclasses.asdict would copy all the evidence, only to throw it away.
+        """The tracks as a run keeps them: everything but the evidence, which lives in its own table."""
+        data: list[dict[str, Any]] = _TRACKS.dump_python(self.tracks, mode="json", exclude=_EVIDENCE)
+        return data
+
+    def row(self) -> dict[str, Any]:
+        """The fields of the run's row that the report decides."""
+        return {
+            "engine": self.engine,
+            "engine_version": self.engine_version,
+            "protocol": self.protocol,
+            "protocol_version": self.protocol_version,
+            "spec_version": self.spec_version,
+            "runtime": self.runtime,
+            "duration_ms": self.duration_ms,
+            "overall_status": self.overall().value,
+            "headline": self.headline(),
+            "first_track": self.tracks[0].title[:150] if self.tracks else "",
+            "truncated": self.truncated,
+            "harness_error": self.harness_error,
+            "tracks_json": self.tracks_json(),
+            "observations": self.observations,
+            "notices": [{"code": notice.code, "message": notice.message} for notice in self.notices],
+            **{f"{verdict}_count": count for verdict, count in self.counts().items()},
+        }
+
+    def evidence_rows(self) -> list[dict[str, Any]]:
+        """The rows of the steps' evidence, which the steps' order numbers."""
         return [
             {
-                "key": track.key,
-                "title": track.title,
-                "scenarios": [
-                    {"key": scenario.key, "title": scenario.title, "steps": [step.stored() for step in scenario.steps]}
-                    for scenario in track.scenarios
-                ],
+                "step_index": index,
+                "request": step.evidence.request,
+                "response": step.evidence.response,
+                "pointer": step.evidence.pointer,
             }
-            for track in self.tracks
+            for index, (_, _, step) in enumerate(self.steps())
+            if step.evidence is not None
         ]
+
+
+REPORT = TypeAdapter(Report)
+_TRACKS = TypeAdapter(tuple[Track, ...])
+_EVIDENCE = {"__all__": {"scenarios": {"__all__": {"steps": {"__all__": {"evidence"}}}}}}

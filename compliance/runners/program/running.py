@@ -11,7 +11,7 @@ from compliance.engines import Credential, Limits, Notice, Report, Target, engin
 from compliance.engines import Progress as EngineProgress
 from compliance.engines.execution.loop import abandon_loop, engine_loop, overdue_words, plain_progress, run_to_the_end
 from compliance.engines.process.capacity import Room
-from compliance.engines.reports.serialization import BadReport, accepted
+from compliance.engines.reports.validation import BadReport, accepted
 from compliance.runners.program import allowing
 from compliance.runners.program.backoff import Backoff
 from compliance.runners.program.client import Client, Refused, Unavailable, as_bytes
@@ -103,8 +103,8 @@ def _failed(lease: Lease, reason: str) -> Letter:
 
 def _refused(lease: Lease, reason: str) -> Report:
     mend = "Whoever runs the runner adds it with --allow or in the --allow-file."
-    report = Report.broken(lease.engine, lease.suite, lease.protocol, reason[:300], refused=True)
-    return replace(report, notices=(Notice("refused", f"{reason}. {mend}"[:1000]),))
+    notices = (Notice("refused", f"{reason}. {mend}"[:1000]),)
+    return Report.broken(lease.engine, lease.suite, lease.protocol, reason[:300], refused=True, notices=notices)
 
 
 async def _credential(flight: Flight, shop: Workshop) -> tuple[Credential | None, str, Notice | None]:

@@ -12,7 +12,6 @@ from django.http import HttpResponse
 from django.test import Client
 
 from compliance.engines.reports.model import Report
-from compliance.engines.reports.serialization import to_json
 from compliance.jobs.actions import request_owner_test
 from compliance.jobs.models import Pin
 from compliance.models import AgentContext, Job, Organization, Runner, User
@@ -58,7 +57,7 @@ class Calling:
 
 def plain(report: Report) -> dict[str, Any]:
     """As it goes over the wire."""
-    data: dict[str, Any] = json.loads(json.dumps(to_json(report)))
+    data: dict[str, Any] = json.loads(json.dumps(report.to_json()))
     return data
 
 

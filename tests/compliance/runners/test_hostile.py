@@ -12,7 +12,7 @@ from django.http import HttpResponse
 from django.test import Client
 from django.test.client import ClientHandler
 
-from compliance.engines.reports.serialization import OPEN_LEVELS
+from compliance.engines.reports.model import OPEN_LEVELS
 from compliance.jobs.models import CredentialChoice
 from compliance.models import (
     AgentContext,

@@ -13,10 +13,12 @@ from django.db import DatabaseError, IntegrityError, connection, transaction
 from django.utils import timezone
 
 from compliance.engines.reports.model import Evidence
+from compliance.engines.reports.text import storable
+from compliance.engines.reports.validation import accepted
 from compliance.models import AgentContext, AgentContextWithLatestTest, ComplianceRun, Organization, User
 from compliance.runs.history import Cursor, HistoryFilter, history_page, recent_verdicts
 from compliance.runs.models import BY_ORGANIZATION, BY_PLATFORM, StepEvidence
-from compliance.runs.recording import UsedCredential, storable
+from compliance.runs.recording import UsedCredential
 from compliance.runs.status import AgentStatus, rebuild_statuses
 from compliance.tenancy.actions import create_organization, delete_organization
 from compliance.tenancy.ids import uuid7
@@ -410,7 +412,7 @@ def test_evidence_of_a_heartbeat_is_for_verified_owners(
 ) -> None:
     make_context(organization, verified=True)
     make_context(other_organization)
-    run = make_run(report=make_report("failed", evidence=Evidence(response={"b": 2})))
+    run = make_run(report=make_report("failed", evidence=Evidence(None, {"b": 2})))
     for who, count in ((organization, 1), (other_organization, 0)):
         with organization_scope(who.id):
             assert ComplianceRun.objects.filter(pk=run.pk).exists()
@@ -423,7 +425,7 @@ def test_evidence_of_a_heartbeat_with_a_credential_is_for_the_one_who_gave_it(
     make_context(organization, verified=True)
     make_context(other_organization)
     run = make_run(
-        report=make_report("failed", evidence=Evidence(response={"b": 2})),
+        report=make_report("failed", evidence=Evidence(None, {"b": 2})),
         credential=UsedCredential(other_organization.id, uuid7(), "staging key"),
     )
     for who, count in ((organization, 0), (other_organization, 1)):
@@ -451,7 +453,8 @@ def test_one_job_has_one_run(organization: Organization, context: AgentContext) 
 def test_what_an_agent_says_is_stored_whatever_it_holds(organization: Organization, context: AgentContext) -> None:
     nasty = "nul \x00, lone surrogate \ud800, RTL \u202e, emoji \U0001f600"
     evidence = Evidence(request={nasty: float("nan")}, response=[float("inf"), nasty])
-    run = make_run(organization=organization, report=make_report("failed", evidence=evidence, harness_error=nasty))
+    report = make_report("failed", evidence=evidence, harness_error=nasty)
+    run = make_run(organization=organization, report=accepted(report, engine="baseline", suite="baseline"))
     with organization_scope(organization.id):
         stored = StepEvidence.objects.get(run_id=run.pk)
     assert stored.response[0] == "inf"

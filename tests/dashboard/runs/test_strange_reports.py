@@ -9,7 +9,7 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 
-from compliance.engines.reports.serialization import from_json
+from compliance.engines.reports.validation import from_json
 from compliance.models import AgentContext, Organization, User
 from tests.conftest import make_run
 

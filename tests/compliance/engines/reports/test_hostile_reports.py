@@ -9,7 +9,7 @@ import pytest
 from starlette.responses import Response
 
 from compliance.engines import Credential, Overall, Report
-from compliance.engines.reports.serialization import accepted
+from compliance.engines.reports.validation import accepted
 from tests.compliance.engines.servers import answer, check, raw, says, scripted, serving, tool
 
 TOKEN = "tok-3f9a1c77e0b2"

@@ -18,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from compliance.engines.reports.serialization import BadReport, from_json
+from compliance.engines.reports.validation import BadReport, from_json
 from tests.compliance.engines.servers import serving
 from tests.processes import wait_for
 

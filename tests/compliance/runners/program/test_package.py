@@ -25,15 +25,6 @@ from tests.processes import ROOT, Process
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 
-def pins() -> set[str]:
-    return set(re.findall(r"^([\w-]+==[^\s;]+)", (ROOT / "requirements.txt").read_text(), flags=re.MULTILINE))
-
-
-def test_what_the_package_needs_is_pinned_as_on_the_server() -> None:
-    named = {*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["node"]}
-    assert named - pins() == set()
-
-
 def closure() -> Iterator[str]:
     """The names of every distribution that the package's dependencies bring, as their metadata say."""
     from packaging.requirements import Requirement

@@ -16,7 +16,7 @@ import pytest
 
 from compliance.engines import Overall, Report, get_engine
 from compliance.engines.reports.model import Verdict
-from compliance.engines.reports.serialization import accepted
+from compliance.engines.reports.validation import accepted
 from compliance.engines.suites.a2a.catalog import GROUPS, MUST
 from tests.compliance.engines.servers import PATIENT, QUICK, bound, serving, step, target
 from tests.compliance.engines.suites.a2a.reference_agent import application

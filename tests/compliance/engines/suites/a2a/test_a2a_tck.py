@@ -12,7 +12,7 @@ import pytest
 
 from compliance.engines import Overall, Progress, Report, engine_health, get_engine
 from compliance.engines.process.paths import use_paths
-from compliance.engines.reports.serialization import accepted
+from compliance.engines.reports.validation import accepted
 from tests.compliance.engines.servers import bound, serving, step, target
 from tests.compliance.engines.suites.a2a.test_a2a_must import altered, on_card, reference
 

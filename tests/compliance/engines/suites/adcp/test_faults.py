@@ -21,7 +21,7 @@ from compliance.engines.http.redaction import Redactor
 from compliance.engines.process import node_runtime
 from compliance.engines.process.node_runtime import node
 from compliance.engines.reports.model import CONNECTIVITY
-from compliance.engines.reports.serialization import accepted
+from compliance.engines.reports.validation import accepted
 from compliance.engines.suites.adcp import AdcpEngine, engine
 from compliance.engines.suites.adcp.outcome import Told
 from compliance.engines.suites.adcp.reporting import report_of
