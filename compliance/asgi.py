@@ -64,7 +64,7 @@ class Connection(asyncio.Protocol):
         self.http.resume_writing()
 
 
-def site(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+def site(environ: Any, start_response: Any) -> Iterable[bytes]:
     """Django, in a thread."""
     scope = environ["asgi.scope"]
     environ["wsgi.input"], environ["CONTENT_LENGTH"] = scope["body"], str(scope["body"].seek(0, os.SEEK_END))

@@ -100,7 +100,9 @@ class Waiting:
 
     async def answer(self, ask: Any, scope: Any, receive: Any, send: Any, *, seconds: float) -> None:
         """Ask the application, and again when it may have another answer, until there is work or the time is over."""
-        gone, began, woken_by, others, extra = asyncio.ensure_future(receive()), time.monotonic(), "", 0, []
+        gone, began, woken_by, others = asyncio.ensure_future(receive()), time.monotonic(), "", 0
+        said: list[Any] = []
+        extra: list[tuple[bytes, bytes]] = []
         try:
             while True:
                 async with self.turns if woken_by else nullcontext():
