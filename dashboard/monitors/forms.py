@@ -11,12 +11,13 @@ from django import forms
 from django.conf import settings
 from django.http import QueryDict
 
-from compliance.alerts.notices import Channel, Priority
-from compliance.jobs.models import HOSTED, CredentialChoice
+from compliance.alerts.models import Channel, Priority
+from compliance.jobs.models import CredentialChoice
 from compliance.models import AgentContext, Monitor
 from compliance.monitors.actions import Notify, What, When, times_of
 from compliance.monitors.models import CRON_LENGTH, MAX_COOLDOWN_SECONDS, database_time
 from compliance.monitors.schedule import BadSchedule, Schedule, is_timezone
+from compliance.registry.models import HOSTED
 from compliance.suites.catalogue import OfferedSuite
 from dashboard.common.forms import PlainSelect
 from dashboard.common.timezones import ZoneSelect

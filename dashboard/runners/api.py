@@ -21,7 +21,7 @@ from compliance.models import Organization
 from compliance.runners import leasing as work
 from compliance.runners.waiting import WAIT, Wait
 from compliance.runs.models import ComplianceRun
-from compliance.tenancy.api_keys import Scope
+from compliance.tenancy.models import Scope
 from compliance.vault.use import CredentialRefused
 from dashboard.api import limits as rates
 from dashboard.api.access import ApiRequest, operation
