@@ -93,6 +93,15 @@ class Runner(models.Model):
         return self.state == RunnerState.ACTIVE and self.online_until is not None and self.online_until > timezone.now()
 
     @property
+    def presence(self) -> str:
+        """Whether it can be given jobs now, in words."""
+        if self.state != RunnerState.ACTIVE:
+            return self.get_state_display().lower()
+        if self.last_seen_at is None:
+            return "never connected"
+        return "online" if self.is_online else "offline"
+
+    @property
     def executor(self) -> Executor:
         """As the ledger knows it."""
         return Executor(ExecutorKind.PRIVATE, self.pk, self.name, self.pool)
