@@ -18,9 +18,9 @@ from benchmarks.waiting import processor_seconds
 from compliance.embedded import Services
 from compliance.embedded.ports import LOOPBACK
 from compliance.engines.reports.model import Report, Scenario, Step, Track, Verdict
-from compliance.jobs.models import Pin
 from compliance.jobs.queue import insert_jobs
 from compliance.models import Agent, AgentContext, Job, Organization, SuiteVersion, TriggeredBy, User
+from compliance.registry.models import Pin
 from compliance.runners.actions import create_runner
 from compliance.tenancy.actions import create_organization
 from compliance.tenancy.scope import organization_scope, platform_scope

@@ -19,8 +19,8 @@ from benchmarks.pages import WORKERS, web_server
 from compliance.embedded import Services
 from compliance.embedded.ports import LOOPBACK
 from compliance.jobs.actions import request_owner_test
-from compliance.jobs.models import Pin
 from compliance.models import Agent, AgentContext, Organization, User
+from compliance.registry.models import Pin
 from compliance.runners.actions import create_runner
 from compliance.tenancy.actions import create_organization
 from compliance.tenancy.scope import organization_scope

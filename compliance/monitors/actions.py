@@ -11,7 +11,7 @@ from uuid import UUID
 from django.conf import settings
 from django.db import IntegrityError, transaction
 
-from compliance.jobs.models import HOSTED, CredentialChoice, Pin
+from compliance.jobs.models import CredentialChoice
 from compliance.jobs.options import chosen, suite_to_run
 from compliance.jobs.queue import tell_executors
 from compliance.monitors import liveness as pulse
@@ -26,7 +26,7 @@ from compliance.monitors.models import (
     database_time,
 )
 from compliance.monitors.schedule import BadSchedule, Schedule, first_times
-from compliance.registry.models import AgentContext
+from compliance.registry.models import HOSTED, AgentContext, Pin
 from compliance.runners.placement import lock_pin
 from compliance.suites.health import read_availability
 from compliance.suites.models import SuiteVersion

@@ -17,10 +17,17 @@ from uuid import UUID
 
 from django.db import connection
 
-from compliance.runs.models import BY_ORGANIZATION, BY_PLATFORM, NEWEST_FIRST, ComplianceRun, OverallStatus, TriggeredBy
+from compliance.runs.models import (
+    BY_ORGANIZATION,
+    BY_PLATFORM,
+    NEWEST_FIRST,
+    STRIP_LENGTH,
+    ComplianceRun,
+    OverallStatus,
+    TriggeredBy,
+)
 
 PAGE_SIZE = 50
-STRIP_LENGTH = 30
 
 
 @dataclass(frozen=True, slots=True)

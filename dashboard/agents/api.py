@@ -16,7 +16,7 @@ from compliance.models import AgentContextWithLatestTest, LifecycleStage, Organi
 from compliance.registry.actions import AlreadyRegistered, register_agent
 from compliance.registry.urls import MAX_LENGTH
 from compliance.runs.models import OverallStatus
-from compliance.tenancy.api_keys import Scope
+from compliance.tenancy.models import Scope
 from dashboard.agents.views import get_agent
 from dashboard.api.access import ApiRequest, operation
 from dashboard.api.fields import In, Text

@@ -15,7 +15,6 @@ from django.urls import reverse
 from django.utils import timezone
 
 from compliance.jobs import dispatch as nudge
-from compliance.jobs.models import Pin
 from compliance.models import (
     AgentContextWithLatestTest,
     ComplianceRun,
@@ -26,6 +25,7 @@ from compliance.models import (
     Runner,
 )
 from compliance.registry.actions import AlreadyRegistered, register_agent
+from compliance.registry.models import Pin
 from compliance.registry.urls import InvalidAgentURL
 from compliance.runs.history import history_page, last_of_each_kind, recent_heartbeat_verdicts, recent_verdicts
 from dashboard.common.access import OrganizationRequest, organization_view

@@ -8,8 +8,8 @@ from uuid import UUID
 
 from django import forms
 
-from compliance.jobs.models import HOSTED, Pin
 from compliance.models import Runner, RunnerState
+from compliance.registry.models import HOSTED, Pin
 
 _RUNNER, _POOL = "runner:", "pool:"
 

@@ -13,8 +13,8 @@ from compliance.models import Monitor, MonitorState
 from compliance.monitors import actions
 from compliance.monitors.models import Outcome, strips
 from compliance.runs.models import OverallStatus
-from compliance.tenancy.api_keys import Scope
 from compliance.tenancy.errors import Refused
+from compliance.tenancy.models import Scope
 from compliance.tenancy.roles import managing_membership
 from dashboard.api.access import ApiRequest, operation
 from dashboard.api.paging import key_cursor, page_answer, read_key

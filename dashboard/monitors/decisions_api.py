@@ -12,7 +12,7 @@ from pydantic import AwareDatetime, Field
 from compliance.monitors.decisions import NOT_ALLOWED, Decided, DecisionFilter, decision_page
 from compliance.monitors.models import Outcome
 from compliance.runs.models import OverallStatus
-from compliance.tenancy.api_keys import Scope
+from compliance.tenancy.models import Scope
 from compliance.vault.access_log import Place
 from dashboard.api.access import ApiRequest, operation
 from dashboard.api.fields import ActorOut, one_of

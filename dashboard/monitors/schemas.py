@@ -9,7 +9,7 @@ from uuid import UUID
 from ninja import Schema
 from pydantic import Field
 
-from compliance.alerts.notices import Channel, Priority
+from compliance.alerts.models import Channel, Priority
 from compliance.jobs.models import CredentialChoice
 from compliance.models import Monitor, MonitorState, Organization
 from compliance.monitors.actions import What, When

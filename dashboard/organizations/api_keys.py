@@ -18,8 +18,8 @@ from django.utils.safestring import SafeString
 
 from compliance.models import ApiKey, Role
 from compliance.tenancy.api_key_actions import create_key, revoke_key
-from compliance.tenancy.api_keys import OF_ORGANIZATION, Scope
 from compliance.tenancy.errors import Refused
+from compliance.tenancy.models import OF_ORGANIZATION, Scope
 from dashboard.common.access import OrganizationRequest, organization_view
 from dashboard.common.confirm import ask_first
 from dashboard.common.formatting import instant

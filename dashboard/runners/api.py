@@ -20,7 +20,7 @@ from compliance.jobs.queue import pool_key, runner_key
 from compliance.models import Organization
 from compliance.runners import leasing as work
 from compliance.runs.models import ComplianceRun
-from compliance.tenancy.api_keys import Scope
+from compliance.tenancy.models import Scope
 from compliance.vault.use import CredentialRefused
 from compliance.web.asking import WAITED
 from dashboard.api import limits as rates

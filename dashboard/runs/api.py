@@ -13,7 +13,7 @@ from compliance.engines.reports.model import Verdict
 from compliance.models import AgentContext, ComplianceRun, TriggeredBy
 from compliance.runs.history import Cursor, HistoryFilter, history_page
 from compliance.runs.models import BY_ORGANIZATION, OverallStatus
-from compliance.tenancy.api_keys import Scope
+from compliance.tenancy.models import Scope
 from dashboard.api.access import ApiRequest, operation
 from dashboard.api.fields import Text
 from dashboard.api.paging import PageQuery, bad_cursor, page_answer

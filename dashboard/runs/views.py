@@ -12,7 +12,6 @@ from django.http import Http404
 from django.http.response import HttpResponseBase
 from django.template.response import TemplateResponse
 
-from compliance.jobs.models import Pin
 from compliance.models import (
     AgentContext,
     ComplianceRun,
@@ -23,6 +22,7 @@ from compliance.models import (
     RunnerState,
     StepEvidence,
 )
+from compliance.registry.models import Pin
 from compliance.runs.comparison import Kind, background_of, compare_runs
 from compliance.runs.history import Cursor, history_page, neighbours_of
 from dashboard.common.access import OrganizationRequest, organization_view

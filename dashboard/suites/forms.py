@@ -10,8 +10,9 @@ from uuid import UUID
 from django import forms
 from django.http import QueryDict
 
-from compliance.jobs.models import HOSTED, CredentialChoice, Pin
+from compliance.jobs.models import CredentialChoice
 from compliance.models import Credential, Runner
+from compliance.registry.models import HOSTED, Pin
 from compliance.suites.catalogue import OfferedSuite, Option, offered_suites
 from dashboard.common.forms import StyledForm
 from dashboard.jobs.forms import PlacementField, SelectWithDisabled

@@ -27,7 +27,7 @@ from compliance.monitors.actions import (
 from compliance.monitors.models import database_time
 from compliance.monitors.tick import create_due_monitor_jobs, tick
 from compliance.registry.actions import remove_context
-from compliance.suites.health import EngineHealth
+from compliance.suites.models import EngineHealth
 from compliance.tenancy.actions import create_organization
 from compliance.tenancy.errors import Refused
 from compliance.tenancy.scope import organization_scope, platform_scope

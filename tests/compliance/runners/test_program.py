@@ -13,8 +13,9 @@ import pytest
 
 from compliance.demo_agents import AGENTS
 from compliance.engines import get_engine
-from compliance.jobs.models import JobState, Pin
+from compliance.jobs.models import JobState
 from compliance.models import AgentContext, ComplianceRun, CredentialUse, Job, Organization, User
+from compliance.registry.models import Pin
 from compliance.runners.actions import disable_runner
 from compliance.tenancy.actions import create_organization
 from compliance.tenancy.scope import organization_scope

@@ -14,9 +14,8 @@ import psycopg
 import pytest
 from django.utils import timezone
 
-from compliance.alerts.notices import Notice
+from compliance.alerts.models import Notice
 from compliance.jobs.cleanup import expire_jobs, take_back
-from compliance.jobs.models import Pin
 from compliance.jobs.queue import lease_job
 from compliance.models import (
     AgentContext,
@@ -30,6 +29,7 @@ from compliance.models import (
 from compliance.monitors.actions import change_monitor
 from compliance.monitors.tick import create_due_monitor_jobs
 from compliance.registry.actions import remove_context
+from compliance.registry.models import Pin
 from compliance.runners.actions import delete_runner, disable_runner
 from compliance.tenancy.actions import create_organization
 from compliance.tenancy.scope import organization_scope

@@ -17,9 +17,9 @@ from compliance.engines.reports.text import storable
 from compliance.engines.reports.validation import accepted
 from compliance.models import AgentContext, AgentContextWithLatestTest, ComplianceRun, Organization, User
 from compliance.runs.history import Cursor, HistoryFilter, history_page, recent_verdicts
-from compliance.runs.models import BY_ORGANIZATION, BY_PLATFORM, StepEvidence
+from compliance.runs.models import BY_ORGANIZATION, BY_PLATFORM, AgentStatus, StepEvidence
 from compliance.runs.recording import UsedCredential
-from compliance.runs.status import AgentStatus, rebuild_statuses
+from compliance.runs.status import rebuild_statuses
 from compliance.tenancy.actions import create_organization, delete_organization
 from compliance.tenancy.ids import uuid7
 from compliance.tenancy.scope import Actor, organization_scope, platform_scope, system_scope

@@ -12,7 +12,8 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from compliance.alerts.notices import NoticePlace, Subject, mark_read, notice_page, tell
+from compliance.alerts.models import Subject
+from compliance.alerts.notices import NoticePlace, mark_read, notice_page, tell
 from compliance.models import Notice, Organization, Role, User
 from compliance.tenancy.memberships import membership_scope
 from compliance.tenancy.scope import organization_scope

@@ -12,9 +12,9 @@ from django.urls import reverse
 from django.utils import timezone
 
 from compliance.jobs.cleanup import expire_jobs
-from compliance.jobs.models import Pin
 from compliance.models import AgentContext, Job, Monitor, Organization, Runner, User
 from compliance.monitors.tick import create_due_monitor_jobs
+from compliance.registry.models import Pin
 from compliance.runners.actions import delete_runner
 from compliance.tenancy.scope import organization_scope
 from dashboard.monitors.forms import in_units

@@ -11,9 +11,9 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from compliance.jobs.models import Pin
 from compliance.models import AgentContext, ApiKey, Organization, Runner, User
 from compliance.monitors.actions import pause_monitor
+from compliance.registry.models import Pin
 from compliance.runners.actions import delete_runner
 from compliance.tenancy.api_keys import BadKey, actor_of
 from compliance.tenancy.scope import organization_scope

@@ -11,7 +11,7 @@ from django.db.models.lookups import GreaterThan, LessThan
 from django.utils import timezone
 
 from compliance.engines.reports.model import Overall
-from compliance.registry.models import LifecycleStage
+from compliance.registry.models import ExecutorKind, LifecycleStage
 from compliance.suites.models import SuiteVersion
 from compliance.tenancy.ids import ORGANIZATION_ID_PATTERN, uuid7
 
@@ -35,11 +35,6 @@ class OverallStatus(models.TextChoices):
     PARTIAL = Overall.PARTIAL.value, "Partial"
     FAILING = Overall.FAILING.value, "Failing"
     INCONCLUSIVE = Overall.INCONCLUSIVE.value, "Inconclusive"
-
-
-class ExecutorKind(models.TextChoices):
-    HOSTED = "hosted", "Hosted"
-    PRIVATE = "private", "Private runner"
 
 
 NEWEST_FIRST = ("-tested_at", "-id")
@@ -271,40 +266,3 @@ class ComplianceRun(models.Model):
             "not_applicable": self.not_applicable_count,
             "not_tested": self.not_tested_count,
         }
-
-
-class StepEvidence(models.Model):
-    """The exchange behind one step. Partitioned by month and expired by dropping partitions (migration 0002)."""
-
-    pk = models.CompositePrimaryKey("run_id", "step_index", "recorded_at")
-    run_id = models.UUIDField()
-    step_index = models.PositiveSmallIntegerField(help_text="The step's place in the report, from 0.")
-    recorded_at = models.DateTimeField()
-    agent_url = models.TextField()
-    organization_id = models.CharField(max_length=68, null=True, blank=True)
-    # For a run with no organization: whose credential was used, who then is the only reader.
-    credential_organization_id = models.CharField(max_length=68, null=True, blank=True)
-    request = models.JSONField(null=True)
-    response = models.JSONField(null=True)
-    pointer = models.TextField(blank=True, db_default="", help_text="The failing place, a JSON pointer (RFC 6901).")
-
-    class Meta:
-        db_table = "step_evidence"
-
-    def __str__(self) -> str:
-        return f"step {self.step_index} of run {self.run_id}"
-
-
-class AgentRunTotal(models.Model):
-    """How many conclusive, non-dry runs an organization caused on a URL. Kept by a trigger on the runs."""
-
-    pk = models.CompositePrimaryKey("organization_id", "agent_url")
-    organization_id = models.CharField(max_length=68)
-    agent_url = models.TextField()
-    total = models.PositiveBigIntegerField(default=0)
-
-    class Meta:
-        db_table = "agent_run_totals"
-
-    def __str__(self) -> str:
-        return f"{self.total} of {self.organization_id} on {self.agent_url}"

@@ -12,13 +12,14 @@ from django.db.models import Exists, OuterRef, Q, Subquery
 from django.db.models.functions import Lower
 from django.utils.timezone import now as time_now
 
-from compliance.alerts.notices import Channel, Priority, Subject, tell
-from compliance.jobs.models import POOL_LENGTH, CredentialChoice, Job, Pin
+from compliance.alerts.models import Channel, Priority, Subject
+from compliance.alerts.notices import tell
+from compliance.jobs.models import CredentialChoice, Job
 from compliance.monitors import liveness as pulse
+from compliance.monitors.models.decision import MonitorDecision, Outcome
 from compliance.monitors.schedule import BadSchedule, Schedule
-from compliance.registry.models import AgentContext
-from compliance.runners.models import Runner, RunnerState
-from compliance.runs.models import ComplianceRun, ExecutorKind, OverallStatus
+from compliance.registry.models import POOL_LENGTH, AgentContext, ExecutorKind, Pin, Runner, RunnerState
+from compliance.runs.models import ComplianceRun, OverallStatus
 from compliance.suites.models import Suite, SuiteVersion
 from compliance.tenancy.ids import uuid7
 from compliance.tenancy.models import Organization
@@ -344,62 +345,6 @@ CHANGED_BY_RUNS = [
     *("state", "state_reason", "next_run_at", "deferred_until"),
     *("last_run_id", "last_status", "last_run_at", "last_scheduled_run_at", "failures_in_a_row"),
 ]
-
-
-class Outcome(models.TextChoices):
-    """What an evaluation came to: a job, or the first gate that stopped it (G1)."""
-
-    ALLOWED = "allowed", "Allowed"
-    NO_AGENT = "no_agent", "No such agent"
-    ARCHIVED = "archived", "Archived"
-    PAUSED = "paused", "Paused"
-    OPTED_OUT = "opted_out", "Opted out"
-    CONCURRENCY = "concurrency", "Too many at once"
-    COOLDOWN = "cooldown", "Too soon"
-    DEFERRED = "deferred", "Waits for its runner"
-    UNAVAILABLE = "unavailable", "Suite not available"
-    BUDGET = "budget", "Budget used up"
-    CANCELLED = "cancelled", "Cancelled"
-    PARKED = "parked", "Parked"
-    STOPPED = "stopped", "Paused after failures"
-    FAILED = "failed", "Could not be decided"
-
-
-class MonitorDecision(models.Model):
-    """One evaluation of one monitor: what was decided and why. Insert-only."""
-
-    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
-    # No foreign keys: the record outlives what it names.
-    organization_id = models.CharField(max_length=68)
-    at = models.DateTimeField(default=time_now)
-    monitor_id = models.UUIDField()
-    monitor_name = models.CharField(max_length=100, help_text="As it was called then.")
-    agent_url = models.TextField()
-    scheduled_for = models.DateTimeField(null=True, help_text="The occurrence; none when somebody asked.")
-    outcome = models.CharField(max_length=14, choices=Outcome.choices)
-    reason = models.CharField(max_length=300, blank=True)
-    job_id = models.UUIDField(null=True)
-    actor_kind = models.CharField(max_length=10)
-    actor_id = models.CharField(max_length=100)
-    actor_name = models.CharField(max_length=254)
-
-    class Meta:
-        db_table = "monitor_decisions"
-        constraints = [
-            models.CheckConstraint(condition=Q(outcome__in=Outcome.values), name="decision_outcome_known"),
-            models.CheckConstraint(
-                condition=Q(outcome="allowed", job_id__isnull=False) | (~Q(outcome="allowed") & Q(job_id__isnull=True)),
-                name="decision_job_iff_allowed",
-            ),
-        ]
-        indexes = [
-            models.Index(fields=["organization_id", "-at", "-id"], name="decisions_newest"),
-            models.Index(fields=["organization_id", "monitor_id", "-at", "-id"], name="decisions_of_monitor"),
-            models.Index(fields=["-at", "-id"], name="decisions_newest_of_all"),
-        ]
-
-    def __str__(self) -> str:
-        return f"{self.monitor_name}: {self.get_outcome_display()}"
 
 
 def strips(monitor_ids: Iterable[Any]) -> dict[Any, list[str]]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from uuid import UUID
 
 from django.conf import settings
 from django.db import models
@@ -10,14 +12,35 @@ from django.db.models import Q
 from django.db.models.functions import Lower
 from django.utils import timezone
 
-from compliance.jobs.leases import Executor
-from compliance.jobs.models import POOL_LENGTH, Pin
-from compliance.jobs.options import Taker
-from compliance.runs.models import ExecutorKind
 from compliance.tenancy.ids import uuid7
 from compliance.tenancy.models import Organization
 
+POOL_LENGTH = 60
 POOL_PATTERN = r"^[a-z0-9][a-z0-9-]{0,59}$"
+
+
+class ExecutorKind(models.TextChoices):
+    HOSTED = "hosted", "Hosted"
+    PRIVATE = "private", "Private runner"
+
+
+@dataclass(frozen=True, slots=True)
+class Pin:
+    """Where work is to run: hosted when it says nothing, else one private runner, or any of a named pool."""
+
+    runner_id: UUID | None = None
+    pool: str = ""
+
+    @property
+    def kind(self) -> str:
+        return ExecutorKind.PRIVATE if self.runner_id or self.pool else ExecutorKind.HOSTED
+
+    @property
+    def is_private(self) -> bool:
+        return self.kind == ExecutorKind.PRIVATE
+
+
+HOSTED = Pin()
 
 
 class RunnerState(models.TextChoices):
@@ -101,20 +124,9 @@ class Runner(models.Model):
             return "never connected"
         return "online" if self.is_online else "offline"
 
-    @property
-    def executor(self) -> Executor:
-        """As the ledger knows it."""
-        return Executor(ExecutorKind.PRIVATE, self.pk, self.name, self.pool)
-
-    @property
-    def taker(self) -> Taker:
-        """As who asks for a test knows it."""
-        told = self.engines if self.last_seen_at is not None else None
-        return Taker(self.name, self.state == RunnerState.DISABLED, told)
-
     def lacks(self, engine: str) -> bool:
-        """Whether it has told its engines, and not this one."""
-        return self.taker.lacks(engine)
+        """Whether it has listed its engines, and not this one. Before its first contact nothing is known."""
+        return self.last_seen_at is not None and engine not in self.engines
 
     def seen(self, now: datetime) -> None:
         """Note that it was heard of."""
