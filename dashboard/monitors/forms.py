@@ -15,7 +15,7 @@ from django.http import QueryDict
 from compliance.jobs.models import CredentialChoice
 from compliance.models import AgentContext, Monitor
 from compliance.monitors.actions import What, When, times_of
-from compliance.monitors.models import CRON_LENGTH, MAX_COOLDOWN_SECONDS, database_time
+from compliance.monitors.models import CRON_LENGTH, MAX_COOLDOWN_SECONDS, MAX_INTERVAL_MINUTES, database_time
 from compliance.monitors.schedule import BadSchedule, Schedule, is_timezone
 from compliance.suites.catalogue import OfferedSuite
 from dashboard.common.forms import PLAIN_TEXT, PlainSelect
@@ -89,6 +89,7 @@ class MonitorForm(TestForm, forms.ModelForm):
         label="Every",
         required=False,
         initial=1,
+        max_value=MAX_INTERVAL_MINUTES,
         widget=forms.NumberInput(attrs={**_described("every"), "min": 1, "inputmode": "numeric"}),
         error_messages={"invalid": "Enter a whole number."},
     )
@@ -126,7 +127,7 @@ class MonitorForm(TestForm, forms.ModelForm):
     class Meta:
         model = Monitor
         # A field that only needs to be set is named here and in Monitor.PLAIN_FIELDS. The template shows it by itself.
-        fields = ["name", "cron", "timezone", "dry_run", "notify_priority", "notify_channel"]
+        fields = ["name", "dry_run", "notify_priority", "notify_channel"]
         labels = {"dry_run": "Dry run", "notify_priority": "Priority", "notify_channel": "How you are told"}
         help_texts = {
             "dry_run": "Its runs change neither your last test nor any status.",
@@ -144,13 +145,17 @@ class MonitorForm(TestForm, forms.ModelForm):
         self.monitor, self.preview = instance, preview
         self.least, self.most = settings.MONITOR_MIN_INTERVAL_MINUTES, settings.MONITOR_MAX_INTERVAL_MINUTES
         self.fields["every"].help_text = f"From {self._range}."
-        for name in ("notify_priority", "notify_channel"):
-            self.fields[name].required = False
         if not self.is_bound:
             if instance is None and "timezone" not in self.initial:
                 self.fields["timezone"].widget.attrs["data-zones"] = "new"
             with suppress(BadSchedule):
                 self.times = self._times_of(self.when())
+
+    def full_clean(self) -> None:
+        super().full_clean()
+        if self.preview:
+            for name in self.errors.keys() - set(WHEN):
+                del self.errors[name]
 
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or self.cleaned_data
@@ -159,10 +164,7 @@ class MonitorForm(TestForm, forms.ModelForm):
             self.errors.pop(name, None)  # it belongs to the other kind: whatever it says is left out
         if not self.errors.keys() & set(WHEN):
             self._clean_when(cleaned, "cron" if by_cron else "every")
-        if self.preview:
-            for name in self.errors.keys() - set(WHEN):
-                del self.errors[name]
-        elif "cooldown" not in self.errors and self.cooldown_seconds > MAX_COOLDOWN_SECONDS:
+        if "cooldown" not in self.errors and self.cooldown_seconds > MAX_COOLDOWN_SECONDS:
             self.add_error("cooldown", f"At most {MAX_COOLDOWN_SECONDS // 86_400} days.")
         return cleaned
 
@@ -259,6 +261,8 @@ def _initial(monitor: Monitor) -> dict[str, Any]:
         "how": CRON if monitor.cron else INTERVAL,
         "every": every,
         "every_unit": every_unit,
+        "cron": monitor.cron,
+        "timezone": monitor.timezone,
         "pinned": monitor.suite_version_id is not None,
         "all_evidence": monitor.options.get("evidence") == "all",
         "scenarios": monitor.options.get("scenarios", []),
