@@ -110,8 +110,8 @@ def agent(request: OrganizationRequest, agent: UUID) -> HttpResponseBase:
         "last_heartbeat": last["platform"],
         "own_strip": strip(own, wide=True),
         "heartbeat_strip": strip(recent_heartbeat_verdicts(url), wide=True),
-        "table": HistoryTable(newest.runs, prefix=base) if newest.runs else None,
-        "more": newest.older is not None,
+        "table": HistoryTable(newest.rows, prefix=base) if newest.rows else None,
+        "more": newest.next is not None,
         "choice": SuiteForm(
             suites=suites,
             asks=True,

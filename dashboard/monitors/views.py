@@ -150,10 +150,10 @@ def monitor(request: OrganizationRequest, monitor: UUID) -> HttpResponseBase:
         ),
         "cooldown": _in_words_of_units(found.notify_cooldown_seconds),
         **_unserved(found),
-        "decisions": DecisionTable(decided.decisions, prefix=reverse("overview", args=[organization.slug]))
-        if decided.decisions
+        "decisions": DecisionTable(decided.rows, prefix=reverse("overview", args=[organization.slug]))
+        if decided.rows
         else None,
-        "more": decided.older is not None,
+        "more": decided.next is not None,
         "archiving": ARCHIVING,
     }
     return TemplateResponse(request, "monitors/detail.html", page)

@@ -492,7 +492,7 @@ class TestDecisions:
         self.make(organization, monitor, 60)
         with queries() as many:
             alices.get(address)
-        assert len(many) == len(few) <= 7
+        assert len(many) == len(few) <= 10
 
     def test_nobody_elses_decisions_are_shown(
         self, organization: Organization, monitor: Monitor, other_organization: Organization, charlie: User, reader: Any
