@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
 from typing import Any
 from uuid import UUID
 
@@ -263,7 +264,7 @@ def monitor_edit(request: OrganizationRequest, monitor: UUID) -> HttpResponseBas
         messages.error(request, f"“{found.name}” {why} be changed any more. Make another one.")
         return redirect("monitor", request.organization.slug, monitor)
     runners = kept_runners(request.organization.id)
-    form = _form(request, found.context, version.pk, runners=runners, engine=version.engine, monitor=found)
+    form = _form(request, found.context, version.pk, runners=runners, engine=version.engine, instance=copy(found))
 
     def change() -> Monitor:
         return actions.change_monitor(

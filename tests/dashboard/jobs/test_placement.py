@@ -22,8 +22,10 @@ from tests.compliance.monitors.conftest import change, jobs_of, make_due, make_m
 from tests.compliance.runners.conftest import Calling, ask, job_row, make_runner
 from tests.compliance.vault.conftest import make_credential, make_grant
 from tests.conftest import make_context, make_run
+from tests.dashboard.pages import markup
 
 MONITOR = {"name": "Nightly", "how": "interval", "every": "1", "option_call_read_only_tools": "on"}
+MONITOR |= {"notify_priority": "normal", "notify_channel": "in_app"}
 
 
 def at(name: str, organization: Organization, *args: Any) -> str:
@@ -305,7 +307,7 @@ class TestMonitor:
             "cooldown": "90",
             "cooldown_unit": "minutes",
         }
-        page = alices.post(at("monitor_add", organization), {**MONITOR, **chosen}, follow=True).content.decode()
+        page = markup(alices.post(at("monitor_add", organization), {**MONITOR, **chosen}, follow=True))
         with organization_scope(organization.id):
             kept = Monitor.objects.get()
         assert (kept.pin, kept.notify_priority, kept.notify_channel) == (Pin(pool="berlin"), "high", "both")
