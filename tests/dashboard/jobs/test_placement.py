@@ -25,6 +25,7 @@ from tests.conftest import make_context, make_run
 from tests.dashboard.pages import markup
 
 MONITOR = {"name": "Nightly", "how": "interval", "every": "1", "option_call_read_only_tools": "on"}
+MONITOR |= {"notify_priority": "normal", "notify_channel": "in_app"}
 
 
 def at(name: str, organization: Organization, *args: Any) -> str:
