@@ -21,17 +21,16 @@ from pydantic import AwareDatetime, Field
 from compliance.jobs.leases import Lease, LeaseLost
 from compliance.jobs.queue import pool_key, runner_key
 from compliance.runners import leasing
+from compliance.runners.waiting import WAIT, Wait
 from compliance.runs.models import ComplianceRun
 from compliance.tenancy.models import Scope
 from compliance.vault.use import CredentialRefused
-from compliance.web.asking import WAITED
 from dashboard.api.authentication import ApiRequest, BearerKey, refuse_unknown_parameters
 from dashboard.api.problems import Problem, ProblemDetails
 from dashboard.api.schemas import Text
 
 router = Router(tags=["Private runners"], auth=BearerKey(Scope.RUNNER))
 router.add_decorator(refuse_unknown_parameters)
-WAIT_FOR = "Assay-Wait-For"  # what the web server's waiting room holds an empty answer by
 AT_MOST = 64
 EngineName = Annotated[Text, Field(max_length=60)]
 
@@ -201,16 +200,16 @@ class SecretOut(Schema):
     response=PollOut,
 )
 @at_work
-def poll(request: RunnerRequest, data: PollIn, response: HttpResponse) -> PollOut:
+def poll(request: RunnerRequest, data: PollIn) -> PollOut:
+    wait: Wait = request.META.get(WAIT) or Wait()
     # What the runner reports is as old as its request has been waiting.
-    waited = timedelta(seconds=request.META.get(WAITED, 0))
+    waited = timedelta(seconds=wait.waited_seconds)
     clock = data.clock + waited if data.clock else None
     about = leasing.About(data.version, data.host, data.engines, clock, data.last_error, data.leaving)
     runner = request.at_work.runner
     leases = leasing.poll(runner, at_most=data.at_most, engines=data.engines, about=about)
     if not leases and not data.leaving:
-        keys = [runner_key(runner.pk), *([pool_key(runner.organization_id, runner.pool)] if runner.pool else [])]
-        response[WAIT_FOR] = ", ".join(keys)
+        wait.keys = [runner_key(runner.pk), *([pool_key(runner.organization_id, runner.pool)] if runner.pool else [])]
     return PollOut.from_orm(
         {
             "leases": leases,
