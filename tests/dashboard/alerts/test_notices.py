@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from datetime import timedelta
 from typing import Any
+from urllib.parse import urljoin
 from uuid import uuid4
 
 import pytest
@@ -149,7 +150,7 @@ class TestPage:
             page = markup(alices.get(address))
             seen += re.findall(r"Notice (\d+)\.</a>", page)
             older = re.search(r'id="older" rel="next" href="([^"]+)"', page)
-            address = older[1].replace("&amp;", "&") if older else ""
+            address = urljoin(address, older[1].replace("&amp;", "&")) if older else ""
         assert len(seen) == len(set(seen)) == 130
         assert {int(number) for number in seen[:60]} == set(range(60))
         assert alices.get(at("notices", organization), {"at": "damaged"}).status_code == 200
