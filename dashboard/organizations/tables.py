@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from django_tables2 import Column
 
+from compliance.models import Membership
 from dashboard.common.tables import Table
 
 
 class MemberTable(Table):
-    """An organization's members. Each has `may_change`, whether the reader may change its role or remove it."""
+    """An organization's members. Each has `may_change`, whether the reader may change its role or remove it.
+
+    roles: those that the reader may give, with their words.
+    """
 
     member = Column("Member")
     role = Column("Role")
@@ -16,6 +22,10 @@ class MemberTable(Table):
     actions = Column("Actions")
 
     caption = "Members, owners first"
+
+    def __init__(self, members: Sequence[Membership], *, roles: Sequence[tuple[str, str]]) -> None:
+        super().__init__(members)
+        self.roles = roles
 
     class Meta(Table.Meta):
         template_name = "organizations/_member_table.html"

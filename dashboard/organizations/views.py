@@ -83,8 +83,7 @@ def _members_page(request: OrganizationRequest, form: InvitationForm, status: in
         invitation.address = address_of(invitation)  # type: ignore[attr-defined]
     context = {
         "form": form,
-        "members": MemberTable(everybody),
-        "roles": roles_to_give(mine.role),
+        "members": MemberTable(everybody, roles=roles_to_give(mine.role)),
         "invitations": InvitationTable(invitations),
     }
     return TemplateResponse(request, "organizations/members.html", context, status=status)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from django_tables2 import Column
 
+from compliance.models import Job, Runner
 from dashboard.common.tables import Table
 
 
@@ -39,12 +42,16 @@ class HeldTable(Table):
 
 
 class WaitingTable(Table):
-    """The jobs that wait for a runner or its pool. Each has `context`, and `lacked_engine` if the runner lacks one."""
+    """The jobs that wait for a runner or its pool. Each has `context`, and `lacked_engine`, if there is one."""
 
     job = Column("Job")
     agent = Column("Agent")
     requested = Column("Requested")
     until = Column("Waits until")
+
+    def __init__(self, jobs: Sequence[Job], *, runner: Runner) -> None:
+        super().__init__(jobs)
+        self.runner = runner
 
     caption = "What waits for the runner, the oldest first"
 

@@ -103,7 +103,7 @@ def _now(runner: Runner) -> dict[str, Any]:
         if abs(runner.clock_ahead_ms) >= CLOCK_AHEAD_MS
         else "",
         "held": HeldTable(held),
-        "waiting": WaitingTable(waiting),
+        "waiting": WaitingTable(waiting, runner=runner),
         "waiting_count": waiting_count,
         "more_waiting": waiting_count - len(waiting),
     }
