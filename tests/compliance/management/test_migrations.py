@@ -16,6 +16,8 @@ from tests.compliance.management.test_commands import manage
 from tests.conftest import SUPERUSER_URL
 from tests.services_plugin import DATABASE
 
+pytestmark = pytest.mark.processes
+
 NAME = f"{DATABASE}_upgraded"
 # An organization with an agent, and a request in each state, as the first release had them.
 OLD_ROWS = """
