@@ -140,7 +140,7 @@ def monitor(request: OrganizationRequest, monitor: UUID) -> HttpResponseBase:
         "stopped": _why_stopped(found),
         "times": _next_times(found),
         "trend": strip(strips([found.pk]).get(found.pk, []), wide=True),
-        "under_way": Job.objects.active().filter(monitor=found).first(),
+        "under_way": Job.objects.active().filter(monitor_id=found.pk).first(),
         "waits": WAITS if found.deferred_until else "",
         "where": where(
             found.pin,
@@ -171,7 +171,7 @@ def _in_words_of_units(seconds: int) -> str:
 
 def _unserved(monitor: Monitor) -> dict[str, Any]:
     """What among its last requests nobody served, and what was sent and was no report (L15, L16)."""
-    last = Job.objects.filter(monitor=monitor).order_by("-created_at", "-id")
+    last = Job.objects.filter(monitor_id=monitor.pk).order_by("-created_at", "-id")
     requests = list(last.only("state", "scheduled_for", "created_at", "end_reason", "run_id")[:LAST_REQUESTS])
     rejected = RejectedReport.objects.filter(job_id__in=[request.pk for request in requests if request.run_id])
     return {
