@@ -129,7 +129,9 @@ def end_with_run(
             protocol=report.protocol if _found_protocol(job.agent, report) else F("protocol"),
         )
     if job.monitor_id is not None:
-        apps.get_model("compliance", "Monitor").objects.get(pk=job.monitor_id).note_run(run, scheduled_for=job.scheduled_for)
+        apps.get_model("compliance", "Monitor").objects.get(pk=job.monitor_id).note_run(
+            run, scheduled_for=job.scheduled_for
+        )
     return run
 
 

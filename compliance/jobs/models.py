@@ -238,7 +238,9 @@ class Job(models.Model):
                 condition=Q(state__in=["queued", "leased"]),
             ),
             models.Index(fields=["-created_at", "-id"], name="jobs_newest"),
-            models.Index(fields=["monitor_id", "-created_at"], name="jobs_of_monitor", condition=Q(monitor_id__isnull=False)),
+            models.Index(
+                fields=["monitor_id", "-created_at"], name="jobs_of_monitor", condition=Q(monitor_id__isnull=False)
+            ),
             models.Index(
                 fields=["organization", "created_at"], name="jobs_of_monitors", condition=Q(triggered_by="monitor")
             ),

@@ -8,7 +8,7 @@ from django.db import migrations
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('compliance', '0001_tables'),
+        ('compliance', '0001_initial'),
     ]
 
     operations = [
