@@ -21,6 +21,7 @@ from compliance.vault.access_log import AccessFilter, access_page, last_uses
 from compliance.vault.kinds import Kind
 from dashboard.common.access import OrganizationRequest, organization_view
 from dashboard.common.confirm import ask_first
+from dashboard.credentials.access_log import with_run_statuses
 from dashboard.credentials.forms import GrantForm, RenameCredentialForm, SecretForm
 from dashboard.credentials.tables import AccessTable, CredentialTable
 
@@ -141,8 +142,8 @@ def _grants_and_uses(organization: Organization, found: Credential) -> dict[str,
     return {
         "live": [each for each in shown if each.grant.is_live],
         "ended": [each for each in shown if not each.grant.is_live],
-        "uses": AccessTable(uses.uses, prefix=prefix) if uses.uses else None,
-        "more_uses": uses.older is not None,
+        "uses": AccessTable(with_run_statuses(uses.rows), prefix=prefix) if uses.rows else None,
+        "more_uses": uses.next is not None,
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
 from typing import Any
 from uuid import UUID
 
@@ -26,6 +27,7 @@ from compliance.models import (
 )
 from compliance.monitors import actions
 from compliance.monitors.decisions import DecisionFilter, decision_page
+from compliance.monitors.liveness import still_since
 from compliance.monitors.models import Outcome, strips
 from compliance.monitors.schedule import BadSchedule
 from compliance.suites.catalogue import OfferedSuite, facts_of
@@ -95,7 +97,7 @@ def monitors(request: OrganizationRequest) -> HttpResponseBase:
         runners=names_of(organization.id) if any(monitor.runner_id for monitor in shown) else {},
         strips=strips([monitor.pk for monitor in shown]),
         prefix=reverse("overview", args=[organization.slug]),
-        still=getattr(request.session, "still_since", None) is not None,
+        still=still_since() is not None,
     )
     content = {
         "table": table if shown else None,
@@ -149,10 +151,10 @@ def monitor(request: OrganizationRequest, monitor: UUID) -> HttpResponseBase:
         ),
         "cooldown": _in_words_of_units(found.notify_cooldown_seconds),
         **_unserved(found),
-        "decisions": DecisionTable(decided.decisions, prefix=reverse("overview", args=[organization.slug]))
-        if decided.decisions
+        "decisions": DecisionTable(decided.rows, prefix=reverse("overview", args=[organization.slug]))
+        if decided.rows
         else None,
-        "more": decided.older is not None,
+        "more": decided.next is not None,
         "archiving": ARCHIVING,
     }
     return TemplateResponse(request, "monitors/detail.html", page)
@@ -262,7 +264,7 @@ def monitor_edit(request: OrganizationRequest, monitor: UUID) -> HttpResponseBas
         messages.error(request, f"“{found.name}” {why} be changed any more. Make another one.")
         return redirect("monitor", request.organization.slug, monitor)
     runners = kept_runners(request.organization.id)
-    form = _form(request, found.context, version.pk, runners=runners, engine=version.engine, monitor=found)
+    form = _form(request, found.context, version.pk, runners=runners, engine=version.engine, instance=copy(found))
 
     def change() -> Monitor:
         return actions.change_monitor(

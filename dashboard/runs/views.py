@@ -24,9 +24,8 @@ from compliance.models import (
 )
 from compliance.registry.models import Pin
 from compliance.runs.comparison import Kind, background_of, compare_runs
-from compliance.runs.history import Cursor, history_page, neighbours_of
+from compliance.runs.history import HISTORY, history_page, neighbours_of
 from dashboard.common.access import OrganizationRequest, organization_view
-from dashboard.common.badges import tally
 from dashboard.jobs.placement import TRUST, is_private, value_of
 from dashboard.runs import comparison_page as comparisons
 from dashboard.runs import report_page as reports
@@ -78,7 +77,6 @@ def run(request: OrganizationRequest, run: UUID) -> HttpResponseBase:
         "own": own,
         "own_credential": own_credential(found, organization),
         "tracks": reports.tracks_of(found, with_evidence, background.flaky),
-        "tally": tally(found.counts),
         "why_inconclusive": reports.why_inconclusive(found),
         "public_status": reports.public_status(found),
         "observations": reports.observations(found),
@@ -135,9 +133,9 @@ def compare_pick(request: OrganizationRequest, run: UUID) -> HttpResponseBase:
     page = history_page(
         organization_id=request.organization.id,
         agent_url=found.agent_url,
-        cursor=Cursor.decode(request.GET.get("at", "")),
+        cursor=HISTORY.decode(request.GET.get("at", "")),
     )
-    others = [other for other in page.runs if other.pk != found.pk]
+    others = [other for other in page.rows if other.pk != found.pk]
     return TemplateResponse(
         request, "compare_pick.html", {"run": found, "context": context, "page": page, "others": others}
     )

@@ -153,6 +153,9 @@ class Monitor(models.Model):
 
     objects = MonitorQuerySet.as_manager()
 
+    # Those that people set and nothing follows from: forms, the API and the actions pass them on as they are.
+    PLAIN_FIELDS = ("dry_run", "notify_priority", "notify_channel", "notify_cooldown_seconds")
+
     class Meta:
         db_table = "monitors"
         constraints = [

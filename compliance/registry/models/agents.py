@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime, timedelta
-from functools import cache
 from uuid import UUID
 
 from django.conf import settings
 from django.core.validators import MaxValueValidator, MinValueValidator
-from django.db import connection, models
+from django.db import models
 from django.db.models.functions import Length
 from django.utils import timezone
 
@@ -171,17 +171,13 @@ class Relation(models.TextChoices):
 
 class AgentContextQuerySet(models.QuerySet["AgentContext"]):
     def of(self, organization_id: str, context_id: UUID) -> AgentContext:
-        """One of an organization's contexts, in plain SQL: the ORM takes several times as long to compose the question.
+        """One of an organization's contexts. Raises AgentContext.DoesNotExist."""
+        return self.get(organization_id=organization_id, pk=context_id)
 
-        Raises AgentContext.DoesNotExist.
-        """
-        names, sql = _context_by_key()
-        with connection.cursor() as cursor:
-            cursor.execute(sql, [organization_id, context_id])
-            row = cursor.fetchone()
-        if row is None:
-            raise AgentContext.DoesNotExist("The organization has no such agent.")
-        return AgentContext.from_db(connection.alias, names, row)
+    def by_address(self, organization_id: str, agent_urls: Iterable[str]) -> dict[str, AgentContext]:
+        """An organization's contexts of these agents, by the agent's URL."""
+        found = self.filter(organization_id=organization_id, agent_id__in=[*agent_urls])
+        return {context.agent_id: context for context in found}
 
 
 class AgentContext(models.Model):
@@ -226,11 +222,3 @@ class AgentContext(models.Model):
     @property
     def is_verified_owner(self) -> bool:
         return self.relation == Relation.VERIFIED_OWNER
-
-
-@cache
-def _context_by_key() -> tuple[list[str], str]:
-    fields = AgentContext._meta.concrete_fields
-    columns = ", ".join(str(field.column) for field in fields)
-    sql = f"SELECT {columns} FROM agent_contexts WHERE organization_id = %s AND id = %s"  # noqa: S608 - our own names
-    return [field.attname for field in fields], sql

@@ -10,7 +10,6 @@ from compliance.runs.models.run import (
     ComplianceRun,
     ComplianceRunQuerySet,
     OverallStatus,
-    Row,
     TriggeredBy,
 )
 from compliance.runs.models.status import (
@@ -35,7 +34,6 @@ __all__ = [
     "ComplianceRunQuerySet",
     "LastTestQuerySet",
     "OverallStatus",
-    "Row",
     "StepEvidence",
     "TriggeredBy",
 ]
