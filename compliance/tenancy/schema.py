@@ -150,7 +150,7 @@ class Privileges(DatabaseObject):
     def statements(self, table: str) -> tuple[str, str]:
         revoke = f"REVOKE ALL ON {table} FROM {APP}, {STAFF}"
         granted = [f"GRANT {rights} ON {table} TO {role}" for role, rights in self.by_role().items() if rights]
-        # What migration 0001 gives to both for every table that is created.
+        # What migration 0001 gives to both for every table.
         by_default = f"GRANT SELECT, INSERT, UPDATE, DELETE ON {table} TO {APP}, {STAFF}"
         return ";\n".join([revoke, *granted]), f"{revoke};\n{by_default}"
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import sys
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -10,8 +13,12 @@ from django.core.management import CommandError, call_command
 from django.db import connections
 from django.db.migrations.loader import MigrationLoader
 
+from compliance.embedded.errors import EmbeddedError
+from compliance.embedded.programs import Step
+from compliance.embedded.supervisor import Supervisor
 from tests.compliance.management.databases import BASE, other_database, other_environment, rows, schema
 from tests.compliance.management.test_commands import manage
+from tests.processes import ROOT
 
 LOADER = MigrationLoader(None, ignore_no_migrations=True)
 OURS = sorted(name for app, name in LOADER.disk_migrations if app == "compliance")
@@ -104,6 +111,17 @@ def test_a_database_of_an_unreleased_version_is_refused_with_what_to_do() -> Non
         assert done.returncode == 1
         assert "before 0.1.0" in done.stderr
         assert "Traceback" not in done.stderr
+
+
+def test_make_run_stops_at_such_a_database_and_says_what_to_do(tmp_path: Path) -> None:
+    with other_database() as connection:
+        named_as_another_version(connection)
+        command = [sys.executable, str(ROOT / "manage.py"), "migrate", "--noinput", "--verbosity=0"]
+        environment = {**os.environ, **other_environment()}
+        step = Step("migrate", command, tmp_path / "migrate.log", lambda: environment, cwd=ROOT)
+        with pytest.raises(EmbeddedError, match="another version of Assay") as stopped:
+            Supervisor(tmp_path).run([step], on_ready=lambda: "")
+        assert "(rm -r .data) and start again" in str(stopped.value)
 
 
 def test_models_and_migrations_agree() -> None:
