@@ -89,7 +89,8 @@ def schema(connection: psycopg.Connection[Any]) -> dict[str, list[tuple[Any, ...
 
 
 def _tidy(row: tuple[Any, ...]) -> tuple[str, ...]:
-    return tuple(re.sub(r"\s+", " ", str(value)) for value in row)
+    """Without blanks, brackets and casts of texts: an expression that went through a dump has others."""
+    return tuple(re.sub(r"::(character varying|text)(\[\])?|[\s()]", "", str(value)) for value in row)
 
 
 def _named(url: str, database: str) -> str:
@@ -131,9 +132,10 @@ _SCHEMA = {
     "statistics": "SELECT stxname, pg_get_statisticsobjdef(oid) FROM pg_statistic_ext",
     "rights": f"""
         SELECT c.relname, a.grantee::regrole, a.privilege_type, NULL FROM pg_class c
-        JOIN pg_namespace n ON n.oid = c.relnamespace, aclexplode(c.relacl) a WHERE {_PUBLIC}
+        JOIN pg_namespace n ON n.oid = c.relnamespace, aclexplode(c.relacl) a
+        WHERE {_PUBLIC} AND a.grantee <> c.relowner
         UNION ALL
         SELECT c.relname, a.grantee::regrole, a.privilege_type, b.attname FROM pg_class c
         JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_attribute b ON b.attrelid = c.oid,
-            aclexplode(b.attacl) a WHERE {_PUBLIC}""",
+            aclexplode(b.attacl) a WHERE {_PUBLIC} AND a.grantee <> c.relowner""",
 }
