@@ -9,9 +9,9 @@ import django.db.models.deletion
 
 # Each column of characters has a second index, for patterns.
 SUPERFLUOUS = """
-DROP INDEX compliance_requests_agent_url_66a7d367, compliance_requests_agent_url_66a7d367_like,
-    compliance_requests_organization_id_a218c383, compliance_requests_organization_id_a218c383_like,
-    compliance_requests_suite_version_id_5b9491c4;
+DROP INDEX compliance_jobs_agent_url_33032643, compliance_jobs_agent_url_33032643_like,
+    compliance_jobs_organization_id_f6224ad2, compliance_jobs_organization_id_f6224ad2_like,
+    compliance_jobs_suite_version_id_77ea16d3;
 """
 
 
