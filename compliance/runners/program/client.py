@@ -15,8 +15,8 @@ import certifi
 import httpx
 
 from compliance.runners.program import __version__
+from compliance.runners.program.api import Mismatch, Released, Renewed, Work, read_released, read_renewed, read_work
 from compliance.runners.program.problems import Exit, Problem
-from compliance.runners.program.wire import Mismatch, Released, Renewed, Work, read_released, read_renewed, read_work
 
 WAIT_SECONDS = 50  # how long the server may hold a poll that has no work
 _CONNECT_SECONDS = 10.0

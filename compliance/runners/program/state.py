@@ -17,9 +17,9 @@ from tempfile import TemporaryFile
 from typing import Any
 from uuid import UUID
 
+from compliance.runners.program.api import Lease
 from compliance.runners.program.client import as_bytes
 from compliance.runners.program.problems import Exit, Problem
-from compliance.runners.program.wire import Lease
 
 log = logging.getLogger(__name__)
 
