@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from compliance.engines.http.exchange import Exchange, FaultKind
-from compliance.engines.reports.builder import Judgement, PolicyRefused, Run
+from compliance.engines.reports.builder import PolicyRefused, ReportBuilder, StepResult
 
 _REACH = "connectivity/reach"
 
 
-def judge_connection(run: Run, exchange: Exchange, reachable: Judgement) -> bool:
+def check_connection(run: ReportBuilder, exchange: Exchange, reachable: StepResult) -> bool:
     """Judge the certificate and the first answer. False when there is nothing more to ask."""
     fault = exchange.fault
     if fault is not None and fault.kind is FaultKind.REFUSED and not exchange.hops:
@@ -19,10 +19,10 @@ def judge_connection(run: Run, exchange: Exchange, reachable: Judgement) -> bool
             tls.not_applicable("The address is plain http")
         elif fault is not None and fault.kind is FaultKind.TLS:
             tls.failed(fault.message, at="/response/fault")
-        elif fault is not None and run.wire.backend.handshaking:
+        elif fault is not None and run.http.backend.handshaking:
             tls.failed("The TLS handshake was not completed")
-        elif run.wire.backend.certificate:
-            days = run.wire.certificate_days()
+        elif run.http.backend.certificate:
+            days = run.http.certificate_days()
             tls.passed("Trusted and made out to this host" + (f", {days} days left" if days is not None else ""))
         else:
             tls.skipped("No connection was made")
@@ -40,29 +40,29 @@ def judge_connection(run: Run, exchange: Exchange, reachable: Judgement) -> bool
     return False
 
 
-def judge_credential(run: Run, scenario: str, exchange: Exchange) -> bool:
+def check_credential(run: ReportBuilder, scenario: str, exchange: Exchange) -> bool:
     """Judge the answer to the run's own credential, or to having none. False when the agent wants another."""
-    wanted = exchange.status in (401, 403)
+    refused = exchange.status in (401, 403)
     if run.target.credential is not None:
         with run.step(scenario, "accepted") as step:
             step.exchange = exchange
-            if wanted:
+            if refused:
                 step.failed(f"The credential was refused with status {exchange.status}", at="/response/status")
                 run.stop_reason = "Left out: the agent refused the credential"
-                run.shut_out = exchange.status
+                run.credential_refused = exchange.status
             else:
                 step.passed(f"Answered with status {exchange.status}")
-    elif wanted:
-        judge_challenge(run, scenario, exchange)
+    elif refused:
+        check_challenge(run, scenario, exchange)
         with run.step(scenario, "accepted") as step:
             step.skipped("No credential is stored for this agent")
         run.stop_reason = "Left out: the agent wants a credential, and none is stored for it"
         run.locked = True
         run.notice("needs_credential", "The agent asks for credentials: only what works without them was checked")
-    return not wanted
+    return not refused
 
 
-def judge_challenge(run: Run, scenario: str, exchange: Exchange) -> bool:
+def check_challenge(run: ReportBuilder, scenario: str, exchange: Exchange) -> bool:
     """Judge how a request without credentials was answered. True when the agent asks for some."""
     with run.step(scenario, "unauthorized") as step:
         step.exchange = exchange

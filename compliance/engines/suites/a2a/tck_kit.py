@@ -16,7 +16,7 @@ from compliance.engines.contract import Target
 from compliance.engines.http.egress import Guard
 from compliance.engines.http.proxy import ProxyLimits, egress_proxy
 from compliance.engines.process.paths import path_of
-from compliance.engines.process.runner import ProcessLimits, WardenLost, run_process, scratch_folder
+from compliance.engines.process.runner import ProcessLimits, SupervisorLost, run_process, scratch_folder
 
 NAME = "a2a-tck"
 MEMORY_MB = 512
@@ -59,7 +59,7 @@ class Result:
 
 
 @dataclass(slots=True)
-class Told:
+class RunnerOutput:
     """Everything that came of one start of the kit."""
 
     collected: list[str] = field(default_factory=list)
@@ -99,12 +99,12 @@ async def run_kit(
     seconds: float,
     on_test: Callable[[str, int, int], None],
     memory_mb: int = MEMORY_MB,
-) -> Told:
+) -> RunnerOutput:
     """Run the kit's tests in one process. everything: also those that set the agent to work.
 
     on_test: the test that has ended, how many have, and how many there are.
     """
-    told, ended = Told(), False
+    output, ended = RunnerOutput(), False
 
     def hear(line: bytes) -> None:
         nonlocal ended
@@ -115,17 +115,17 @@ async def run_kit(
         try:
             event = json.loads(text)
             if event["event"] == "collected":
-                told.collected = [_short(test) for test in event["tests"]]
+                output.collected = [_short(test) for test in event["tests"]]
             elif event["event"] == "test":
                 result = _result(event)
-                told.results[result.test] = result
-                on_test(result.test, len(told.results), len(told.collected))
+                output.results[result.test] = result
+                on_test(result.test, len(output.results), len(output.collected))
             elif event["event"] == "broken":
-                told.harness_error = "Some of the kit's tests could not be loaded"
+                output.harness_error = "Some of the kit's tests could not be loaded"
             elif event["event"] == "end":
                 ended = True
         except (ValueError, KeyError, TypeError) as error:
-            told.harness_error = f"The kit's output could not be read ({type(error).__name__})"
+            output.harness_error = f"The kit's output could not be read ({type(error).__name__})"
 
     with scratch_folder() as folder:
         (folder / "plugin").mkdir()
@@ -140,23 +140,23 @@ async def run_kit(
             }
             try:
                 finished = await run_process(argv, limits=limits, env=env, folder=folder, on_line=hear)
-            except (OSError, WardenLost) as error:
-                told.harness_error = f"The kit could not be run ({type(error).__name__})"
-                return told
-            told.refused, exhausted = list(proxy.refused), proxy.exhausted
-        told.requirements, told.advice = _requirements(folder / "kit.json")
-    told.peak_mb = finished.peak_mb
+            except (OSError, SupervisorLost) as error:
+                output.harness_error = f"The kit could not be run ({type(error).__name__})"
+                return output
+            output.refused, exhausted = list(proxy.refused), proxy.exhausted
+        output.requirements, output.advice = _requirements(folder / "kit.json")
+    output.peak_mb = finished.peak_mb
     if finished.stopped == "deadline":
-        told.truncated = True
+        output.truncated = True
     elif finished.stopped:
-        told.harness_error = f"The kit was stopped: it passed its limit of {finished.stopped}"
+        output.harness_error = f"The kit was stopped: it passed its limit of {finished.stopped}"
     elif exhausted:
-        told.harness_error = f"The run used more of the network than it may: {exhausted}"
-    elif not told.harness_error and not ended:
-        told.harness_error = f"The kit ended before its work was done (exit {finished.returncode})"
-    elif not told.harness_error and not told.collected:
-        told.harness_error = "The kit found no tests of its own"
-    return told
+        output.harness_error = f"The run used more of the network than it may: {exhausted}"
+    elif not output.harness_error and not ended:
+        output.harness_error = f"The kit ended before its work was done (exit {finished.returncode})"
+    elif not output.harness_error and not output.collected:
+        output.harness_error = "The kit found no tests of its own"
+    return output
 
 
 def _command(kit: Kit, base_url: str, folder: Path, *, everything: bool) -> list[str]:

@@ -20,8 +20,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from compliance.engines.http.jsonrpc import error_of, message_of, method_of
 from compliance.engines.http.transports import McpTransport
-from compliance.engines.reports.builder import Run
-from compliance.engines.suites.assertions import judge_connection, judge_credential
+from compliance.engines.reports.builder import ReportBuilder
+from compliance.engines.suites.assertions import check_connection, check_credential
 
 _CLIENT = types.Implementation(name="assay", title="Assay compliance check", version="1.0")
 _RAW: TypeAdapter[Any] = TypeAdapter(dict[str, Any])
@@ -74,14 +74,14 @@ def _matches(template: str, uri: str) -> bool:
     return len(parts) > 1 and (not parts[-1] or uri.endswith(parts[-1]))
 
 
-async def discover(run: Run) -> Found:
+async def discover(run: ReportBuilder) -> Found:
     """Open a session, judge what stands before the runner, and list what the server declares.
 
-    Raises PolicyRefused, OutOfTime and Unable as the wire's steps do; what the agent does wrong is in the run.
+    Raises PolicyRefused, OutOfTime and Unable as the HTTP client's steps do; what the agent does wrong is in the run.
     """
     found, failure = Found(), None
     async with (
-        httpx2.AsyncClient(transport=McpTransport(run.wire), trust_env=False, timeout=None) as client,
+        httpx2.AsyncClient(transport=McpTransport(run.http), trust_env=False, timeout=None) as client,
         streamable_http_client(run.target.url, http_client=client) as (read, write),
         ClientSession(
             read, write, read_timeout_seconds=run.target.limits.step_seconds + 0.5, client_info=_CLIENT
@@ -97,7 +97,7 @@ async def discover(run: Run) -> Found:
 
 
 class _Opening:
-    def __init__(self, run: Run, session: ClientSession, found: Found) -> None:
+    def __init__(self, run: ReportBuilder, session: ClientSession, found: Found) -> None:
         self.run = run
         self.session = session
         self.found = found
@@ -129,10 +129,10 @@ class _Opening:
                 await self._open()
                 opened = True
             except (MCPError, ValidationError, RuntimeError):
-                pass  # what it was is on the wire, and for the runner to judge
-            step.exchange = exchange = next(e for e in run.wire.exchanges if method_of(e) == "initialize")
-            reached = judge_connection(run, exchange, step)
-        if not reached or not judge_credential(run, "mcp/auth", exchange):
+                pass  # what it was is on the HTTP client, and for the runner to judge
+            step.exchange = exchange = next(e for e in run.http.exchanges if method_of(e) == "initialize")
+            reached = check_connection(run, exchange, step)
+        if not reached or not check_credential(run, "mcp/auth", exchange):
             return False
         message, wrong = message_of(exchange)
         with run.step("connectivity/reach", "speaks") as step:
@@ -179,7 +179,7 @@ class _Opening:
         if not self.found.declares(capability):
             return []
         for _ in range(self.run.target.limits.pages):
-            if self.run.wire.time_is_up():
+            if self.run.http.time_is_up():
                 return None
             params = types.PaginatedRequestParams(cursor=cursor) if cursor else None
             try:

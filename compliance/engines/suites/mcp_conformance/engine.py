@@ -16,13 +16,13 @@ import httpx2
 
 from compliance.engines.catalog import SuiteSpec
 from compliance.engines.contract import Health, OnStep, Progress, Target
-from compliance.engines.http.client import Wire
+from compliance.engines.http.client import HttpClient
 from compliance.engines.http.egress import Guard, Resolve, system_resolve
 from compliance.engines.process.node_runtime import RuntimeMissing, node_version, package
-from compliance.engines.reports.builder import OutOfTime, PolicyRefused, Run, Unable
+from compliance.engines.reports.builder import OutOfTime, PolicyRefused, ReportBuilder, Unable
 from compliance.engines.reports.model import Notice, Report, Scenario, Track, Verdict
 from compliance.engines.suites.mcp_conformance.discover import Found, discover
-from compliance.engines.suites.mcp_conformance.runner import DRIVER, MEMORY_MB, PACKAGE, Told, run_scenarios
+from compliance.engines.suites.mcp_conformance.runner import DRIVER, MEMORY_MB, PACKAGE, RunnerOutput, run_scenarios
 from compliance.engines.suites.mcp_conformance.scenarios import BY_SUITE, OPENING, SPEC_VERSION, SUITES, Official
 from compliance.engines.suites.mcp_conformance.verdicts import Scribe
 
@@ -76,15 +76,15 @@ class ConformanceEngine:
             work.harness_error = f"This engine has no suite called {target.suite!r}"
         else:
             guard = Guard(target.allow, self._resolve)
-            async with Wire(
+            async with HttpClient(
                 guard=guard,
                 limits=target.limits,
                 deadline=target.deadline,
                 credential_url=target.url,
                 credential=target.credential,
                 ssl_context=self._ssl_context,
-            ) as wire:
-                await work.hold(wire, guard, suite)
+            ) as http:
+                await work.hold(http, guard, suite)
         report = work.report()
         return replace(
             report,
@@ -107,20 +107,20 @@ class _Work:
         self.suite: SuiteSpec | None = None
         self.scenarios: list[Official] = []
         self.filtered = False
-        self.opening: Run | None = None
+        self.opening: ReportBuilder | None = None
         self.found = Found()
-        self.told = Told()
+        self.output = RunnerOutput()
         self.harness_error = ""
         self.truncated = False
 
-    async def hold(self, wire: Wire, guard: Guard, suite: SuiteSpec) -> None:
+    async def hold(self, http: HttpClient, guard: Guard, suite: SuiteSpec) -> None:
         self.suite = suite
-        wanted = {str(key) for key in self.target.options.get("scenarios") or ()}
-        self.scenarios = [s for s in BY_SUITE[suite.slug] if not wanted or s.key in wanted]
+        asked = {str(key) for key in self.target.options.get("scenarios") or ()}
+        self.scenarios = [s for s in BY_SUITE[suite.slug] if not asked or s.key in asked]
         self.filtered = len(self.scenarios) < len(BY_SUITE[suite.slug])
-        run = self.opening = Run(replace(self.target, options={}), wire, "mcp", None, suite=OPENING)
+        run = self.opening = ReportBuilder(replace(self.target, options={}), http, "mcp", None, suite=OPENING)
         try:
-            async with asyncio.timeout(max(wire.remaining, 0) + _GRACE):
+            async with asyncio.timeout(max(http.remaining, 0) + _GRACE):
                 self.found = await discover(run)
                 if self.found.ready and (chosen := [s.key for s in self.scenarios if not self._left_out(s)[1]]):
                     titles = {s.key: s.title for s in self.scenarios}
@@ -129,11 +129,11 @@ class _Work:
                         if self.on_step is not None:
                             self.on_step(Progress(titles.get(scenario, scenario), done, len(chosen)))
 
-                    self.told = await run_scenarios(
+                    self.output = await run_scenarios(
                         self.target,
                         chosen,
                         guard=guard,
-                        seconds=wire.remaining,
+                        seconds=http.remaining,
                         on_start=on_start,
                         memory_mb=self.memory_mb,
                         driver=self.driver,
@@ -173,8 +173,8 @@ class _Work:
         run = self.opening
         if run is None or self.suite is None:
             return Report("", "", self.target.suite, "mcp", "", (), 0, harness_error=self.harness_error)
-        run.harness_error = self.harness_error or self.told.harness_error
-        run.truncated = self.truncated or self.told.truncated
+        run.harness_error = self.harness_error or self.output.harness_error
+        run.truncated = self.truncated or self.output.truncated
         opening = run.report("", "")
         everything = self.target.all_evidence or self.target.options.get("evidence") == "all"
         scribe = Scribe(self.found, run.redactor, all_evidence=everything)
@@ -188,12 +188,12 @@ class _Work:
         if not self.found.ready:
             tracks = [*opening.tracks, *tracks]
         notices = [*opening.notices, *scribe.notices]
-        if self.told.refused:
-            words = run.clean("; ".join(self.told.refused))
+        if self.output.refused:
+            words = run.clean("; ".join(self.output.refused))
             notices.append(Notice("led_astray", f"The agent led to addresses that a test may not use: {words}"))
         observations = dict(opening.observations)
-        if self.told.peak_mb:
-            observations["memory_mb"] = self.told.peak_mb
+        if self.output.peak_mb:
+            observations["memory_mb"] = self.output.peak_mb
         if scribe.withdrawn:
             observations["withdrawn_passes"] = scribe.withdrawn
         return replace(
@@ -207,7 +207,7 @@ class _Work:
         )
 
     def _scenario(self, official: Official, scribe: Scribe) -> Scenario:
-        if (outcome := self.told.outcomes.get(official.key)) is not None:
+        if (outcome := self.output.outcomes.get(official.key)) is not None:
             return scribe.judged(official, outcome)
         assert self.opening is not None
         if self.opening.harness_error:
