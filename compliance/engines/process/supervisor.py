@@ -133,7 +133,7 @@ class Supervisor:
                 self.returncode = os.waitstatus_to_exitcode(status)
 
     def tree(self) -> list[psutil.Process]:
-        return self.me.children(recursive=True)
+        return list(self.me.children(recursive=True))
 
     def everything(self) -> set[psutil.Process]:
         return {*self.tree(), *marked(self.limits["marker"])} - {self.me}

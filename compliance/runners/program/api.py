@@ -80,10 +80,6 @@ class Lease(_Answer):
     step_seconds: _TestSeconds
     credential: OfferedCredential | None = None
 
-    def kept(self) -> dict[str, Any]:
-        """What a file keeps of it: enough to hand it back."""
-        return {"job_id": self.job_id, "token": self.token, "agent_url": self.agent_url}
-
 
 class LeaseKey(_Answer):
     """Without these two nothing can be said about a lease, not even that it cannot be read."""

@@ -10,11 +10,10 @@ from compliance.engines import engine_health, engine_names, get_engine
 from compliance.engines.execution.loop import ExecutionLoop
 from compliance.runners.program.api import Lease
 from compliance.runners.program.client import Unavailable
-from compliance.runners.program.clock import moment
 from compliance.runners.program.delivery import Delivery
 from compliance.runners.program.jobs import ONCE_SECONDS, ServerJobs, Setup
 from compliance.runners.program.problems import Exit, Problem
-from compliance.runners.program.state import Letter, State
+from compliance.runners.program.state import State, release_of
 
 log = logging.getLogger(__name__)
 
@@ -130,10 +129,8 @@ class Runner:
         if not left or (isinstance(failure, Problem) and failure.exit_code is Exit.TOKEN):
             return
         for execution in left:
-            lease = execution.lease
-            log.info("%s: handed back", lease.agent_url)
-            body = {"reason": "the runner was stopped"}
-            self._delivery.send(Letter("release", lease.job_id, lease.token, lease.agent_url, body, moment()))
+            log.info("%s: handed back", execution.lease.agent_url)
+            self._delivery.send(release_of(execution.lease, "the runner was stopped"))
         waits = [asyncio.to_thread(execution.idle.wait, _LEAVE_SECONDS) for execution in left]
         await asyncio.gather(self._delivery.idle(_RELEASE_SECONDS), *waits)
 

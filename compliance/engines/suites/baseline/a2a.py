@@ -328,4 +328,4 @@ def _interface_problem(interface: _Interface, exchange: Exchange) -> tuple[str, 
 
 
 def _state(task: Task) -> str:
-    return TaskState.Name(task.status.state).removeprefix("TASK_STATE_").replace("_", " ").lower()
+    return str(TaskState.Name(task.status.state)).removeprefix("TASK_STATE_").replace("_", " ").lower()
