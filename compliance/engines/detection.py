@@ -36,13 +36,7 @@ OLD_CARD_PATH = "/.well-known/agent.json"
 async def detect_protocol(target: Target, *, resolve: Resolve = system_resolve) -> Detection:
     """Ask an agent what it is. Takes at most the target's deadline, and never raises for what the agent does."""
     guard = Guard(target.allow, resolve, run_key=target.run_key)
-    async with HttpClient(
-        guard=guard,
-        limits=target.limits,
-        deadline=target.deadline,
-        credential=target.credential,
-        credential_url=target.url,
-    ) as http:
+    async with HttpClient.for_target(target, guard) as http:
         return await detect_on(http, target)
 
 

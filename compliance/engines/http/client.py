@@ -15,7 +15,7 @@ from collections.abc import AsyncGenerator, Callable, Iterator
 import httpcore2
 import httpx2
 
-from compliance.engines.contract import Credential, Limits
+from compliance.engines.contract import Credential, Limits, Target
 from compliance.engines.http.egress import Guard
 from compliance.engines.http.exchange import Exchange, Fault, FaultKind, Headers
 from compliance.engines.http.network import GuardedBackend, default_ssl_context
@@ -61,6 +61,18 @@ class HttpClient:
             max_keepalive_connections=4,
             keepalive_expiry=_IDLE_SECONDS,
             network_backend=self.backend,
+        )
+
+    @classmethod
+    def for_target(cls, target: Target, guard: Guard, ssl_context: ssl.SSLContext | None = None) -> HttpClient:
+        """All that a run of this target sends, with its credential."""
+        return cls(
+            guard=guard,
+            limits=target.limits,
+            deadline=target.deadline,
+            credential=target.credential,
+            credential_url=target.url,
+            ssl_context=ssl_context,
         )
 
     async def __aenter__(self) -> HttpClient:

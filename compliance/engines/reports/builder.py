@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from statistics import median
+from types import MappingProxyType
 from typing import Any
 
 from compliance.engines.catalog import RuledStepSpec, ScenarioSpec, StepSpec, SuiteSpec, TrackSpec, get_suite
@@ -244,7 +245,15 @@ class ReportBuilder:
         if days < 14:
             self.notice("certificate", f"The certificate runs out in {days} days")
 
-    def report(self, engine: str, engine_version: str) -> Report:
+    def report(
+        self,
+        engine: str,
+        engine_version: str,
+        *,
+        spec_version: str = "",
+        runtime: Mapping[str, str] = MappingProxyType({}),
+        full: bool = True,
+    ) -> Report:
         self._fill()
         self._latency()
         self._certificate()
@@ -271,6 +280,10 @@ class ReportBuilder:
             locked=self.locked,
             notices=tuple(self.notices),
             observations=self.observations,
+            suite_version=self.target.suite_version,
+            spec_version=spec_version,
+            runtime=dict(runtime),
+            full=full,
         )
         held = self.target.credential
         if held and self.credential_refused:

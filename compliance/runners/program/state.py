@@ -7,6 +7,7 @@ outbox/ has a file for each answer that the server has not acknowledged yet.
 from __future__ import annotations
 
 import fcntl
+import json
 import logging
 import os
 from collections.abc import Iterator

@@ -208,7 +208,7 @@ def requires_credentials(card: dict[str, Any]) -> bool:
 
 
 async def check_security(
-    run: ReportBuilder, card: dict[str, Any], talks: Sequence[Talk], make_wire: Callable[[Target], HttpClient]
+    run: ReportBuilder, card: dict[str, Any], talks: Sequence[Talk], make_client: Callable[[Target], HttpClient]
 ) -> None:
     """Judge what happens without a credential and with a wrong one; the right one was judged before."""
     reason = "" if requires_credentials(card) else "The card requires no credentials"
@@ -231,7 +231,7 @@ async def check_security(
             return
         talk = talks[0]
         wrong = replace(run.target, token=_WRONG_TOKEN, credential=None)
-        async with make_wire(wrong) as http:
+        async with make_client(wrong) as http:
             answer = await talk.ask(step, "GetTask", {"id": talk.no_task}, http=http)
         if answer.wants_credential:
             step.passed(f"Refused with status {answer.exchange.status}")

@@ -39,28 +39,15 @@ class A2AEngine:
         return Health(True, runtime=self._runtime)
 
     def _http(self, target: Target) -> HttpClient:
-        return HttpClient(
-            guard=Guard(target.allow, self._resolve, run_key=target.run_key),
-            limits=target.limits,
-            deadline=target.deadline,
-            credential=target.credential,
-            credential_url=target.url,
-            ssl_context=self._ssl_context,
-        )
+        guard = Guard(target.allow, self._resolve, run_key=target.run_key)
+        return HttpClient.for_target(target, guard, self._ssl_context)
 
     async def run(self, target: Target, *, on_step: OnStep | None = None) -> Report:
         async with self._http(target) as http:
             run = ReportBuilder(target, http, "a2a", on_step, suite=MUST)
 
-            def make_wire(other: Target) -> HttpClient:
+            def make_client(other: Target) -> HttpClient:
                 return self._http(replace(other, deadline=max(http.remaining, 0.0)))
 
-            await run_session(run, converse(run, make_wire), self.name)
-            report = run.report(self.name, self.version)
-        return replace(
-            report,
-            suite_version=target.suite_version,
-            spec_version=SPEC_VERSION,
-            runtime=dict(self._runtime),
-            full=MUST.full,
-        )
+            await run_session(run, converse(run, make_client), self.name)
+            return run.report(self.name, self.version, spec_version=SPEC_VERSION, runtime=self._runtime, full=MUST.full)

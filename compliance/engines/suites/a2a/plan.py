@@ -7,7 +7,6 @@ from typing import Any
 from uuid import uuid4
 
 from compliance.engines.contract import Target
-from compliance.engines.detection import find_card
 from compliance.engines.http.client import HttpClient
 from compliance.engines.http.exchange import FaultKind
 from compliance.engines.http.jsonrpc import parse
@@ -19,14 +18,14 @@ from compliance.engines.suites.a2a.catalog import ANSWERS, GROUPS, PREFIXES
 from compliance.engines.suites.a2a.client import Answer, Caller, Interface
 from compliance.engines.suites.a2a.session import NAMES, Check, Talk
 from compliance.engines.suites.a2a.task_checks import NEEDS
-from compliance.engines.suites.assertions import check_challenge, check_connection, check_credential
+from compliance.engines.suites.assertions import check_challenge, check_credential, reach_card
 
 _REACH = "connectivity/reach"
 _MOST = 20  # interfaces looked at; a card may declare thousands
 MakeWire = Callable[[Target], HttpClient]
 
 
-async def converse(run: ReportBuilder, make_wire: MakeWire) -> None:
+async def converse(run: ReportBuilder, make_client: MakeWire) -> None:
     """The whole conversation. What breaks in here is raised to the engine; an agent's faults are steps."""
     document = await _card(run)
     if document is None:
@@ -47,33 +46,19 @@ async def converse(run: ReportBuilder, make_wire: MakeWire) -> None:
     if run.wants("interop"):
         await check_interop(run, talks)
     if run.wants("security"):
-        await check_security(run, document, talks, make_wire)
+        await check_security(run, document, talks, make_client)
 
 
 async def _card(run: ReportBuilder) -> dict[str, Any] | None:
-    with run.step(_REACH, "reachable") as step:
-        document, exchange, path = await find_card(run.http, run.target.url)
-        if exchange is None:
-            raise AssertionError("no address was asked for a card")
-        step.exchange = exchange
-        reached = check_connection(run, exchange, step)
-    if not reached:
+    card = await reach_card(run, "security")
+    if card is None:
         return None
-    if exchange.status in (401, 403):
-        check_credential(run, "security", exchange)
-        return None
-    with run.step(_REACH, "speaks") as step:
-        step.exchange = exchange
-        if document is None:
-            step.failed(f"There is no agent card: status {exchange.status}", at="/response/status")
-            run.stop_reason = "Left out: there is no agent card"
-            return None
-        step.passed(f"An agent card was answered at {path}")
+    document = card.document
     for key, name in (("name", "agent_name"), ("version", "agent_version")):
         run.observe(name, run.said(document.get(key, ""), 100))
     if digest := digest_of_card(document):
         run.observe("tools_digest", digest)
-    return document if await check_card(run, document, exchange, path) else None
+    return document if await check_card(run, document, card.exchange, card.path) else None
 
 
 def _interfaces(document: dict[str, Any]) -> list[Interface]:

@@ -10,16 +10,15 @@ import httpx2
 
 from compliance.engines.catalog import CONNECTIVITY, OptionSpec, ScenarioSpec, SuiteSpec, TrackSpec
 from compliance.engines.contract import Health, OnStep, Progress, Target
-from compliance.engines.detection import find_card
 from compliance.engines.execution.session import run_session
 from compliance.engines.http.client import HttpClient
 from compliance.engines.http.egress import Guard, Resolve, system_resolve
 from compliance.engines.reports.builder import ReportBuilder
-from compliance.engines.reports.model import Notice, Report, Scenario, Step, Track, Verdict
+from compliance.engines.reports.model import Report, Scenario, Step, Track, Verdict
 from compliance.engines.suites.a2a.agent_checks import SECURITY, requires_credentials
 from compliance.engines.suites.a2a.catalog import SPEC_VERSION
 from compliance.engines.suites.a2a.tck_kit import MEMORY_MB, NAME, KitMissing, Result, RunnerOutput, find_kit, run_kit
-from compliance.engines.suites.assertions import check_connection, check_credential
+from compliance.engines.suites.assertions import reach_card
 
 _ADAPTER = "1.0"
 _FOLDERS = {
@@ -92,14 +91,7 @@ class TckEngine:
     async def run(self, target: Target, *, on_step: OnStep | None = None) -> Report:
         guard = Guard(target.allow, self._resolve, run_key=target.run_key)
         output = RunnerOutput()
-        async with HttpClient(
-            guard=guard,
-            limits=target.limits,
-            deadline=target.deadline,
-            credential=target.credential,
-            credential_url=target.url,
-            ssl_context=self._ssl_context,
-        ) as http:
+        async with HttpClient.for_target(target, guard, self._ssl_context) as http:
             run = ReportBuilder(target, http, "a2a", None, suite=_OPENING)
 
             def on_test(test: str, done: int, total: int) -> None:
@@ -127,20 +119,11 @@ class TckEngine:
                 run.harness_error = str(missing)
             else:
                 await run_session(run, converse(), self.name)
-            run.harness_error = run.harness_error or output.harness_error
-            run.truncated = run.truncated or output.truncated
-            report = run.report(self.name, self.version)
-        notices = [*report.notices, *_notices(run, output)]
-        return replace(
-            report,
-            tracks=(*report.tracks, *_tracks(run, output)),
-            notices=tuple(notices),
-            observations=report.observations | ({"memory_mb": output.peak_mb} if output.peak_mb else {}),
-            suite_version=target.suite_version,
-            spec_version=SPEC_VERSION,
-            runtime=dict(self.health().runtime),
-            full=TCK.full,
-        )
+            output.note_on(run)
+            _note_advice(run, output)
+            runtime = self.health().runtime
+            report = run.report(self.name, self.version, spec_version=SPEC_VERSION, runtime=runtime, full=TCK.full)
+        return replace(report, tracks=(*report.tracks, *_tracks(run, output)))
 
 
 async def _open(run: ReportBuilder) -> str | None:
@@ -148,34 +131,20 @@ async def _open(run: ReportBuilder) -> str | None:
 
     Its base address as the kit wants it; None when there is nothing for the kit to do.
     """
-    with run.step("connectivity/reach", "reachable") as step:
-        document, exchange, path = await find_card(run.http, run.target.url)
-        if exchange is None:
-            raise AssertionError("no address was asked for a card")
-        step.exchange = exchange
-        reached = check_connection(run, exchange, step)
-    if not reached:
+    card = await reach_card(run, "security")
+    if card is None:
         return None
-    if exchange.status in (401, 403):
-        check_credential(run, "security", exchange)
-        return None
-    with run.step("connectivity/reach", "speaks") as step:
-        step.exchange = exchange
-        if document is None:
-            step.failed(f"There is no agent card: status {exchange.status}", at="/response/status")
-            return None
-        step.passed(f"An agent card was answered at {path}")
     for key in ("unauthorized", "accepted"):
         with run.step("security", key) as step:
-            if requires_credentials(document):
+            if requires_credentials(card.document):
                 step.skipped("The card requires credentials, and the kit has no way to send any")
                 run.locked = True
             else:
                 step.not_applicable("The agent's card asks for no credentials")
     if run.locked:
         return None
-    asked = httpx2.URL(exchange.url)
-    return str(asked.copy_with(path=path.partition("/.well-known/")[0] or "/", query=None)).rstrip("/")
+    asked = httpx2.URL(card.exchange.url)
+    return str(asked.copy_with(path=card.path.partition("/.well-known/")[0] or "/", query=None)).rstrip("/")
 
 
 def _title(test: str) -> str:
@@ -247,15 +216,10 @@ def _tracks(run: ReportBuilder, output: RunnerOutput) -> list[Track]:
 _WORKS = "Would set the agent to work, which this suite's options do not allow"
 
 
-def _notices(run: ReportBuilder, output: RunnerOutput) -> list[Notice]:
-    found = []
+def _note_advice(run: ReportBuilder, output: RunnerOutput) -> None:
     results = output.results.values()
     advised = sum(
         result.outcome != "passed" and _verdict(run, output, result)[0] is Verdict.SILENT for result in results
     )
     if advised:
-        found.append(Notice("advice", f"{advised} pieces of the kit's advice are not followed"))
-    if output.refused:
-        words = run.clean("; ".join(output.refused))
-        found.append(Notice("led_astray", f"The agent led to addresses that a test may not use: {words}"))
-    return found
+        run.notice("advice", f"{advised} pieces of the kit's advice are not followed")

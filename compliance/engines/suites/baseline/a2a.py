@@ -17,14 +17,14 @@ from google.protobuf.json_format import ParseError
 from pydantic import ValidationError
 
 from compliance.engines.catalog import StepSpec
-from compliance.engines.detection import OLD_CARD_PATH, find_card
+from compliance.engines.detection import OLD_CARD_PATH
 from compliance.engines.http.exchange import Exchange, FaultKind
 from compliance.engines.http.jsonrpc import error_of, message_of, wrong_at
 from compliance.engines.http.transports import A2ATransport
 from compliance.engines.reports.builder import ReportBuilder
 from compliance.engines.reports.digest import digest_of_card
 from compliance.engines.suites.a2a.card import read_card
-from compliance.engines.suites.assertions import check_challenge, check_connection, check_credential
+from compliance.engines.suites.assertions import check_challenge, check_credential, reach_card
 
 _SPEC = "https://a2a-protocol.org/latest/specification/"
 _MAX_INTERFACES = 5
@@ -85,24 +85,11 @@ class _Conversation:
 
     async def _find(self) -> dict[str, Any] | None:
         run = self.run
-        with run.step("connectivity/reach", "reachable") as step:
-            document, exchange, path = await find_card(run.http, run.target.url)
-            if exchange is None:
-                raise AssertionError("no address was asked for a card")
-            step.exchange = self.card_exchange = exchange
-            reached = check_connection(run, exchange, step)
-        if not reached:
+        card = await reach_card(run, "a2a/auth", lambda exchange: (_card_problem(exchange), wrong_at(exchange)))
+        if card is None:
             return None
-        if exchange.status in (401, 403):
-            check_credential(run, "a2a/auth", exchange)
-            return None
-        with run.step("connectivity/reach", "speaks") as step:
-            step.exchange = exchange
-            if document is None:
-                step.failed(f"There is no agent card: {_card_problem(exchange)}", at=wrong_at(exchange))
-                run.stop_reason = "Left out: there is no agent card"
-                return None
-            step.passed(f"An agent card was answered at {path}")
+        document, exchange, path = card.document, card.exchange, card.path
+        self.card_exchange = exchange
         with run.step("a2a/card", "found") as step:
             step.exchange = exchange
             if path.endswith(OLD_CARD_PATH):

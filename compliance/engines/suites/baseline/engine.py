@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 import platform
 import ssl
-from dataclasses import replace
 from importlib.metadata import version
 
 from compliance.engines.catalog import SUITES, SuiteSpec
@@ -48,14 +47,8 @@ class BaselineEngine:
         return Health(True, runtime=self._runtime)
 
     def _http(self, target: Target) -> HttpClient:
-        return HttpClient(
-            guard=Guard(target.allow, self._resolve, run_key=target.run_key),
-            limits=target.limits,
-            deadline=target.deadline,
-            credential=target.credential,
-            credential_url=target.url,
-            ssl_context=self._ssl_context,
-        )
+        guard = Guard(target.allow, self._resolve, run_key=target.run_key)
+        return HttpClient.for_target(target, guard, self._ssl_context)
 
     async def detect(self, target: Target) -> Detection:
         async with self._http(target) as http:
@@ -69,12 +62,8 @@ class BaselineEngine:
                 protocol, reason = found.protocol, found.reason
             run = ReportBuilder(target, http, protocol, on_step)
             await run_session(run, _converse(run, reason), self.name)
-            return replace(
-                run.report(self.name, self.version),
-                suite_version=target.suite_version,
-                spec_version=_SPECIFICATIONS.get(protocol, ""),
-                runtime=dict(self._runtime),
-            )
+            written_for = _SPECIFICATIONS.get(protocol, "")
+            return run.report(self.name, self.version, spec_version=written_for, runtime=self._runtime)
 
 
 async def _converse(run: ReportBuilder, reason: str) -> None:

@@ -13,14 +13,13 @@ from typing import Any
 from compliance.engines.contract import Target
 from compliance.engines.http.egress import Guard
 from compliance.engines.http.exchange import Exchange, Fault, FaultKind
-from compliance.engines.http.proxy import ProxyLimits, egress_proxy
 from compliance.engines.process.node_runtime import node, package
-from compliance.engines.process.runner import ProcessLimits, SupervisorLost, run_process, scratch_folder
+from compliance.engines.process.runner import scratch_folder
+from compliance.engines.suites.official import ProgramOutput
 
 PACKAGE = "@modelcontextprotocol/conformance"
 MEMORY_MB = 512
 DRIVER = Path(__file__).with_name("driver.mjs")
-_MARGIN = 30.0  # seconds
 _STATUSES = {"SUCCESS", "FAILURE", "WARNING", "INFO", "SKIPPED"}
 
 
@@ -35,14 +34,10 @@ class Outcome:
 
 
 @dataclass(slots=True)
-class RunnerOutput:
+class RunnerOutput(ProgramOutput):
     """Everything that came of one start of the runner."""
 
     outcomes: dict[str, Outcome] = field(default_factory=dict)
-    truncated: bool = False
-    harness_error: str = ""  # without anything that the agent sent
-    peak_mb: int = 0
-    refused: list[str] = field(default_factory=list)  # addresses that the agent led to and that are off limits
 
 
 class _Broken(Exception):
@@ -81,10 +76,9 @@ async def run_scenarios(
 
     Raises RuntimeMissing when Node or the package is not installed. All else is in what it returns.
     """
-    output, ended = RunnerOutput(), False
+    output = RunnerOutput()
 
     def hear(line: bytes) -> None:
-        nonlocal ended
         try:
             event = json.loads(line)
             if event["event"] == "start":
@@ -95,37 +89,25 @@ async def run_scenarios(
                 where = f" in {event['scenario']}" if event["scenario"] else ""
                 output.harness_error = f"The official runner broke{where}: {str(event['reason'])[:150]}"
             elif event["event"] == "end":
-                ended = True
+                output.ended = True
             else:
                 raise _Broken("an event of no known kind")
         except (ValueError, KeyError, TypeError, AttributeError, _Broken) as error:
             output.harness_error = f"The official runner's output could not be read ({type(error).__name__})"
 
     argv = [str(node()), f"--max-old-space-size={memory_mb // 2}", str(driver)]
-    limits = ProcessLimits(seconds=max(seconds, 0.1), memory_mb=memory_mb)
     with scratch_folder() as folder:
-        order = _order(target, scenarios, folder)
-        # The process ends first: a proxy that left before it would look like an agent that does not answer.
-        network = ProxyLimits(seconds=limits.seconds + _MARGIN)
-        async with egress_proxy(guard, run_key=target.run_key, limits=network) as proxy:
-            try:
-                finished = await run_process(
-                    argv, limits=limits, env=proxy.environment(), folder=folder, stdin=order, on_line=hear
-                )
-            except (OSError, SupervisorLost) as error:
-                output.harness_error = f"The official runner could not be run ({type(error).__name__})"
-                return output
-            output.refused = list(proxy.refused)
-            exhausted = proxy.exhausted
-    output.peak_mb = finished.peak_mb
-    if finished.stopped == "deadline":
-        output.truncated = True
-    elif finished.stopped:
-        output.harness_error = f"The official runner was stopped: it passed its limit of {finished.stopped}"
-    elif exhausted:
-        output.harness_error = f"The run used more of the network than it may: {exhausted}"
-    elif not output.harness_error and not ended:
-        output.harness_error = f"The official runner ended before its work was done (exit {finished.returncode})"
+        await output.run(
+            argv,
+            program="The official runner",
+            target=target,
+            guard=guard,
+            seconds=seconds,
+            memory_mb=memory_mb,
+            folder=folder,
+            on_line=hear,
+            stdin=_order(target, scenarios, folder),
+        )
     return output
 
 
