@@ -36,18 +36,18 @@ def open_credential(lease: Lease) -> Access:
     for. A refused one that nobody chose is done without, and the run says so. For a thread of its own, whose database
     connection is closed in the end: it may wait for a token endpoint.
     """
-    wanted = lease.credential
-    if wanted is None:
+    selected = lease.credential
+    if selected is None:
         return Access()
     attempt = Attempt(
-        organization_id=wanted.organization_id,
+        organization_id=selected.organization_id,
         agent_url=lease.agent_url,
-        use=wanted.use,
+        use=selected.use,
         triggered_by=lease.triggered_by,
         by=lease.by,
         job_id=lease.job_id,
         run_id=lease.run_id,
-        credential_id=wanted.credential_id,
+        credential_id=selected.credential_id,
     )
     try:
         credential = use_credential(attempt)

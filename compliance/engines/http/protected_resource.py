@@ -19,12 +19,12 @@ async def check_metadata(run: ReportBuilder, challenge: Exchange) -> None:
         named = re.search(r'resource_metadata="([^"]+)"', challenge.header("www-authenticate"))
         url = httpx2.URL(run.target.url)
         path = url.path if url.path != "/" else ""
-        places = [named[1]] if named else [f"/.well-known/oauth-protected-resource{path}"]
+        candidates = [named[1]] if named else [f"/.well-known/oauth-protected-resource{path}"]
         if not named and path:
-            places.append("/.well-known/oauth-protected-resource")
-        for place in places:
+            candidates.append("/.well-known/oauth-protected-resource")
+        for candidate in candidates:
             try:
-                address = str(url.join(place))
+                address = str(url.join(candidate))
             except httpx2.InvalidURL:
                 step.failed("The address in WWW-Authenticate is malformed")
                 return

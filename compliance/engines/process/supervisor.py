@@ -31,8 +31,8 @@ MARKER = "ASSAY_PROCESS_MARKER"  # in the environment of all that a run starts, 
 
 SCRATCH = "assay-run-"  # what the name of a run's own folder begins with
 
-_TICK = 0.2  # seconds between two looks at the tree
-_CHECK_SHARE = 10  # the time of a look, times this, is at least between two looks
+_TICK = 0.2  # seconds between two checks of the tree
+_CHECK_SHARE = 10  # the time of a check, times this, is at least between two checks
 _END_SECONDS = 5.0  # for everything to be gone; what cannot be killed by then hangs in the kernel
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
@@ -202,7 +202,7 @@ def main(arguments: list[str]) -> None:
         # Who asked was killed. What the programs wrote may quote an agent that echoes a secret, and nobody redacted it.
         if limits["scratch"]:
             shutil.rmtree(limits["scratch"], ignore_errors=True)
-        sys.exit("nobody is left to be told")
+        sys.exit("nobody is left to hear it")
 
 
 if __name__ == "__main__":

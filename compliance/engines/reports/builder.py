@@ -126,32 +126,32 @@ class ReportBuilder:
         if self.http.time_is_up():
             raise OutOfTime
         self._report_progress(spec.title)
-        judgement = StepResult(spec)
+        result = StepResult(spec)
         first, started = len(self.http.exchanges), time.perf_counter()
-        yield judgement
-        exchange = judgement.exchange or (self.http.exchanges[-1] if len(self.http.exchanges) > first else None)
+        yield result
+        exchange = result.exchange or (self.http.exchanges[-1] if len(self.http.exchanges) > first else None)
         fault = exchange.fault if exchange is not None else None
-        if fault is not None and fault.kind is FaultKind.DEADLINE and judgement.verdict is not Verdict.PASSED:
+        if fault is not None and fault.kind is FaultKind.DEADLINE and result.verdict is not Verdict.PASSED:
             raise OutOfTime
-        if fault is not None and fault.kind is FaultKind.OURS and judgement.verdict is not Verdict.PASSED:
+        if fault is not None and fault.kind is FaultKind.OURS and result.verdict is not Verdict.PASSED:
             raise Unable(fault.message)
-        self._record(scenario, judgement, int((time.perf_counter() - started) * 1000), exchange)
+        self._record(scenario, result, int((time.perf_counter() - started) * 1000), exchange)
 
-    def _record(self, scenario: str, judgement: StepResult, duration_ms: int, exchange: Exchange | None) -> None:
-        if judgement.verdict is None:
-            raise AssertionError(f"step {judgement.spec.key} ended without a verdict")
-        spec, evidence = judgement.spec, None
+    def _record(self, scenario: str, result: StepResult, duration_ms: int, exchange: Exchange | None) -> None:
+        if result.verdict is None:
+            raise AssertionError(f"step {result.spec.key} ended without a verdict")
+        spec, evidence = result.spec, None
         if exchange is not None:
-            if judgement.exchange is not None:
+            if result.exchange is not None:
                 duration_ms = int(exchange.seconds * 1000)
-            if judgement.verdict is not Verdict.PASSED or self._all_evidence:
-                evidence = self._evidence_of(exchange, judgement.pointer)
-            if judgement.verdict is Verdict.PASSED:
+            if result.verdict is not Verdict.PASSED or self._all_evidence:
+                evidence = self._evidence_of(exchange, result.pointer)
+            if result.verdict is Verdict.PASSED:
                 self._passed[scenario, spec.key] = exchange
-        elif judgement.found_in is not None and self._shown < _FAULTS_SHOWN:
+        elif result.found_in is not None and self._shown < _FAULTS_SHOWN:
             self._shown += 1
-            evidence = self._evidence_of(judgement.found_in, judgement.pointer)
-        self._put(scenario, spec, judgement.verdict, judgement.actual, duration_ms, evidence)
+            evidence = self._evidence_of(result.found_in, result.pointer)
+        self._put(scenario, spec, result.verdict, result.actual, duration_ms, evidence)
         self._done += scenario in self._chosen
 
     def keep_evidence(self, scenario: str, key: str, found_in: Exchange | None = None, at: str = "") -> None:

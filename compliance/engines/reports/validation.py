@@ -62,11 +62,11 @@ def _checked(data: Any, engine: str | None, suite: str | None) -> Report:
 
 def _first(error: ValidationError) -> BadReport:
     first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-    place, words = [str(part)[:60] for part in first["loc"]], first["msg"]
+    path, words = [str(part)[:60] for part in first["loc"]], first["msg"]
     if first["type"] == "unexpected_keyword_argument":
-        place = place[:-1]  # a name that may hold what an agent sent
+        path = path[:-1]  # a name that may hold what an agent sent
     ours = first["type"] in ("open", "payload")
-    return BadReport(f"{'/'.join(place) or 'the report'}: {words if ours else f'breaks the schema: {words}'}")
+    return BadReport(f"{'/'.join(path) or 'the report'}: {words if ours else f'breaks the schema: {words}'}")
 
 
 def _check_keys(report: Report) -> None:
@@ -75,24 +75,24 @@ def _check_keys(report: Report) -> None:
     count = words = 0
     for t, track in enumerate(report.tracks):
         for s, scenario in enumerate(track.scenarios):
-            place = f"tracks/{t}/scenarios/{s}"
+            path = f"tracks/{t}/scenarios/{s}"
             if scenario.key in scenarios:
-                raise BadReport(f"{place}/key: two scenarios have the same key")
+                raise BadReport(f"{path}/key: two scenarios have the same key")
             scenarios.add(scenario.key)
             if len(scenarios) > SCENARIOS:
-                raise BadReport(f"{place}: more than {SCENARIOS:,} scenarios in all")
+                raise BadReport(f"{path}: more than {SCENARIOS:,} scenarios in all")
             if len({step.key for step in scenario.steps}) < len(scenario.steps):
-                raise BadReport(f"{place}/steps: two steps have the same key")
+                raise BadReport(f"{path}/steps: two steps have the same key")
             count += len(scenario.steps)
             if count > STEPS:
-                raise BadReport(f"{place}/steps: more than {STEPS:,} steps in all")
+                raise BadReport(f"{path}/steps: more than {STEPS:,} steps in all")
             words += len(scenario.key) + len(scenario.title)
             words += sum(
                 len(step.key) + len(step.title) + len(step.expected) + len(step.actual) + len(step.spec_url)
                 for step in scenario.steps
             )
             if words > WORDS:
-                raise BadReport(f"{place}/steps: more than {WORDS:,} characters in all")
+                raise BadReport(f"{path}/steps: more than {WORDS:,} characters in all")
 
 
 class _Published(GenerateJsonSchema):

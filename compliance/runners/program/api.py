@@ -146,7 +146,8 @@ def _read(kind: type[M], data: Any) -> M:
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         place = "/".join(str(part)[:60] for part in first["loc"])
-        raise Mismatch(f"“{place}”: {first['msg']}" if place else "the answer is no JSON object") from None
+        words = "is missing" if first["type"] == "missing" else f"is wrong: {first['msg']}"
+        raise Mismatch(f"“{place}” {words}" if place else "the answer is no JSON object") from None
 
 
 read_work = partial(_read, Work)
