@@ -11,7 +11,8 @@ from benchmarks.databases import use_database
 from benchmarks.load import HEAVY_RUNS, HEAVY_URL, ORGANIZATION, database_name
 from benchmarks.measure import Section, ratio, take_turns
 from compliance.models import ComplianceRun
-from compliance.runs.history import PAGE_SIZE, Cursor, HistoryFilter, history_page
+from compliance.pagination import Cursor
+from compliance.runs.history import PAGE_SIZE, HistoryFilter, history_page
 from compliance.tenancy.scope import organization_scope
 
 DEEP_PAGE = 1000
@@ -51,7 +52,7 @@ def measure(runs: int, *, rounds: int) -> Section:
     with organization_scope(ORGANIZATION):
         place = cursor_of_page(deep)
         oldest = cursor_of_page(deep * 2 - 1)
-        upwards = None if place is None else Cursor(place.tested_at, place.run_id, newer=True)
+        upwards = None if place is None else Cursor(place.at, place.key, backwards=True)
         cases: dict[str, Callable[[], object]] = {
             "first page": _page(),
             f"page {deep:,}": _page(cursor=place),

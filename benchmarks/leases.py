@@ -18,9 +18,9 @@ from benchmarks.waiting import processor_seconds
 from compliance.embedded import Services
 from compliance.embedded.ports import LOOPBACK
 from compliance.engines.reports.model import Report, Scenario, Step, Track, Verdict
-from compliance.jobs.models import Pin
 from compliance.jobs.queue import insert_jobs
 from compliance.models import Agent, AgentContext, Job, Organization, SuiteVersion, TriggeredBy, User
+from compliance.registry.models import Pin
 from compliance.runners.actions import create_runner
 from compliance.tenancy.actions import create_organization
 from compliance.tenancy.scope import organization_scope, platform_scope
@@ -93,7 +93,7 @@ def measure(running: Services, *, seconds: float) -> Section:
     )
     section = Section(
         f"{POLLERS} private runners that lease and complete",
-        f"gunicorn with {WORKERS} workers and the project's own configuration, durable database. {POLLERS} runners "
+        f"The web server as it is run, {WORKERS} processes, durable database. {POLLERS} runners "
         f"of {ORGANIZATIONS} organizations, each with its own token and one kept connection, ask for work, hand in a "
         "report of the baseline's size for each lease, without evidence, and ask again. Each lease and each report is "
         "a transaction that is recorded like any other: run, totals, the end of the job. The clients share the "

@@ -1,4 +1,4 @@
-"""Notices: what an organization is told inside the application."""
+"""Writing and reading notices."""
 
 from __future__ import annotations
 
@@ -7,80 +7,9 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from django.db import models
-from django.db.models import Q
 from django.utils import timezone
 
-from compliance.tenancy.ids import uuid7
-
-
-class Priority(models.TextChoices):
-    LOW = "low", "Low"
-    NORMAL = "normal", "Normal"
-    HIGH = "high", "High"
-
-
-class Channel(models.TextChoices):
-    """How an organization is told."""
-
-    IN_APP = "in_app", "In Assay"
-    MESSAGE = "message", "By message"
-    BOTH = "both", "Both"
-
-
-class Subject(models.TextChoices):
-    """What a notice is about, and so which page it leads to."""
-
-    RUNNER = "runner", "Private runner"
-    MONITOR = "monitor", "Monitor"
-
-
-class NoticeQuerySet(models.QuerySet["Notice"]):
-    def of_organization(self, organization_id: str) -> NoticeQuerySet:
-        """An organization's notices, the newest first."""
-        return self.filter(organization_id=organization_id).order_by("-at", "-id")
-
-    def unread(self) -> NoticeQuerySet:
-        return self.filter(read_at=None)
-
-    def read(self) -> NoticeQuerySet:
-        return self.exclude(read_at=None)
-
-    def beyond(self, at: datetime, notice_id: UUID) -> NoticeQuerySet:
-        """Those that come after this one in a list with the newest first."""
-        return self.filter(Q(at__lt=at) | Q(at=at, pk__lt=notice_id), at__lte=at)
-
-
-class Notice(models.Model):
-    """One thing that an organization is told. Its members share it: who reads it first has read it for all."""
-
-    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
-    # The database's reference to the organization is made by the migration.
-    organization_id = models.CharField(max_length=68)
-    at = models.DateTimeField(default=timezone.now)
-    priority = models.CharField(max_length=10, choices=Priority.choices, default=Priority.NORMAL)
-    subject = models.CharField(max_length=10, choices=Subject.choices)
-    subject_id = models.UUIDField()
-    text = models.CharField(max_length=300)
-    occasion = models.CharField(max_length=200, help_text="The same occasion is told once.")
-    read_at = models.DateTimeField(null=True, blank=True)
-
-    objects = NoticeQuerySet.as_manager()
-
-    class Meta:
-        db_table = "notices"
-        constraints = [
-            models.UniqueConstraint(fields=["organization_id", "occasion"], name="one_notice_per_occasion"),
-            models.CheckConstraint(condition=models.Q(priority__in=Priority.values), name="notice_priority_known"),
-            models.CheckConstraint(condition=models.Q(subject__in=Subject.values), name="notice_subject_known"),
-        ]
-        indexes = [
-            models.Index(fields=["organization_id", "-at", "-id"], name="notices_newest"),
-            models.Index(fields=["organization_id"], name="notices_unread", condition=models.Q(read_at=None)),
-        ]
-
-    def __str__(self) -> str:
-        return self.text
+from compliance.alerts.models import Notice, Priority
 
 
 def tell(

@@ -16,7 +16,7 @@ from compliance.embedded.home import Home, find_home
 from compliance.embedded.keys import KeyFile, write_private
 from compliance.embedded.ports import LOOPBACK, free_port
 from compliance.embedded.processes import end_orphans, spawn, stop, tail, wait_until, working_in
-from compliance.embedded.roles import APP, OWNER, database_sql, roles_sql
+from compliance.tenancy.database_roles import APP, OWNER, database_sql, roles_sql
 
 DATABASE = "assay"
 SUPERUSER = "postgres"

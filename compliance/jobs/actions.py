@@ -9,11 +9,11 @@ from uuid import UUID
 from django.conf import settings
 from django.db import IntegrityError, connection, transaction
 
-from compliance.jobs.models import HOSTED, CredentialChoice, Job, JobState, Pin, expires
+from compliance.jobs.models import CredentialChoice, Job, JobState, expires
 from compliance.jobs.options import PlaceRefused, chosen, refuse_place, suite_to_run
 from compliance.jobs.queue import insert_jobs, tell_executors
-from compliance.registry.models import AgentContext
-from compliance.runs.models import ExecutorKind, TriggeredBy
+from compliance.registry.models import HOSTED, AgentContext, ExecutorKind, Pin
+from compliance.runs.models import TriggeredBy
 from compliance.tenancy.api_keys import Principal
 from compliance.tenancy.errors import Refused
 from compliance.tenancy.models import Organization

@@ -15,7 +15,7 @@ from compliance.jobs.completion import end_lost
 from compliance.jobs.leases import scope_of
 from compliance.jobs.models import Job, JobState
 from compliance.jobs.queue import release_jobs
-from compliance.runs.models import ExecutorKind
+from compliance.registry.models import ExecutorKind
 
 logger = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from compliance.jobs.credential_selection import WantedCredential
-from compliance.runs.models import ExecutorKind
+from compliance.registry.models import ExecutorKind, Runner
 from compliance.tenancy.scope import Actor, organization_scope, platform_scope
 
 
@@ -28,6 +28,11 @@ class Executor:
 
 
 HOSTED_WORKER = Executor()
+
+
+def executor_of(runner: Runner) -> Executor:
+    """A private runner as its leases name it."""
+    return Executor(ExecutorKind.PRIVATE, runner.pk, runner.name, runner.pool)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
-from uuid import UUID
 
 from django.conf import settings
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 
-from compliance.registry.models import Agent
-from compliance.runs.models import BY_ORGANIZATION, BY_PLATFORM, ExecutorKind, TriggeredBy
+from compliance.registry.models import HOSTED, POOL_LENGTH, Agent, ExecutorKind, Pin
+from compliance.runs.models import BY_ORGANIZATION, BY_PLATFORM, TriggeredBy
 from compliance.suites.models import SuiteVersion
 from compliance.tenancy.ids import uuid7
 from compliance.tenancy.models import Organization
@@ -36,26 +34,6 @@ class CredentialChoice(models.TextChoices):
 
 
 ACTIVE = (JobState.QUEUED, JobState.LEASED)
-POOL_LENGTH = 60
-
-
-@dataclass(frozen=True, slots=True)
-class Pin:
-    """Where work is to run: hosted when it says nothing, else one private runner, or any of a named pool."""
-
-    runner_id: UUID | None = None
-    pool: str = ""
-
-    @property
-    def kind(self) -> str:
-        return ExecutorKind.PRIVATE if self.runner_id or self.pool else ExecutorKind.HOSTED
-
-    @property
-    def is_private(self) -> bool:
-        return self.kind == ExecutorKind.PRIVATE
-
-
-HOSTED = Pin()
 
 
 def expires(pin: Pin = HOSTED) -> datetime:

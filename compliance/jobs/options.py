@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from django.db import connection
-
-from compliance.jobs.models import HOSTED, Pin
+from compliance.registry.models import HOSTED, Pin, Runner, RunnerState
 from compliance.suites.health import read_availability
 from compliance.suites.models import Suite, SuiteVersion
 from compliance.tenancy.errors import Invalid, Refused
@@ -26,27 +23,15 @@ class PlaceRefused(Refused):
     """The private runner, or the pool, that was chosen cannot take the test."""
 
 
-@dataclass(frozen=True, slots=True)
-class Taker:
-    """A private runner, as far as it decides what it can take. engines: None while it has told none."""
-
-    name: str
-    is_disabled: bool
-    engines: Collection[str] | None
-
-    def lacks(self, engine: str) -> bool:
-        return self.engines is not None and engine not in self.engines
-
-
-def hindrance(pin: Pin, engine: str, takers: Sequence[Taker]) -> str:
-    """Why none of those that a pin names can run an engine's suite, such as “City box lacks the engine adcp”.
+def hindrance(pin: Pin, engine: str, runners: Sequence[Runner]) -> str:
+    """Why none of the runners that a pin names can run an engine's suite, such as “City box lacks the engine adcp”.
 
     "" when one can, as far as is known, or when there is none of them. Whether they are online is not asked.
     """
-    enabled = [taker for taker in takers if not taker.is_disabled]
-    if takers and not enabled:
-        return f"Every runner of the pool “{pin.pool}” is disabled" if pin.pool else f"{takers[0].name} is disabled"
-    if enabled and all(taker.lacks(engine) for taker in enabled):
+    enabled = [runner for runner in runners if runner.state == RunnerState.ACTIVE]
+    if runners and not enabled:
+        return f"Every runner of the pool “{pin.pool}” is disabled" if pin.pool else f"{runners[0].name} is disabled"
+    if enabled and all(runner.lacks(engine) for runner in enabled):
         if pin.pool:
             return f"No runner of the pool “{pin.pool}” has the engine {engine}"
         return f"{enabled[0].name} lacks the engine {engine}"
@@ -56,20 +41,12 @@ def hindrance(pin: Pin, engine: str, takers: Sequence[Taker]) -> str:
 def refuse_place(organization_id: str, pin: Pin, engine: str) -> None:
     """Raise PlaceRefused, with what to do, for private runners of which none can take what needs the engine.
 
-    Needs the organization's scope. One that was never online has told no engines yet: it may have this one.
+    Needs the organization's scope. One that was never online has listed no engines yet: it may have this one.
     """
-    # The table of a room that knows this one: read here by name, in the transaction that makes the job.
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT name, state = 'disabled',"
-            " CASE WHEN last_seen_at IS NOT NULL THEN ARRAY(SELECT jsonb_object_keys(engines)) END FROM runners"
-            " WHERE organization_id = %s AND state <> 'deleted' AND (id = %s::uuid OR (%s <> '' AND pool = %s))",
-            [organization_id, pin.runner_id, pin.pool, pin.pool],
-        )
-        takers = [Taker(*row) for row in cursor.fetchall()]
-    why = hindrance(pin, engine, takers)
+    runners = list(Runner.objects.named_by(organization_id, pin))
+    why = hindrance(pin, engine, runners)
     if why:
-        remedy = _ENABLE if all(taker.is_disabled for taker in takers) else _INSTALL
+        remedy = _INSTALL if any(runner.state == RunnerState.ACTIVE for runner in runners) else _ENABLE
         raise PlaceRefused(f"{why}. {remedy}")
 
 

@@ -1,7 +1,7 @@
 """API keys, of organizations and of their runners; and an index for a list of all that an organization caused."""
 
 import compliance.tenancy.ids
-import compliance.tenancy.api_keys
+import compliance.tenancy.fields
 import django.db.models.deletion
 import django.utils.timezone
 from django.db import migrations, models
@@ -87,7 +87,7 @@ class Migration(migrations.Migration):
                 ('name', models.CharField(max_length=100)),
                 ('prefix', models.CharField(help_text="The token's public part, to tell keys apart by.", max_length=8, unique=True)),
                 ('secret_hash', models.CharField(help_text='SHA-256 of the whole token, in hex.', max_length=64, unique=True)),
-                ('scopes', compliance.tenancy.api_keys.TextArray(help_text='Values of Scope.')),
+                ('scopes', compliance.tenancy.fields.TextArray(help_text='Values of Scope.')),
                 ('runner_id', models.UUIDField(blank=True, help_text='The runner whose key it is.', null=True)),
                 ('created_at', models.DateTimeField(default=django.utils.timezone.now, editable=False)),
                 ('created_by', models.CharField(help_text='As they were called then.', max_length=254)),

@@ -15,8 +15,7 @@ from django.db import connection
 
 from compliance.jobs.models import Job, expires
 from compliance.monitors.models import Monitor, MonitorState, Outcome
-from compliance.registry.models import Agent, AgentContext, LifecycleStage
-from compliance.runners.models import Runner, RunnerState
+from compliance.registry.models import Agent, AgentContext, LifecycleStage, Runner, RunnerState
 from compliance.runs.models import TriggeredBy
 from compliance.suites.health import Availability
 from compliance.suites.models import SuiteVersion

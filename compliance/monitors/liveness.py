@@ -11,45 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from django.conf import settings
-from django.db import connection, models, transaction
-from django.db.models.functions import Now
-
-
-class TickPhase(models.Model):
-    """One phase of the tick, and how it went last."""
-
-    name = models.CharField(max_length=40, primary_key=True)
-    # From here on it is missed: a fresh installation is given as long for its first tick as any other.
-    made_at = models.DateTimeField(db_default=Now())
-    last_started_at = models.DateTimeField(null=True)
-    last_completed_at = models.DateTimeField(null=True, help_text="A phase that failed is not completed.")
-    last_duration_ms = models.PositiveIntegerField(null=True, help_text="Of the last one that was completed.")
-    last_failed_at = models.DateTimeField(null=True)
-    last_error = models.CharField(max_length=100, db_default="", help_text="Its kind; the log has the rest.")
-
-    class Meta:
-        db_table = "tick_phases"
-        verbose_name = "phase of the tick"
-        verbose_name_plural = "phases of the tick"
-
-    def __str__(self) -> str:
-        return self.name
-
-
-class TickCounter(models.Model):
-    """How often something has happened since the installation; only ever grows."""
-
-    name = models.CharField(max_length=40)
-    label = models.CharField(max_length=60)
-    value = models.BigIntegerField()
-
-    class Meta:
-        db_table = "tick_counters"
-        constraints = [models.UniqueConstraint(fields=["name", "label"], name="one_counter_per_label")]
-
-    def __str__(self) -> str:
-        return f"{self.name} {self.label}"
-
+from django.db import connection, transaction
 
 # When the phase that is longest without a completion had its last; NULL while none is missed. One parameter: seconds.
 STILL_SINCE = """(

@@ -11,9 +11,9 @@ from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from compliance.jobs.models import Job, JobState, Pin
+from compliance.jobs.models import Job, JobState
 from compliance.jobs.queue import release_jobs
-from compliance.runners.models import POOL_PATTERN, Runner, RunnerState
+from compliance.registry.models import POOL_PATTERN, Pin, Runner, RunnerState
 from compliance.runners.placement import monitors_of_last, pinned_monitors
 from compliance.tenancy.api_key_actions import make_runner_key, revoke_runner_keys
 from compliance.tenancy.errors import Refused

@@ -18,18 +18,19 @@ from django.conf import settings
 from django.db import connection
 from django.utils import timezone
 
-from compliance.alerts.notices import Priority, Subject, tell
+from compliance.alerts.models import Priority, Subject
+from compliance.alerts.notices import tell
 from compliance.engines.reports.text import storable
 from compliance.engines.reports.validation import BadReport, from_json
 from compliance.jobs.completion import end_broken, end_with_run, end_without_result
 from compliance.jobs.credentials import after_run
-from compliance.jobs.leases import Lease, LeaseLost
+from compliance.jobs.leases import Lease, LeaseLost, executor_of
 from compliance.jobs.locking import jobs_in, locking
 from compliance.jobs.models import CredentialChoice, Job, JobState, RejectedReport
 from compliance.jobs.queue import lease_private, release_jobs, renew_tokens
 from compliance.postgresql.trips import Statement
-from compliance.runners.models import Runner
-from compliance.runs.models import ComplianceRun, ExecutorKind
+from compliance.registry.models import ExecutorKind, Runner
+from compliance.runs.models import ComplianceRun
 from compliance.runs.reading import columns_of, row_of
 from compliance.runs.recording import UsedCredential
 from compliance.tenancy.api_keys import STILL_WORKS, KeyActor
@@ -116,7 +117,7 @@ def poll(runner: Runner, *, at_most: int, engines: Collection[str], about: About
     # A batch of nothing but lost causes is not the end of the queue.
     while ended and not leases and at_most:
         leases, ended = lease_private(
-            organization_id=runner.organization_id, executor=runner.executor, engines=engines, at_most=at_most
+            organization_id=runner.organization_id, executor=executor_of(runner), engines=engines, at_most=at_most
         )
     return leases
 
@@ -164,7 +165,7 @@ def renew(runner: Runner, *, tokens: Mapping[UUID, UUID], progress: Mapping[UUID
 
     However old they are: a live executor's lease never runs out (L12). Its organization can cancel the test.
     """
-    held = renew_tokens(dict(tokens), dict(progress), runner.executor)
+    held = renew_tokens(dict(tokens), dict(progress), executor_of(runner))
     if tokens and _unseen(runner, now := timezone.now()):
         # One that has all hands full does not poll, and is not offline. Written after the jobs are: whoever ends
         # one of them holds it, and then writes this row.

@@ -8,8 +8,9 @@ from django.conf import settings
 from django.db import connection
 from django.utils import timezone
 
-from compliance.alerts.notices import Priority, Subject, tell
-from compliance.runners.models import Runner, RunnerState
+from compliance.alerts.models import Priority, Subject
+from compliance.alerts.notices import tell
+from compliance.registry.models import Runner, RunnerState
 from compliance.tenancy.scope import organization_scope
 
 BATCH = 500

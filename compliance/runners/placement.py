@@ -8,9 +8,8 @@ from uuid import UUID
 
 from django.db import connection
 
-from compliance.jobs.models import Pin
 from compliance.jobs.options import hindrance
-from compliance.runners.models import Runner, RunnerState
+from compliance.registry.models import Pin, Runner, RunnerState
 from compliance.tenancy.errors import Refused
 
 
@@ -38,7 +37,7 @@ def why_waiting(pin: Pin, engine: str, runners: Sequence[Runner]) -> str:
 
     runners: those that the pin names. "" when one can, as far as is known; being offline is no reason here.
     """
-    why = hindrance(pin, engine, [runner.taker for runner in runners if runner.state != RunnerState.DELETED])
+    why = hindrance(pin, engine, [runner for runner in runners if runner.state != RunnerState.DELETED])
     return f"{why}." if why else ""
 
 

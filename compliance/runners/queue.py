@@ -15,8 +15,8 @@ from django.db.models import Q
 from django.utils import timezone
 
 from compliance.jobs.models import Job, JobState
-from compliance.runners.models import Runner
-from compliance.runs.models import NEWEST_FIRST, ComplianceRun, ExecutorKind
+from compliance.registry.models import ExecutorKind, Runner
+from compliance.runs.models import NEWEST_FIRST, ComplianceRun
 
 
 @dataclass(frozen=True, slots=True)

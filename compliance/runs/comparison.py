@@ -14,6 +14,8 @@ from typing import Any, NamedTuple
 from django.db.models import Q
 
 from compliance.engines.reports.model import MEASURED
+from compliance.pagination import Cursor
+from compliance.runs.history import HISTORY
 from compliance.runs.models import NEWEST_FIRST, ComplianceRun, ComplianceRunQuerySet, OverallStatus
 
 FLAKY_RUNS = 20  # how far back a step's changes are counted
@@ -191,9 +193,9 @@ def comparable_runs(run: ComplianceRun) -> ComplianceRunQuerySet:
     The same organization's when it caused the run, the platform's otherwise; of those only the newest few
     hundred are looked through, so that a page never reads a whole history.
     """
-    runs = ComplianceRun.objects.for_agent(run.agent_url).before(run.tested_at, run.pk)
+    runs = ComplianceRun.objects.for_agent(run.agent_url)
     whose = runs.of_platform() if run.triggered_org_id is None else runs.own(run.triggered_org_id)
-    newest = whose.order_by(*NEWEST_FIRST).values("pk")[:_SEARCHED]
+    newest = HISTORY.after(whose, Cursor(run.tested_at, run.pk)).values("pk")[:_SEARCHED]
     return (
         ComplianceRun.objects.filter(
             pk__in=newest,

@@ -6,45 +6,33 @@ over everything, which a URL shared by many organizations would make slow. Needs
 
 from __future__ import annotations
 
-import base64
-import binascii
-import json
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from uuid import UUID
 
 from django.db import connection
+from django.db.models import Q
 
-from compliance.runs.models import BY_ORGANIZATION, BY_PLATFORM, NEWEST_FIRST, ComplianceRun, OverallStatus, TriggeredBy
+from compliance.pagination import Cursor, Keyset, Page
+from compliance.runs.models import (
+    BY_ORGANIZATION,
+    BY_PLATFORM,
+    NEWEST_FIRST,
+    STRIP_LENGTH,
+    ComplianceRun,
+    ComplianceRunQuerySet,
+    OverallStatus,
+    TriggeredBy,
+)
+from compliance.suites.models import SuiteVersion
 
 PAGE_SIZE = 50
-STRIP_LENGTH = 30
-
-
-@dataclass(frozen=True, slots=True)
-class Cursor:
-    """A place on a newest-first page: beside which run, and on which side of it."""
-
-    tested_at: datetime
-    run_id: UUID
-    newer: bool = False  # True: the page above this place
-
-    def encode(self) -> str:
-        text = json.dumps([self.tested_at.isoformat(), str(self.run_id), int(self.newer)])
-        return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
-
-    @classmethod
-    def decode(cls, text: str) -> Cursor | None:
-        """The cursor, or None when the text is not one: a damaged link shows the first page."""
-        try:
-            raw = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
-            tested_at, run_id, newer = json.loads(raw)
-            place = cls(datetime.fromisoformat(tested_at), UUID(run_id), bool(newer))
-        except (binascii.Error, ValueError, TypeError, AttributeError, RecursionError):
-            return None
-        return place if place.tested_at.tzinfo else None
+HISTORY = Keyset("tested_at")
+# How many runs of each scan are searched for those that match a filter. One that matches nothing would read an
+# agent's whole history; the next page goes on where this one stopped.
+SEARCH_AT_MOST = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,39 +45,36 @@ class HistoryFilter:
     since: datetime | None = None  # tested at or after
     until: datetime | None = None  # tested before
 
-    def of(self, kinds: Collection[str]) -> bool:
+    def allows_any_of(self, kinds: Collection[str]) -> bool:
         """Whether runs of some of the kinds (values of TriggeredBy) can match."""
         return not self.triggers or any(kind in self.triggers for kind in kinds)
 
-    def picks_from(self, kinds: Collection[str]) -> bool:
-        """Whether it takes single runs out of those of the kinds, which no index can find; days only cut them off."""
+    def searches(self, kinds: Collection[str]) -> bool:
+        """Whether it takes single runs out of those of the kinds, which no index finds."""
         all_kinds = not self.triggers or all(kind in self.triggers for kind in kinds)
         return bool(self.statuses or self.suite or not all_kinds)
 
-    def days(self) -> Iterator[tuple[str, Any]]:
-        """Where it begins and ends, as pieces of SQL over a run, each with its parameter."""
-        if self.since:
-            yield "tested_at >= %s", self.since
-        if self.until:
-            yield "tested_at < %s", self.until
+    def days(self) -> Q:
+        """Where the history begins and ends: the index finds both."""
+        since = Q(tested_at__gte=self.since) if self.since else Q()
+        return since & Q(tested_at__lt=self.until) if self.until else since
 
-    def conditions(self) -> Iterator[tuple[str, Any]]:
-        """What else of it narrows, likewise."""
+    def conditions(self) -> Q:
+        """Everything else that narrows."""
+        conditions = Q()
         if self.triggers:
-            yield "triggered_by = ANY(%s)", [str(trigger) for trigger in self.triggers]
+            conditions &= Q(triggered_by__in=[*self.triggers])
         if self.statuses:
-            yield "overall_status = ANY(%s)", [str(status) for status in self.statuses]
+            conditions &= Q(overall_status__in=[*self.statuses])
         if self.suite:
-            # Looked up once, beforehand: a join might leave the index that has the page's order.
-            yield (
-                "suite_version_id = ANY(ARRAY(SELECT v.id FROM suite_versions v JOIN suites s ON s.id = v.suite_id"
-                " WHERE s.slug = %s))",
-                self.suite,
-            )
+            # Read beforehand: a join might leave the index that has the page's order.
+            versions = SuiteVersion.objects.filter(suite__slug=self.suite)
+            conditions &= Q(suite_version__in=list(versions.values_list("pk", flat=True)))
+        return conditions
 
 
 class HistoryRun(NamedTuple):
-    """A run as a list shows it: model instances would cost a page more than the query."""
+    """A run as a list shows it."""
 
     pk: UUID
     tested_at: datetime
@@ -111,59 +96,7 @@ class HistoryRun(NamedTuple):
     suite_version: str
 
 
-@dataclass(frozen=True, slots=True)
-class HistoryPage:
-    runs: Sequence[HistoryRun]
-    newer: Cursor | None  # where the page above begins; None on the first
-    older: Cursor | None  # where the page below begins; None on the last
-    looked_to: datetime | None = None  # how far was looked for runs that match, when that was not the whole history
-
-
-# One of the two scans. The places for the rest of its conditions, its order and its length are filled in by
-# history_page with text of its own; whatever comes from outside is a parameter.
-_SCAN = """(
-        SELECT id, tested_at, overall_status, headline, triggered_by, triggered_org_id, actor_name, executor_kind,
-            executor_name, executor_id, dry_run, full_suite, passed_count, failed_count, skipped_count, duration_ms,
-            suite_version_id
-        FROM agent_compliance_runs WHERE {whose}{beyond} ORDER BY {order} LIMIT {length:d}
-    )"""
-# The same for a filter that picks single runs out: it stops when it has found enough, or has looked at so many.
-_PICKING = """(
-        SELECT found.*, count(*) OVER () AS found_here FROM (
-            SELECT * FROM {scan} looked_at WHERE {picked} ORDER BY {order} LIMIT {length:d}
-        ) found
-    )"""
-# Plain SQL: the ORM takes longer to compose the union of two querysets than the database to answer it.
-_PAGE = """
-    SELECT r.id, r.tested_at, r.overall_status, r.headline, r.triggered_by, r.triggered_org_id, r.actor_name,
-        r.executor_kind, r.executor_name, r.executor_id, r.dry_run, r.full_suite,
-        r.passed_count, r.failed_count, r.skipped_count, r.duration_ms,
-        s.title, v.version{counted}
-    FROM (
-        SELECT * FROM ({scans}) all_scans ORDER BY {order} LIMIT {length:d}
-    ) r
-    JOIN suite_versions v ON v.id = r.suite_version_id
-    JOIN suites s ON s.id = v.suite_id
-    ORDER BY {order}
-"""
-# How many runs of each scan are looked at for those that match. A filter that nothing matches would read an
-# agent's whole history; the next page goes on where this one stopped.
-LOOK_AT = 10_000
-# The last place that was looked at: where the first of the scans stopped.
-_EDGE = """
-    SELECT tested_at, id FROM ({scans}) edges ORDER BY {order} LIMIT 1
-"""
-_EDGE_OF_SCAN = """(
-        SELECT tested_at, id FROM agent_compliance_runs WHERE {whose}{beyond}
-        ORDER BY {order} OFFSET {last:d} LIMIT 1
-    )"""
-
-
-class _Scan(NamedTuple):
-    own: bool
-    whose: str
-    keys: list[Any]
-    picks: bool
+_COLUMNS = [*HistoryRun._fields[:-2], "suite_version__suite__title", "suite_version__version"]
 
 
 def history_page(
@@ -173,105 +106,46 @@ def history_page(
     narrowed_to: HistoryFilter | None = None,
     cursor: Cursor | None = None,
     size: int = PAGE_SIZE,
-) -> HistoryPage:
+) -> Page[HistoryRun]:
     """One page of an agent's history as the organization may see it, newest first.
 
     agent_url: None for the organization's own runs of all agents, without the platform's.
-    Ties in tested_at are decided by the run's id (R5). Costs the same at any depth, and of a narrowed
-    history no more than looking at LOOK_AT runs of each kind.
+    A filter searches at most SEARCH_AT_MOST runs of each kind; then the page ends, and its `next` goes on there.
     """
     narrowed_to = narrowed_to or HistoryFilter()
-    upwards = cursor is not None and cursor.newer
-    order = "tested_at, id" if upwards else "tested_at DESC, id DESC"
-    scans = []
-    if narrowed_to.of(BY_ORGANIZATION):
-        picks = narrowed_to.picks_from(BY_ORGANIZATION)
-        whose, keys = "triggered_org_id = %s", [organization_id]
-        if agent_url is not None:
-            whose, keys = f"{whose} AND agent_url = %s", [organization_id, agent_url]
-        scans.append(_Scan(True, whose, keys, picks))
-    if narrowed_to.of(BY_PLATFORM) and agent_url is not None:
-        picks = narrowed_to.picks_from(BY_PLATFORM)
-        scans.append(_Scan(False, "triggered_org_id IS NULL AND agent_url = %s", [agent_url], picks))
-    if not scans:
-        return HistoryPage([], None, None)
+    scans: list[ComplianceRunQuerySet] = []
+    searches = False
+    if narrowed_to.allows_any_of(BY_ORGANIZATION):
+        own = ComplianceRun.objects.own(organization_id)
+        scans.append(own if agent_url is None else own.for_agent(agent_url))
+        searches |= narrowed_to.searches(BY_ORGANIZATION)
+    if agent_url is not None and narrowed_to.allows_any_of(BY_PLATFORM):
+        scans.append(ComplianceRun.objects.of_platform().for_agent(agent_url))
+        searches |= narrowed_to.searches(BY_PLATFORM)
+    scans = [scan.filter(narrowed_to.days()) for scan in scans]
+    backwards = cursor is not None and cursor.backwards
 
-    days = list(narrowed_to.days())
-    beyond = "".join(f" AND {condition}" for condition, _ in days)
-    place = [day for _, day in days]
-    if cursor is not None:
-        beyond += f" AND (tested_at, id) {'>' if upwards else '<'} (%s, %s)"
-        place += [cursor.tested_at, cursor.run_id]
-
-    # The lengths are text, not parameters: a prepared plan for any length at all would expect thousands of rows.
-    picking = any(scan.picks for scan in scans)
-    conditions = list(narrowed_to.conditions())
-    texts, parameters = [], []
-    for scan in scans:
-        text = _SCAN.format(whose=scan.whose, beyond=beyond, order=order, length=LOOK_AT if picking else size + 1)
-        parameters += [*scan.keys, *place]
-        if picking:
-            picked = " AND ".join(condition for condition, _ in conditions)
-            text = _PICKING.format(scan=text, picked=picked, order=order, length=size + 1)
-            parameters += [value for _, value in conditions]
-        texts.append(text)
-    with connection.cursor() as statement:
-        statement.execute(
-            _PAGE.format(
-                scans=" UNION ALL ".join(texts),
-                order=order,
-                length=size + 1,
-                counted=", r.found_here" if picking else "",
-            ),
-            parameters,
-        )
-        rows = statement.fetchall()
-    edge: tuple[Any, ...] | None = None
-    if picking:
-        runs = [HistoryRun(*row[:-1]) for row in rows]
-        found = {run.triggered_org_id is not None: row[-1] for run, row in zip(runs, rows, strict=True)}
-        # A scan that found a page of its own left out nothing. Another one may have stopped, and where it did the
-        # page ends: what the other found beyond is not all that there is.
-        short = [scan for scan in scans if found.get(scan.own, 0) <= size]
-        edge = _edge(short, beyond, place, order) if short else None
-        if edge is not None:
-            runs = [
-                run for run in runs if ((run.tested_at, run.pk) <= edge if upwards else (run.tested_at, run.pk) >= edge)
-            ]
-    else:
-        runs = [HistoryRun(*row) for row in rows]
-
-    more = len(runs) > size
-    runs = runs[:size]
-    if upwards:
-        runs.reverse()
-    first = Cursor(runs[0].tested_at, runs[0].pk, newer=True) if runs else None
-    last = Cursor(runs[-1].tested_at, runs[-1].pk) if runs else None
-    if edge is not None and not more:  # what matches may go on beyond the edge
-        going_on = Cursor(edge[0], edge[1], newer=upwards)
-        return HistoryPage(
-            runs=runs,
-            newer=going_on if upwards else first if cursor is not None else None,
-            older=last if upwards else going_on,
-            looked_to=edge[0],
-        )
-    return HistoryPage(
-        runs=runs,
-        newer=first if (more if upwards else cursor is not None) else None,
-        older=last if (upwards or more) else None,
-    )
+    search_ended: Cursor | None = None
+    if searches:
+        ends = [HISTORY.end_of_search(scan, cursor, at_most=SEARCH_AT_MOST) for scan in scans]
+        nearest = min if backwards else max
+        search_ended = nearest((end for end in ends if end), key=_position, default=None)
+        conditions = narrowed_to.conditions()
+        if search_ended:
+            conditions &= HISTORY.until(search_ended)
+        scans = [scan.filter(conditions) for scan in scans]
+    found = [
+        HistoryRun(*row) for scan in scans for row in HISTORY.after(scan, cursor).values_list(*_COLUMNS)[: size + 1]
+    ]
+    found.sort(key=_position, reverse=not backwards)
+    return HISTORY.page_of(found, cursor, size=size, search_ended=search_ended)
 
 
-def _edge(scans: Sequence[_Scan], beyond: str, place: list[Any], order: str) -> tuple[Any, ...] | None:
-    """Where the first of the scans stopped looking; None when all came to their ends."""
-    union = " UNION ALL ".join(
-        _EDGE_OF_SCAN.format(whose=scan.whose, beyond=beyond, order=order, last=LOOK_AT - 1) for scan in scans
-    )
-    with connection.cursor() as statement:
-        statement.execute(
-            _EDGE.format(scans=union, order=order), [value for scan in scans for value in (*scan.keys, *place)]
-        )
-        return statement.fetchone()
+def _position(row: HistoryRun | Cursor) -> tuple[datetime, UUID]:
+    if isinstance(row, Cursor):
+        assert row.at is not None
+        return row.at, row.key
+    return row.tested_at, row.pk
 
 
 # One row an agent: a row a verdict would be twelve hundred for a page of forty.
@@ -311,20 +185,10 @@ def last_of_each_kind(*, organization_id: str, agent_url: str) -> dict[str, Comp
     }
 
 
-_NEIGHBOURS = """
-    (SELECT id, false FROM agent_compliance_runs WHERE {whose} AND agent_url = %s AND (tested_at, id) < (%s, %s)
-     ORDER BY tested_at DESC, id DESC LIMIT 1)
-    UNION ALL
-    (SELECT id, true FROM agent_compliance_runs WHERE {whose} AND agent_url = %s AND (tested_at, id) > (%s, %s)
-     ORDER BY tested_at, id LIMIT 1)
-"""
-
-
 def neighbours_of(run: ComplianceRun) -> dict[str, UUID]:
     """The keys of the runs "before" and "after" this one on its agent, of the same organization or the platform."""
-    own = run.triggered_org_id is not None
-    side: list[Any] = [run.triggered_org_id] * own + [run.agent_url, run.tested_at, run.pk]
-    whose = "triggered_org_id = %s" if own else "triggered_org_id IS NULL"
-    with connection.cursor() as cursor:
-        cursor.execute(_NEIGHBOURS.format(whose=whose), side * 2)
-        return {"after" if later else "before": run_id for run_id, later in cursor.fetchall()}
+    runs = ComplianceRun.objects.for_agent(run.agent_url)
+    runs = runs.of_platform() if run.triggered_org_id is None else runs.own(run.triggered_org_id)
+    sides = {"before": Cursor(run.tested_at, run.pk), "after": Cursor(run.tested_at, run.pk, backwards=True)}
+    found = {side: HISTORY.after(runs, cursor).values_list("pk", flat=True).first() for side, cursor in sides.items()}
+    return {side: key for side, key in found.items() if key}

@@ -15,9 +15,9 @@ from django.utils import timezone
 from compliance.engines.reports.model import Report
 from compliance.engines.reports.text import storable_text
 from compliance.postgresql.trips import Statement
-from compliance.registry.models import AgentContext, Relation
+from compliance.registry.models import AgentContext, ExecutorKind, Relation
 from compliance.runs.inserting import insert_rows
-from compliance.runs.models import ComplianceRun, ExecutorKind, TriggeredBy
+from compliance.runs.models import ComplianceRun, TriggeredBy
 from compliance.suites.models import STATUS_SUITE, SuiteVersion
 from compliance.tenancy.ids import uuid7
 from compliance.tenancy.scope import Actor

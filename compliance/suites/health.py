@@ -4,46 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 
-from django.conf import settings
-from django.db import models, transaction
+from django.db import transaction
 from django.utils import timezone
 
 from compliance.engines import UnknownEngine, engine_health, engine_names, get_engine
+from compliance.suites.models import EngineHealth, oldest_valid_health
 
 KEPT = timedelta(days=1)  # what a lost worker said, for staff to see
-
-
-class EngineHealth(models.Model):
-    """Whether one worker can run one engine, as it said last."""
-
-    worker = models.CharField(max_length=200, help_text="The worker's node name.")
-    engine = models.CharField(max_length=60)
-    version = models.CharField(max_length=60, blank=True)
-    available = models.BooleanField()
-    reason = models.TextField(blank=True, help_text="What is missing, and how to get it.")
-    runtime = models.JSONField(default=dict, blank=True)
-    memory_mb = models.PositiveIntegerField(default=0, help_text="What one run may take beside the worker, in MiB.")
-    checked_at = models.DateTimeField()
-
-    class Meta:
-        db_table = "engine_health"
-        verbose_name = "engine of a worker"
-        verbose_name_plural = "engines of workers"
-        constraints = [models.UniqueConstraint(fields=["worker", "engine"], name="one_health_of_engine_and_worker")]
-
-    def __str__(self) -> str:
-        return f"{self.engine} on {self.worker}"
-
-    @property
-    def is_live(self) -> bool:
-        """Whether the worker said so lately."""
-        return self.checked_at > _oldest_valid()
-
-
-def _oldest_valid() -> datetime:
-    return timezone.now() - timedelta(seconds=settings.ENGINE_HEALTH_VALID_SECONDS)
 
 
 def health_here() -> list[EngineHealth]:
@@ -107,7 +76,7 @@ class Availability:
 def read_availability() -> Availability:
     """What the live workers said last, in one query."""
     said: Iterable[tuple[str, bool, str]] = (
-        EngineHealth.objects.filter(checked_at__gt=_oldest_valid())
+        EngineHealth.objects.filter(checked_at__gt=oldest_valid_health())
         .order_by("-checked_at", "worker")
         .values_list("engine", "available", "reason")
     )

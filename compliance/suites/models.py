@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
+
+from django.conf import settings
 from django.db import models
 from django.utils import timezone
 
@@ -50,3 +53,35 @@ class SuiteVersion(models.Model):
 
     def __str__(self) -> str:
         return f"{self.suite.slug} {self.version}"
+
+
+def oldest_valid_health() -> datetime:
+    """What a worker said before this counts no more."""
+    return timezone.now() - timedelta(seconds=settings.ENGINE_HEALTH_VALID_SECONDS)
+
+
+class EngineHealth(models.Model):
+    """Whether one worker can run one engine, as it said last."""
+
+    worker = models.CharField(max_length=200, help_text="The worker's node name.")
+    engine = models.CharField(max_length=60)
+    version = models.CharField(max_length=60, blank=True)
+    available = models.BooleanField()
+    reason = models.TextField(blank=True, help_text="What is missing, and how to get it.")
+    runtime = models.JSONField(default=dict, blank=True)
+    memory_mb = models.PositiveIntegerField(default=0, help_text="What one run may take beside the worker, in MiB.")
+    checked_at = models.DateTimeField()
+
+    class Meta:
+        db_table = "engine_health"
+        verbose_name = "engine of a worker"
+        verbose_name_plural = "engines of workers"
+        constraints = [models.UniqueConstraint(fields=["worker", "engine"], name="one_health_of_engine_and_worker")]
+
+    def __str__(self) -> str:
+        return f"{self.engine} on {self.worker}"
+
+    @property
+    def is_live(self) -> bool:
+        """Whether the worker said so lately."""
+        return self.checked_at > oldest_valid_health()

@@ -10,9 +10,9 @@ from django.conf import settings
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from compliance.tenancy.api_keys import OF_ORGANIZATION, ApiKey, Scope, hash_of, new_token
+from compliance.tenancy.api_keys import hash_of, new_token
 from compliance.tenancy.errors import Refused
-from compliance.tenancy.models import Organization, User
+from compliance.tenancy.models import OF_ORGANIZATION, ApiKey, Organization, Scope, User
 from compliance.tenancy.names import plain_name
 from compliance.tenancy.roles import lock_organization, managing_membership
 from compliance.tenancy.scope import organization_scope

@@ -8,40 +8,17 @@ import secrets
 import time
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 from uuid import UUID
 
-from django.db import connection, models
-from django.db.models import Q
-from django.utils import timezone
+from django.db import connection
 
-from compliance.tenancy.ids import uuid7
-from compliance.tenancy.models import Organization, User
+from compliance.tenancy.models import User
 from compliance.tenancy.scope import Actor, organization_scope
 
 _PUBLIC = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _SHAPE = re.compile(r"as[kr]_[0-9A-Za-z]{8}_[0-9A-Za-z_-]{43}")
 _USE_NOTED_EVERY = timedelta(minutes=1)
 _USE_OF_RUNNER_NOTED_EVERY = timedelta(hours=1)  # when a runner was heard of last, its own row says
-
-
-class Scope(models.TextChoices):
-    """What a key may do. Each stands for itself: none brings another with it."""
-
-    READ = "read", "Read"
-    TEST = "test", "Ask for tests"
-    MANAGE = "manage", "Manage agents and monitors"
-    RUNNER = "runner", "Work as a private runner"
-
-
-OF_ORGANIZATION = (Scope.READ, Scope.TEST, Scope.MANAGE)  # what people may give to a key that they create
-
-
-class TextArray(models.Field):
-    """A list of texts in one column. Django's own array field brings an app that asks each new connection questions."""
-
-    def db_type(self, connection: Any) -> str:
-        return "text[]"
 
 
 def new_token(kind: str) -> tuple[str, str]:
@@ -53,76 +30,6 @@ def new_token(kind: str) -> tuple[str, str]:
 def hash_of(token: str) -> str:
     """What is stored of a token. 256 random bits cannot be guessed from it, so it need not be slow."""
     return hashlib.sha256(token.encode()).hexdigest()
-
-
-class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
-    def of_organization(self, organization_id: str) -> ApiKeyQuerySet:
-        """The keys that people of the organization made for its API, the newest first; those of runners are theirs."""
-        return self.filter(organization_id=organization_id, runner_id=None).order_by("-created_at", "-id")
-
-    def of_runner(self, organization_id: str, runner_id: UUID) -> ApiKeyQuerySet:
-        """A runner's keys, the newest first."""
-        return self.filter(organization_id=organization_id, runner_id=runner_id).order_by("-created_at", "-id")
-
-    def valid(self) -> ApiKeyQuerySet:
-        """Keys that work now."""
-        return self.filter(revoked_at=None, expires_at__gt=timezone.now())
-
-
-class ApiKey(models.Model):
-    """A key. Its token is shown once, when it is made; what is kept cannot give it back."""
-
-    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
-    organization = models.ForeignKey(
-        Organization, on_delete=models.DO_NOTHING, db_constraint=False, related_name="api_keys"
-    )  # the database's reference takes the keys along with their organization (migration 0012)
-    name = models.CharField(max_length=100)
-    prefix = models.CharField(max_length=8, unique=True, help_text="The token's public part, to tell keys apart by.")
-    secret_hash = models.CharField(max_length=64, unique=True, help_text="SHA-256 of the whole token, in hex.")
-    scopes = TextArray(help_text="Values of Scope.")
-    runner_id = models.UUIDField(null=True, blank=True, help_text="The runner whose key it is.")
-    created_at = models.DateTimeField(default=timezone.now, editable=False)
-    created_by = models.CharField(max_length=254, help_text="As they were called then.")
-    expires_at = models.DateTimeField()
-    revoked_at = models.DateTimeField(null=True, blank=True)
-    revoked_by = models.CharField(max_length=254, blank=True)
-    last_used_at = models.DateTimeField(null=True, blank=True, help_text="To the minute.")
-
-    objects = ApiKeyQuerySet.as_manager()
-
-    class Meta:
-        db_table = "api_keys"
-        verbose_name = "API key"
-        constraints = [
-            models.CheckConstraint(condition=Q(prefix__regex=r"^[0-9A-Za-z]{8}$"), name="key_prefix_shape"),
-            models.CheckConstraint(condition=Q(("secret_hash__regex", r"^[0-9a-f]{64}$")), name="key_hash_shape"),
-            models.CheckConstraint(
-                condition=Q(revoked_at__isnull=True, revoked_by="") | Q(revoked_at__isnull=False),
-                name="key_revoked_by_iff_revoked",
-            ),
-        ]
-        indexes = [
-            models.Index(fields=["organization", "-created_at", "-id"], name="keys_newest"),
-            models.Index(
-                fields=["organization", "runner_id"], name="keys_of_runner", condition=Q(runner_id__isnull=False)
-            ),
-        ]
-
-    def __str__(self) -> str:
-        return self.name
-
-    @property
-    def has_expired(self) -> bool:
-        return self.expires_at <= timezone.now()
-
-    @property
-    def works(self) -> bool:
-        return self.revoked_at is None and not self.has_expired
-
-    @property
-    def scope_words(self) -> str:
-        """What it may do: "Read, Ask for tests"."""
-        return ", ".join(str(Scope(scope).label) for scope in self.scopes if scope in Scope.values)
 
 
 @dataclass(frozen=True, slots=True)

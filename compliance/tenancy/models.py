@@ -3,32 +3,22 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from functools import cache
 from typing import Any
+from uuid import UUID
 
 from django.conf import settings
 from django.contrib.auth.models import AbstractUser, BaseUserManager
-from django.db import connection, models
+from django.db import models
+from django.db.models import Q
 from django.db.models.functions import Lower
 from django.utils import timezone
 
+from compliance.tenancy.fields import TextArray
 from compliance.tenancy.ids import ORGANIZATION_ID_PATTERN, new_organization_id, uuid7
 from compliance.tenancy.scope import Actor
 
 
 class UserManager(BaseUserManager["User"]):
-    def get(self, *args: Any, **kwargs: Any) -> User:
-        """One user. By key, as authentication asks on every page, in plain SQL: the ORM takes longer to compose it."""
-        if args or kwargs.keys() != {"pk"} or self._db:
-            return super().get(*args, **kwargs)
-        names, sql = _user_by_key()
-        with connection.cursor() as cursor:
-            cursor.execute(sql, [kwargs["pk"]])
-            row = cursor.fetchone()
-        if row is None:
-            raise User.DoesNotExist("There is no such user.")
-        return User.from_db(connection.alias, names, row)
-
     def create_user(self, email: str, password: str | None = None, **fields: Any) -> User:
         """A user who signs in with `email`; raises ValueError without one."""
         if not email:
@@ -69,12 +59,6 @@ class User(AbstractUser):
         return Actor("user", str(self.pk), self.get_full_name())
 
 
-@cache
-def _user_by_key() -> tuple[list[str], str]:
-    names = [field.attname for field in User._meta.concrete_fields]
-    return names, f"SELECT {', '.join(names)} FROM users WHERE id = %s"  # noqa: S608 - names of our own fields
-
-
 class Role(models.TextChoices):
     OWNER = "owner", "Owner"
     ADMIN = "admin", "Admin"
@@ -92,7 +76,7 @@ class Organization(models.Model):
     class Meta:
         db_table = "organizations"
         constraints = [
-            models.CheckConstraint(condition=models.Q(id__regex=ORGANIZATION_ID_PATTERN), name="organization_id_shape"),
+            models.CheckConstraint(condition=Q(id__regex=ORGANIZATION_ID_PATTERN), name="organization_id_shape"),
         ]
 
     def __str__(self) -> str:
@@ -126,7 +110,7 @@ class Membership(models.Model):
         verbose_name = "member"
         constraints = [
             models.UniqueConstraint(fields=["organization", "user"], name="one_membership_per_user"),
-            models.CheckConstraint(condition=models.Q(role__in=Role.values), name="membership_role_known"),
+            models.CheckConstraint(condition=Q(role__in=Role.values), name="membership_role_known"),
         ]
 
     def __str__(self) -> str:
@@ -169,10 +153,10 @@ class Invitation(models.Model):
             models.UniqueConstraint(
                 "organization",
                 Lower("email"),
-                condition=models.Q(accepted_at__isnull=True),
+                condition=Q(accepted_at__isnull=True),
                 name="one_open_invitation_per_email",
             ),
-            models.CheckConstraint(condition=models.Q(role__in=Role.values), name="invitation_role_known"),
+            models.CheckConstraint(condition=Q(role__in=Role.values), name="invitation_role_known"),
         ]
 
     def __str__(self) -> str:
@@ -181,6 +165,88 @@ class Invitation(models.Model):
     @property
     def has_expired(self) -> bool:
         return self.expires_at <= timezone.now()
+
+
+class Scope(models.TextChoices):
+    """What a key may do. Each stands for itself: none brings another with it."""
+
+    READ = "read", "Read"
+    TEST = "test", "Ask for tests"
+    MANAGE = "manage", "Manage agents and monitors"
+    RUNNER = "runner", "Work as a private runner"
+
+
+OF_ORGANIZATION = (Scope.READ, Scope.TEST, Scope.MANAGE)  # what people may give to a key that they create
+
+
+class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
+    def of_organization(self, organization_id: str) -> ApiKeyQuerySet:
+        """The keys that people of the organization made for its API, the newest first; those of runners are theirs."""
+        return self.filter(organization_id=organization_id, runner_id=None).order_by("-created_at", "-id")
+
+    def of_runner(self, organization_id: str, runner_id: UUID) -> ApiKeyQuerySet:
+        """A runner's keys, the newest first."""
+        return self.filter(organization_id=organization_id, runner_id=runner_id).order_by("-created_at", "-id")
+
+    def valid(self) -> ApiKeyQuerySet:
+        """Keys that work now."""
+        return self.filter(revoked_at=None, expires_at__gt=timezone.now())
+
+
+class ApiKey(models.Model):
+    """A key. Its token is shown once, when it is made; what is kept cannot give it back."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    organization = models.ForeignKey(
+        Organization, on_delete=models.DO_NOTHING, db_constraint=False, related_name="api_keys"
+    )  # the database's reference takes the keys along with their organization (migration 0012)
+    name = models.CharField(max_length=100)
+    prefix = models.CharField(max_length=8, unique=True, help_text="The token's public part, to tell keys apart by.")
+    secret_hash = models.CharField(max_length=64, unique=True, help_text="SHA-256 of the whole token, in hex.")
+    scopes = TextArray(help_text="Values of Scope.")
+    runner_id = models.UUIDField(null=True, blank=True, help_text="The runner whose key it is.")
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    created_by = models.CharField(max_length=254, help_text="As they were called then.")
+    expires_at = models.DateTimeField()
+    revoked_at = models.DateTimeField(null=True, blank=True)
+    revoked_by = models.CharField(max_length=254, blank=True)
+    last_used_at = models.DateTimeField(null=True, blank=True, help_text="To the minute.")
+
+    objects = ApiKeyQuerySet.as_manager()
+
+    class Meta:
+        db_table = "api_keys"
+        verbose_name = "API key"
+        constraints = [
+            models.CheckConstraint(condition=Q(prefix__regex=r"^[0-9A-Za-z]{8}$"), name="key_prefix_shape"),
+            models.CheckConstraint(condition=Q(("secret_hash__regex", r"^[0-9a-f]{64}$")), name="key_hash_shape"),
+            models.CheckConstraint(
+                condition=Q(revoked_at__isnull=True, revoked_by="") | Q(revoked_at__isnull=False),
+                name="key_revoked_by_iff_revoked",
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["organization", "-created_at", "-id"], name="keys_newest"),
+            models.Index(
+                fields=["organization", "runner_id"], name="keys_of_runner", condition=Q(runner_id__isnull=False)
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def has_expired(self) -> bool:
+        return self.expires_at <= timezone.now()
+
+    @property
+    def works(self) -> bool:
+        return self.revoked_at is None and not self.has_expired
+
+    @property
+    def scope_words(self) -> str:
+        """What it may do: "Read, Ask for tests"."""
+        return ", ".join(str(Scope(scope).label) for scope in self.scopes if scope in Scope.values)
 
 
 class SystemScopeUse(models.Model):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import overload
 
-from compliance.tenancy.api_keys import ApiKey, KeyActor, Principal, Scope
+from compliance.tenancy.api_keys import KeyActor, Principal
 from compliance.tenancy.errors import NotAllowed
-from compliance.tenancy.models import Membership, Organization, User
+from compliance.tenancy.models import ApiKey, Membership, Organization, Scope, User
 
 
 def lock_organization(organization_id: str) -> None:

@@ -1,47 +1,23 @@
-"""Reads of the record of uses: keyset pages, newest first, and the whole of it in pieces. Needs organization_scope."""
+"""Reads of the record of uses: keyset pages, newest first. Needs organization_scope."""
 
 from __future__ import annotations
 
-import base64
-import binascii
-import json
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
+from operator import attrgetter
 from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.db import connection
+from django.db.models import Q
 from django.utils import timezone
 
-from compliance.tenancy.scope import organization_scope
-from compliance.vault.models import Credential, CredentialGrant
+from compliance.pagination import Cursor, Keyset, Page
+from compliance.registry.models import AgentContext
+from compliance.vault.models import Credential, CredentialGrant, CredentialUse, UseResult
 
 PAGE_SIZE = 50
-PIECE = 1000  # rows of an export that one transaction reads
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """A place in the record: beside which use, and on which side of it."""
-
-    at: datetime
-    use_id: UUID
-    newer: bool = False  # True: the page above this place
-
-    def encode(self) -> str:
-        text = json.dumps([self.at.isoformat(), str(self.use_id), int(self.newer)])
-        return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
-
-    @classmethod
-    def decode(cls, text: str) -> Place | None:
-        """The place, or None when the text is none: a damaged link shows the first page."""
-        try:
-            at, use_id, newer = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
-            place = cls(datetime.fromisoformat(at), UUID(use_id), bool(newer))
-        except (binascii.Error, ValueError, TypeError, AttributeError, RecursionError):
-            return None
-        return place if place.at.tzinfo else None
+ACCESS = Keyset("at")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,26 +30,27 @@ class AccessFilter:
     since: datetime | None = None  # at or after
     until: datetime | None = None  # before
 
-    def conditions(self) -> Iterator[tuple[str, Any]]:
-        """What of it narrows, as pieces of SQL, each with its parameter."""
+    def conditions(self) -> Q:
+        conditions = Q()
         if self.credential_id:
-            yield "u.credential_id = %s", self.credential_id
+            conditions &= Q(credential_id=self.credential_id)
         if self.agent_url:
-            yield "u.agent_url = %s", self.agent_url
+            conditions &= Q(agent_url=self.agent_url)
         if self.result == "refused":
-            yield "u.result <> %s", "ok"
+            conditions &= ~Q(result=UseResult.OK)
         elif self.result:
-            yield "u.result = %s", self.result
+            conditions &= Q(result=self.result)
         if self.since:
-            yield "u.at >= %s", self.since
+            conditions &= Q(at__gte=self.since)
         if self.until:
-            yield "u.at < %s", self.until
+            conditions &= Q(at__lt=self.until)
+        return conditions
 
 
 class Access(NamedTuple):
     """One use as a list shows it."""
 
-    use_id: UUID
+    pk: UUID
     at: datetime
     sent_to: str
     result: str
@@ -83,77 +60,31 @@ class Access(NamedTuple):
     credential_version: int
     grant_id: UUID | None
     agent_url: str
-    context_id: UUID | None  # None: the organization no longer has the agent
-    agent_name: str
     triggered_by: str
     actor_name: str
     job_id: UUID
     run_id: UUID
-    run_status: str | None  # None: no run came of it, or not yet
     executor_name: str  # the private runner; empty for a hosted worker
+    context_id: UUID | None  # None: the organization no longer has the agent
+    agent_name: str
+    run_status: str | None = None  # filled in by those who may ask for runs; None: none came of it, or not yet
 
 
-@dataclass(frozen=True, slots=True)
-class AccessPage:
-    uses: list[Access]
-    newer: Place | None
-    older: Place | None
-
-
-# The places are filled in with text of our own; whatever comes from outside is a parameter.
-_SELECT = """
-    SELECT p.id, p.at, p.sent_to, p.result, p.reason, p.credential_id, p.credential_name, p.credential_version,
-        p.grant_id, p.agent_url, c.id, coalesce(c.name, ''), p.triggered_by, p.actor_name, p.job_id, p.run_id,
-        r.overall_status, p.executor_name
-    FROM (
-        SELECT u.* FROM credential_uses u WHERE u.organization_id = %s{narrowed}
-        ORDER BY {order} LIMIT {length:d}
-    ) p
-    LEFT JOIN agent_contexts c ON c.organization_id = p.organization_id AND c.agent_url = p.agent_url
-    LEFT JOIN agent_compliance_runs r ON r.id = p.run_id
-    ORDER BY {outer}
-"""
+_of_use = attrgetter(*Access._fields[:-3])
 
 
 def access_page(
-    *, organization_id: str, narrowed_to: AccessFilter, place: Place | None = None, size: int = PAGE_SIZE
-) -> AccessPage:
-    """One page of an organization's uses, newest first. Costs the same at any depth."""
-    upwards = place is not None and place.newer
-    pieces = list(narrowed_to.conditions())
-    narrowed = "".join(f" AND {condition}" for condition, _ in pieces)
-    parameters = [organization_id, *(parameter for _, parameter in pieces)]
-    if place is not None:
-        narrowed += f" AND (u.at, u.id) {'>' if upwards else '<'} (%s, %s)"
-        parameters += [place.at, place.use_id]
-    order = "{0}.at, {0}.id" if upwards else "{0}.at DESC, {0}.id DESC"
-    statement = _SELECT.format(narrowed=narrowed, order=order.format("u"), outer=order.format("p"), length=size + 1)
-    with connection.cursor() as cursor:
-        cursor.execute(statement, parameters)
-        uses = [Access(*row) for row in cursor.fetchall()]
-    beyond = len(uses) > size
-    uses = uses[:size]
-    if upwards:
-        uses.reverse()
-    first = Place(uses[0].at, uses[0].use_id, newer=True) if uses else None
-    last = Place(uses[-1].at, uses[-1].use_id) if uses else None
-    return AccessPage(
-        uses=uses,
-        newer=first if (beyond if upwards else place is not None) else None,
-        older=last if (upwards or beyond) else None,
-    )
+    *, organization_id: str, narrowed_to: AccessFilter, cursor: Cursor | None = None, size: int = PAGE_SIZE
+) -> Page[Access]:
+    """One page of an organization's uses, newest first."""
+    uses = CredentialUse.objects.filter(narrowed_to.conditions(), organization_id=organization_id)
+    page: Page[Any] = ACCESS.page(uses, cursor, size=size)
+    contexts = AgentContext.objects.by_address(organization_id, {use.agent_url for use in page.rows})
+    return replace(page, rows=[_access(use, contexts.get(use.agent_url)) for use in page.rows])
 
 
-def every_access(*, organization_id: str, narrowed_to: AccessFilter) -> Iterator[Access]:
-    """All uses, newest first, read in pieces with a scope of their own: the reader may be slow."""
-    place: Place | None = None
-    while True:
-        with organization_scope(organization_id):
-            page = access_page(organization_id=organization_id, narrowed_to=narrowed_to, place=place, size=PIECE)
-        yield from page.uses
-        if page.older is None:
-            return
-        place = page.older
+def _access(use: CredentialUse, context: AgentContext | None) -> Access:
+    return Access._make([*_of_use(use), context and context.pk, context.name if context else "", None])
 
 
 def granted_credentials(*, organization_id: str, context_id: UUID, use: str) -> list[Credential]:

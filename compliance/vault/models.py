@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import Any
 from uuid import UUID
 
 from django.conf import settings
@@ -12,6 +11,7 @@ from django.db.models import Q
 from django.db.models.functions import Lower
 from django.utils import timezone
 
+from compliance.tenancy.fields import UUIDArray
 from compliance.tenancy.ids import uuid7
 from compliance.tenancy.models import Organization
 from compliance.vault.kinds import Kind
@@ -87,13 +87,6 @@ class CredentialSecret(models.Model):
 
     def __str__(self) -> str:
         return f"secret of {self.credential_id}"
-
-
-class UUIDArray(models.Field):
-    """A list of UUIDs in one column. Django's own array field brings an app that asks each new connection questions."""
-
-    def db_type(self, connection: Any) -> str:
-        return "uuid[]"
 
 
 def default_expiry() -> datetime:

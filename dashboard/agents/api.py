@@ -16,11 +16,11 @@ from compliance.models import AgentContextWithLatestTest, LifecycleStage, Organi
 from compliance.registry.actions import AlreadyRegistered, register_agent
 from compliance.registry.urls import MAX_LENGTH
 from compliance.runs.models import OverallStatus
-from compliance.tenancy.api_keys import Scope
+from compliance.tenancy.models import Scope
 from dashboard.agents.views import get_agent
 from dashboard.api.access import ApiRequest, operation
 from dashboard.api.fields import In, Text
-from dashboard.api.paging import Page, PageQuery, key_cursor, page_answer, read_key
+from dashboard.api.paging import BY_KEY, Page, PageQuery, next_cursor, page_answer, read_cursor
 from dashboard.api.problems import Problem
 from dashboard.api.responses import Answer
 
@@ -112,22 +112,16 @@ def page_url(name: str, organization: Organization, *parts: object) -> str:
 )
 def list_agents(request: ApiRequest, asked: Query[AgentQuery]) -> Answer:
     """In the order in which they were registered."""
-    agents = AgentContextWithLatestTest.objects.of_organization(request.organization.id).order_by("id")
+    agents = AgentContextWithLatestTest.objects.of_organization(request.organization.id)
     if asked.status == "never":
         agents = agents.never_tested()
     elif asked.status:
         agents = agents.filter(last_test_status=asked.status)
     if asked.name:
         agents = agents.filter(name__icontains=asked.name)
-    after = read_key(asked.cursor)
-    if after is not None:
-        agents = agents.filter(pk__gt=after)
-    found = list(agents[: asked.limit + 1])
-    shown = found[: asked.limit]
-    following = key_cursor(shown[-1].pk) if len(found) > asked.limit else None
-    return page_answer(
-        request, AgentPage(items=[agent_out(agent, request.organization) for agent in shown], next=following)
-    )
+    page = BY_KEY.page(agents, read_cursor(BY_KEY, asked.cursor), size=asked.limit)
+    items = [agent_out(agent, request.organization) for agent in page.rows]
+    return page_answer(request, AgentPage(items=items, next=next_cursor(page)))
 
 
 @operation(

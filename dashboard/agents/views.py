@@ -15,7 +15,6 @@ from django.urls import reverse
 from django.utils import timezone
 
 from compliance.jobs import dispatch as nudge
-from compliance.jobs.models import Pin
 from compliance.models import (
     AgentContextWithLatestTest,
     ComplianceRun,
@@ -26,6 +25,7 @@ from compliance.models import (
     Runner,
 )
 from compliance.registry.actions import AlreadyRegistered, register_agent
+from compliance.registry.models import Pin
 from compliance.registry.urls import InvalidAgentURL
 from compliance.runs.history import history_page, last_of_each_kind, recent_heartbeat_verdicts, recent_verdicts
 from dashboard.common.access import OrganizationRequest, organization_view
@@ -110,8 +110,8 @@ def agent(request: OrganizationRequest, agent: UUID) -> HttpResponseBase:
         "last_heartbeat": last["platform"],
         "own_strip": strip(own, wide=True),
         "heartbeat_strip": strip(recent_heartbeat_verdicts(url), wide=True),
-        "table": HistoryTable(newest.runs, prefix=base) if newest.runs else None,
-        "more": newest.older is not None,
+        "table": HistoryTable(newest.rows, prefix=base) if newest.rows else None,
+        "more": newest.next is not None,
         "choice": SuiteForm(
             suites=suites,
             asks=True,

@@ -9,7 +9,7 @@ from django.http import HttpRequest
 from django.middleware.csrf import get_token
 from django.utils.safestring import SafeString
 
-from compliance.alerts.notices import Priority, Subject
+from compliance.alerts.models import Priority, Subject
 from compliance.models import Notice
 from dashboard.common.formatting import instant
 from dashboard.common.tables import Column

@@ -32,7 +32,7 @@ def notices(request: OrganizationRequest) -> HttpResponseBase:
         "older": address(request.path, request.GET, at=older.encode()) if older else "",
         "announcement": f"{len(shown)} notice{'' if len(shown) == 1 else 's'} on this page",
     }
-    return TemplateResponse(request, "notices.html", content)
+    return TemplateResponse(request, "alerts/notices.html", content)
 
 
 @organization_view()

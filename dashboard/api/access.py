@@ -20,7 +20,8 @@ from ninja.security.base import AuthBase
 
 from compliance.models import Organization
 from compliance.runners.leasing import AtWork, KeyEnded, at_work
-from compliance.tenancy.api_keys import BadKey, KeyActor, Scope, actor_of, known_keys
+from compliance.tenancy.api_keys import BadKey, KeyActor, actor_of, known_keys
+from compliance.tenancy.models import Scope
 from compliance.tenancy.scope import organization_scope
 from dashboard.api import limits as rates
 from dashboard.api.problems import Problem, ProblemDetails, invalid, of_status

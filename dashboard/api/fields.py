@@ -21,8 +21,8 @@ from pydantic import (
 from pydantic.types import FiniteFloat
 from pydantic_core import PydanticCustomError
 
-from compliance.jobs.models import POOL_LENGTH, CredentialChoice, Pin
-from compliance.runs.models import ExecutorKind
+from compliance.jobs.models import CredentialChoice
+from compliance.registry.models import POOL_LENGTH, ExecutorKind, Pin
 
 
 def _storable(text: str) -> str:

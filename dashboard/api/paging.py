@@ -1,16 +1,18 @@
-"""Pages by place: a list goes on where the page before ended, whatever was added meanwhile."""
+"""Pages by cursor: a list goes on where the page before ended, whatever was added meanwhile."""
 
 from __future__ import annotations
 
 import base64
 import binascii
-from uuid import UUID
+from typing import Any
 
 from django.conf import settings
 from django.http import HttpRequest
 from ninja import Schema
 from pydantic import Field
 
+from compliance import pagination
+from compliance.pagination import Cursor, Keyset
 from dashboard.api.problems import Problem, invalid
 from dashboard.api.responses import Answer
 
@@ -24,6 +26,9 @@ class PageQuery(Schema):
     cursor: str = Field("", max_length=300, description="The `next` of the page before; empty: the first page.")
 
 
+BY_KEY = Keyset(newest_first=False)  # in the order in which rows were made
+
+
 class Page(Schema):
     """A part of a list."""
 
@@ -34,18 +39,16 @@ def bad_cursor() -> Problem:
     return invalid("query", "cursor", "This is no cursor. Take the `next` of a page as it is.")
 
 
-def read_key(cursor: str) -> UUID | None:
-    """The key at which a list by key goes on; None on its first page."""
-    if not cursor:
-        return None
-    try:
-        return UUID(bytes=base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
-    except (binascii.Error, ValueError):
-        raise bad_cursor() from None
+def read_cursor(keyset: Keyset, text: str) -> Cursor | None:
+    """The cursor of a list; None on its first page."""
+    cursor = keyset.decode(text)
+    if text and cursor is None:
+        raise bad_cursor()
+    return cursor
 
 
-def key_cursor(key: UUID) -> str:
-    return base64.urlsafe_b64encode(key.bytes).decode().rstrip("=")
+def next_cursor(page: pagination.Page[Any]) -> str | None:
+    return page.next.encode() if page.next else None
 
 
 def read_text(cursor: str) -> str:

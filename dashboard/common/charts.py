@@ -7,7 +7,7 @@ from functools import lru_cache
 
 from django.utils.safestring import SafeString, mark_safe
 
-from compliance.runs.history import STRIP_LENGTH
+from compliance.runs.models import STRIP_LENGTH
 
 # Class, top of the bar: the better, the taller, so that the strip reads without its colours.
 _BARS = {"passing": ("p", 0), "partial": ("h", 6), "failing": ("f", 11)}

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 from django.conf import settings
 from django.http import HttpRequest
 
+from compliance.monitors.liveness import still_since
+
 
 def site(request: HttpRequest) -> dict[str, object]:
-    # Asked for when the session was read; who has none is shown no results.
-    still_since = getattr(getattr(request, "session", None), "still_since", None)
-    return {"DEMO": settings.DEMO, "still_since": still_since}
+    # Asked once for each page that shows it; who is not signed in is shown no results.
+    user = getattr(request, "user", None)
+    signed_in = user is not None and user.is_authenticated
+    return {"DEMO": settings.DEMO, "still_since": cache(still_since) if signed_in else None}

@@ -20,8 +20,7 @@ from django_htmx.http import push_url
 
 from compliance.models import AgentContextWithLatestTest, TriggeredBy
 from compliance.runs.history import HistoryFilter
-from compliance.runs.models import BY_ORGANIZATION, BY_PLATFORM, OverallStatus
-from compliance.runs.status import LastTestQuerySet
+from compliance.runs.models import BY_ORGANIZATION, BY_PLATFORM, LastTestQuerySet, OverallStatus
 from dashboard.common.forms import PlainDate, PlainSelect, StyledForm
 
 STALE_DAYS = 30

@@ -17,9 +17,9 @@ from django.http import QueryDict
 from django.utils.safestring import SafeString
 
 from compliance.models import TriggeredBy
+from compliance.registry.models import ExecutorKind
 from compliance.runs.history import HistoryRun
-from compliance.runs.models import ExecutorKind
-from compliance.runs.status import AgentRow
+from compliance.runs.models import AgentRow
 from dashboard.common.badges import badge
 from dashboard.common.charts import strip
 from dashboard.common.filters import address

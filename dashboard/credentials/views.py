@@ -21,6 +21,7 @@ from compliance.vault.access_log import AccessFilter, access_page, last_uses
 from compliance.vault.kinds import Kind
 from dashboard.common.access import OrganizationRequest, organization_view
 from dashboard.common.confirm import ask_first
+from dashboard.credentials.access_log import with_run_statuses
 from dashboard.credentials.forms import GrantForm, RenameCredentialForm, SecretForm
 from dashboard.credentials.tables import AccessTable, CredentialTable
 
@@ -59,7 +60,7 @@ def credentials(request: OrganizationRequest) -> HttpResponseBase:
         prefix=reverse("overview", args=[organization.slug]),
         with_hints=request.membership.may_manage,
     )
-    return TemplateResponse(request, "credentials.html", {"table": table if kept else None})
+    return TemplateResponse(request, "credentials/list.html", {"table": table if kept else None})
 
 
 @sensitive_post_parameters("secret")
@@ -68,7 +69,7 @@ def credential_add(request: OrganizationRequest) -> HttpResponseBase:
     """Choose a kind, then enter the secret."""
     kind = request.POST.get("kind") or request.GET.get("kind", "")
     if kind not in Kind.values:
-        return TemplateResponse(request, "credential_kind.html", {"kinds": Kind.choices})
+        return TemplateResponse(request, "credentials/choose_kind.html", {"kinds": Kind.choices})
     form = SecretForm(request.POST if request.method == "POST" else None, kind=kind, named=True)
     if request.method == "POST" and form.is_valid():
         try:
@@ -86,7 +87,7 @@ def credential_add(request: OrganizationRequest) -> HttpResponseBase:
             messages.success(request, f"“{added.name}” is kept. Grant it now: until then nothing uses it.")
             return redirect("grant_add", request.organization.slug, added.pk)
     page = {"form": form, "kind": kind, "kind_words": Kind(kind).label}
-    return TemplateResponse(request, "credential_add.html", page, status=422 if form.errors else 200)
+    return TemplateResponse(request, "credentials/add.html", page, status=422 if form.errors else 200)
 
 
 @organization_view()
@@ -118,7 +119,7 @@ def credential(request: OrganizationRequest, credential: UUID) -> HttpResponseBa
             (name.replace("_", " ").capitalize(), value) for name, value in found.parameters.items() if value
         ],
     }
-    return TemplateResponse(request, "credential.html", page, status=422 if form.errors else 200)
+    return TemplateResponse(request, "credentials/detail.html", page, status=422 if form.errors else 200)
 
 
 def _grants_and_uses(organization: Organization, found: Credential) -> dict[str, object]:
@@ -141,8 +142,8 @@ def _grants_and_uses(organization: Organization, found: Credential) -> dict[str,
     return {
         "live": [each for each in shown if each.grant.is_live],
         "ended": [each for each in shown if not each.grant.is_live],
-        "uses": AccessTable(uses.uses, prefix=prefix) if uses.uses else None,
-        "more_uses": uses.older is not None,
+        "uses": AccessTable(with_run_statuses(uses.rows), prefix=prefix) if uses.rows else None,
+        "more_uses": uses.next is not None,
     }
 
 
@@ -171,7 +172,7 @@ def credential_replace(request: OrganizationRequest, credential: UUID) -> HttpRe
             messages.success(request, "The secret is replaced. Its grants hold for the new one.")
             return redirect("credential", request.organization.slug, credential)
     page = {"form": form, "credential": found}
-    return TemplateResponse(request, "credential_replace.html", page, status=422 if form.errors else 200)
+    return TemplateResponse(request, "credentials/replace.html", page, status=422 if form.errors else 200)
 
 
 @organization_view(Role.ADMIN)
@@ -213,7 +214,7 @@ def grant_add(request: OrganizationRequest, credential: UUID) -> HttpResponseBas
             messages.success(request, f"“{found.name}” is granted.")
             return redirect("credential", request.organization.slug, credential)
     page = {"form": form, "credential": found}
-    return TemplateResponse(request, "grant_add.html", page, status=422 if form.errors else 200)
+    return TemplateResponse(request, "credentials/grant_add.html", page, status=422 if form.errors else 200)
 
 
 @organization_view(Role.ADMIN)

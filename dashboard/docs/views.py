@@ -19,7 +19,7 @@ def guide_index(request: HttpRequest) -> HttpResponseBase:
 
 
 def _index(request: HttpRequest) -> HttpResponseBase:
-    return TemplateResponse(request, "guides.html", {"guides": _guides().values()})
+    return TemplateResponse(request, "docs/guides.html", {"guides": _guides().values()})
 
 
 @require_safe
@@ -33,7 +33,7 @@ def _page(request: HttpRequest, name: str) -> HttpResponseBase:
     guides = _guides()
     if name not in guides:
         raise Http404
-    return TemplateResponse(request, "guide.html", {"guide": guides[name], "guides": guides.values()})
+    return TemplateResponse(request, "docs/guide.html", {"guide": guides[name], "guides": guides.values()})
 
 
 def _guides() -> dict[str, Guide]:

@@ -13,7 +13,7 @@ from pydantic import Field
 from compliance.jobs.actions import cancel_job, request_owner_test
 from compliance.jobs.models import CredentialChoice
 from compliance.models import Job, JobState, Organization, TriggeredBy
-from compliance.tenancy.api_keys import Scope
+from compliance.tenancy.models import Scope
 from dashboard.agents.api import page_url
 from dashboard.api.access import ApiRequest, operation
 from dashboard.api.fields import (

@@ -10,9 +10,8 @@ from uuid import UUID
 from django import forms
 from django.utils.safestring import SafeString
 
-from compliance.jobs.models import HOSTED, Pin
 from compliance.models import ComplianceRun, Runner, RunnerState
-from compliance.runs.models import ExecutorKind
+from compliance.registry.models import HOSTED, ExecutorKind, Pin
 from dashboard.common.formatting import instant, lasting
 
 HOSTED_WORDS = "Assay's hosted workers"

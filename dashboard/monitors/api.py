@@ -13,11 +13,11 @@ from compliance.models import Monitor, MonitorState
 from compliance.monitors import actions
 from compliance.monitors.models import Outcome, strips
 from compliance.runs.models import OverallStatus
-from compliance.tenancy.api_keys import Scope
 from compliance.tenancy.errors import Refused
+from compliance.tenancy.models import Scope
 from compliance.tenancy.roles import managing_membership
 from dashboard.api.access import ApiRequest, operation
-from dashboard.api.paging import key_cursor, page_answer, read_key
+from dashboard.api.paging import BY_KEY, next_cursor, page_answer, read_cursor
 from dashboard.api.problems import Problem
 from dashboard.api.responses import Answer
 from dashboard.monitors.schemas import (
@@ -67,18 +67,10 @@ def list_monitors(request: ApiRequest, asked: Query[MonitorQuery]) -> Answer:
     monitors = monitors.filter(state=asked.state) if asked.state else monitors.exclude(state=MonitorState.ARCHIVED)
     if asked.agent is not None:
         monitors = monitors.filter(context_id=asked.agent)
-    after = read_key(asked.cursor)
-    if after is not None:
-        monitors = monitors.filter(pk__gt=after)
-    found = list(
-        monitors.defer("suite__current_version__definition", "suite_version__definition").order_by("id")[
-            : asked.limit + 1
-        ]
-    )
-    shown = found[: asked.limit]
-    following = key_cursor(shown[-1].pk) if len(found) > asked.limit else None
-    items = [MonitorOut(**monitor_fields(monitor, organization)) for monitor in shown]
-    return page_answer(request, MonitorPage(items=items, next=following))
+    monitors = monitors.defer("suite__current_version__definition", "suite_version__definition")
+    page = BY_KEY.page(monitors, read_cursor(BY_KEY, asked.cursor), size=asked.limit)
+    items = [MonitorOut(**monitor_fields(monitor, organization)) for monitor in page.rows]
+    return page_answer(request, MonitorPage(items=items, next=next_cursor(page)))
 
 
 @operation(

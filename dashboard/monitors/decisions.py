@@ -6,8 +6,8 @@ from django.http.response import HttpResponseBase
 from django.template.response import TemplateResponse
 from django.urls import reverse
 
-from compliance.monitors.decisions import decision_page
-from compliance.vault.access_log import Place
+from compliance.monitors.decisions import DECISIONS, decision_page
+from compliance.pagination import Cursor
 from dashboard.common.access import OrganizationRequest, organization_view
 from dashboard.common.filters import address, as_part
 from dashboard.monitors.filters import DecisionForm
@@ -22,23 +22,23 @@ def decisions(request: OrganizationRequest) -> HttpResponseBase:
     page = decision_page(
         organization_id=organization.id,
         narrowed_to=form.as_filter(),
-        place=Place.decode(request.GET.get("at", "")),
+        cursor=DECISIONS.decode(request.GET.get("at", "")),
     )
 
-    def at(place: Place | None) -> str:
-        return address(request.path, request.GET, at=place.encode()) if place else ""
+    def at(cursor: Cursor | None) -> str:
+        return address(request.path, request.GET, at=cursor.encode()) if cursor else ""
 
-    count = len(page.decisions)
+    count = len(page.rows)
     prefix = reverse("overview", args=[organization.slug])
     content = {
         "form": form,
         "narrowed": form.narrows,
-        "table": DecisionTable(page.decisions, prefix=prefix) if page.decisions else None,
-        "newer": at(page.newer),
-        "older": at(page.older),
-        "newest": address(request.path, request.GET, at="") if page.newer else "",
+        "table": DecisionTable(page.rows, prefix=prefix) if page.rows else None,
+        "newer": at(page.previous),
+        "older": at(page.next),
+        "newest": address(request.path, request.GET, at="") if page.previous else "",
         "announcement": f"{count} decision{'' if count == 1 else 's'} on this page",
     }
     if request.htmx and request.htmx.target == "decisions":
-        return as_part(TemplateResponse(request, "_monitor_decisions.html", content), request.path, request.GET)
-    return TemplateResponse(request, "monitor_decisions.html", content)
+        return as_part(TemplateResponse(request, "monitors/_decisions.html", content), request.path, request.GET)
+    return TemplateResponse(request, "monitors/decisions.html", content)

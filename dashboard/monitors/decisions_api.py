@@ -9,14 +9,13 @@ from uuid import UUID
 from ninja import Query, Router, Schema
 from pydantic import AwareDatetime, Field
 
-from compliance.monitors.decisions import NOT_ALLOWED, Decided, DecisionFilter, decision_page
+from compliance.monitors.decisions import DECISIONS, NOT_ALLOWED, Decided, DecisionFilter, decision_page
 from compliance.monitors.models import Outcome
 from compliance.runs.models import OverallStatus
-from compliance.tenancy.api_keys import Scope
-from compliance.vault.access_log import Place
+from compliance.tenancy.models import Scope
 from dashboard.api.access import ApiRequest, operation
 from dashboard.api.fields import ActorOut, one_of
-from dashboard.api.paging import Page, PageQuery, bad_cursor, page_answer
+from dashboard.api.paging import Page, PageQuery, next_cursor, page_answer, read_cursor
 from dashboard.api.responses import Answer
 
 router = Router(tags=["Monitors"])
@@ -55,7 +54,7 @@ class DecisionQuery(PageQuery):
 
 def _decision_out(decided: Decided) -> DecisionOut:
     return DecisionOut(
-        id=decided.decision_id,
+        id=decided.pk,
         at=decided.at,
         monitor_id=decided.monitor_id,
         monitor_name=decided.monitor_name,
@@ -81,9 +80,7 @@ def _decision_out(decided: Decided) -> DecisionOut:
     response=DecisionPageOut,
 )
 def list_decisions(request: ApiRequest, asked: Query[DecisionQuery]) -> Answer:
-    place = Place.decode(asked.cursor) if asked.cursor else None
-    if asked.cursor and place is None:
-        raise bad_cursor()
+    cursor = read_cursor(DECISIONS, asked.cursor)
     page = decision_page(
         organization_id=request.organization.id,
         narrowed_to=DecisionFilter(
@@ -92,8 +89,8 @@ def list_decisions(request: ApiRequest, asked: Query[DecisionQuery]) -> Answer:
             since=asked.since,
             until=asked.until,
         ),
-        place=place,
+        cursor=cursor,
         size=asked.limit,
     )
-    items = [_decision_out(decided) for decided in page.decisions]
-    return page_answer(request, DecisionPageOut(items=items, next=page.older.encode() if page.older else None))
+    items = [_decision_out(decided) for decided in page.rows]
+    return page_answer(request, DecisionPageOut(items=items, next=next_cursor(page)))

@@ -9,10 +9,10 @@ from uuid import UUID
 from ninja import Schema
 from pydantic import Field
 
-from compliance.alerts.notices import Channel, Priority
+from compliance.alerts.models import Channel, Priority
 from compliance.jobs.models import CredentialChoice
 from compliance.models import Monitor, MonitorState, Organization
-from compliance.monitors.actions import Notify, What, When
+from compliance.monitors.actions import What, When
 from compliance.monitors.models import CRON_LENGTH, MAX_COOLDOWN_SECONDS, MAX_INTERVAL_MINUTES
 from compliance.monitors.schedule import BadSchedule
 from compliance.runs.models import OverallStatus
@@ -52,8 +52,9 @@ class NotifyFields(In):
     channel: Channel = Channel.IN_APP
     cooldown_seconds: Annotated[int, Field(ge=0, le=MAX_COOLDOWN_SECONDS)] = 3600
 
-    def notify(self) -> Notify:
-        return Notify(self.priority, self.channel, self.cooldown_seconds)
+    def fields(self) -> dict[str, Any]:
+        """As the model calls them."""
+        return {f"notify_{name}": value for name, value in self.model_dump().items()}
 
 
 class MonitorIn(In):
@@ -78,10 +79,9 @@ class MonitorIn(In):
             options=self.options,
             scenarios=self.scenarios,
             all_evidence=self.all_evidence,
-            dry_run=self.dry_run,
             credential=credential_choice(self.credential),
             pin=self.executor.pin(),
-            notify=self.notify.notify(),
+            fields=plain_fields(self),
         )
 
 
@@ -101,23 +101,26 @@ class MonitorChange(In):
 
     def when(self, monitor: Monitor) -> When:
         """The monitor's schedule with the change."""
-        as_before = When(monitor.interval_minutes, monitor.cron, monitor.timezone)
-        return as_before if self.schedule is None else self.schedule.when()
+        return When.of(monitor) if self.schedule is None else self.schedule.when()
 
     def what(self, monitor: Monitor) -> What:
         """What the monitor does with the change."""
         chosen = monitor.credential_id or CredentialChoice(monitor.credential_choice)
-        told = Notify(monitor.notify_priority, monitor.notify_channel, monitor.notify_cooldown_seconds)
         return What(
             pinned=_or(self.pinned, monitor.suite_version_id is not None),
             options=_or(self.options, plain_options(monitor.options)),
             scenarios=_or(self.scenarios, monitor.options.get("scenarios", [])),
             all_evidence=_or(self.all_evidence, monitor.options.get("evidence") == "all"),
-            dry_run=_or(self.dry_run, monitor.dry_run),
             credential=chosen if self.credential is None else credential_choice(self.credential),
             pin=monitor.pin if self.executor is None else self.executor.pin(),
-            notify=told if self.notify is None else self.notify.notify(),
+            fields=plain_fields(self),
         )
+
+
+def plain_fields(asked: MonitorIn | MonitorChange) -> dict[str, Any]:
+    """The values of Monitor.PLAIN_FIELDS that were given: those of that name, and those of `notify`."""
+    given = asked.model_dump(include=set(Monitor.PLAIN_FIELDS), exclude_none=True)
+    return given | (asked.notify.fields() if asked.notify else {})
 
 
 def _or(wished: Any, as_before: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
 from typing import Any
 from uuid import UUID
 
@@ -26,6 +27,7 @@ from compliance.models import (
 )
 from compliance.monitors import actions
 from compliance.monitors.decisions import DecisionFilter, decision_page
+from compliance.monitors.liveness import still_since
 from compliance.monitors.models import Outcome, strips
 from compliance.monitors.schedule import BadSchedule
 from compliance.suites.catalogue import OfferedSuite, facts_of
@@ -95,7 +97,7 @@ def monitors(request: OrganizationRequest) -> HttpResponseBase:
         runners=names_of(organization.id) if any(monitor.runner_id for monitor in shown) else {},
         strips=strips([monitor.pk for monitor in shown]),
         prefix=reverse("overview", args=[organization.slug]),
-        still=getattr(request.session, "still_since", None) is not None,
+        still=still_since() is not None,
     )
     content = {
         "table": table if shown else None,
@@ -116,7 +118,7 @@ def monitors(request: OrganizationRequest) -> HttpResponseBase:
         "previous": address("", request.GET, page=page.number - 1),
         "next": address("", request.GET, page=page.number + 1),
     }
-    return TemplateResponse(request, "monitors.html", content)
+    return TemplateResponse(request, "monitors/list.html", content)
 
 
 def _in_state(counts: dict[str, int], state: str) -> int:
@@ -149,13 +151,13 @@ def monitor(request: OrganizationRequest, monitor: UUID) -> HttpResponseBase:
         ),
         "cooldown": _in_words_of_units(found.notify_cooldown_seconds),
         **_unserved(found),
-        "decisions": DecisionTable(decided.decisions, prefix=reverse("overview", args=[organization.slug]))
-        if decided.decisions
+        "decisions": DecisionTable(decided.rows, prefix=reverse("overview", args=[organization.slug]))
+        if decided.rows
         else None,
-        "more": decided.older is not None,
+        "more": decided.next is not None,
         "archiving": ARCHIVING,
     }
-    return TemplateResponse(request, "monitor.html", page)
+    return TemplateResponse(request, "monitors/detail.html", page)
 
 
 def _why_stopped(monitor: Monitor) -> str:
@@ -208,7 +210,7 @@ def monitor_add(request: OrganizationRequest) -> HttpResponseBase:
         raise Http404
     context = context or next(iter(contexts), None)
     if context is None:
-        return TemplateResponse(request, "monitor_add.html", {"contexts": contexts})
+        return TemplateResponse(request, "monitors/add.html", {"contexts": contexts})
     suites = suites_for(context.agent.protocol)
     suite = next((each for each in suites if each.slug == asked.get("suite")), None) or default_among(suites)
     chosen = {"agent": str(context.pk), "suite": suite.slug if suite else "", "parts": str(asked.get("parts") or "")}
@@ -222,7 +224,7 @@ def monitor_add(request: OrganizationRequest) -> HttpResponseBase:
     runners = kept_runners(organization.id)
     page["can_run"] = can_run = suite is not None and (not suite.problem or bool(runners))
     if suite is None or not can_run:
-        return TemplateResponse(request, "monitor_add.html", page)
+        return TemplateResponse(request, "monitors/add.html", page)
     form = _form(
         request,
         context,
@@ -248,7 +250,7 @@ def monitor_add(request: OrganizationRequest) -> HttpResponseBase:
             by=request.user,
         )
 
-    return _answer(request, "monitor_add.html", form, page, create, "is set up. It runs at the times below.")
+    return _answer(request, "monitors/add.html", form, page, create, "is set up. It runs at the times below.")
 
 
 @organization_view(Role.ADMIN)
@@ -262,7 +264,7 @@ def monitor_edit(request: OrganizationRequest, monitor: UUID) -> HttpResponseBas
         messages.error(request, f"“{found.name}” {why} be changed any more. Make another one.")
         return redirect("monitor", request.organization.slug, monitor)
     runners = kept_runners(request.organization.id)
-    form = _form(request, found.context, version.pk, runners=runners, engine=version.engine, monitor=found)
+    form = _form(request, found.context, version.pk, runners=runners, engine=version.engine, instance=copy(found))
 
     def change() -> Monitor:
         return actions.change_monitor(
@@ -275,7 +277,7 @@ def monitor_edit(request: OrganizationRequest, monitor: UUID) -> HttpResponseBas
         )
 
     page = {"monitor": found, "version": version}
-    return _answer(request, "monitor_edit.html", form, page, change, "is changed, from its next run on.")
+    return _answer(request, "monitors/edit.html", form, page, change, "is changed, from its next run on.")
 
 
 def _form(request: OrganizationRequest, context: AgentContext, version_id: int, **more: Any) -> MonitorForm:

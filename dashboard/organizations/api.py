@@ -7,7 +7,7 @@ from uuid import UUID
 from ninja import Router, Schema
 from pydantic import Field
 
-from compliance.tenancy.api_keys import Scope
+from compliance.tenancy.models import Scope
 from dashboard.api.access import ApiRequest, operation
 
 router = Router(tags=["Organization"])

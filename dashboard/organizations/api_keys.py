@@ -18,8 +18,8 @@ from django.utils.safestring import SafeString
 
 from compliance.models import ApiKey, Role
 from compliance.tenancy.api_key_actions import create_key, revoke_key
-from compliance.tenancy.api_keys import OF_ORGANIZATION, Scope
 from compliance.tenancy.errors import Refused
+from compliance.tenancy.models import OF_ORGANIZATION, Scope
 from dashboard.common.access import OrganizationRequest, organization_view
 from dashboard.common.confirm import ask_first
 from dashboard.common.formatting import instant
@@ -100,7 +100,7 @@ def api_keys(request: OrganizationRequest) -> HttpResponseBase:
     organization = request.organization
     keys = list(ApiKey.objects.of_organization(organization.id).defer("secret_hash")[:MOST_SHOWN])
     table = KeyTable(keys, prefix=reverse("overview", args=[organization.slug])) if keys else None
-    return TemplateResponse(request, "api_keys.html", {"table": table})
+    return TemplateResponse(request, "organizations/api_keys.html", {"table": table})
 
 
 @organization_view(Role.ADMIN)
@@ -120,8 +120,10 @@ def api_key_add(request: OrganizationRequest) -> HttpResponseBase:
             form.add_error(None, str(refusal))
         else:
             page = {"key": key, "token": token, "site": settings.SITE_URL}
-            return TemplateResponse(request, "api_key.html", page, status=201)
-    return TemplateResponse(request, "api_key_add.html", {"form": form}, status=422 if form.errors else 200)
+            return TemplateResponse(request, "organizations/api_key_created.html", page, status=201)
+    return TemplateResponse(
+        request, "organizations/api_key_add.html", {"form": form}, status=422 if form.errors else 200
+    )
 
 
 @organization_view(Role.ADMIN)

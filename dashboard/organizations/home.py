@@ -22,4 +22,4 @@ def home(request: HttpRequest) -> HttpResponseBase:
     for membership in memberships:
         if len(memberships) == 1 or membership.organization.slug == last:
             return redirect("overview", membership.organization.slug)
-    return TemplateResponse(request, "home.html", {"memberships": memberships})
+    return TemplateResponse(request, "organizations/home.html", {"memberships": memberships})

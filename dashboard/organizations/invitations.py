@@ -81,4 +81,4 @@ def _answer(
     links: dict[str, str] | None = None,
 ) -> TemplateResponse:
     context = {"state": state, "invitation": invitation, **(links or {})}
-    return TemplateResponse(request, "people/invitation.html", context, status=status)
+    return TemplateResponse(request, "organizations/invitation.html", context, status=status)

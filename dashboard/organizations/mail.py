@@ -27,7 +27,7 @@ def send_invitation(invitation: Invitation, organization: Organization) -> bool:
     # One line: a name with a line break in it must not add a header.
     subject = " ".join(f"{invitation.invited_by_name} invites you to {organization.name} on Assay".split())
     try:
-        send_mail(subject, render_to_string("people/invitation.txt", context), None, [invitation.email])
+        send_mail(subject, render_to_string("organizations/invitation.txt", context), None, [invitation.email])
     except (OSError, SMTPException) as error:
         logger.warning("The e-mail of invitation %s was not sent: %s", invitation.pk, type(error).__name__)
         return False

@@ -37,7 +37,7 @@ def organization_create(request: HttpRequest) -> HttpResponseBase:
             messages.success(request, f"{organization.name} is created. Register its first agent.")
             return redirect("overview", organization.slug)
     context = {"form": form, "memberships": memberships_of(request.user)}
-    return TemplateResponse(request, "people/organization_create.html", context)
+    return TemplateResponse(request, "organizations/create.html", context)
 
 
 @organization_view(Role.ADMIN)
@@ -48,7 +48,7 @@ def organization_settings(request: OrganizationRequest) -> HttpResponseBase:
         actions.rename_organization(organization=request.organization, name=form.cleaned_data["name"], by=request.user)
         messages.success(request, "The name is changed.")
         return redirect("organization_settings", request.organization.slug)
-    return TemplateResponse(request, "people/organization_settings.html", {"form": form})
+    return TemplateResponse(request, "organizations/settings.html", {"form": form})
 
 
 @organization_view(Role.OWNER)
@@ -60,7 +60,7 @@ def organization_delete(request: OrganizationRequest) -> HttpResponseBase:
         actions.delete_organization(organization=request.organization, by=request.user)
         messages.success(request, f"{name} is deleted.")
         return redirect("home")
-    return TemplateResponse(request, "people/organization_delete.html", {"form": form})
+    return TemplateResponse(request, "organizations/delete.html", {"form": form})
 
 
 @organization_view()
@@ -82,7 +82,7 @@ def _members_page(request: OrganizationRequest, form: InvitationForm, status: in
         "roles": roles_to_give(mine.role),
         "invitations": [(one, address_of(one)) for one in invitations],
     }
-    return TemplateResponse(request, "people/members.html", context, status=status)
+    return TemplateResponse(request, "organizations/members.html", context, status=status)
 
 
 def _may_change(mine: Membership, theirs: Membership, only_owner: bool) -> bool:

@@ -19,10 +19,10 @@ from compliance.jobs.leases import Lease, LeaseLost
 from compliance.jobs.queue import pool_key, runner_key
 from compliance.models import Organization
 from compliance.runners import leasing as work
+from compliance.runners.waiting import WAIT, Wait
 from compliance.runs.models import ComplianceRun
-from compliance.tenancy.api_keys import Scope
+from compliance.tenancy.models import Scope
 from compliance.vault.use import CredentialRefused
-from compliance.web.asking import WAITED
 from dashboard.api import limits as rates
 from dashboard.api.access import ApiRequest, operation
 from dashboard.api.fields import Text
@@ -30,7 +30,6 @@ from dashboard.api.problems import MEDIA_TYPE, Problem, ProblemDetails
 from dashboard.api.responses import Answer
 
 router = Router(tags=["Private runners"])
-WAIT_FOR = "Assay-Wait-For"  # what the web server's waiting room holds an empty answer by
 AT_MOST = 64
 
 
@@ -174,25 +173,23 @@ class SecretOut(Schema):
     response=PollOut,
     rate=rates.RUNNERS,
 )
-def poll(request: ApiRequest, data: PollIn) -> Answer:
+def poll(request: ApiRequest, data: PollIn) -> PollOut:
+    wait: Wait = request.META.get(WAIT) or Wait()
     # What the runner says of the present is as old as its request has been waiting.
-    waited = timedelta(seconds=request.META.get(WAITED, 0))
+    waited = timedelta(seconds=wait.waited_seconds)
     clock = data.clock + waited if data.clock else None
     about = work.About(data.version, data.host, data.engines, clock, data.last_error, data.leaving)
     runner = request.at_work.runner
     leases = work.poll(runner, at_most=data.at_most, engines=data.engines, about=about)
-    headers = {}
     if not leases and not data.leaving:
-        keys = [runner_key(runner.pk), *([pool_key(runner.organization_id, runner.pool)] if runner.pool else [])]
-        headers[WAIT_FOR] = ", ".join(keys)
-    body = PollOut(
+        wait.keys = [runner_key(runner.pk), *([pool_key(runner.organization_id, runner.pool)] if runner.pool else [])]
+    return PollOut(
         leases=[_lease(lease) for lease in leases],
         lease_seconds=settings.LEASE_SECONDS,
         poll_after_seconds=settings.RUNNER_POLL_AFTER_SECONDS,
         server_time=timezone.now(),
         runner=RunnerOut(id=runner.pk, name=runner.name, pool=runner.pool),
     )
-    return Answer(body, headers=headers)
 
 
 def _lease(lease: Lease) -> LeaseOut:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django import forms
 
-from compliance.jobs.models import POOL_LENGTH
+from compliance.registry.models import POOL_LENGTH
 from dashboard.common.forms import StyledForm
 
 _PLAIN = {"autocomplete": "off", "autocapitalize": "off", "spellcheck": "false"}

@@ -73,7 +73,7 @@ def runners(request: OrganizationRequest) -> HttpResponseBase:
         "previous": address("", request.GET, page=page.number - 1),
         "next": address("", request.GET, page=page.number + 1),
     }
-    return TemplateResponse(request, "runners.html", content)
+    return TemplateResponse(request, "runners/list.html", content)
 
 
 @organization_view()
@@ -83,7 +83,7 @@ def runner(request: OrganizationRequest, runner: UUID) -> HttpResponseBase:
     found = get_runner(organization, runner)
     page = _now(organization, found)
     if request.htmx and request.htmx.target == "now":
-        return TemplateResponse(request, "_runner_now.html", page)
+        return TemplateResponse(request, "runners/_now.html", page)
     prefix = reverse("overview", args=[organization.slug])
     ran = runs_by(found, LAST_RUNS)
     agents = _names(organization, (run.agent_url for run in ran))
@@ -93,7 +93,7 @@ def runner(request: OrganizationRequest, runner: UUID) -> HttpResponseBase:
         "ran": RanTable(ran, agents=agents, prefix=prefix) if ran else None,
         "replacing": REPLACING,
     }
-    return TemplateResponse(request, "runner.html", page)
+    return TemplateResponse(request, "runners/detail.html", page)
 
 
 def _now(organization: Organization, runner: Runner) -> dict[str, Any]:
@@ -170,7 +170,7 @@ def runner_add(request: OrganizationRequest) -> HttpResponseBase:
             form.add_error(None, str(refusal))
         else:
             return _with_token(request, added, token)
-    return TemplateResponse(request, "runner_add.html", {"form": form}, status=422 if form.errors else 200)
+    return TemplateResponse(request, "runners/add.html", {"form": form}, status=422 if form.errors else 200)
 
 
 def _with_token(request: OrganizationRequest, runner: Runner, token: str) -> HttpResponseBase:
@@ -187,7 +187,7 @@ def _with_token(request: OrganizationRequest, runner: Runner, token: str) -> Htt
         "check": f"assay-runner check {options} {allow}",
         "start": f"assay-runner {options} {allow}",
     }
-    return TemplateResponse(request, "runner_token.html", page)
+    return TemplateResponse(request, "runners/token.html", page)
 
 
 @organization_view(Role.ADMIN)
@@ -238,7 +238,7 @@ def runner_settings(request: OrganizationRequest, runner: UUID) -> HttpResponseB
         "deleting": DELETING,
         "deleted": _left_waiting(found, with_its_own=False),
     }
-    return TemplateResponse(request, "runner_settings.html", page, status=422 if form.errors else 200)
+    return TemplateResponse(request, "runners/settings.html", page, status=422 if form.errors else 200)
 
 
 @organization_view(Role.ADMIN)

@@ -11,12 +11,12 @@ from pydantic import AwareDatetime, Field
 
 from compliance.engines.reports.model import Verdict
 from compliance.models import AgentContext, ComplianceRun, TriggeredBy
-from compliance.runs.history import Cursor, HistoryFilter, history_page
+from compliance.runs.history import HISTORY, HistoryFilter, history_page
 from compliance.runs.models import BY_ORGANIZATION, OverallStatus
-from compliance.tenancy.api_keys import Scope
+from compliance.tenancy.models import Scope
 from dashboard.api.access import ApiRequest, operation
 from dashboard.api.fields import Text
-from dashboard.api.paging import PageQuery, bad_cursor, page_answer
+from dashboard.api.paging import PageQuery, next_cursor, page_answer, read_cursor
 from dashboard.api.problems import Problem, invalid
 from dashboard.api.responses import Answer
 from dashboard.runs.exchanges import expires_at, has_expired
@@ -56,9 +56,6 @@ def list_runs(request: ApiRequest, asked: Query[RunQuery]) -> Answer:
         agent_url = AgentContext.objects.of(organization.id, asked.agent).agent_id
     elif any(kind not in BY_ORGANIZATION for kind in asked.triggered_by):
         raise invalid("query", "agent", "Name an agent to see what the platform caused.")
-    cursor = Cursor.decode(asked.cursor) if asked.cursor else None
-    if asked.cursor and cursor is None:
-        raise bad_cursor()
     page = history_page(
         organization_id=organization.id,
         agent_url=agent_url,
@@ -69,13 +66,13 @@ def list_runs(request: ApiRequest, asked: Query[RunQuery]) -> Answer:
             since=asked.since,
             until=asked.until,
         ),
-        cursor=cursor,
+        cursor=read_cursor(HISTORY, asked.cursor),
         size=asked.limit,
     )
     rows = ComplianceRun.objects.narrow().select_related("suite_version__suite").defer("suite_version__definition")
-    by_key = rows.in_bulk([run.pk for run in page.runs])
-    items = [RunSummary(**run_fields(by_key[run.pk], organization)) for run in page.runs]
-    return page_answer(request, RunPage(items=items, next=page.older.encode() if page.older else None))
+    by_key = rows.in_bulk([run.pk for run in page.rows])
+    items = [RunSummary(**run_fields(by_key[run.pk], organization)) for run in page.rows]
+    return page_answer(request, RunPage(items=items, next=next_cursor(page)))
 
 
 @operation(

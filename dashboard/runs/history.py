@@ -9,7 +9,8 @@ from django.template.response import TemplateResponse
 from django.urls import reverse
 
 from compliance.models import AgentContext
-from compliance.runs.history import Cursor, history_page
+from compliance.pagination import Cursor
+from compliance.runs.history import HISTORY, history_page
 from dashboard.common.access import OrganizationRequest, organization_view
 from dashboard.common.filters import Narrowing, address, as_part
 from dashboard.common.tables import HistoryTable
@@ -21,7 +22,7 @@ def history(request: OrganizationRequest, agent: UUID) -> HttpResponseBase:
     organization = request.organization
     context = AgentContext.objects.of(organization.id, agent)
     narrowing = Narrowing.of(request.GET)
-    cursor = Cursor.decode(request.GET.get("at", ""))
+    cursor = HISTORY.decode(request.GET.get("at", ""))
     page = history_page(
         organization_id=organization.id,
         agent_url=context.agent_id,
@@ -32,16 +33,16 @@ def history(request: OrganizationRequest, agent: UUID) -> HttpResponseBase:
     def at(cursor: Cursor | None) -> str:
         return address(request.path, request.GET, at=cursor.encode()) if cursor else ""
 
-    count = len(page.runs)
+    count = len(page.rows)
     content = {
         "context": context,
         "narrowing": narrowing,
-        "table": HistoryTable(page.runs, prefix=reverse("overview", args=[organization.slug])) if page.runs else None,
-        "looked_to": page.looked_to,
-        "upwards": cursor is not None and cursor.newer,
-        "newer": at(page.newer),
-        "older": at(page.older),
-        "newest": address(request.path, request.GET, at="") if page.newer or (cursor and not page.runs) else "",
+        "table": HistoryTable(page.rows, prefix=reverse("overview", args=[organization.slug])) if page.rows else None,
+        "looked_to": page.searched_to,
+        "upwards": cursor is not None and cursor.backwards,
+        "newer": at(page.previous),
+        "older": at(page.next),
+        "newest": address(request.path, request.GET, at="") if page.previous or (cursor and not page.rows) else "",
         "announcement": f"{count} run{'' if count == 1 else 's'} on this page",
     }
     if request.htmx and request.htmx.target == "history":

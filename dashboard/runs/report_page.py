@@ -9,8 +9,9 @@ from typing import Any
 
 from compliance.engines.reports.model import NOT_ACCEPTED
 from compliance.models import ComplianceRun, TriggeredBy
+from compliance.registry.models import ExecutorKind
 from compliance.runs.comparison import Flakiness, StepId
-from compliance.runs.models import ExecutorKind, OverallStatus
+from compliance.runs.models import OverallStatus
 from dashboard.common.badges import WORDS
 
 # Inside a report: what needs the reader's eye comes first, otherwise as it ran.

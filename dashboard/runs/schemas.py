@@ -11,7 +11,8 @@ from pydantic import Field
 
 from compliance.engines.reports.model import Verdict
 from compliance.models import ComplianceRun, LifecycleStage, Organization, TriggeredBy
-from compliance.runs.models import ExecutorKind, OverallStatus
+from compliance.registry.models import ExecutorKind
+from compliance.runs.models import OverallStatus
 from dashboard.agents.api import page_url
 from dashboard.api.fields import ActorOut, SuiteRef
 from dashboard.api.paging import Page

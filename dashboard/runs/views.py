@@ -12,7 +12,6 @@ from django.http import Http404
 from django.http.response import HttpResponseBase
 from django.template.response import TemplateResponse
 
-from compliance.jobs.models import Pin
 from compliance.models import (
     AgentContext,
     ComplianceRun,
@@ -23,8 +22,9 @@ from compliance.models import (
     RunnerState,
     StepEvidence,
 )
+from compliance.registry.models import Pin
 from compliance.runs.comparison import Kind, background_of, compare_runs
-from compliance.runs.history import Cursor, history_page, neighbours_of
+from compliance.runs.history import HISTORY, history_page, neighbours_of
 from dashboard.common.access import OrganizationRequest, organization_view
 from dashboard.common.badges import tally
 from dashboard.jobs.placement import TRUST, is_private, value_of
@@ -135,9 +135,9 @@ def compare_pick(request: OrganizationRequest, run: UUID) -> HttpResponseBase:
     page = history_page(
         organization_id=request.organization.id,
         agent_url=found.agent_url,
-        cursor=Cursor.decode(request.GET.get("at", "")),
+        cursor=HISTORY.decode(request.GET.get("at", "")),
     )
-    others = [other for other in page.runs if other.pk != found.pk]
+    others = [other for other in page.rows if other.pk != found.pk]
     return TemplateResponse(
         request, "compare_pick.html", {"run": found, "context": context, "page": page, "others": others}
     )

@@ -11,13 +11,14 @@ from django.http import HttpRequest, HttpResponse
 
 from compliance.jobs.models import ACTIVE
 from compliance.models import Job
+from compliance.pagination import Keyset
 from dashboard.staff.confirm import ask, confirmed, log_change
 from dashboard.staff.history import HistoryAdmin
 
 
 @admin.register(Job)
 class JobAdmin(HistoryAdmin):
-    instant = "created_at"
+    keyset = Keyset("created_at")
     list_display = [
         "created_at",
         "address",

@@ -11,6 +11,7 @@ from django.http import HttpRequest
 from django.utils import timezone
 
 from compliance.models import Monitor, MonitorDecision, TickPhase
+from compliance.pagination import Keyset
 from compliance.registry.urls import InvalidAgentURL, normalize_agent_url
 from dashboard.staff.base import ReadOnlyAdmin
 from dashboard.staff.history import HistoryAdmin
@@ -36,7 +37,7 @@ class DueFilter(admin.SimpleListFilter):
 
 @admin.register(Monitor)
 class MonitorAdmin(HistoryAdmin):
-    instant = "created_at"
+    keyset = Keyset("created_at")
     list_display = [
         "name",
         "organization",
@@ -87,7 +88,7 @@ class MonitorAdmin(HistoryAdmin):
 class MonitorDecisionAdmin(HistoryAdmin):
     """Every decision about a run of a monitor, newest first, as long as they are kept."""
 
-    instant = "at"
+    keyset = Keyset("at")
     list_display = [
         "at",
         "monitor_name",

@@ -12,7 +12,7 @@ from uuid import UUID
 
 from django.db import connection
 
-from compliance.runs.history import Cursor
+from compliance.pagination import Cursor
 
 _CONDITIONS = """
     AND (%(triggered_by)s::text IS NULL OR r.triggered_by = %(triggered_by)s)
@@ -61,7 +61,7 @@ def newest_run_ids(
     parts = {"conditions": _CONDITIONS, "older": "", "newest": _NEWEST}
     if older_than is not None:
         parts["older"] = _OLDER
-        values |= {"tested_at": older_than.tested_at, "run_id": older_than.run_id}
+        values |= {"tested_at": older_than.at, "run_id": older_than.key}
     if agent_url is not None:
         scans = [_OF_PAIRS.format(pair="agent_url = %(agent_url)s", **parts), _OF_PLATFORM.format(**parts)]
     else:

@@ -11,14 +11,15 @@ from django.template.loader import render_to_string
 from django.utils.safestring import SafeString, mark_safe
 
 from compliance.models import ComplianceRun, SystemScopeUse
+from compliance.pagination import Keyset
 from compliance.registry.urls import InvalidAgentURL, normalize_agent_url
-from dashboard.staff.history import HistoryAdmin, cursor_of
+from dashboard.staff.history import HistoryAdmin
 from dashboard.staff.run_search import newest_run_ids
 
 
 @admin.register(ComplianceRun)
 class RunAdmin(HistoryAdmin):
-    instant = "tested_at"
+    keyset = Keyset("tested_at")
     list_display = ["tested_at", "agent_url", "overall_status", "triggered_by", "triggered_org_id", "headline", "suite"]
     list_display_links = ["tested_at"]
     list_filter = ["overall_status", "triggered_by", "dry_run"]
@@ -70,7 +71,7 @@ class RunAdmin(HistoryAdmin):
             return queryset.none(), False
         keys = newest_run_ids(
             limit=self.list_per_page + 1,
-            older_than=cursor_of(request),
+            older_than=self.cursor_of(request),
             triggered_by=request.GET.get("triggered_by__exact"),
             status=request.GET.get("overall_status__exact"),
             dry_run={"1": True, "0": False}.get(request.GET.get("dry_run__exact", "")),
@@ -91,7 +92,7 @@ class RunAdmin(HistoryAdmin):
 class SystemScopeUseAdmin(HistoryAdmin):
     """Who looked across organizations, why, and at what."""
 
-    instant = "at"
+    keyset = Keyset("at")
     list_display = ["at", "actor_name", "actor_kind", "reason", "what"]
     list_filter = ["actor_kind"]
     search_fields = ["pk"]

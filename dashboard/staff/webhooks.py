@@ -9,6 +9,7 @@ from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 
 from compliance.models import WebhookDelivery
+from compliance.pagination import Keyset
 from compliance.registry.urls import InvalidAgentURL, normalize_agent_url
 from dashboard.staff.history import HistoryAdmin
 
@@ -17,7 +18,7 @@ from dashboard.staff.history import HistoryAdmin
 class WebhookDeliveryAdmin(HistoryAdmin):
     """Every delivery whose signature was right, newest first, as long as they are kept."""
 
-    instant = "received_at"
+    keyset = Keyset("received_at")
     list_display = ["received_at", "source", "kind", "agent_url", "outcome", "delivery", "asked_for"]
     list_filter = ["outcome"]
     search_fields = ["pk"]

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from compliance.models import SuiteVersion
 from compliance.suites.catalogue import OfferedSuite, offered_suites
-from compliance.tenancy.api_keys import Scope
+from compliance.tenancy.models import Scope
 from dashboard.api.access import ApiRequest, operation
 from dashboard.api.paging import MAX_PAGE_SIZE, Page, PageQuery, bad_cursor, page_answer, read_text, text_cursor
 from dashboard.api.responses import Answer

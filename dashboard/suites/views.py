@@ -63,7 +63,7 @@ def suites(request: HttpRequest) -> HttpResponseBase:
         "any": bool(offered),
         "gone": Suite.objects.filter(current_version__isnull=True).order_by("title", "slug"),
     }
-    return TemplateResponse(request, "suites.html", page)
+    return TemplateResponse(request, "suites/list.html", page)
 
 
 def _is_about(suite: OfferedSuite, words: list[str]) -> bool:
@@ -100,7 +100,7 @@ def suite_version(request: HttpRequest, slug: str, version: str) -> HttpResponse
         "problem": read_availability().problem(found.engine),
         "others": others.values_list("version", "published_at"),
     }
-    return TemplateResponse(request, "suite.html", page)
+    return TemplateResponse(request, "suites/detail.html", page)
 
 
 def _shown(track: dict[str, Any]) -> dict[str, Any]:

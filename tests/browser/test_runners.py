@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from compliance.alerts.notices import Subject, tell
-from compliance.jobs.models import Pin
+from compliance.alerts.models import Subject
+from compliance.alerts.notices import tell
+from compliance.registry.models import Pin
 from compliance.tenancy.scope import organization_scope
 from tests.browser.conftest import Site
 from tests.compliance.monitors.conftest import make_monitor

@@ -13,7 +13,6 @@ from django.db.models import Exists, OuterRef, Q
 from django.db.models.functions import Now
 
 from compliance.jobs.actions import request_owner_test
-from compliance.jobs.models import HOSTED, Pin
 from compliance.models import (
     Agent,
     AgentContext,
@@ -24,6 +23,7 @@ from compliance.models import (
 )
 from compliance.monitors.actions import What, When, create_monitor, pause_monitor, resume_monitor, run_monitor_now
 from compliance.registry.actions import register_agent
+from compliance.registry.models import HOSTED, Pin
 from compliance.runners.actions import create_runner
 from compliance.tenancy.actions import create_organization
 from compliance.tenancy.errors import NotAllowed, Refused

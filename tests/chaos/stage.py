@@ -78,7 +78,7 @@ class SlowAgent:
         class Quiet(ThreadingHTTPServer):
             daemon_threads = True
 
-            def handle_error(self, job: Any, client_address: Any) -> None:
+            def handle_error(self, request: Any, client_address: Any) -> None:
                 pass  # who asked was killed
 
         self.server = Quiet(("127.0.0.1", 0), Handler)
@@ -246,7 +246,7 @@ def set_up(folder: Path) -> Iterator[Stage]:
         for number, port in enumerate(ports, 1):
             stage.add(
                 f"web-{number}",
-                *("-m", "gunicorn", "compliance.wsgi:application", "-c", "compliance/gunicorn.conf.py"),
+                *("-m", "compliance.server"),
                 PORT=str(port),
                 WEB_CONCURRENCY="1",
             )

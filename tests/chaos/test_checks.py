@@ -12,12 +12,12 @@ from django.db import connection
 
 from compliance.engines.reports.model import Evidence
 from compliance.jobs.completion import complete_job
-from compliance.jobs.models import Pin
 from compliance.jobs.queue import lease_heartbeats, lease_job
 from compliance.models import AgentContext, ComplianceRun, Job, Monitor, Organization, User
 from compliance.monitors.heartbeats import create_due_heartbeats
 from compliance.monitors.models import Outcome, database_time
 from compliance.monitors.tick import create_due_monitor_jobs
+from compliance.registry.models import Pin
 from compliance.runners.actions import create_runner
 from compliance.runners.leasing import About, at_work, complete, poll
 from compliance.tenancy.actions import create_organization

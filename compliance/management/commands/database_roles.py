@@ -6,7 +6,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
-from compliance.embedded.roles import database_sql, roles_sql
+from compliance.tenancy.database_roles import database_sql, roles_sql
 
 
 class Command(BaseCommand):

@@ -9,7 +9,8 @@ from typing import Any
 from django.core.management.base import BaseCommand
 
 from compliance.engines import suites_of
-from compliance.suites.health import EngineHealth, health_here
+from compliance.suites.health import health_here
+from compliance.suites.models import EngineHealth
 
 
 class Command(BaseCommand):

@@ -12,8 +12,8 @@ from django.core.management.base import BaseCommand, CommandParser
 from django.db import OperationalError
 
 from compliance.jobs.actions import request_owner_test
-from compliance.jobs.models import HOSTED, Pin
 from compliance.models import AgentContext, ComplianceRun, Job, Organization, Runner, User
+from compliance.registry.models import HOSTED, Pin
 from compliance.registry.urls import InvalidAgentURL, normalize_agent_url
 from compliance.runners.placement import why_waiting
 from compliance.tenancy.errors import NotAllowed, Refused

@@ -15,10 +15,10 @@ from compliance.demo_agents import AGENTS
 from compliance.embedded.keys import write_private
 from compliance.jobs import dispatch as nudge
 from compliance.jobs.actions import request_owner_test
-from compliance.jobs.models import Pin
 from compliance.models import AgentContext, Membership, Organization, Relation, Role, Runner, User
 from compliance.monitors.actions import What, When, create_monitor
 from compliance.registry.actions import AlreadyRegistered, register_agent
+from compliance.registry.models import Pin
 from compliance.runners.actions import create_runner, new_token
 from compliance.suites.actions import publish_engine_suites
 from compliance.tenancy.actions import create_organization

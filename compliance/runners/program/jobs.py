@@ -10,11 +10,12 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
+from compliance import __version__
 from compliance.engines import Credential, Limits, Notice, Progress, Report, Target, engine_health
 from compliance.engines.execution.loop import Access, CannotRun, Execution, JobSource
 from compliance.engines.process.capacity import Capacity
 from compliance.engines.reports.validation import BadReport, accepted
-from compliance.runners.program import __version__, allowlist
+from compliance.runners.program import allowlist
 from compliance.runners.program.api import Lease, OfferedCredential, Work
 from compliance.runners.program.backoff import Backoff, jittered
 from compliance.runners.program.client import Client, Refused, Unavailable, as_bytes

@@ -1,7 +1,7 @@
 import psycopg
 import pytest
 
-from compliance.embedded.roles import roles_sql
+from compliance.tenancy.database_roles import roles_sql
 
 
 @pytest.fixture

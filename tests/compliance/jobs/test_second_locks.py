@@ -118,7 +118,7 @@ class TestRuns:
         self, organization: Organization, ours: list[ComplianceRun], platforms: list[ComplianceRun]
     ) -> None:
         page = history_page(organization_id=organization.id, agent_url=AGENT_URL)
-        assert {run.pk for run in page.runs} == {run.pk for run in ours + platforms}
+        assert {run.pk for run in page.rows} == {run.pk for run in ours + platforms}
         assert len(recent_verdicts(organization_id=organization.id, agent_urls=[AGENT_URL])[AGENT_URL]) == 4
         last = last_of_each_kind(organization_id=organization.id, agent_url=AGENT_URL)
         assert last == {"own": ours[0], "platform": platforms[0]}

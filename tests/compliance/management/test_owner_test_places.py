@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from django.core.management import call_command, execute_from_command_line
 
-from compliance.jobs.models import Pin
 from compliance.models import AgentContext, Job, Organization, User
+from compliance.registry.models import Pin
 from compliance.runners.actions import delete_runner
 from compliance.tenancy.scope import organization_scope
 from tests.compliance.runners.conftest import Calling, make_runner

@@ -27,7 +27,7 @@ from compliance.monitors.actions import (
 from compliance.monitors.models import database_time
 from compliance.monitors.tick import create_due_monitor_jobs, tick
 from compliance.registry.actions import remove_context
-from compliance.suites.health import EngineHealth
+from compliance.suites.models import EngineHealth
 from compliance.tenancy.actions import create_organization
 from compliance.tenancy.errors import Refused
 from compliance.tenancy.scope import organization_scope, platform_scope
@@ -153,7 +153,7 @@ def test_later_edits_change_nothing_about_a_job(
         monitor_id=monitor.pk,
         name="Renamed",
         when=When(interval_minutes=30),
-        what=What(dry_run=True, scenarios=["mcp/lifecycle"]),
+        what=What(fields={"dry_run": True}, scenarios=["mcp/lifecycle"]),
         by=alice,
     )
     [job] = jobs_of(organization)

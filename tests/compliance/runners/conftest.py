@@ -13,8 +13,8 @@ from django.test import Client
 
 from compliance.engines.reports.model import Report
 from compliance.jobs.actions import request_owner_test
-from compliance.jobs.models import Pin
 from compliance.models import AgentContext, Job, Organization, Runner, User
+from compliance.registry.models import Pin
 from compliance.runners.actions import create_runner
 from compliance.tenancy.scope import organization_scope
 from tests.conftest import make_report

@@ -13,7 +13,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from compliance.jobs.models import JobState, Pin
+from compliance.jobs.models import JobState
 from compliance.jobs.queue import lease_job
 from compliance.models import (
     AgentContext,
@@ -25,6 +25,7 @@ from compliance.models import (
     User,
 )
 from compliance.monitors.actions import archive_monitor
+from compliance.registry.models import Pin
 from compliance.runners.actions import change_runner, create_runner, delete_runner, disable_runner, new_token
 from compliance.tenancy.errors import Refused
 from compliance.tenancy.scope import organization_scope

@@ -10,9 +10,9 @@ import pytest
 from django.utils import timezone
 
 from compliance.jobs.actions import QueueFull
-from compliance.jobs.models import Pin
 from compliance.models import AgentContext, ComplianceRun, Job, Monitor, Organization, Runner, User
 from compliance.monitors.tick import create_due_monitor_jobs
+from compliance.registry.models import Pin
 from compliance.runners.actions import disable_runner
 from compliance.tenancy.actions import create_organization
 from compliance.tenancy.scope import organization_scope

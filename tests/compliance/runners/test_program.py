@@ -13,8 +13,9 @@ import pytest
 
 from compliance.demo_agents import AGENTS
 from compliance.engines import get_engine
-from compliance.jobs.models import JobState, Pin
+from compliance.jobs.models import JobState
 from compliance.models import AgentContext, ComplianceRun, CredentialUse, Job, Organization, User
+from compliance.registry.models import Pin
 from compliance.runners.actions import disable_runner
 from compliance.tenancy.actions import create_organization
 from compliance.tenancy.scope import organization_scope
@@ -23,7 +24,7 @@ from tests.compliance.vault.conftest import make_credential, make_grant
 from tests.conftest import make_context, make_user
 from tests.processes import HeldAgent, Process, serving_demo_agents, wait_for, web
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = [pytest.mark.processes, pytest.mark.timeout(180)]
 
 
 @pytest.fixture

@@ -14,9 +14,8 @@ import psycopg
 import pytest
 from django.utils import timezone
 
-from compliance.alerts.notices import Notice
+from compliance.alerts.models import Notice
 from compliance.jobs.cleanup import expire_jobs, take_back
-from compliance.jobs.models import Pin
 from compliance.jobs.queue import lease_job
 from compliance.models import (
     AgentContext,
@@ -30,6 +29,7 @@ from compliance.models import (
 from compliance.monitors.actions import change_monitor
 from compliance.monitors.tick import create_due_monitor_jobs
 from compliance.registry.actions import remove_context
+from compliance.registry.models import Pin
 from compliance.runners.actions import delete_runner, disable_runner
 from compliance.tenancy.actions import create_organization
 from compliance.tenancy.scope import organization_scope
@@ -155,7 +155,7 @@ def test_what_is_leased_is_as_it_was_asked_for_while_its_monitor_is_being_change
             monitor_id=monitor.pk,
             name="Renamed",
             when=When(interval_minutes=30),
-            what=What(dry_run=True, scenarios=["mcp/lifecycle"], pin=other.pin()),
+            what=What(fields={"dry_run": True}, scenarios=["mcp/lifecycle"], pin=other.pin()),
             by=lab.alice,
         )
         polling = Meanwhile(lab.runner.poll)

@@ -13,10 +13,10 @@ from django.utils import timezone
 
 from compliance.jobs.actions import request_owner_test
 from compliance.jobs.cleanup import take_back
-from compliance.jobs.models import Pin
 from compliance.models import Job
 from compliance.monitors.actions import archive_monitor
 from compliance.monitors.tick import create_due_monitor_jobs
+from compliance.registry.models import Pin
 from compliance.runners.actions import change_runner, delete_runner, disable_runner
 from compliance.tenancy.scope import organization_scope
 from tests.compliance.monitors.conftest import jobs_of, make_due, make_monitor, outcomes, stored

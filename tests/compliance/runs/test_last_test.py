@@ -8,7 +8,8 @@ import pytest
 from django.utils import timezone
 
 from compliance.models import AgentContextWithLatestTest, Organization
-from compliance.runs.status import LastTestQuerySet, facets, facets_of, first_rows
+from compliance.runs.models import LastTestQuerySet
+from compliance.runs.status import facets, facets_of, first_rows
 from compliance.tenancy.scope import organization_scope
 from tests.conftest import make_context, make_run
 

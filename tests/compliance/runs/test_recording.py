@@ -16,10 +16,11 @@ from compliance.engines.reports.model import Evidence
 from compliance.engines.reports.text import storable
 from compliance.engines.reports.validation import accepted
 from compliance.models import AgentContext, AgentContextWithLatestTest, ComplianceRun, Organization, User
-from compliance.runs.history import Cursor, HistoryFilter, history_page, recent_verdicts
-from compliance.runs.models import BY_ORGANIZATION, BY_PLATFORM, StepEvidence
+from compliance.pagination import Cursor
+from compliance.runs.history import HISTORY, HistoryFilter, history_page, recent_verdicts
+from compliance.runs.models import BY_ORGANIZATION, BY_PLATFORM, AgentStatus, StepEvidence
 from compliance.runs.recording import UsedCredential
-from compliance.runs.status import AgentStatus, rebuild_statuses
+from compliance.runs.status import rebuild_statuses
 from compliance.tenancy.actions import create_organization, delete_organization
 from compliance.tenancy.ids import uuid7
 from compliance.tenancy.scope import Actor, organization_scope, platform_scope, system_scope
@@ -158,7 +159,7 @@ def test_dry_and_inconclusive_runs_are_in_the_history_and_nowhere_else(
     with organization_scope(organization.id):
         page = history_page(organization_id=organization.id, agent_url=AGENT_URL)
         assert recent_verdicts(organization_id=organization.id, agent_urls=[AGENT_URL]) == {AGENT_URL: ["passing"]}
-    assert {run.pk for run in page.runs} == {conclusive.pk, dry.pk, cut.pk, broken.pk}
+    assert {run.pk for run in page.rows} == {conclusive.pk, dry.pk, cut.pk, broken.pk}
 
 
 @pytest.mark.parametrize(
@@ -207,17 +208,21 @@ def walk(organization: Organization, *, size: int, narrowed_to: HistoryFilter | 
         page = history_page(
             organization_id=organization.id, agent_url=AGENT_URL, cursor=cursor, size=size, narrowed_to=narrowed_to
         )
-        pages.append([run.pk for run in page.runs])
+        pages.append([run.pk for run in page.rows])
         seen += pages[-1]
-        if page.older is None:
+        if page.next is None:
             break
-        cursor = page.older
+        cursor = page.next
     upwards = [pages[-1]]
-    while page.newer is not None:
+    while page.previous is not None:
         page = history_page(
-            organization_id=organization.id, agent_url=AGENT_URL, cursor=page.newer, size=size, narrowed_to=narrowed_to
+            organization_id=organization.id,
+            agent_url=AGENT_URL,
+            cursor=page.previous,
+            size=size,
+            narrowed_to=narrowed_to,
         )
-        upwards.insert(0, [run.pk for run in page.runs])
+        upwards.insert(0, [run.pk for run in page.rows])
     assert [pk for part in upwards for pk in part] == seen
     return seen
 
@@ -250,14 +255,14 @@ def test_history_merges_own_runs_and_heartbeats_and_nothing_else(
     "text", ["", "x", "bm9uc2Vuc2U", "W10", "é", "WyIyMDI2LTAxLTAxIiwgIngiLCAxXQ", "bnVsbA", "W1tb" * 2000]
 )
 def test_a_damaged_cursor_is_no_cursor(text: str) -> None:
-    assert Cursor.decode(text) is None
+    assert HISTORY.decode(text) is None
 
 
 def test_a_cursor_survives_its_link() -> None:
     from uuid import uuid4
 
-    cursor = Cursor(timezone.now(), uuid4(), newer=True)
-    assert Cursor.decode(cursor.encode()) == cursor
+    cursor = Cursor(timezone.now(), uuid4(), backwards=True)
+    assert HISTORY.decode(cursor.encode()) == cursor
 
 
 def status() -> tuple[Any, ...] | None:
@@ -589,11 +594,11 @@ def down(organization: Organization, narrowed_to: HistoryFilter) -> tuple[list[A
         page = history_page(
             organization_id=organization.id, agent_url=AGENT_URL, cursor=cursor, size=2, narrowed_to=narrowed_to
         )
-        seen += [run.pk for run in page.runs]
-        cut += page.looked_to is not None
-        if page.older is None:
+        seen += [run.pk for run in page.rows]
+        cut += page.searched_to is not None
+        if page.next is None:
             return seen, cut
-        cursor = page.older
+        cursor = page.next
 
 
 @pytest.mark.parametrize(
@@ -609,7 +614,7 @@ def down(organization: Organization, narrowed_to: HistoryFilter) -> tuple[list[A
 def test_a_filter_that_matches_little_looks_on_page_by_page_and_misses_nothing(
     organization: Organization, context: AgentContext, narrowed_to: HistoryFilter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("compliance.runs.history.LOOK_AT", 3)
+    monkeypatch.setattr("compliance.runs.history.SEARCH_AT_MOST", 3)
     now = timezone.now()
     made = [
         make_run(
@@ -636,7 +641,7 @@ def test_a_filter_that_matches_little_looks_on_page_by_page_and_misses_nothing(
 def test_the_whole_history_and_whole_kinds_are_never_cut(
     organization: Organization, context: AgentContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("compliance.runs.history.LOOK_AT", 3)
+    monkeypatch.setattr("compliance.runs.history.SEARCH_AT_MOST", 3)
     for minute in range(6):
         make_run(organization=organization, tested_at=timezone.now() - timedelta(minutes=minute))
         make_run(tested_at=timezone.now() - timedelta(minutes=minute))

@@ -29,8 +29,7 @@ from compliance.models import (
     User,
 )
 from compliance.monitors.actions import run_monitor_now
-from compliance.runs.models import AgentRunTotal, StepEvidence
-from compliance.runs.status import AgentStatus
+from compliance.runs.models import AgentRunTotal, AgentStatus, StepEvidence
 from compliance.tenancy import scope
 from compliance.tenancy.scope import Actor, ScopeError, organization_scope, platform_scope, system_scope, user_scope
 from compliance.vault.use import use_credential

@@ -148,7 +148,7 @@ class TestPage:
             make_run()
         with queries() as many:
             alices.get(address)
-        assert len(many) == len(few) <= 16
+        assert len(many) == len(few) <= 18
 
 
 class TestTesting:

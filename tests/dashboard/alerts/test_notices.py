@@ -12,11 +12,13 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from compliance.alerts.notices import NoticePlace, Subject, mark_read, notice_page, tell
+from compliance.alerts.models import Subject
+from compliance.alerts.notices import NoticePlace, mark_read, notice_page, tell
 from compliance.models import Notice, Organization, Role, User
 from compliance.tenancy.memberships import membership_scope
 from compliance.tenancy.scope import organization_scope
 from tests.conftest import add_member
+from tests.dashboard.pages import markup
 
 
 def at(name: str, organization: Organization, *args: Any) -> str:
@@ -47,7 +49,7 @@ def make_many(organization: Organization, unread: int, read: int, called: str = 
 
 
 def bell(client: Client, address: str) -> str:
-    found = re.search(r'<a class="nav-link bell.*?</a>', client.get(address).content.decode(), re.DOTALL)
+    found = re.search(r'<a class="nav-link bell.*?</a>', markup(client.get(address)), re.DOTALL)
     assert found
     return found[0]
 
@@ -104,7 +106,7 @@ class TestBell:
 
 class TestPage:
     def test_an_empty_one_says_what_comes_here(self, alices: Client, organization: Organization) -> None:
-        page = alices.get(at("notices", organization)).content.decode()
+        page = markup(alices.get(at("notices", organization)))
         assert "No notices yet." in page
         assert "Mark all as read" not in page
 
@@ -112,7 +114,7 @@ class TestPage:
         runner, monitor = uuid4(), uuid4()
         told(organization, "<b>lab</b> is offline.", subject_id=runner, priority="high")
         told(organization, "Nightly is paused.", subject=Subject.MONITOR, subject_id=monitor)
-        page = alices.get(at("notices", organization)).content.decode()
+        page = markup(alices.get(at("notices", organization)))
         assert "&lt;b&gt;lab&lt;/b&gt; is offline." in page
         assert at("runner", organization, runner) in page
         assert at("monitor", organization, monitor) in page
@@ -123,11 +125,11 @@ class TestPage:
         told(organization, "First.")
         told(organization, "Second.")
         address = at("notices", organization)
-        [first, second] = re.findall(r'action="([^"]+/notices/[^"]+/read/)"', alices.get(address).content.decode())
-        page = alices.post(first, follow=True).content.decode()
+        [first, second] = re.findall(r'action="([^"]+/notices/[^"]+/read/)"', markup(alices.get(address)))
+        page = markup(alices.post(first, follow=True))
         assert page.count("v-new") == 1
         assert page.index("First.") < page.index("Second.")  # what is unread comes first
-        page = alices.post(at("notices_read", organization), follow=True).content.decode()
+        page = markup(alices.post(at("notices_read", organization), follow=True))
         assert "1 notice marked as read." in page
         assert "v-new" not in page
         assert alices.post(second).status_code == 302
@@ -136,7 +138,7 @@ class TestPage:
         told(organization)
         alices.get(at("notices_read", organization))
         alices.get(at("notices", organization))
-        assert "v-new" in alices.get(at("notices", organization)).content.decode()
+        assert "v-new" in markup(alices.get(at("notices", organization)))
 
     def test_pages_hold_every_notice_once_the_unread_ones_first(
         self, alices: Client, organization: Organization
@@ -144,7 +146,7 @@ class TestPage:
         make_many(organization, 60, 70)
         address, seen = at("notices", organization), []
         while address:
-            page = alices.get(address).content.decode()
+            page = markup(alices.get(address))
             seen += re.findall(r"Notice (\d+)\.</a>", page)
             older = re.search(r'id="older" rel="next" href="([^"]+)"', page)
             address = older[1].replace("&amp;", "&") if older else ""
@@ -184,7 +186,7 @@ class TestPage:
             notice = Notice.objects.get()
         theirs = reader(charlie)
         assert theirs.get(at("notices", organization)).status_code == 404
-        assert "Private matter." not in theirs.get(at("notices", other_organization)).content.decode()
+        assert "Private matter." not in markup(theirs.get(at("notices", other_organization)))
         assert theirs.post(at("notice_read", other_organization, notice.pk)).status_code == 404
         theirs.post(at("notices_read", other_organization))
         with organization_scope(organization.id):

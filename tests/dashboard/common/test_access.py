@@ -10,7 +10,8 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 
-from compliance.alerts.notices import Subject, tell
+from compliance.alerts.models import Subject
+from compliance.alerts.notices import tell
 from compliance.jobs.actions import request_owner_test
 from compliance.models import AgentContext, ComplianceRun, CredentialGrant, Monitor, Notice, Organization, Role, User
 from compliance.tenancy.api_key_actions import create_key

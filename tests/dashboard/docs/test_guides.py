@@ -11,6 +11,7 @@ from django.urls import reverse
 
 from compliance.models import Organization, User
 from dashboard.docs import guides
+from tests.dashboard.pages import markup
 from tests.docs.pages import PROJECT, anchors
 
 
@@ -25,7 +26,7 @@ def forget() -> Any:
 def test_a_guide_is_a_page_with_its_headings_as_anchors(client: Client, db: None, name: str) -> None:
     response = client.get(reverse("guide", args=[name]))
     assert response.status_code == 200
-    page = response.content.decode().split("<article>")[1].split("</article>")[0]
+    page = markup(response).split("<article>")[1].split("</article>")[0]
     assert page.count("<h1>") == 1
     ids = re.findall(r'<h[23] id="([^"]+)"', page)
     assert len(ids) == len(set(ids))
@@ -39,7 +40,7 @@ def test_a_guide_is_a_page_with_its_headings_as_anchors(client: Client, db: None
 
 def test_the_guides_are_listed_at_their_folder_each_with_what_it_is_about(client: Client, db: None) -> None:
     assert client.get("/docs")["Location"] == "/docs/"
-    page = client.get("/docs/").content.decode().split("<main")[1].split("</main>")[0]
+    page = markup(client.get("/docs/")).split("<main")[1].split("</main>")[0]
     assert re.findall(r'<dt><a href="/docs/([^"/]+)/">', page) == list(guides.NAMES)
     for name in guides.NAMES:
         found = guides.guide(name)
@@ -51,14 +52,14 @@ def test_the_guides_are_listed_at_their_folder_each_with_what_it_is_about(client
 
 def test_every_page_leads_to_the_list_of_guides(client: Client, db: None) -> None:
     for address in ("/docs/", "/docs/api/", reverse("account_login")):
-        assert '<a href="/docs/">Guides</a>' in client.get(address).content.decode(), address
+        assert '<a href="/docs/">Guides</a>' in markup(client.get(address)), address
 
 
 def test_the_list_of_guides_is_read_below_the_bar_of_whoever_is_signed_in(
     reader: Any, alice: User, organization: Organization
 ) -> None:
     response = reader(alice).get("/docs/")
-    assert organization.name in response.content.decode()
+    assert organization.name in markup(response)
     assert "no-store" in response["Cache-Control"]
 
 
@@ -66,7 +67,7 @@ def test_a_guide_is_read_below_the_bar_of_whoever_is_signed_in(
     reader: Any, alice: User, organization: Organization
 ) -> None:
     response = reader(alice).get(reverse("guide", args=["runners"]))
-    assert organization.name in response.content.decode()
+    assert organization.name in markup(response)
     assert "no-store" in response["Cache-Control"]
 
 

@@ -12,9 +12,9 @@ from django.urls import reverse
 from django.utils import timezone
 
 from compliance.jobs.cleanup import expire_jobs
-from compliance.jobs.models import Pin
 from compliance.models import AgentContext, Job, Monitor, Organization, Runner, User
 from compliance.monitors.tick import create_due_monitor_jobs
+from compliance.registry.models import Pin
 from compliance.runners.actions import delete_runner
 from compliance.tenancy.scope import organization_scope
 from dashboard.monitors.forms import in_units
@@ -22,8 +22,10 @@ from tests.compliance.monitors.conftest import change, jobs_of, make_due, make_m
 from tests.compliance.runners.conftest import Calling, ask, job_row, make_runner
 from tests.compliance.vault.conftest import make_credential, make_grant
 from tests.conftest import make_context, make_run
+from tests.dashboard.pages import markup
 
 MONITOR = {"name": "Nightly", "how": "interval", "every": "1", "option_call_read_only_tools": "on"}
+MONITOR |= {"notify_priority": "normal", "notify_channel": "in_app"}
 
 
 def at(name: str, organization: Organization, *args: Any) -> str:
@@ -305,7 +307,7 @@ class TestMonitor:
             "cooldown": "90",
             "cooldown_unit": "minutes",
         }
-        page = alices.post(at("monitor_add", organization), {**MONITOR, **chosen}, follow=True).content.decode()
+        page = markup(alices.post(at("monitor_add", organization), {**MONITOR, **chosen}, follow=True))
         with organization_scope(organization.id):
             kept = Monitor.objects.get()
         assert (kept.pin, kept.notify_priority, kept.notify_channel) == (Pin(pool="berlin"), "high", "both")

@@ -9,11 +9,11 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 
-from compliance.jobs.models import Pin
 from compliance.jobs.options import PlaceRefused
 from compliance.models import AgentContext, Job, Organization, Runner, User
 from compliance.monitors.actions import run_monitor_now
 from compliance.monitors.tick import create_due_monitor_jobs
+from compliance.registry.models import Pin
 from compliance.runners.actions import disable_runner, enable_runner
 from compliance.tenancy.scope import organization_scope
 from tests.compliance.monitors.conftest import decisions_of, jobs_of, make_due, make_monitor

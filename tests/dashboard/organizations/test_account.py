@@ -20,6 +20,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from compliance.models import User
 from dashboard.common import cache
 from tests.conftest import PASSWORD
+from tests.dashboard.pages import markup
 
 PUBLIC = ["login/", "signup/", "password/reset/", "password/reset/done/", "confirm-email/", "inactive/"]
 SIGNED_IN = ["logout/", "email/", "password/change/", "2fa/", "reauthenticate/"]
@@ -28,7 +29,7 @@ SIGNED_IN = ["logout/", "email/", "password/change/", "2fa/", "reauthenticate/"]
 @pytest.mark.parametrize("page", PUBLIC)
 def test_public_pages_are_ours(client: Any, db: None, page: str) -> None:
     response = client.get(f"/accounts/{page}")
-    text = response.content.decode()
+    text = markup(response)
     assert response.status_code == 200
     assert 'class="navbar' in text
     assert "Menu:" not in text
@@ -41,14 +42,14 @@ def test_pages_of_an_account_are_ours(client: Any, alice: User, page: str) -> No
     client.force_login(alice)
     response = client.get(f"/accounts/{page}")
     assert response.status_code == 200
-    assert 'class="navbar' in response.content.decode()
+    assert 'class="navbar' in markup(response)
 
 
 def test_the_forms_tell_browsers_what_they_ask_for(client: Any, db: None) -> None:
-    login = client.get("/accounts/login/").content.decode()
+    login = markup(client.get("/accounts/login/"))
     assert 'autocomplete="email"' in login
     assert 'autocomplete="current-password"' in login
-    signup = client.get("/accounts/signup/").content.decode()
+    signup = markup(client.get("/accounts/signup/"))
     assert signup.count('autocomplete="new-password"') == 2
     assert 'autocomplete="name"' in signup
 
@@ -64,28 +65,28 @@ def test_a_new_password_by_mail(client: Any, alice: User) -> None:
     alice.refresh_from_db()
     assert alice.check_password(fresh)
     again = client.get(link.group(1), follow=True)
-    assert "does not work any more" in again.content.decode()
+    assert "does not work any more" in markup(again)
 
 
 def test_a_second_factor_from_the_picture_to_the_next_sign_in(client: Any, alice: User) -> None:
     client.post("/accounts/login/", {"login": alice.email, "password": PASSWORD})
     alice.emailaddress_set.update(verified=True)
     asked = client.get("/accounts/2fa/totp/activate/", follow=True)
-    assert "Is it you?" in asked.content.decode()
+    assert "Is it you?" in markup(asked)
     page = client.post(asked.redirect_chain[-1][0], {"password": PASSWORD}, follow=True)
     assert page.status_code == 200, page.headers
-    text = page.content.decode()
+    text = markup(page)
     assert 'src="data:image/svg+xml' in text
     assert "img-src 'self' data:" in page.headers["Content-Security-Policy"]
     secret = page.context["form"].secret
     code = format_hotp_value(hotp_value(secret, next(iter(yield_hotp_counters_from_time()))))
     response = client.post("/accounts/2fa/totp/activate/", {"code": code}, follow=True)
-    assert "Recovery codes" in response.content.decode()
+    assert "Recovery codes" in markup(response)
     assert Authenticator.objects.filter(user=alice, type="totp").exists()
     codes = client.get("/accounts/2fa/recovery-codes/").context["unused_codes"]
     client.logout()
     response = client.post("/accounts/login/", {"login": alice.email, "password": PASSWORD}, follow=True)
-    assert "Enter your code" in response.content.decode()
+    assert "Enter your code" in markup(response)
     response = client.post("/accounts/2fa/authenticate/", {"code": codes[0]}, follow=True)
     assert response.context["user"] == alice
     assert generate_totp_secret() != secret
@@ -116,7 +117,7 @@ class TestRedisIsAway:
 
     def test_the_limit_on_guessing_holds(self, client: Any, alice: User) -> None:
         wrong = {"login": alice.email, "password": "wrong-horse-battery"}
-        answers = [client.post("/accounts/login/", wrong).content.decode() for _ in range(8)]
+        answers = [markup(client.post("/accounts/login/", wrong)) for _ in range(8)]
         assert "Too many failed login attempts" in answers[-1]
         right = client.post("/accounts/login/", {"login": alice.email, "password": PASSWORD})
         assert right.status_code == 200, "also for the right password, while the limit holds"

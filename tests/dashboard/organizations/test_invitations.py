@@ -18,6 +18,7 @@ from compliance.tenancy.actions import create_organization, delete_organization,
 from compliance.tenancy.invitations import link_token
 from compliance.tenancy.scope import organization_scope
 from tests.conftest import PASSWORD, make_user
+from tests.dashboard.pages import markup
 
 DANA = "dana@example.org"
 
@@ -77,26 +78,26 @@ def test_from_the_form_to_the_membership_of_somebody_new(
     assert "Alpha" in message.subject
     assert "admin" in message.body
     link = link_in(message)
-    page = client.get(f"/o/{organization.slug}/members/").content.decode()
+    page = markup(client.get(f"/o/{organization.slug}/members/"))
     assert f"http://testserver{link}" in page, "the inviter can copy the link"
     client.logout()
 
     page = client.get(link)
     assert page.status_code == 200
-    text = page.content.decode()
+    text = markup(page)
     assert "Alice Owner" in text
     assert "Alpha" in text
     signup = re.search(r'href="(/accounts/signup/[^"]+)"', text).group(1).replace("&amp;", "&")  # type: ignore[union-attr]
-    form = client.get(signup).content.decode()
+    form = markup(client.get(signup))
     assert f'value="{DANA}"' in form
     data = {"email": DANA, "name": "Dana", "password1": PASSWORD, "password2": PASSWORD, "next": link}
     response = client.post("/accounts/signup/", data)
     assert (response.status_code, response.url) == (302, link)
-    assert "Accept" in client.get(link).content.decode()
+    assert "Accept" in markup(client.get(link))
     assert roles_in(organization).get(DANA) is None, "looking is not accepting"
     response = client.post(link, follow=True)
     assert response.redirect_chain[-1][0] == f"/o/{organization.slug}/"
-    assert "Welcome to Alpha." in response.content.decode()
+    assert "Welcome to Alpha." in markup(response)
     assert roles_in(organization)[DANA] == "admin"
 
 
@@ -119,7 +120,7 @@ def test_signing_up_with_a_confirmed_address_comes_back_to_the_invitation(
 
 def test_signing_in_comes_back_to_the_invitation(client: Any, link: str, organization: Organization) -> None:
     make_user(DANA, "Dana")
-    page = client.get(link).content.decode()
+    page = markup(client.get(link))
     login = re.search(r'href="(/accounts/login/[^"]+)"', page).group(1)  # type: ignore[union-attr]
     assert client.get(login).status_code == 200
     response = client.post("/accounts/login/", {"login": DANA, "password": PASSWORD})
@@ -137,9 +138,9 @@ def test_a_mail_server_that_is_away_leaves_the_invitation_and_says_so(
     client.force_login(alice)
     address = f"/o/{organization.slug}/members/invite/"
     response = client.post(address, {"email": "first@example.org", "role": "member"}, follow=True)
-    assert "on its way to first@example.org" in response.content.decode()
+    assert "on its way to first@example.org" in markup(response)
     settings.EMAIL_BACKEND = f"{__name__}.MailServerIsAway"
-    page = client.post(address, {"email": DANA, "role": "member"}, follow=True).content.decode()
+    page = markup(client.post(address, {"email": DANA, "role": "member"}, follow=True))
     assert "dana@example.org is invited, but the e-mail could not be sent" in page
     assert "Copy the link below" in page
     assert "http://testserver/invitations/" in page
@@ -150,7 +151,7 @@ def test_signing_up_survives_a_mail_server_that_is_away(client: Any, db: None, s
     data = {"email": DANA, "name": "Dana", "password1": PASSWORD, "password2": PASSWORD}
     response = client.post("/accounts/signup/", data, follow=True)
     assert response.status_code == 200
-    assert "could not be sent" in response.content.decode()
+    assert "could not be sent" in markup(response)
     assert User.objects.filter(email=DANA).exists()
 
 
@@ -160,7 +161,7 @@ def test_no_mail_when_the_invitation_is_refused(
     client.force_login(alice)
     address = f"/o/{organization.slug}/members/invite/"
     assert post(address, {"email": "bob@example.org", "role": "member"}).status_code == 302
-    assert "is a member already" in client.get(f"/o/{organization.slug}/members/").content.decode()
+    assert "is a member already" in markup(client.get(f"/o/{organization.slug}/members/"))
     assert post(address, {"email": "not an address", "role": "member"}).status_code == 422
     assert post(address, {"email": DANA, "role": "emperor"}).status_code == 422
     assert mail.outbox == []
@@ -185,8 +186,8 @@ def test_resending_replaces_the_link(
     post(f"/o/{organization.slug}/members/invitations/{invitation.pk}/resend/")
     fresh = link_in(mail.outbox[0])
     client.force_login(make_user(DANA, "Dana"))
-    assert "no longer open" in client.get(link).content.decode()
-    assert "Accept" in client.get(fresh).content.decode()
+    assert "no longer open" in markup(client.get(link))
+    assert "Accept" in markup(client.get(fresh))
     with within(organization):
         assert Invitation.objects.get().role == Role.ADMIN
 
@@ -216,7 +217,7 @@ class TestALinkThatDoesNotOpen:
         client.post(link)
         response = client.get(link)
         assert response.status_code == status
-        text: str = response.content.decode()
+        text: str = markup(response)
         return text
 
     def test_withdrawn(
@@ -251,7 +252,7 @@ class TestALinkThatDoesNotOpen:
         for broken in (link[:-3] + "xx/", "/invitations/nonsense/", f"/invitations/{link_token_of_nothing()}/"):
             response = client.get(broken)
             assert response.status_code in (404, 410)
-            assert "Alpha" not in response.content.decode()
+            assert "Alpha" not in markup(response)
         assert DANA not in roles_in(organization)
 
     def test_for_another_address(self, client: Any, link: str, organization: Organization, charlie: User) -> None:
@@ -261,7 +262,7 @@ class TestALinkThatDoesNotOpen:
         assert "charlie@example.com" not in roles_in(organization)
         response = client.post("/accounts/logout/", {"next": link})
         assert (response.status_code, response.url) == (302, link)
-        assert "Sign up" in client.get(link).content.decode()
+        assert "Sign up" in markup(client.get(link))
 
     def test_for_nobody_signed_in(self, client: Any, link: str, organization: Organization) -> None:
         assert "Sign in" in self.tried(client, link, 200)
@@ -279,7 +280,7 @@ def test_a_member_who_opens_the_link_again_is_told_so(
     client.force_login(make_user(DANA, "Dana"))
     client.post(link)
     response = client.get(link, follow=True)
-    assert "You are a member of Alpha." in response.content.decode()
+    assert "You are a member of Alpha." in markup(response)
 
 
 def test_an_invitation_opens_its_own_organization_only(
@@ -299,11 +300,11 @@ def test_creating_renaming_and_deleting_an_organization(client: Any, alice: User
     response = client.post("/o/new/", {"name": "New Things"}, follow=True)
     assert response.redirect_chain[-1][0] == "/o/new-things/"
     client.post("/o/new-things/settings/", {"name": "Newer Things"})
-    page = client.get("/o/new-things/settings/").content.decode()
+    page = markup(client.get("/o/new-things/settings/"))
     assert "Newer Things" in page
     wrong = client.post("/o/new-things/settings/delete/", {"name": "newer things"})
     assert wrong.status_code == 200
-    assert "This is not the name" in wrong.content.decode()
+    assert "This is not the name" in markup(wrong)
     assert client.post("/o/new-things/settings/delete/", {"name": "Newer Things"}).url == "/"
     assert client.get("/o/new-things/").status_code == 404
 

@@ -11,6 +11,7 @@ from compliance.models import Invitation, Membership, Organization, Role, User
 from compliance.tenancy.actions import invite
 from compliance.tenancy.scope import organization_scope
 from tests.conftest import add_member, make_user
+from tests.dashboard.pages import markup
 
 OWNER, ADMIN, MEMBER, STRANGER, ANONYMOUS = "owner", "admin", "member", "stranger", "anonymous"
 EVERYBODY = [OWNER, ADMIN, MEMBER, STRANGER, ANONYMOUS]
@@ -121,7 +122,7 @@ def test_members_see_a_list_without_forms_or_invitations(
     client: Any, organization: Organization, bob: User, invitation: Invitation, frank: Membership
 ) -> None:
     client.force_login(bob)
-    page = client.get(f"/o/{organization.slug}/members/").content.decode()
+    page = markup(client.get(f"/o/{organization.slug}/members/"))
     assert "Alice Owner" in page
     assert "dana@example.org" not in page
     assert "/role/" not in page
@@ -167,7 +168,7 @@ def test_removing_asks_first(client: Any, organization: Organization, alice: Use
     client.force_login(alice)
     response = client.post(f"/o/{organization.slug}/members/{frank.pk}/remove/")
     assert response.status_code == 200
-    assert "Remove Frank Member?" in response.content.decode()
+    assert "Remove Frank Member?" in markup(response)
     with organization_scope(organization.id):
         assert Membership.objects.filter(pk=frank.pk).exists()
 
@@ -188,5 +189,5 @@ def test_a_member_leaves(client: Any, organization: Organization, bob: User) -> 
         membership = Membership.objects.get(user=bob)
     client.force_login(bob)
     response = client.post(f"/o/{organization.slug}/members/{membership.pk}/remove/", {"confirmed": "1"}, follow=True)
-    assert "You have left Alpha." in response.content.decode()
+    assert "You have left Alpha." in markup(response)
     assert client.get(f"/o/{organization.slug}/").status_code == 404

@@ -11,9 +11,9 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from compliance.jobs.models import Pin
 from compliance.models import AgentContext, ApiKey, Organization, Runner, User
 from compliance.monitors.actions import pause_monitor
+from compliance.registry.models import Pin
 from compliance.runners.actions import delete_runner
 from compliance.tenancy.api_keys import BadKey, actor_of
 from compliance.tenancy.scope import organization_scope
@@ -21,6 +21,7 @@ from dashboard.runners import views
 from tests.compliance.monitors.conftest import make_monitor
 from tests.compliance.runners.conftest import Calling, ask, make_runner
 from tests.conftest import make_context
+from tests.dashboard.pages import markup
 
 TOKEN = re.compile(r"asr_[0-9A-Za-z]{8}_[0-9A-Za-z_-]{43}")
 
@@ -51,7 +52,7 @@ class TestAdding:
         response = alices.post(at("runner_add", organization), {"name": "Rack 4", "pool": "Berlin"})
         assert response.status_code == 200
         assert "no-store" in response["Cache-Control"]
-        page = response.content.decode()
+        page = markup(response)
         token = set(TOKEN.findall(page))
         assert len(token) == 1
         assert f"assay-runner --url {settings.SITE_URL} --token-file assay-runner.token --allow agent.example" in page
@@ -61,11 +62,11 @@ class TestAdding:
         assert (runner.name, runner.pool) == ("Rack 4", "berlin")
         assert actor_of(token.pop()).runner_id == runner.pk
         for name, args in (("runners", []), ("runner", [runner.pk]), ("runner_settings", [runner.pk])):
-            assert not TOKEN.search(alices.get(at(name, organization, *args)).content.decode()), name
+            assert not TOKEN.search(markup(alices.get(at(name, organization, *args)))), name
 
     def test_an_agents_address_is_quoted_for_the_shell(self, alices: Client, organization: Organization) -> None:
         make_context(organization, "http://[fd00::7]:8080/mcp", name="Inside")
-        page = alices.post(at("runner_add", organization), {"name": "Rack 4"}).content.decode()
+        page = markup(alices.post(at("runner_add", organization), {"name": "Rack 4"}))
         assert "--allow &#x27;[fd00::7]:8080&#x27;" in page
 
     @pytest.mark.parametrize(
@@ -81,16 +82,16 @@ class TestAdding:
     ) -> None:
         response = alices.post(at("runner_add", organization), fields)
         assert response.status_code == 422
-        assert why in response.content.decode()
+        assert why in markup(response)
 
     def test_members_look_and_add_nothing(
         self, organization: Organization, lab: Calling, reader: Any, bob: User
     ) -> None:  # L7
         bobs = reader(bob)
-        page = bobs.get(at("runners", organization)).content.decode()
+        page = markup(bobs.get(at("runners", organization)))
         assert "lab" in page
         assert "Add a runner" not in page
-        page = bobs.get(at("runner", organization, lab.runner.pk)).content.decode()
+        page = markup(bobs.get(at("runner", organization, lab.runner.pk)))
         assert "Replace the token" not in page
         for name in ("runner_token", "runner_disable", "runner_delete", "runner_enable"):
             assert bobs.post(at(name, organization, lab.runner.pk), {"confirmed": "1"}).status_code == 403
@@ -99,7 +100,7 @@ class TestAdding:
 
 class TestList:
     def test_an_empty_list_says_what_to_do(self, alices: Client, organization: Organization) -> None:
-        page = alices.get(at("runners", organization)).content.decode()
+        page = markup(alices.get(at("runners", organization)))
         assert "No runners yet." in page
         assert at("runner_add", organization) in page
 
@@ -113,7 +114,7 @@ class TestList:
         lab.poll(version="1.2.3", host="rack-4", last_error="no such host")
         ask(organization, other, alice, lab.pin())
         ask(organization, third, alice, Pin(pool="berlin"))
-        page = alices.get(at("runners", organization)).content.decode()
+        page = markup(alices.get(at("runners", organization)))
         rows = re.findall(r"<tr><td>.*?</tr>", page, re.DOTALL)
         assert len(rows) == 2
         for shown in (
@@ -135,12 +136,12 @@ class TestList:
         lab.poll()
         gone = timezone.now() - timedelta(hours=3, minutes=20)
         change(lab, last_seen_at=gone, online_until=gone)
-        page = alices.get(at("runners", organization)).content.decode()
+        page = markup(alices.get(at("runners", organization)))
         assert "v-failed" in page
         assert "Offline" in page
         assert ">3 hours</time>" in page
         change(lab, state="disabled")
-        assert "Disabled" in alices.get(at("runners", organization)).content.decode()
+        assert "Disabled" in markup(alices.get(at("runners", organization)))
 
     def test_it_costs_the_same_with_many(
         self, alices: Client, organization: Organization, lab: Calling, alice: User, queries: Any
@@ -152,10 +153,10 @@ class TestList:
         for number in range(55):
             make_runner(organization, alice, name=f"runner {number:02}")
         with queries() as many:
-            page = alices.get(address).content.decode()
+            page = markup(alices.get(address))
         assert len(many) == len(few) <= 8
         assert "Page 1 of 2" in page
-        assert "runner 54" in alices.get(f"{address}?page=2").content.decode()
+        assert "runner 54" in markup(alices.get(f"{address}?page=2"))
 
     def test_a_stranger_sees_nothing_of_it(
         self,
@@ -168,7 +169,7 @@ class TestList:
         theirs = reader(charlie)
         assert theirs.get(at("runners", organization)).status_code == 404
         assert theirs.get(at("runner", other_organization, lab.runner.pk)).status_code == 404
-        assert "No runners yet." in theirs.get(at("runners", other_organization)).content.decode()
+        assert "No runners yet." in markup(theirs.get(at("runners", other_organization)))
         for name in ("runner_token", "runner_disable", "runner_delete", "runner_settings"):
             address = at(name, other_organization, lab.runner.pk)
             assert theirs.post(address, {"confirmed": "1"}).status_code == 404, name
@@ -198,7 +199,7 @@ class TestOne:
         other = make_context(organization, "https://other.example/mcp", name="Other & more")
         waiting = ask(organization, other, alice, lab.pin())
         monitor = make_monitor(organization, context, alice, pin=lab.pin())
-        page = alices.get(at("runner", organization, lab.runner.pk)).content.decode()
+        page = markup(alices.get(at("runner", organization, lab.runner.pk)))
         for shown in (
             at("job", organization, held.pk),
             at("job", organization, waiting.pk),
@@ -219,9 +220,9 @@ class TestOne:
     ) -> None:
         """That it was used is noted once an hour, and would stand still."""
         address = at("runner", organization, lab.runner.pk)
-        assert "<dt>Last used</dt><dd>never</dd>" in alices.get(address).content.decode()
+        assert "<dt>Last used</dt><dd>never</dd>" in markup(alices.get(address))
         lab.poll()
-        page = alices.get(address).content.decode()
+        page = markup(alices.get(address))
         assert "Last used" not in page
         assert "<dt>Last heard of</dt>" in page
 
@@ -229,10 +230,10 @@ class TestOne:
         self, alices: Client, organization: Organization, lab: Calling
     ) -> None:
         address = at("runner", organization, lab.runner.pk)
-        page = alices.get(address).content.decode()
+        page = markup(alices.get(address))
         assert f'hx-get="{address}" hx-trigger="every 5s"' in page
         assert '<noscript><meta http-equiv="refresh"' in page
-        part = alices.get(address, headers={"HX-Request": "true", "HX-Target": "now"}).content.decode()
+        part = markup(alices.get(address, headers={"HX-Request": "true", "HX-Target": "now"}))
         assert part.startswith('<div id="now"')
         assert "<html" not in part
         assert "Never connected" in part
@@ -243,9 +244,9 @@ class TestOne:
     ) -> None:
         address = at("runner", organization, lab.runner.pk)
         change(lab, clock_ahead_ms=500)
-        assert "Its clock is" not in alices.get(address).content.decode()
+        assert "Its clock is" not in markup(alices.get(address))
         change(lab, clock_ahead_ms=ahead)
-        assert f"Its clock is {words} of Assay" in alices.get(address).content.decode()
+        assert f"Its clock is {words} of Assay" in markup(alices.get(address))
 
     def test_its_cost_does_not_grow_with_its_work(
         self, alices: Client, organization: Organization, lab: Calling, alice: User, queries: Any
@@ -267,7 +268,7 @@ class TestOne:
         for number in range(1, 4):
             work(number)
         with queries() as many:
-            page = alices.get(address).content.decode()
+            page = markup(alices.get(address))
         assert page.count("Agent 3</a>") >= 2
         assert len(many) == len(few) <= 14, "\n".join(many)
 
@@ -277,7 +278,7 @@ class TestOne:
         ask(organization, context, alice, lab.pin())
         done = lab.complete(*lab.poll()).json()
         delete_runner(organization=organization, runner_id=lab.runner.pk, by=alice)
-        page = alices.get(at("runner", organization, lab.runner.pk)).content.decode()
+        page = markup(alices.get(at("runner", organization, lab.runner.pk)))
         assert "It was deleted" in page
         assert at("run", organization, done["run_id"]) in page
         assert "hx-trigger" not in page
@@ -288,8 +289,8 @@ class TestOne:
 class TestManaging:
     def test_a_new_name_and_pool(self, alices: Client, organization: Organization, lab: Calling) -> None:
         address = at("runner_settings", organization, lab.runner.pk)
-        assert 'value="lab"' in alices.get(address).content.decode()
-        page = alices.post(address, {"name": "Cellar", "pool": "south"}, follow=True).content.decode()
+        assert 'value="lab"' in markup(alices.get(address))
+        page = markup(alices.post(address, {"name": "Cellar", "pool": "south"}, follow=True))
         assert "in the pool south" in page
         assert (lab.row().name, lab.row().pool) == ("Cellar", "south")
 
@@ -297,9 +298,9 @@ class TestManaging:
         self, alices: Client, organization: Organization, lab: Calling
     ) -> None:
         address = at("runner_token", organization, lab.runner.pk)
-        assert "stops to work at once" in alices.post(address).content.decode()
+        assert "stops to work at once" in markup(alices.post(address))
         assert actor_of(lab.token).runner_id == lab.runner.pk
-        [token] = set(TOKEN.findall(alices.post(address, {"confirmed": "1"}).content.decode()))
+        [token] = set(TOKEN.findall(markup(alices.post(address, {"confirmed": "1"}))))
         assert token != lab.token
         assert actor_of(token).runner_id == lab.runner.pk
         with pytest.raises(BadKey):
@@ -310,7 +311,7 @@ class TestManaging:
         with organization_scope(organization.id):
             key = ApiKey.objects.of_runner(organization.id, lab.runner.pk).get()
             ApiKey.objects.filter(pk=key.pk).update(revoked_at=past, revoked_by="Alice Owner")
-        page = alices.get(at("runner", organization, lab.runner.pk)).content.decode()
+        page = markup(alices.get(at("runner", organization, lab.runner.pk)))
         assert "Revoked" in page
         assert "cannot connect until its token is replaced" in page
 
@@ -318,15 +319,15 @@ class TestManaging:
         self, alices: Client, organization: Organization, lab: Calling
     ) -> None:  # L3
         address = at("runner_disable", organization, lab.runner.pk)
-        assert "It gets no more work" in alices.post(address).content.decode()
+        assert "It gets no more work" in markup(alices.post(address))
         assert lab.row().state == "active"
-        page = alices.post(address, {"confirmed": "1"}, follow=True).content.decode()
+        page = markup(alices.post(address, {"confirmed": "1"}, follow=True))
         assert "is disabled. Work that is pinned to it waits." in page
         assert lab.row().state == "disabled"
         enable = at("runner_enable", organization, lab.runner.pk)
         alices.get(enable)
         assert lab.row().state == "disabled"
-        assert "is enabled" in alices.post(enable, follow=True).content.decode()
+        assert "is enabled" in markup(alices.post(enable, follow=True))
         assert lab.row().state == "active"
 
     def test_deleting_is_refused_with_the_names_of_its_monitors(
@@ -334,10 +335,10 @@ class TestManaging:
     ) -> None:  # L14
         monitor = make_monitor(organization, context, alice, pin=lab.pin(), name="Nightly")
         address = at("runner_delete", organization, lab.runner.pk)
-        settings_page = alices.get(at("runner_settings", organization, lab.runner.pk)).content.decode()
+        settings_page = markup(alices.get(at("runner_settings", organization, lab.runner.pk)))
         assert at("monitor", organization, monitor.pk) in settings_page
         assert "Delete the runner" not in settings_page
-        page = alices.post(address, {"confirmed": "1"}, follow=True).content.decode()
+        page = markup(alices.post(address, {"confirmed": "1"}, follow=True))
         assert "Monitors are pinned to this runner: “Nightly”." in page
         assert lab.row().state == "active"
 
@@ -360,8 +361,8 @@ class TestManaging:
         paused = make_monitor(organization, context, alice, pin=Pin(pool="berlin"), name="Paused")
         pause_monitor(organization=organization, monitor_id=paused.pk, by=alice)
         for page in (
-            alices.post(at(name, organization, one.runner.pk)).content.decode(),
-            alices.get(at("runner_settings", organization, one.runner.pk)).content.decode(),
+            markup(alices.post(at(name, organization, one.runner.pk))),
+            markup(alices.get(at("runner_settings", organization, one.runner.pk))),
         ):
             assert ("1 active monitor waits then" in page) == (other != "online")
             assert (at("monitor", organization, nightly.pk) in page) == (other != "online")
@@ -374,7 +375,7 @@ class TestManaging:
         count = views.MONITORS_SHOWN + 2
         for number in range(count):
             make_monitor(organization, context, alice, pin=lab.pin(), name=f"Monitor {number:02}")
-        page = alices.post(at("runner_disable", organization, lab.runner.pk)).content.decode()
+        page = markup(alices.post(at("runner_disable", organization, lab.runner.pk)))
         assert f"{count} active monitors wait then" in page
         assert page.count("Monitor ") == views.MONITORS_SHOWN
         assert "and 2 more" in page
@@ -384,24 +385,24 @@ class TestManaging:
     ) -> None:  # L14
         last = make_runner(organization, alice, name="last", pool="berlin")
         monitor = make_monitor(organization, context, alice, pin=Pin(pool="berlin"), name="Nightly")
-        page = alices.get(at("runner_settings", organization, last.runner.pk)).content.decode()
+        page = markup(alices.get(at("runner_settings", organization, last.runner.pk)))
         assert at("monitor", organization, monitor.pk) in page
         assert "It is the last runner of the pool berlin" in page
         assert "Delete the runner" not in page
         address = at("runner_delete", organization, last.runner.pk)
-        page = alices.post(address, {"confirmed": "1"}, follow=True).content.decode()
+        page = markup(alices.post(address, {"confirmed": "1"}, follow=True))
         assert "This is the last runner of the pool “berlin”, and monitors are pinned to that: “Nightly”." in page
         assert last.row().state == "active"
         moving = alices.post(at("runner_settings", organization, last.runner.pk), {"name": "last", "pool": ""})
         assert moving.status_code == 422
-        assert "add another runner to the pool" in moving.content.decode()
+        assert "add another runner to the pool" in markup(moving)
         assert last.row().pool == "berlin"
 
     def test_deleting_is_confirmed(self, alices: Client, organization: Organization, lab: Calling) -> None:
         address = at("runner_delete", organization, lab.runner.pk)
-        assert "Its token stops to work for good" in alices.post(address).content.decode()
+        assert "Its token stops to work for good" in markup(alices.post(address))
         assert lab.row().state == "active"
-        page = alices.post(address, {"confirmed": "1"}, follow=True).content.decode()
+        page = markup(alices.post(address, {"confirmed": "1"}, follow=True))
         assert "lab is deleted." in page
         assert "No runners yet." in page
 

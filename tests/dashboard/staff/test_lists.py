@@ -12,6 +12,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from compliance.models import AgentContext, Job, Organization, TriggeredBy, WebhookDelivery
+from compliance.pagination import Cursor
 from compliance.suites.health import record_engine_health
 from compliance.tenancy.scope import Actor, platform_scope, system_scope
 from compliance.webhooks.actions import take_delivery
@@ -62,7 +63,7 @@ def test_pages_hold_every_run_once_in_order(staff: Any, many_runs: list[Any], mo
 def test_a_rare_value_reads_a_bounded_part_and_offers_to_go_on(
     staff: Any, many_runs: list[Any], monkeypatch: Any
 ) -> None:
-    monkeypatch.setattr(history, "ROWS_LOOKED_THROUGH", 3)
+    monkeypatch.setattr(history, "SEARCH_AT_MOST", 3)
     found = pages(staff, RUNS + "?overall_status__exact=failing")
     assert len(found) == 3
     assert [key for page in found for key in page] == [r.pk for r in many_runs if r.overall_status == "failing"]
@@ -159,7 +160,7 @@ def plan(statement: str, parameters: Any) -> str:
 @pytest.mark.parametrize("query", ["", "?before=", "?triggered_by__exact=webhook", f"?q={AGENT_URL}"])
 def test_the_run_list_reads_by_index(staff: Any, many_runs: list[Any], query: str) -> None:
     if query.endswith("="):
-        query += history.Cursor(many_runs[2].tested_at, many_runs[2].pk).encode()
+        query += Cursor(many_runs[2].tested_at, many_runs[2].pk).encode()
     with CaptureQueriesContext(connection) as queries:
         staff.get(RUNS + query)
     read = [q["sql"] for q in queries.captured_queries if "agent_compliance_runs" in q["sql"]]

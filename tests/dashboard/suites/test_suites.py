@@ -28,6 +28,7 @@ from compliance.models import (
 from compliance.suites.actions import definition_of, publish_suite
 from compliance.tenancy.scope import Actor, organization_scope, platform_scope, system_scope
 from tests.conftest import make_run
+from tests.dashboard.pages import markup
 
 pytestmark = pytest.mark.django_db
 
@@ -84,7 +85,7 @@ def the_job(organization: Organization) -> Job:
 class TestList:
     def test_shows_what_each_suite_is_for_and_needs(self, alices: Client) -> None:
         publish("media-buy", requires={"tools": ["get_products", "create_media_buy"], "sandbox": True})
-        page = alices.get("/suites/").content.decode()
+        page = markup(alices.get("/suites/"))
         assert "Tools: get_products, create_media_buy" in page
         assert "Sandbox: yes" in page
         assert reverse("suite_version", args=["baseline", "1"]) in page
@@ -92,20 +93,20 @@ class TestList:
 
     def test_groups_are_called_as_their_protocols_are(self, alices: Client) -> None:
         publish("requirements", engine="a2a", protocols=("a2a",), full=False)
-        page = alices.get("/suites/").content.decode()
+        page = markup(alices.get("/suites/"))
         assert "<summary><strong>A2A</strong>" in page
         assert "<strong>a2a</strong>" not in page
 
     def test_says_which_cannot_be_run_and_why(self, alices: Client) -> None:
         publish("media-buy")
         workers_have(missing="storyboards")
-        page = alices.get("/suites/").content.decode()
+        page = markup(alices.get("/suites/"))
         assert page.count("Not available") == 1
         assert "Node is not installed." in page
         workers_have(without="storyboards")
-        assert "No worker has the engine “storyboards”" in alices.get("/suites/").content.decode()
+        assert "No worker has the engine “storyboards”" in markup(alices.get("/suites/"))
         EngineHealth.objects.update(checked_at=timezone.now() - timedelta(hours=1))
-        assert "Not available" not in alices.get("/suites/").content.decode()
+        assert "Not available" not in markup(alices.get("/suites/"))
 
     def test_costs_the_same_with_fifty_suites(self, alices: Client, queries: Callable[[], Any]) -> None:
         publish("one")
@@ -116,7 +117,7 @@ class TestList:
             publish(f"suite-{number}")
         alices.get("/suites/")
         with queries() as many:
-            assert "Suite-49" in alices.get("/suites/").content.decode()
+            assert "Suite-49" in markup(alices.get("/suites/"))
         assert len(many) == len(few) <= 8  # one of them is for the bell
         assert not any("definition" in statement for statement in many)
 
@@ -124,19 +125,19 @@ class TestList:
         version = publish("old")
         with system_scope(by=BY, reason="withdraw"):
             Suite.objects.filter(slug="old").update(current_version=None)
-        page = alices.get("/suites/").content.decode()
+        page = markup(alices.get("/suites/"))
         assert "No longer offered" in page
         address = alices.get("/suites/old/")["Location"]
         assert address == f"/suites/old/{version.version}/"
-        assert "no longer offered" in alices.get(address).content.decode()
-        assert "Rule of old" in alices.get(address).content.decode()
+        assert "no longer offered" in markup(alices.get(address))
+        assert "Rule of old" in markup(alices.get(address))
 
     def test_finds_by_words(self, alices: Client) -> None:
         publish("media-buy", requires={"tools": ["get_products"]})
-        page = alices.get("/suites/", {"q": "STORYBOARDS get_prod"}).content.decode()
+        page = markup(alices.get("/suites/", {"q": "STORYBOARDS get_prod"}))
         assert "/suites/media-buy/" in page
         assert "/suites/baseline/" not in page
-        assert "No suite is about “&lt;b&gt;”" in alices.get("/suites/", {"q": "<b>"}).content.decode()
+        assert "No suite is about “&lt;b&gt;”" in markup(alices.get("/suites/", {"q": "<b>"}))
 
     def test_puts_the_parts_of_suites_into_families(self, alices: Client) -> None:
         withdraw_the_engines_suites()
@@ -145,9 +146,9 @@ class TestList:
             publish(slug, full=False)
             with system_scope(by=BY, reason="name"):
                 Suite.objects.filter(slug=slug).update(title=title)
-        page = alices.get("/suites/").content.decode()
+        page = markup(alices.get("/suites/"))
         parts = page[page.index('id="parts"') :]
-        assert re.findall(r"<summary><strong>([^<]+)</strong> <span[^>]*>([^<]+)<", parts) == [
+        assert re.findall(r"<summary><strong>([^<]+)</strong><span[^>]*>([^<]+)<", parts) == [
             ("Kind", "2 suites"),
             ("storyboards", "1 suite"),
         ]
@@ -158,26 +159,26 @@ class TestList:
     def test_leaves_out_needs_that_are_empty(self, alices: Client) -> None:
         withdraw_the_engines_suites()
         publish("media-buy", requires={"tools": [], "any_of_tools": ["get_products"]})
-        page = alices.get("/suites/").content.decode()
+        page = markup(alices.get("/suites/"))
         assert "One of the tools: get_products" in page
         assert "Tools:" not in page
 
     def test_says_when_there_is_none(self, alices: Client) -> None:
         withdraw_the_engines_suites()
-        assert "publish_suites" in alices.get("/suites/").content.decode()
+        assert "publish_suites" in markup(alices.get("/suites/"))
 
     def test_is_for_those_who_are_signed_in(self, client: Client) -> None:
         for address in ("/suites/", "/suites/baseline/", "/suites/baseline/1/"):
             assert "/accounts/login/" in client.get(address)["Location"]
 
     def test_keeps_the_bar_of_the_organization_shown_last(self, alices: Client, organization: Organization) -> None:
-        page = alices.get("/suites/").content.decode()
+        page = markup(alices.get("/suites/"))
         assert reverse("members", args=[organization.slug]) in page
 
 
 class TestVersion:
     def test_shows_every_check_with_its_reference(self, alices: Client) -> None:
-        page = alices.get("/suites/baseline/1/").content.decode()
+        page = markup(alices.get("/suites/baseline/1/"))
         for track in BASELINE.tracks:
             for scenario in track.scenarios:
                 assert scenario.key in page
@@ -187,7 +188,7 @@ class TestVersion:
 
     def test_links_only_to_the_web(self, alices: Client) -> None:
         publish("odd")
-        assert "javascript:" not in alices.get("/suites/odd/6.1/").content.decode()
+        assert "javascript:" not in markup(alices.get("/suites/odd/6.1/"))
 
     def test_an_unknown_one_is_not_found(self, alices: Client) -> None:
         for address in ("/suites/nonsense/", "/suites/baseline/99/", "/suites/nonsense/1/"):
@@ -197,7 +198,7 @@ class TestVersion:
         self, alices: Client, organization: Organization, context: AgentContext
     ) -> None:  # A4
         run = make_run(organization=organization)
-        page = alices.get(reverse("run", args=[organization.slug, run.pk])).content.decode()
+        page = markup(alices.get(reverse("run", args=[organization.slug, run.pk])))
         assert 'href="/suites/baseline/1/"' in page
         assert '<input type="hidden" name="suite" value="baseline">' in page
 
@@ -211,12 +212,12 @@ class TestChoosing:
         publish("one-thing", full=False)
         with platform_scope():
             Agent.objects.update(protocol="mcp")
-        page = alices.get(reverse("agent", args=[organization.slug, context.pk])).content.decode()
+        page = markup(alices.get(reverse("agent", args=[organization.slug, context.pk])))
         assert 'value="media-buy"' in page
         assert 'value="greeting"' not in page
         assert 'value="one-thing"' not in page
         assert re.search(r'value="baseline"\s+selected', page)
-        choosing = alices.get(asking_address(organization, context)).content.decode()
+        choosing = markup(alices.get(asking_address(organization, context)))
         assert '<optgroup label="storyboards">' in choosing
         assert 'value="one-thing"' in choosing
         assert 'value="greeting"' not in choosing
@@ -243,7 +244,7 @@ class TestChoosing:
     ) -> None:  # L2
         publish("media-buy")
         address = asking_address(organization, context)
-        page = alices.get(address, {"suite": "media-buy"}).content.decode()
+        page = markup(alices.get(address, {"suite": "media-buy"}))
         assert "How deep" in page
         assert "Levels to go down." in page
         fields = {
@@ -280,7 +281,7 @@ class TestChoosing:
         fields = {"suite": "media-buy", "choices": "1", **wrong}
         response = alices.post(asking_address(organization, context), fields)
         assert response.status_code == 422
-        assert "field-error" in response.content.decode()
+        assert "field-error" in markup(response)
         with organization_scope(organization.id):
             assert not Job.objects.exists()
 
@@ -288,7 +289,7 @@ class TestChoosing:
         self, alices: Client, organization: Organization, context: AgentContext
     ) -> None:
         response = alices.get(asking_address(organization, context), {"suite": "nope"})
-        page = response.content.decode()
+        page = markup(response)
         assert response.status_code == 422
         assert "There is no suite “nope” that this agent can be tested with. Choose one from this list" in page
         assert "Select a valid choice" not in page
@@ -298,13 +299,13 @@ class TestChoosing:
     ) -> None:
         with platform_scope():
             Agent.objects.update(protocol="mcp")
-        page = alices.get(asking_address(organization, context)).content.decode()
+        page = markup(alices.get(asking_address(organization, context)))
         asked = re.search(r"Only some of its (\d+) scenarios", page)
         assert asked is not None
-        assert re.search(rf"<dt>Scenarios</dt><dd>{asked[1]} of \d+<span", page)
+        assert re.search(rf"<dt>Scenarios</dt><dd>{asked[1]} of \d+ <span", page)
         assert "The others are for agents of other protocols." in page
         publish("media-buy")
-        page = alices.get(asking_address(organization, context), {"suite": "media-buy"}).content.decode()
+        page = markup(alices.get(asking_address(organization, context), {"suite": "media-buy"}))
         assert "<dt>Scenarios</dt><dd>2<" in page
         assert "of other protocols" not in page
 
@@ -314,21 +315,21 @@ class TestChoosing:
         publish("media-buy")
         workers_have(missing="storyboards")
         address = asking_address(organization, context)
-        page = alices.get(address, {"suite": "media-buy"}).content.decode()
+        page = markup(alices.get(address, {"suite": "media-buy"}))
         assert "Node is not installed." in page
         assert re.search(r"Media-Buy – not available", page)
-        agents = alices.get(reverse("agent", args=[organization.slug, context.pk])).content.decode()
+        agents = markup(alices.get(reverse("agent", args=[organization.slug, context.pk])))
         assert re.search(r'value="media-buy"[^>]*disabled', agents)
         assert '<button class="btn btn-primary"' not in page
         response = alices.post(address, {"suite": "media-buy"}, follow=True)
-        assert "Media-Buy cannot be run now. Node is not installed." in response.content.decode()
+        assert "Media-Buy cannot be run now. Node is not installed." in markup(response)
         assert alices.post(address, {"suite": "baseline"}).status_code == 302
 
     def test_the_default_that_cannot_be_run_is_said_on_the_agents_page(
         self, alices: Client, organization: Organization, context: AgentContext
     ) -> None:
         workers_have(missing="baseline")
-        page = alices.get(reverse("agent", args=[organization.slug, context.pk])).content.decode()
+        page = markup(alices.get(reverse("agent", args=[organization.slug, context.pk])))
         assert "Baseline cannot be run now. Node is not installed." in page
 
     def test_an_agent_that_no_suite_fits_is_told_so(
@@ -340,7 +341,7 @@ class TestChoosing:
         with platform_scope():
             Agent.objects.update(protocol="a2a")
         for name in ("agent", "agent_test"):
-            page = alices.get(reverse(name, args=[organization.slug, context.pk])).content.decode()
+            page = markup(alices.get(reverse(name, args=[organization.slug, context.pk])))
             assert "There is no suite for agents of this protocol" in page
         response = alices.post(asking_address(organization, context), {"suite": "media-buy"})
         assert response.status_code == 422

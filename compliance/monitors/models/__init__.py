@@ -1,0 +1,39 @@
+"""Monitors, the decisions about their runs, and how the tick that decides goes."""
+
+from compliance.monitors.models.decision import (
+    MonitorDecision,
+    Outcome,
+)
+from compliance.monitors.models.monitor import (
+    CHANGED_BY_RUNS,
+    CRON_LENGTH,
+    MAX_COOLDOWN_SECONDS,
+    MAX_INTERVAL_MINUTES,
+    SCHEDULER,
+    Monitor,
+    MonitorQuerySet,
+    MonitorState,
+    database_time,
+    strips,
+)
+from compliance.monitors.models.tick import (
+    TickCounter,
+    TickPhase,
+)
+
+__all__ = [
+    "CHANGED_BY_RUNS",
+    "CRON_LENGTH",
+    "MAX_COOLDOWN_SECONDS",
+    "MAX_INTERVAL_MINUTES",
+    "SCHEDULER",
+    "Monitor",
+    "MonitorDecision",
+    "MonitorQuerySet",
+    "MonitorState",
+    "Outcome",
+    "TickCounter",
+    "TickPhase",
+    "database_time",
+    "strips",
+]

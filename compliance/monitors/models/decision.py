@@ -1,0 +1,65 @@
+"""The decisions about monitors' runs."""
+
+from __future__ import annotations
+
+from django.db import models
+from django.db.models import Q
+from django.utils.timezone import now as time_now
+
+from compliance.tenancy.ids import uuid7
+
+
+class Outcome(models.TextChoices):
+    """What an evaluation came to: a job, or the first gate that stopped it (G1)."""
+
+    ALLOWED = "allowed", "Allowed"
+    NO_AGENT = "no_agent", "No such agent"
+    ARCHIVED = "archived", "Archived"
+    PAUSED = "paused", "Paused"
+    OPTED_OUT = "opted_out", "Opted out"
+    CONCURRENCY = "concurrency", "Too many at once"
+    COOLDOWN = "cooldown", "Too soon"
+    DEFERRED = "deferred", "Waits for its runner"
+    UNAVAILABLE = "unavailable", "Suite not available"
+    BUDGET = "budget", "Budget used up"
+    CANCELLED = "cancelled", "Cancelled"
+    PARKED = "parked", "Parked"
+    STOPPED = "stopped", "Paused after failures"
+    FAILED = "failed", "Could not be decided"
+
+
+class MonitorDecision(models.Model):
+    """One evaluation of one monitor: what was decided and why. Insert-only."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    # No foreign keys: the record outlives what it names.
+    organization_id = models.CharField(max_length=68)
+    at = models.DateTimeField(default=time_now)
+    monitor_id = models.UUIDField()
+    monitor_name = models.CharField(max_length=100, help_text="As it was called then.")
+    agent_url = models.TextField()
+    scheduled_for = models.DateTimeField(null=True, help_text="The occurrence; none when somebody asked.")
+    outcome = models.CharField(max_length=14, choices=Outcome.choices)
+    reason = models.CharField(max_length=300, blank=True)
+    job_id = models.UUIDField(null=True)
+    actor_kind = models.CharField(max_length=10)
+    actor_id = models.CharField(max_length=100)
+    actor_name = models.CharField(max_length=254)
+
+    class Meta:
+        db_table = "monitor_decisions"
+        constraints = [
+            models.CheckConstraint(condition=Q(outcome__in=Outcome.values), name="decision_outcome_known"),
+            models.CheckConstraint(
+                condition=Q(outcome="allowed", job_id__isnull=False) | (~Q(outcome="allowed") & Q(job_id__isnull=True)),
+                name="decision_job_iff_allowed",
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["organization_id", "-at", "-id"], name="decisions_newest"),
+            models.Index(fields=["organization_id", "monitor_id", "-at", "-id"], name="decisions_of_monitor"),
+            models.Index(fields=["-at", "-id"], name="decisions_newest_of_all"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.monitor_name}: {self.get_outcome_display()}"

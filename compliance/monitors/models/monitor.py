@@ -1,0 +1,363 @@
+"""When: monitors, which are an organization's recurring tests of an agent, and the decisions about their runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.conf import settings
+from django.db import connection, models
+from django.db.models import Exists, OuterRef, Q, Subquery
+from django.db.models.functions import Lower
+from django.utils.timezone import now as time_now
+
+from compliance.alerts.models import Channel, Priority, Subject
+from compliance.alerts.notices import tell
+from compliance.jobs.models import CredentialChoice, Job
+from compliance.monitors import liveness as pulse
+from compliance.monitors.models.decision import MonitorDecision, Outcome
+from compliance.monitors.schedule import BadSchedule, Schedule
+from compliance.registry.models import POOL_LENGTH, AgentContext, ExecutorKind, Pin, Runner, RunnerState
+from compliance.runs.models import ComplianceRun, OverallStatus
+from compliance.suites.models import Suite, SuiteVersion
+from compliance.tenancy.ids import uuid7
+from compliance.tenancy.models import Organization
+from compliance.tenancy.scope import Actor
+
+SCHEDULER = Actor.system("schedule")
+CRON_LENGTH = 100
+MAX_COOLDOWN_SECONDS = 604_800
+MAX_INTERVAL_MINUTES = 525_600  # what the table takes; the settings may allow less
+
+
+def database_time() -> datetime:
+    """The database's clock, which is one for all ticks and workers; theirs may differ."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT statement_timestamp()")
+        now: datetime = cursor.fetchone()[0]
+        return now
+
+
+class MonitorState(models.TextChoices):
+    ACTIVE = "active", "Active"
+    PAUSED = "paused", "Paused"
+    PARKED = "parked", "Parked"
+    ARCHIVED = "archived", "Archived"
+
+
+class MonitorQuerySet(models.QuerySet["Monitor"]):
+    def kept_by(self, organization_id: str) -> MonitorQuerySet:
+        """An organization's monitors that are not archived, by name."""
+        return self.filter(organization_id=organization_id).exclude(state=MonitorState.ARCHIVED).order_by("name", "id")
+
+    def archived_by(self, organization_id: str) -> MonitorQuerySet:
+        """An organization's archived monitors, by name."""
+        return self.filter(organization_id=organization_id, state=MonitorState.ARCHIVED).order_by("name", "id")
+
+    def states_of(self, organization_id: str) -> dict[str, int]:
+        """How many monitors an organization has in each state; a state that none has is left out."""
+        rows = self.filter(organization_id=organization_id).order_by().values_list("state")
+        return dict(rows.annotate(count=models.Count("pk")))
+
+    def with_names(self) -> MonitorQuerySet:
+        """With agent and suite at hand."""
+        return self.select_related("context", "suite__current_version", "suite_version")
+
+    def due(self, organization_id: str, now: datetime) -> MonitorQuerySet:
+        """An organization's monitors that should run by now and have no active job, the longest due first.
+
+        One that is deferred is due again when its time has come, or as soon as a runner for it is back (L13).
+        """
+        active = Job.objects.active().filter(monitor_id=OuterRef("pk"))
+        back = Runner.objects.filter(
+            Q(pk=OuterRef("runner_id")) | (~Q(pool="") & Q(pool=OuterRef("pool"))),
+            organization_id=organization_id,
+            state=RunnerState.ACTIVE,
+            online_until__gt=now,
+        )
+        return (
+            self.filter(organization_id=organization_id, state=MonitorState.ACTIVE, next_run_at__lte=now)
+            .filter(Q(deferred_until=None) | Q(deferred_until__lte=now) | Exists(back))
+            # Asked of each monitor, by an index. NOT EXISTS may be made into a join, and is, by reading all jobs
+            # for each monitor, while the database has not yet counted how many there are.
+            .alias(active=Subquery(active.values("pk")[:1]))
+            .filter(active=None)
+            .order_by("next_run_at", "id")
+        )
+
+
+class Monitor(models.Model):
+    """An organization's recurring test of an agent."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    # The database's references name the organization too (migration 0009): Django cannot say so.
+    organization = models.ForeignKey(
+        Organization, on_delete=models.DO_NOTHING, db_constraint=False, related_name="monitors"
+    )
+    name = models.CharField(max_length=100)
+    # None once the organization no longer has the agent; the address stays.
+    context = models.ForeignKey(
+        AgentContext, on_delete=models.DO_NOTHING, db_constraint=False, null=True, related_name="monitors"
+    )
+    agent_url = models.TextField()
+    suite = models.ForeignKey(Suite, on_delete=models.PROTECT, related_name="+")
+    suite_version = models.ForeignKey(
+        SuiteVersion, on_delete=models.PROTECT, null=True, blank=True, related_name="+"
+    )  # the pinned one; None: whichever is current
+    options = models.JSONField(default=dict, blank=True)
+    dry_run = models.BooleanField(default=False)
+    credential_choice = models.CharField(
+        max_length=10, choices=CredentialChoice.choices, default=CredentialChoice.AUTOMATIC
+    )
+    credential_id = models.UUIDField(null=True, blank=True)
+
+    executor_kind = models.CharField(
+        max_length=10, choices=ExecutorKind.choices, default=ExecutorKind.HOSTED, db_default="hosted"
+    )
+    runner_id = models.UUIDField(null=True, blank=True)
+    pool = models.CharField(max_length=POOL_LENGTH, blank=True, db_default="")
+    notify_priority = models.CharField(
+        max_length=10, choices=Priority.choices, default=Priority.NORMAL, db_default="normal"
+    )
+    notify_channel = models.CharField(
+        max_length=10, choices=Channel.choices, default=Channel.IN_APP, db_default="in_app"
+    )
+    notify_cooldown_seconds = models.PositiveIntegerField(
+        default=3600, db_default=3600, help_text="The shortest time between two notifications."
+    )
+
+    interval_minutes = models.PositiveIntegerField(null=True, blank=True)
+    cron = models.CharField(max_length=CRON_LENGTH, blank=True)
+    timezone = models.CharField(max_length=64, default="UTC")
+    anchor = models.DateTimeField(help_text="Where an interval begins to count.")
+
+    state = models.CharField(max_length=10, choices=MonitorState.choices, default=MonitorState.ACTIVE)
+    state_reason = models.CharField(max_length=300, blank=True, help_text="Why it is parked or paused.")
+    next_run_at = models.DateTimeField(null=True, blank=True)
+    # While no runner that it is pinned to is online: when to look again, unless one comes back before (L13).
+    deferred_until = models.DateTimeField(null=True, blank=True)
+    last_run_id = models.UUIDField(null=True, blank=True)
+    last_status = models.CharField(max_length=14, choices=OverallStatus.choices, blank=True)
+    last_run_at = models.DateTimeField(null=True, blank=True)
+    last_scheduled_run_at = models.DateTimeField(
+        null=True, blank=True, help_text="When the last one by schedule ended."
+    )
+    failures_in_a_row = models.PositiveSmallIntegerField(default=0, help_text="Inconclusive runs by schedule.")
+    created_at = models.DateTimeField(default=time_now, editable=False)
+    created_by = models.CharField(max_length=254, help_text="As they were called then.")
+
+    objects = MonitorQuerySet.as_manager()
+
+    # Those that people set and nothing follows from: forms, the API and the actions pass them on as they are.
+    PLAIN_FIELDS = ("dry_run", "notify_priority", "notify_channel", "notify_cooldown_seconds")
+
+    class Meta:
+        db_table = "monitors"
+        constraints = [
+            models.CheckConstraint(condition=Q(state__in=MonitorState.values), name="monitor_state_known"),
+            models.CheckConstraint(
+                condition=Q(state="active", next_run_at__isnull=False)
+                | (~Q(state="active") & Q(next_run_at__isnull=True)),
+                name="monitor_due_iff_active",
+            ),
+            models.CheckConstraint(
+                condition=Q(
+                    interval_minutes__isnull=False,
+                    interval_minutes__gte=1,
+                    interval_minutes__lte=MAX_INTERVAL_MINUTES,
+                    cron="",
+                )
+                | (Q(interval_minutes__isnull=True) & ~Q(cron="")),
+                name="monitor_interval_or_cron",
+            ),
+            models.CheckConstraint(
+                condition=Q(credential_choice="chosen", credential_id__isnull=False)
+                | Q(credential_choice__in=["automatic", "none"], credential_id__isnull=True),
+                name="monitor_credential_iff_chosen",
+            ),
+            models.CheckConstraint(
+                condition=Q(executor_kind="hosted", runner_id__isnull=True, pool="")
+                | Q(executor_kind="private", runner_id__isnull=False, pool="")
+                | (Q(executor_kind="private", runner_id__isnull=True) & ~Q(pool="")),
+                name="monitor_pinned_iff_private",
+            ),
+            models.CheckConstraint(condition=Q(notify_priority__in=Priority.values), name="monitor_priority_known"),
+            models.CheckConstraint(condition=Q(notify_channel__in=Channel.values), name="monitor_channel_known"),
+            models.CheckConstraint(
+                condition=Q(notify_cooldown_seconds__lte=MAX_COOLDOWN_SECONDS), name="monitor_cooldown_range"
+            ),
+            models.UniqueConstraint(
+                "organization",
+                Lower("name"),
+                condition=~Q(state="archived"),
+                name="one_monitor_per_name",
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["next_run_at", "id"], name="monitors_due", condition=Q(state="active")),
+            models.Index(
+                fields=["organization", "next_run_at", "id"], name="monitors_due_of_one", condition=Q(state="active")
+            ),
+            models.Index(fields=["-created_at", "-id"], name="monitors_newest"),
+            models.Index(fields=["runner_id"], name="monitors_of_runner", condition=Q(runner_id__isnull=False)),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def schedule(self) -> Schedule:
+        return Schedule(self.timezone, self.anchor, self.interval_minutes, self.cron)
+
+    @property
+    def schedule_words(self) -> str:
+        return self.schedule.in_words()
+
+    @staticmethod
+    def late_after() -> timedelta:
+        """How long after its time a monitor is overdue: something of ours, or a runner, is late."""
+        return timedelta(minutes=settings.HEARTBEAT_OVERDUE_AFTER_MINUTES)
+
+    @property
+    def is_due(self) -> bool:
+        return self.next_run_at is not None and self.next_run_at <= time_now()
+
+    @property
+    def is_overdue(self) -> bool:
+        return self.next_run_at is not None and self.next_run_at <= time_now() - self.late_after()
+
+    @property
+    def actor(self) -> Actor:
+        """Who asks for its scheduled runs."""
+        return Actor("monitor", str(self.pk), self.name)
+
+    @property
+    def version_to_run(self) -> SuiteVersion | None:
+        """The pinned version, or the suite's current one; None when nothing is published."""
+        return self.suite_version or self.suite.current_version
+
+    @property
+    def pin(self) -> Pin:
+        """Where its runs are to run."""
+        return Pin(self.runner_id, self.pool)
+
+    def locked(self) -> Monitor:
+        """The row as it is now, locked."""
+        return Monitor.objects.select_for_update(of=("self",)).get(pk=self.pk)
+
+    def pause(self, reason: str) -> None:
+        self.state, self.state_reason, self.next_run_at = MonitorState.PAUSED, reason[:300], None
+        self.deferred_until = None
+
+    def defer(self, now: datetime) -> None:
+        """Leave its occurrence due, and look at it again later: after as long as it has waited already, in bounds."""
+        assert self.next_run_at is not None
+        least = timedelta(seconds=settings.RUNNER_DEFER_MIN_SECONDS)
+        most = timedelta(seconds=settings.RUNNER_DEFER_MAX_SECONDS)
+        self.deferred_until = now + min(max(now - self.next_run_at, least), most)
+
+    def park(self, reason: str) -> None:
+        """Stop it for something that only an edit can mend."""
+        self.state, self.state_reason, self.next_run_at = MonitorState.PARKED, reason[:300], None
+        self.deferred_until = None
+
+    def advance(self, now: datetime) -> None:
+        """Make the next occurrence the due one. Raises BadSchedule.
+
+        Later than now, so that missed occurrences do not pile up; later than the one that was due, so that a clock
+        that was set back does not bring it again (L19).
+        """
+        if self.state == MonitorState.ACTIVE:
+            assert self.next_run_at is not None
+            self.next_run_at = self.schedule.next_after(max(now, self.next_run_at))
+            self.deferred_until = None
+
+    def note_run(self, run: ComplianceRun, *, scheduled_for: datetime | None) -> None:
+        """Take a run's result, in the transaction that records it.
+
+        scheduled_for: the occurrence that it was; None for a run that somebody asked for, which uses up no slot (L9)
+        and counts neither as a failure nor as a success (L17).
+        """
+        now, monitor = database_time(), self.locked()
+        monitor.last_run_id, monitor.last_status, monitor.last_run_at = run.pk, run.overall_status, run.recorded_at
+        if scheduled_for is not None:
+            monitor.last_scheduled_run_at = now
+            failed = run.overall_status == OverallStatus.INCONCLUSIVE
+            monitor.failures_in_a_row = monitor.failures_in_a_row + 1 if failed else 0
+            monitor._after_occurrence(scheduled_for, now, run)
+        monitor.save(update_fields=CHANGED_BY_RUNS)
+
+    def _after_occurrence(self, scheduled_for: datetime, now: datetime, run: ComplianceRun) -> None:
+        if self.state != MonitorState.ACTIVE:
+            return
+        limit = settings.MONITOR_PAUSE_AFTER_FAILURES
+        if self.failures_in_a_row >= limit:
+            self.pause(f"{limit} inconclusive runs in a row: {run.headline}")
+            self._note(Outcome.STOPPED, scheduled_for, now)
+            tell(
+                organization_id=self.organization_id,
+                subject=Subject.MONITOR,
+                subject_id=self.pk,
+                text=f"{self.name} is paused after {limit} runs in a row that told nothing about the agent.",
+                occasion=f"monitor-stopped:{run.pk}",
+                priority=self.notify_priority,
+            )
+        elif self.next_run_at == scheduled_for:  # else the schedule was changed meanwhile, and is ahead already
+            try:
+                self.advance(now)
+            except BadSchedule as bad:
+                self.park(str(bad))
+                self._note(Outcome.PARKED, scheduled_for, now)
+
+    def _note(self, outcome: str, scheduled_for: datetime, now: datetime) -> None:
+        self.decision(outcome, self.state_reason, scheduled_for=scheduled_for, at=now).save()
+        pulse.count_after_commit("decisions", outcome)
+
+    def decision(
+        self,
+        outcome: str,
+        reason: str,
+        *,
+        at: datetime,
+        scheduled_for: datetime | None = None,
+        by: Actor = SCHEDULER,
+        job: Job | None = None,
+    ) -> MonitorDecision:
+        """An unsaved decision about this monitor, with its names as they are now."""
+        return MonitorDecision(
+            organization_id=self.organization_id,
+            at=at,
+            monitor_id=self.pk,
+            monitor_name=self.name,
+            agent_url=self.agent_url,
+            scheduled_for=scheduled_for,
+            outcome=outcome,
+            reason=reason[:300],
+            job_id=job.pk if job else None,
+            actor_kind=by.kind,
+            actor_id=by.id,
+            actor_name=by.name[:254],
+        )
+
+
+CHANGED_BY_RUNS = [
+    *("state", "state_reason", "next_run_at", "deferred_until"),
+    *("last_run_id", "last_status", "last_run_at", "last_scheduled_run_at", "failures_in_a_row"),
+]
+
+
+def strips(monitor_ids: Iterable[Any]) -> dict[Any, list[str]]:
+    """The verdicts of each monitor's last conclusive runs, oldest first. Needs organization_scope."""
+    with connection.cursor() as cursor:
+        cursor.execute(_STRIPS, [list(monitor_ids)])
+        return {monitor_id: newest_first[::-1] for monitor_id, newest_first in cursor.fetchall()}
+
+
+_STRIPS = """
+    SELECT m.id, ARRAY(
+        SELECT r.overall_status FROM compliance_jobs q
+        JOIN agent_compliance_runs r ON r.id = q.run_id AND r.overall_status <> 'inconclusive'
+        WHERE q.monitor_id = m.id ORDER BY q.created_at DESC LIMIT 30)
+    FROM unnest(%s::uuid[]) AS m(id)
+"""

@@ -1,0 +1,47 @@
+"""What is tested, and by whose machines: agents, each organization's relation to them, and private runners."""
+
+from compliance.registry.models.agents import (
+    HEARTBEAT_STAGES,
+    MAX_INTERVAL_HOURS,
+    MIN_INTERVAL_HOURS,
+    Agent,
+    AgentContext,
+    AgentContextQuerySet,
+    AgentQuerySet,
+    HeartbeatSlot,
+    LifecycleStage,
+    Protocol,
+    Relation,
+)
+from compliance.registry.models.runners import (
+    HOSTED,
+    POOL_LENGTH,
+    POOL_PATTERN,
+    ExecutorKind,
+    Pin,
+    Runner,
+    RunnerQuerySet,
+    RunnerState,
+)
+
+__all__ = [
+    "HEARTBEAT_STAGES",
+    "HOSTED",
+    "MAX_INTERVAL_HOURS",
+    "MIN_INTERVAL_HOURS",
+    "POOL_LENGTH",
+    "POOL_PATTERN",
+    "Agent",
+    "AgentContext",
+    "AgentContextQuerySet",
+    "AgentQuerySet",
+    "ExecutorKind",
+    "HeartbeatSlot",
+    "LifecycleStage",
+    "Pin",
+    "Protocol",
+    "Relation",
+    "Runner",
+    "RunnerQuerySet",
+    "RunnerState",
+]

@@ -1,0 +1,136 @@
+"""Where: private runners, the executors inside an organization's own network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from django.conf import settings
+from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Lower
+from django.utils import timezone
+
+from compliance.tenancy.ids import uuid7
+from compliance.tenancy.models import Organization
+
+POOL_LENGTH = 60
+POOL_PATTERN = r"^[a-z0-9][a-z0-9-]{0,59}$"
+
+
+class ExecutorKind(models.TextChoices):
+    HOSTED = "hosted", "Hosted"
+    PRIVATE = "private", "Private runner"
+
+
+@dataclass(frozen=True, slots=True)
+class Pin:
+    """Where work is to run: hosted when it says nothing, else one private runner, or any of a named pool."""
+
+    runner_id: UUID | None = None
+    pool: str = ""
+
+    @property
+    def kind(self) -> str:
+        return ExecutorKind.PRIVATE if self.runner_id or self.pool else ExecutorKind.HOSTED
+
+    @property
+    def is_private(self) -> bool:
+        return self.kind == ExecutorKind.PRIVATE
+
+
+HOSTED = Pin()
+
+
+class RunnerState(models.TextChoices):
+    ACTIVE = "active", "Active"
+    DISABLED = "disabled", "Disabled"  # it keeps its name and its pins, and gets no work
+    DELETED = "deleted", "Deleted"  # a name that runs and decisions refer to
+
+
+class RunnerQuerySet(models.QuerySet["Runner"]):
+    def kept_by(self, organization_id: str) -> RunnerQuerySet:
+        """An organization's runners that are not deleted, by name."""
+        return self.filter(organization_id=organization_id).exclude(state=RunnerState.DELETED).order_by("name", "id")
+
+    def named_by(self, organization_id: str, pin: Pin) -> RunnerQuerySet:
+        """Those that a private pin names, disabled ones too, by name."""
+        kept = self.kept_by(organization_id)
+        return kept.filter(pk=pin.runner_id) if pin.runner_id else kept.filter(pool=pin.pool)
+
+    def beside(self, runner: Runner) -> RunnerQuerySet:
+        """The others of a runner's pool, disabled ones too; none for one without a pool."""
+        if not runner.pool:
+            return self.none()
+        return self.named_by(runner.organization_id, Pin(pool=runner.pool)).exclude(pk=runner.pk)
+
+
+class Runner(models.Model):
+    """A private runner: a program of ours on a machine of the organization's own."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    # The database's reference is made by the migration: a deleted organization takes its runners along.
+    organization = models.ForeignKey(
+        Organization, on_delete=models.DO_NOTHING, db_constraint=False, related_name="runners"
+    )
+    name = models.CharField(max_length=100)
+    pool = models.CharField(max_length=POOL_LENGTH, blank=True, help_text="Work for the pool goes to any runner in it.")
+    state = models.CharField(max_length=10, choices=RunnerState.choices, default=RunnerState.ACTIVE)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    created_by = models.CharField(max_length=254, help_text="As they were called then.")
+
+    last_seen_at = models.DateTimeField(null=True, blank=True)
+    online_since = models.DateTimeField(null=True, blank=True)
+    online_until = models.DateTimeField(null=True, blank=True, help_text="Offline from then on if nothing is heard.")
+    told_offline_at = models.DateTimeField(null=True, blank=True, help_text="When its organization was told so.")
+    version = models.CharField(max_length=40, blank=True)
+    host = models.CharField(max_length=200, blank=True)
+    engines = models.JSONField(default=dict, blank=True, help_text="Those that it can run, with their versions.")
+    clock_ahead_ms = models.BigIntegerField(default=0, help_text="How far its clock is ahead of ours.")
+    last_error = models.CharField(max_length=500, blank=True)
+    last_error_at = models.DateTimeField(null=True, blank=True)
+
+    objects = RunnerQuerySet.as_manager()
+
+    class Meta:
+        db_table = "runners"
+        constraints = [
+            models.CheckConstraint(condition=Q(state__in=RunnerState.values), name="runner_state_known"),
+            models.CheckConstraint(condition=Q(pool="") | Q(pool__regex=POOL_PATTERN), name="runner_pool_shape"),
+            models.UniqueConstraint(
+                "organization", Lower("name"), condition=~Q(state="deleted"), name="one_runner_per_name"
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["online_until"], name="runners_gone", condition=Q(state="active")),
+            models.Index(fields=["organization", "pool"], name="runners_of_pool", condition=Q(state="active")),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def is_online(self) -> bool:
+        """Whether it was heard of lately, and is trusted."""
+        return self.state == RunnerState.ACTIVE and self.online_until is not None and self.online_until > timezone.now()
+
+    @property
+    def presence(self) -> str:
+        """Whether it can be given jobs now, in words."""
+        if self.state != RunnerState.ACTIVE:
+            return self.get_state_display().lower()
+        if self.last_seen_at is None:
+            return "never connected"
+        return "online" if self.is_online else "offline"
+
+    def lacks(self, engine: str) -> bool:
+        """Whether it has listed its engines, and not this one. Before its first contact nothing is known."""
+        return self.last_seen_at is not None and engine not in self.engines
+
+    def seen(self, now: datetime) -> None:
+        """Note that it was heard of."""
+        if not self.is_online:
+            self.online_since = now
+        self.last_seen_at = now
+        self.online_until = now + timedelta(seconds=settings.RUNNER_OFFLINE_AFTER_SECONDS)
