@@ -127,7 +127,7 @@ class TckEngine:
 
 
 async def _open(run: ReportBuilder) -> str | None:
-    """Reach the agent over our own wire: the kit would call an agent that is not there one that breaks rules.
+    """Reach the agent over our own HTTP client: the kit would call an agent that is not there one that breaks rules.
 
     Its base address as the kit wants it; None when there is nothing for the kit to do.
     """

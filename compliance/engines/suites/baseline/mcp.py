@@ -5,21 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import httpx2
 import mcp_types as types
 from mcp import ClientSession, MCPError
-from mcp.client.streamable_http import streamable_http_client
 from mcp_types.version import KNOWN_PROTOCOL_VERSIONS, LATEST_HANDSHAKE_VERSION, MODERN_PROTOCOL_VERSIONS
 from pydantic import TypeAdapter, ValidationError
 
 from compliance.engines.http.exchange import Exchange
 from compliance.engines.http.jsonrpc import error_of, message_of, method_of, pointer, wrong_at
 from compliance.engines.http.protected_resource import check_metadata
-from compliance.engines.http.transports import McpTransport
 from compliance.engines.reports.builder import ReportBuilder
 from compliance.engines.reports.digest import digest_of_listings
 from compliance.engines.suites.assertions import check_challenge, check_connection, check_credential
 from compliance.engines.suites.baseline.mcp_tools import Answer, Position, ToolChecks, call_tool
+from compliance.engines.suites.mcp_session import check_speaks, in_mcp_session
 
 CLIENT_INFO = types.Implementation(name="assay", title="Assay compliance check", version="1.0")
 _RAW: TypeAdapter[Any] = TypeAdapter(dict[str, Any])  # as it came: the SDK's models drop what they do not know
@@ -39,19 +37,7 @@ _JSON_ACCEPT = [(b"Content-Type", b"application/json"), (b"Accept", b"applicatio
 
 async def converse(run: ReportBuilder) -> None:
     """The whole conversation. What breaks in here is raised to the engine; an agent's faults are steps."""
-    failure: Exception | None = None
-    step_seconds = run.target.limits.step_seconds
-    async with (
-        httpx2.AsyncClient(transport=McpTransport(run.http), trust_env=False, timeout=None) as client,
-        streamable_http_client(run.target.url, http_client=client) as (read, write),
-        ClientSession(read, write, read_timeout_seconds=step_seconds + 0.5, client_info=CLIENT_INFO) as session,
-    ):
-        try:
-            await _Conversation(run, session).hold()
-        except Exception as error:  # noqa: BLE001 -- leaves the SDK's task groups unwrapped, and is raised below
-            failure = error
-    if failure is not None:
-        raise failure
+    await in_mcp_session(run, CLIENT_INFO, lambda session: _Conversation(run, session).hold())
 
 
 class _Conversation:
@@ -127,14 +113,9 @@ class _Conversation:
             if exchange.status == 401:
                 await check_metadata(run, exchange)
             return False
-        message, wrong = message_of(exchange)
-        with run.step("connectivity/reach", "speaks") as step:
-            step.exchange = exchange
-            if message is None:
-                step.failed(f"Initialize was answered with {wrong}", at=wrong_at(exchange))
-                run.stop_reason = "Left out: the agent does not speak MCP"
-                return False
-            step.passed("Initialize was answered with a JSON-RPC message")
+        message = check_speaks(run, exchange)
+        if message is None:
+            return False
         code, text = error_of(message)
         if code in (_UNSUPPORTED_VERSION, _METHOD_NOT_FOUND):
             modern = await self._discover()
