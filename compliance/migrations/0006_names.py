@@ -24,7 +24,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AlterModelOptions(
             name='systemscopeuse',
-            options={'ordering': ['-at', '-id'], 'verbose_name': 'look across organizations', 'verbose_name_plural': 'looks across organizations'},
+            options={'ordering': ['-at', '-id'], 'verbose_name': 'access record', 'verbose_name_plural': 'access records'},
         ),
         migrations.AlterField(
             model_name='agent',
