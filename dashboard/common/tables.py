@@ -59,6 +59,11 @@ class Table(django_tables2.Table):
         self.paginate(Pages, page=request.GET.get(self.page_field, 1), count=count)
         return self
 
+    @property
+    def shown(self) -> list[Any]:
+        """The records of the page, which a view may give what the rows need beside them."""
+        return [row.record for row in self.paginated_rows]
+
 
 class OrderedColumn(django_tables2.Column):
     """A column whose heading sorts by these keys. Rows without a value come last, and ties are broken uniquely.
