@@ -12,6 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import environ
 from csp.constants import NONE, SELF
+from django.contrib import messages
 from django.core.exceptions import ImproperlyConfigured
 
 from compliance.webhooks.sources import read_sources
@@ -142,6 +143,7 @@ SESSION_ENGINE = "django.contrib.sessions.backends.db"
 SESSION_COOKIE_NAME = "assay_session"
 SESSION_COOKIE_HTTPONLY = True
 MESSAGE_STORAGE = "django.contrib.messages.storage.cookie.CookieStorage"
+MESSAGE_TAGS = {messages.DEBUG: "secondary", messages.ERROR: "danger"}  # Bootstrap's words
 
 AUTH_USER_MODEL = "compliance.User"
 AUTHENTICATION_BACKENDS = ["allauth.account.auth_backends.AuthenticationBackend"]

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from datetime import datetime, timedelta
-from typing import Any
 
 from django.conf import settings
 from django.db import connection, models
@@ -15,6 +13,7 @@ from django.utils.timezone import now as time_now
 from compliance.alerts.models import Channel, Priority, Subject
 from compliance.alerts.notices import tell
 from compliance.jobs.models import CredentialChoice, Job
+from compliance.monitors import functions
 from compliance.monitors import liveness as pulse
 from compliance.monitors.models.decision import MonitorDecision, Outcome
 from compliance.monitors.schedule import BadSchedule, Schedule
@@ -23,6 +22,11 @@ from compliance.runs.models import ComplianceRun, OverallStatus
 from compliance.suites.models import Suite, SuiteVersion
 from compliance.tenancy.ids import uuid7
 from compliance.tenancy.models import Organization
+from compliance.tenancy.rls import (
+    isolated,
+    owner_reads,
+)
+from compliance.tenancy.schema import Privileges, Reference, Trigger
 from compliance.tenancy.scope import Actor
 
 SCHEDULER = Actor.system("schedule")
@@ -49,11 +53,11 @@ class MonitorState(models.TextChoices):
 class MonitorQuerySet(models.QuerySet["Monitor"]):
     def kept_by(self, organization_id: str) -> MonitorQuerySet:
         """An organization's monitors that are not archived, by name."""
-        return self.filter(organization_id=organization_id).exclude(state=MonitorState.ARCHIVED).order_by("name", "id")
+        return self.of_organization(organization_id).exclude(state=MonitorState.ARCHIVED)
 
-    def archived_by(self, organization_id: str) -> MonitorQuerySet:
-        """An organization's archived monitors, by name."""
-        return self.filter(organization_id=organization_id, state=MonitorState.ARCHIVED).order_by("name", "id")
+    def of_organization(self, organization_id: str) -> MonitorQuerySet:
+        """An organization's monitors, archived ones too, by name."""
+        return self.filter(organization_id=organization_id).order_by("name", "id")
 
     def states_of(self, organization_id: str) -> dict[str, int]:
         """How many monitors an organization has in each state; a state that none has is left out."""
@@ -61,8 +65,10 @@ class MonitorQuerySet(models.QuerySet["Monitor"]):
         return dict(rows.annotate(count=models.Count("pk")))
 
     def with_names(self) -> MonitorQuerySet:
-        """With agent and suite at hand."""
-        return self.select_related("context", "suite__current_version", "suite_version")
+        """With agent and suite at hand, and `runner_name`, what the runner that they are pinned to is called."""
+        runner = Runner.objects.filter(pk=OuterRef("runner_id")).values("name")[:1]
+        related = self.select_related("context", "suite__current_version", "suite_version")
+        return related.annotate(runner_name=Subquery(runner))
 
     def due(self, organization_id: str, now: datetime) -> MonitorQuerySet:
         """An organization's monitors that should run by now and have no active job, the longest due first.
@@ -91,7 +97,7 @@ class Monitor(models.Model):
     """An organization's recurring test of an agent."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
-    # The database's references name the organization too (migration 0009): Django cannot say so.
+    # The database's references, below, name the organization too: Django cannot say so.
     organization = models.ForeignKey(
         Organization, on_delete=models.DO_NOTHING, db_constraint=False, related_name="monitors"
     )
@@ -193,6 +199,46 @@ class Monitor(models.Model):
                 condition=~Q(state="archived"),
                 name="one_monitor_per_name",
             ),
+            models.UniqueConstraint(fields=["id", "organization"], name="monitors_of_organization"),
+            Reference(
+                name="monitors_organization_fk",
+                columns="organization_id",
+                to="organizations (id)",
+                on_delete="CASCADE",
+            ),
+            Reference(
+                name="monitors_context_fk",
+                columns="context_id, organization_id",
+                to="agent_contexts (id, organization_id)",
+                on_delete="SET NULL (context_id)",
+            ),
+            Reference(
+                name="monitors_runner_fk", columns="runner_id, organization_id", to="runners (id, organization_id)"
+            ),
+            Reference(
+                name="jobs_monitor_fk",
+                table="compliance_jobs",
+                columns="monitor_id, organization_id",
+                to="monitors (id, organization_id)",
+                on_delete="SET NULL (monitor_id)",
+            ),
+            isolated(owner_reads("finding_due", "state = 'active'")),
+            Privileges(
+                app="SELECT, INSERT, UPDATE (name, options, dry_run, credential_choice, credential_id, executor_kind,"
+                " runner_id, pool, suite_version_id, interval_minutes, cron, timezone, anchor, state, state_reason,"
+                " next_run_at, deferred_until, last_run_id, last_status, last_run_at, last_scheduled_run_at,"
+                " failures_in_a_row, notify_priority, notify_channel, notify_cooldown_seconds)",
+                staff="SELECT",
+            ),
+            Trigger(
+                name="monitor_guard_pin",
+                event="BEFORE INSERT OR UPDATE OF runner_id, pool",
+                condition="NEW.executor_kind = 'private'",
+                function="guard_pin",
+            ),
+            functions.GUARD_PINNED_RUNNER,
+            functions.ORGANIZATIONS_DUE,
+            functions.WORK_METRICS,
         ]
         indexes = [
             models.Index(fields=["next_run_at", "id"], name="monitors_due", condition=Q(state="active")),
@@ -345,19 +391,3 @@ CHANGED_BY_RUNS = [
     *("state", "state_reason", "next_run_at", "deferred_until"),
     *("last_run_id", "last_status", "last_run_at", "last_scheduled_run_at", "failures_in_a_row"),
 ]
-
-
-def strips(monitor_ids: Iterable[Any]) -> dict[Any, list[str]]:
-    """The verdicts of each monitor's last conclusive runs, oldest first. Needs organization_scope."""
-    with connection.cursor() as cursor:
-        cursor.execute(_STRIPS, [list(monitor_ids)])
-        return {monitor_id: newest_first[::-1] for monitor_id, newest_first in cursor.fetchall()}
-
-
-_STRIPS = """
-    SELECT m.id, ARRAY(
-        SELECT r.overall_status FROM compliance_jobs q
-        JOIN agent_compliance_runs r ON r.id = q.run_id AND r.overall_status <> 'inconclusive'
-        WHERE q.monitor_id = m.id ORDER BY q.created_at DESC LIMIT 30)
-    FROM unnest(%s::uuid[]) AS m(id)
-"""
