@@ -8,9 +8,6 @@ from typing import Any
 from django import forms
 from django.utils.safestring import SafeString
 
-from compliance.models import Agent
-from compliance.registry.models import MAX_INTERVAL_HOURS, MIN_INTERVAL_HOURS
-
 
 class SignupForm(forms.Form):
     name = forms.CharField(max_length=100, label="Your name", widget=forms.TextInput(attrs={"autocomplete": "name"}))
@@ -71,40 +68,3 @@ class PlainDate(forms.DateInput):
     def render(self, name: str, value: Any, attrs: dict[str, Any] | None = None, renderer: Any = None) -> SafeString:
         own = {"type": self.input_type, "name": name, "value": self.format_value(value)}
         return SafeString(f"<input{attributes({**own, **self.build_attrs(self.attrs, attrs)})}>")
-
-
-class AgentForm(StyledForm, forms.Form):
-    # Not a URLField: the registry's own rules decide, and its messages say what to do.
-    url = forms.CharField(
-        label="Address",
-        help_text="Where the agent answers, such as https://agent.example/mcp.",
-        error_messages={"required": "Enter the agent's address, such as https://agent.example/mcp."},
-        widget=forms.TextInput(
-            attrs={"inputmode": "url", "autocomplete": "off", "autocapitalize": "off", "spellcheck": "false"}
-        ),
-    )
-    name = forms.CharField(
-        label="Name", max_length=100, required=False, help_text="Yours alone. Made from the address when left empty."
-    )
-
-
-class RenameForm(StyledForm, forms.Form):
-    name = forms.CharField(label="Name", max_length=100)
-
-
-class HeartbeatForm(StyledForm, forms.ModelForm):
-    class Meta:
-        model = Agent
-        fields = ["heartbeat_interval_hours", "lifecycle_stage", "paused", "opted_out"]
-        labels = {
-            "heartbeat_interval_hours": "Hours between heartbeats",
-            "lifecycle_stage": "Lifecycle stage",
-            "paused": "Pause heartbeats",
-            "opted_out": "Opt out of heartbeats",
-        }
-        help_texts = {
-            "heartbeat_interval_hours": f"{MIN_INTERVAL_HOURS} to {MAX_INTERVAL_HOURS}.",
-            "lifecycle_stage": "Heartbeats run in testing and production only.",
-            "paused": "For a while, such as during maintenance. Monitors wait too. The public status stays as it is.",
-            "opted_out": "For good: neither the platform nor anybody's monitor checks this agent by itself.",
-        }
