@@ -11,7 +11,9 @@ from compliance.monitors.liveness import still_since
 
 
 def site(request: HttpRequest) -> dict[str, object]:
-    # Asked once for each page that shows it; who is not signed in is shown no results.
     user = getattr(request, "user", None)
-    signed_in = user is not None and user.is_authenticated
-    return {"DEMO": settings.DEMO, "still_since": cache(still_since) if signed_in else None}
+    # Who is not signed in is shown no results. Otherwise it is asked once for each request that shows it: tables are
+    # rendered with a context of their own.
+    if not hasattr(request, "still_since"):
+        request.still_since = cache(still_since) if user and user.is_authenticated else None  # type: ignore[attr-defined]
+    return {"DEMO": settings.DEMO, "still_since": request.still_since}  # type: ignore[attr-defined]

@@ -26,7 +26,7 @@ What narrows a list is a `FilterSet` in the feature's `filters.py`, shown by `co
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import django_tables2
 from django.core.paginator import EmptyPage, PageNotAnInteger, Paginator
@@ -58,6 +58,11 @@ class Table(django_tables2.Table):
         RequestConfig(request, paginate=False).configure(self)
         self.paginate(Pages, page=request.GET.get(self.page_field, 1), count=count)
         return self
+
+    @property
+    def shown(self) -> list[Any]:
+        """The records of the page, which a view may give what the rows need beside them."""
+        return [row.record for row in self.paginated_rows]
 
 
 class OrderedColumn(django_tables2.Column):
@@ -91,10 +96,3 @@ class Pages(Paginator):
             return 1
         except EmptyPage:
             return self.num_pages
-
-
-class Column(NamedTuple):
-    """A column of the lists that are not yet made of Table."""
-
-    name: str
-    words: str

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from datetime import timedelta
 from typing import Any
+from urllib.parse import urljoin
 from uuid import uuid4
 
 import pytest
@@ -149,7 +150,7 @@ class TestPage:
             page = markup(alices.get(address))
             seen += re.findall(r"Notice (\d+)\.</a>", page)
             older = re.search(r'id="older" rel="next" href="([^"]+)"', page)
-            address = older[1].replace("&amp;", "&") if older else ""
+            address = urljoin(address, older[1].replace("&amp;", "&")) if older else ""
         assert len(seen) == len(set(seen)) == 130
         assert {int(number) for number in seen[:60]} == set(range(60))
         assert alices.get(at("notices", organization), {"at": "damaged"}).status_code == 200
@@ -176,7 +177,7 @@ class TestPage:
         make_many(organization, 20, 60, called="more")
         with queries() as many:
             alices.get(address)
-        assert len(many) == len(few) <= 7
+        assert len(many) == len(few) <= 8
 
     def test_nobody_elses_are_shown_or_marked(
         self, organization: Organization, other_organization: Organization, charlie: User, reader: Any

@@ -95,8 +95,8 @@ class TestEngine:
     ) -> None:
         lab.poll(engines=OTHER_ENGINES)
         program = Caller(make_key(organization, alice, "read", "test")[1])
-        executor = {"runner_id": str(lab.runner.pk)} if place == "runner" else {"pool": "berlin"}
-        answer = program.post(f"/agents/{context.pk}/tests", {"executor": executor})
+        placement = {"runner_id": str(lab.runner.pk)} if place == "runner" else {"pool": "berlin"}
+        answer = program.post(f"/agents/{context.pk}/tests", {"placement": placement})
         assert answer.status_code == 409
         assert why in answer.data["detail"]
         assert DO in answer.data["detail"]

@@ -1,4 +1,4 @@
-"""Bodies as JSON, also those that are nested more deeply than can be read: so that who sent one can be told."""
+"""Reads JSON bodies. One that is nested too deeply for Python is cut, so that its sender can be told what is wrong."""
 
 from __future__ import annotations
 
@@ -9,28 +9,30 @@ from typing import Any
 from django.http import HttpRequest
 from ninja.parser import Parser
 
-# More than any operation takes, so that what was cut is refused where it stands; less than the reader gives up at.
+from dashboard.api.problems import of_status
+
+# More than any operation takes, so that what was cut is refused where it stands; less than the JSON reader's limit.
 LEVELS = 400
-LOOKED_INTO_KB = 2048  # of a body that is nested too deeply: looking into one costs more than reading it
-# A string, also one without an end, or a bracket. No branch is tried twice: a hostile body costs no more than another.
+MAX_CUT_KB = 2048  # larger ones are refused: cutting a body costs more than reading it
+# A string, also an unterminated one, or a bracket. Possessive: a hostile body costs no more than another.
 _MARKS = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)|[\[\]{}]', re.DOTALL)
 
 
 class BodyParser(Parser):
-    """Reads a body; of one that is nested too deeply it reads what lies above, which says whose result it was."""
-
     def parse_body(self, request: HttpRequest) -> Any:
+        if request.content_type != "application/json":
+            raise of_status(415)
         try:
             return super().parse_body(request)
         except RecursionError:
-            if len(request.body) > LOOKED_INTO_KB * 1024:
+            if len(request.body) > MAX_CUT_KB * 1024:
                 raise
         text = request.body.decode(json.detect_encoding(request.body), "surrogatepass")
-        return json.loads(without_depths(text))
+        return json.loads(cut_below_levels(text))
 
 
-def without_depths(text: str) -> str:
-    """JSON with a short text in place of everything that lies below LEVELS. Raises ValueError where brackets lack."""
+def cut_below_levels(text: str) -> str:
+    """The JSON with “…” in place of everything below LEVELS. Raises ValueError if brackets are not closed."""
     kept, depth, begin = [], 0, 0
     for found in _MARKS.finditer(text):
         mark = text[found.start()]

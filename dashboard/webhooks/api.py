@@ -1,4 +1,4 @@
-"""Signed events of registries and deploy systems: each may request the platform's test of one agent."""
+"""Inbound webhooks: signed events of registries and deploy systems, each of which may request a test of one agent."""
 
 from __future__ import annotations
 
@@ -6,20 +6,17 @@ from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.http import HttpRequest, HttpResponse
-from ninja import Router, Schema
+from django.http import HttpRequest
+from ninja import Router, Schema, Status
 from ninja.security.base import AuthBase
 from pydantic import Field
 
 from compliance.webhooks.actions import ACTED_ON, NothingToRun, take_delivery
 from compliance.webhooks.models import KIND_LENGTH
 from compliance.webhooks.signatures import NotSigned, UnknownSource, verified_id
-from dashboard.api import limits as rates
-from dashboard.api.access import address_of, too_many
+from dashboard.api import limits
+from dashboard.api.authentication import count_call, count_failure, refuse_large_body
 from dashboard.api.problems import Problem, ProblemDetails, invalid, not_found, of_status, unavailable
-from dashboard.api.responses import Answer, answer_of
-
-router = Router(tags=["Webhooks"])
 
 
 class EventIn(Schema):
@@ -30,17 +27,19 @@ class EventIn(Schema):
 
 
 class DeliveryOut(Schema):
-    """What came of a delivery."""
+    """The outcome of a delivery."""
 
     delivery_id: str
     outcome: str = Field(
-        description="`requested`, `under_way`, `cooldown`, `unknown_agent` or `ignored`.", examples=["requested"]
+        validation_alias="public_outcome",
+        description="`requested`, `under_way`, `cooldown`, `unknown_agent` or `ignored`.",
+        examples=["requested"],
     )
-    job_id: UUID | None = Field(description="The request of the test, if there is one.")
+    job_id: UUID | None = Field(description="The job of the test, if there is one.")
 
 
 class SignedBySource(AuthBase):
-    """Asks for the source's signature on the body, before anything of it is parsed."""
+    """Requires the source's signature on the body, before anything of it is parsed."""
 
     openapi_type = "apiKey"
     openapi_in = "header"
@@ -54,24 +53,16 @@ class SignedBySource(AuthBase):
         assert request.resolver_match is not None
         source = str(request.resolver_match.kwargs["source"])
         if source not in settings.WEBHOOK_SECRETS:
-            raise not_found()  # first of all: what else was wrong would tell that there is such a source
-        if int(request.META.get("CONTENT_LENGTH") or 0) > settings.WEBHOOK_BODY_MAX_KB * 1024:
-            raise Problem(413, "too-large", f"The body may have at most {settings.WEBHOOK_BODY_MAX_KB} KB.")
+            raise not_found()  # first of all: any other problem would tell that the source exists
+        refuse_large_body(request, settings.WEBHOOK_BODY_MAX_KB)
         try:
             delivery_id = verified_id(source, request.body, request.headers)
         except UnknownSource:
             raise not_found() from None
         except NotSigned as refused:
-            # As with keys, only those who fail are counted by their address.
-            failures = rates.count(rates.FAILED_KEYS, address_of(request))
-            if failures is not None and not failures.allowed:
-                raise too_many(failures) from None
+            count_failure(request)
             raise Problem(401, "unauthorized", str(refused)) from None
-        standing = rates.count(rates.WEBHOOKS, source)
-        if standing is not None:
-            request.rate_headers = standing.headers  # type: ignore[attr-defined]  # ApiMiddleware sends them
-            if not standing.allowed:
-                raise too_many(standing)
+        count_call(request, limits.WEBHOOKS, source)
         if request.content_type != "application/json":
             raise of_status(415)
         return delivery_id
@@ -81,19 +72,21 @@ def _header(name: str, kind: str) -> dict[str, Any]:
     return {"in": "header", "name": name, "required": True, "schema": {"type": kind}}
 
 
+router = Router(tags=["Webhooks"], auth=SignedBySource())
+
+
 @router.post(
     "/{source}/",
-    auth=SignedBySource(),
-    response={202: DeliveryOut} | dict.fromkeys((400, 401, 404, 413, 415, 422, 429, 500, 503), ProblemDetails),
     operation_id="deliverEvent",
-    summary="Tell of a new or changed agent",
+    summary="Report a new or changed agent",
     description="For sources that the operator has set up. The same `webhook-id` again is answered the same.",
+    response={202: DeliveryOut, 404: ProblemDetails},
     openapi_extra={"parameters": [_header("webhook-id", "string"), _header("webhook-timestamp", "integer")]},
 )
-def deliver(request: HttpRequest, source: str, data: EventIn) -> HttpResponse:
+def deliver(request: HttpRequest, source: str, data: EventIn) -> Status[DeliveryOut]:
     agent_url = data.data.get("agent_url")
     if data.type in ACTED_ON and not isinstance(agent_url, str):
-        raise invalid("body", "data.agent_url", "The agent's address is missing.")
+        raise invalid("body", "data.agent_url", "The agent's URL is missing.")
     try:
         delivery, _ = take_delivery(
             source=source,
@@ -103,5 +96,4 @@ def deliver(request: HttpRequest, source: str, data: EventIn) -> HttpResponse:
         )
     except NothingToRun:
         raise unavailable() from None
-    body = DeliveryOut(delivery_id=delivery.delivery_id, outcome=delivery.public_outcome, job_id=delivery.job_id)
-    return answer_of(request, Answer(body, status=202))
+    return Status(202, DeliveryOut.from_orm(delivery))

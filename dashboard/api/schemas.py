@@ -1,10 +1,16 @@
-"""Kinds of fields that more than one noun has."""
+"""Schemas and kinds of fields that more than one feature has.
+
+Schemas of answers read their values from model instances, by name or by `validation_alias`; what is computed has a
+resolver. Their context has the request, whose organization is the reader.
+"""
 
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
+from django.conf import settings
+from django.urls import reverse
 from ninja import Schema
 from pydantic import (
     AfterValidator,
@@ -33,7 +39,7 @@ def _storable(text: str) -> str:
 
 
 def one_of(choices: str) -> WrapValidator:
-    """For a field that takes several kinds: what is none of them is one mistake, which says what they are."""
+    """For a field of several types: a value of none of them is one mistake, which lists the choices."""
 
     def check(value: Any, any_kind: ValidatorFunctionWrapHandler) -> Any:
         try:
@@ -47,7 +53,7 @@ def one_of(choices: str) -> WrapValidator:
 Text = Annotated[StrictStr, AfterValidator(_storable)]
 Name = Annotated[Text, Field(min_length=1, max_length=100)]
 Small = Annotated[StrictInt, Field(ge=-(2**53), le=2**53)]
-# Of the suite's own kinds; which one an option takes, GET /suites/{slug} says.
+# Which of these types an option takes, its suite says: GET /suites/{slug}.
 OptionValue = Annotated[
     StrictBool | Small | FiniteFloat | Annotated[Text, Field(max_length=2000)] | list[Text],
     one_of("true, false, a number, a text of at most 2000 characters or a list of texts"),
@@ -68,7 +74,7 @@ Credential = Annotated[
 
 
 class In(Schema):
-    """What comes in: a field that is not known is a mistake, and is said."""
+    """Input: an unknown field is an error."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -80,6 +86,16 @@ class ActorOut(Schema):
     name: str = Field(examples=["Alice Owner"])
 
 
+class WithActor(Schema):
+    """Base of what somebody caused: its row keeps their kind and their name."""
+
+    actor: ActorOut
+
+    @staticmethod
+    def resolve_actor(row: Any) -> dict[str, str]:
+        return {"kind": row.actor_kind, "name": row.actor_name}
+
+
 class SuiteRef(Schema):
     """A version of a suite."""
 
@@ -87,14 +103,24 @@ class SuiteRef(Schema):
     version: str = Field(examples=["1.0"])
 
 
-class ExecutorIn(In):
+class OfSuiteVersion(Schema):
+    """Base of what is made of one version of a suite."""
+
+    suite: SuiteRef
+
+    @staticmethod
+    def resolve_suite(row: Any) -> dict[str, str]:
+        return {"slug": row.suite_version.suite.slug, "version": row.suite_version.version}
+
+
+class PlacementIn(In):
     """Where it is to run: by one private runner, by any of a pool, or, when neither is named, by Assay's workers."""
 
     runner_id: UUID | None = None
     pool: Annotated[Text, Field(max_length=POOL_LENGTH)] = ""
 
     @model_validator(mode="after")
-    def name_one(self) -> ExecutorIn:
+    def name_one(self) -> PlacementIn:
         if self.runner_id and self.pool:
             raise ValueError("Name a runner or a pool, not both.")
         return self
@@ -103,7 +129,7 @@ class ExecutorIn(In):
         return Pin(self.runner_id, self.pool)
 
 
-class ExecutorOut(Schema):
+class PlacementOut(Schema):
     """Where it runs."""
 
     kind: ExecutorKind
@@ -111,15 +137,16 @@ class ExecutorOut(Schema):
     pool: str
 
 
-def executor_out(pin: Pin) -> ExecutorOut:
-    return ExecutorOut(kind=ExecutorKind(pin.kind), runner_id=pin.runner_id, pool=pin.pool)
-
-
 def credential_choice(credential: str | UUID) -> UUID | CredentialChoice:
-    """A wished credential as the actions take it."""
+    """The choice as the actions take it."""
     return credential if isinstance(credential, UUID) else CredentialChoice(credential)
 
 
 def plain_options(options: dict[str, Any]) -> dict[str, Any]:
-    """A request's options without what has a field of its own."""
+    """The options without those that have a field of their own."""
     return {key: value for key, value in options.items() if key not in ("scenarios", "evidence")}
+
+
+def page_url(name: str, context: dict[str, Any], *parts: object) -> str:
+    """The URL of a dashboard page of the reader's organization."""
+    return settings.SITE_URL + reverse(name, args=[context["request"].organization.slug, *parts])

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dashboard.api.bodies import LEVELS, without_depths
+from dashboard.api.parser import LEVELS, cut_below_levels
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),
@@ -21,13 +21,13 @@ VALUES = st.recursive(
 @given(VALUES)
 def test_what_is_not_deep_is_left_as_it_is(value: Any) -> None:
     for text in (json.dumps(value), json.dumps(value, ensure_ascii=False)):
-        assert without_depths(text) == text
+        assert cut_below_levels(text) == text
 
 
 @given(VALUES, st.integers(LEVELS, LEVELS + 3), VALUES)
 def test_what_stands_beside_the_depth_is_read(before: Any, levels: int, after: Any) -> None:
     deep = "[" * levels + '"]}{"' + "]" * levels
-    read = json.loads(without_depths(f'{{"a": {json.dumps(before)}, "deep": {deep}, "b": {json.dumps(after)}}}'))
+    read = json.loads(cut_below_levels(f'{{"a": {json.dumps(before)}, "deep": {deep}, "b": {json.dumps(after)}}}'))
     assert (read["a"], read["b"]) == (before, after)
     inner, count = read["deep"], 0
     while isinstance(inner, list):
@@ -38,4 +38,4 @@ def test_what_stands_beside_the_depth_is_read(before: Any, levels: int, after: A
 @pytest.mark.parametrize("text", ["[" * 900, "[" * 900 + "]" * 400, "]" * 900, '["' * 500, '"' + "\\" * 999])
 def test_what_is_no_json_does_not_become_any(text: str) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 - whichever of the two says so
-        json.loads(without_depths(text))
+        json.loads(cut_below_levels(text))
