@@ -6,6 +6,9 @@ from typing import Any
 
 from django import forms
 
+# Of an input for names and codes, which nobody wants corrected.
+PLAIN_TEXT = {"autocomplete": "off", "autocapitalize": "off", "spellcheck": "false"}
+
 
 class StyledForm(forms.BaseForm):
     """Bootstrap's classes on every field, and a link from each field to its error."""
