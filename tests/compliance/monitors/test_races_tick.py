@@ -46,6 +46,8 @@ from tests.conftest import AGENT_URL, add_member, make_context, make_report, mak
 from tests.processes import ROOT
 from tests.racing import Meanwhile, Racer, Raised, gate, race
 
+pytestmark = pytest.mark.processes
+
 JOBS = "compliance_jobs"
 
 
@@ -148,7 +150,7 @@ def test_the_database_lets_one_of_two_jobs_for_an_occurrence_in(
                 agent_id=AGENT_URL,
                 triggered_by="monitor",
                 suite_version=version,
-                monitor=monitor,
+                monitor_id=monitor.pk,
                 **{"scheduled_for": occurrence, **changes},
             )
 
