@@ -171,7 +171,7 @@ MFA_TOTP_ISSUER = "Assay"
 MFA_ADAPTER = "dashboard.accounts.adapters.MFAAdapter"
 # Staff see across organizations: a password alone is not enough, except where everything is made up.
 STAFF_REQUIRES_MFA = env.bool("ASSAY_STAFF_REQUIRES_MFA", default=not (DEMO or DEBUG))
-STAFF_LOOK_MINUTES = env.int("ASSAY_STAFF_LOOK_MINUTES", default=60)
+STAFF_ACCESS_MINUTES = env.int("ASSAY_STAFF_ACCESS_MINUTES", default=60)
 
 EMAIL_CONFIG = env.email_url("EMAIL_URL", default="consolemail://")
 vars().update(EMAIL_CONFIG)
