@@ -104,7 +104,8 @@ async def test_the_example_that_node_runs_goes_with_who_started_it_however_that_
 
 async def test_without_the_npm_package_the_others_are_served_and_it_is_said() -> None:
     code = (
-        "from pathlib import Path; from compliance.engines.process import node_runtime; node_runtime.MODULES = Path('/none');"
+        "from pathlib import Path; from compliance.engines.process import node_runtime;"
+        "node_runtime.MODULES = Path('/none');"
         "from compliance.demo_agents.__main__ import main; main()"
     )
     process = await asyncio.create_subprocess_exec(
