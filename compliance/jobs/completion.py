@@ -6,6 +6,7 @@ import logging
 from datetime import datetime
 from uuid import UUID
 
+from django.apps import apps
 from django.db.models import F
 from django.db.models.functions import Greatest
 
@@ -127,8 +128,10 @@ def end_with_run(
             next_heartbeat_at=HeartbeatSlot(F("agent_url"), F("heartbeat_interval_hours"), run.recorded_at),
             protocol=report.protocol if _found_protocol(job.agent, report) else F("protocol"),
         )
-    if job.monitor is not None:
-        job.monitor.note_run(run, scheduled_for=job.scheduled_for)
+    if job.monitor_id is not None:
+        apps.get_model("compliance", "Monitor").objects.get(pk=job.monitor_id).note_run(
+            run, scheduled_for=job.scheduled_for
+        )
     return run
 
 

@@ -17,7 +17,7 @@ def read_figures() -> Figures:
     figures: dict[str, dict[tuple[str, str], float]] = defaultdict(dict)
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT name, label, second_label, value FROM ledger_metrics(make_interval(mins => %s))",
+            "SELECT name, label, second_label, value FROM work_metrics(make_interval(mins => %s))",
             [settings.HEARTBEAT_OVERDUE_AFTER_MINUTES],
         )
         for name, label, second_label, value in cursor.fetchall():

@@ -14,8 +14,8 @@ from compliance.monitors.models.monitor import (
     MonitorQuerySet,
     MonitorState,
     database_time,
-    strips,
 )
+from compliance.monitors.models.strips import strips
 from compliance.monitors.models.tick import (
     TickCounter,
     TickPhase,
