@@ -1,4 +1,4 @@
-"""Who: users, organizations, their members, invitations, API keys, and the record of access across organizations."""
+"""Who: users, organizations, their members, invitations, and the record of access across organizations."""
 
 from __future__ import annotations
 
@@ -250,7 +250,9 @@ class ApiKey(models.Model):
         Organization, on_delete=models.DO_NOTHING, db_constraint=False, related_name="api_keys"
     )
     name = models.CharField(max_length=100)
-    prefix = models.CharField(max_length=8, unique=True, help_text="The token's public part, by which people know the key.")
+    prefix = models.CharField(
+        max_length=8, unique=True, help_text="The token's public part, by which people know the key."
+    )
     secret_hash = models.CharField(max_length=64, unique=True, help_text="SHA-256 of the whole token, in hex.")
     scopes = TextArray(help_text="Values of Scope.")
     runner_id = models.UUIDField(null=True, blank=True, help_text="The runner whose key it is.")
@@ -336,8 +338,8 @@ class SystemScopeUse(models.Model):
 
     class Meta:
         db_table = "system_scope_uses"
-        verbose_name = "access across organizations"
-        verbose_name_plural = "accesses across organizations"
+        verbose_name = "access record"
+        verbose_name_plural = "access records"
         ordering = ["-at", "-id"]
         constraints = [
             Privileges(staff="SELECT, INSERT"),
