@@ -158,7 +158,7 @@ LOGIN_REDIRECT_URL = "home"
 ACCOUNT_LOGOUT_REDIRECT_URL = "account_login"
 ACCOUNT_LOGIN_METHODS = {"email"}
 ACCOUNT_SIGNUP_FIELDS = ["email*", "name*", "password1*", "password2*"]
-ACCOUNT_SIGNUP_FORM_CLASS = "dashboard.common.forms.SignupForm"
+ACCOUNT_SIGNUP_FORM_CLASS = "dashboard.accounts.forms.SignupForm"
 ACCOUNT_USER_MODEL_USERNAME_FIELD = None
 ACCOUNT_EMAIL_VERIFICATION = env.str("ACCOUNT_EMAIL_VERIFICATION", default="optional" if DEMO or DEBUG else "mandatory")
 ACCOUNT_PREVENT_ENUMERATION = True
