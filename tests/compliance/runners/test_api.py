@@ -27,6 +27,7 @@ from compliance.models import (
 from compliance.monitors.actions import archive_monitor
 from compliance.registry.models import Pin
 from compliance.runners.actions import change_runner, create_runner, delete_runner, disable_runner, new_token
+from compliance.runners.waiting import WAIT, Wait
 from compliance.tenancy.errors import Refused
 from compliance.tenancy.scope import organization_scope
 from tests.compliance.monitors.conftest import make_monitor
