@@ -48,7 +48,9 @@ class StaffSite(AdminSite):
 
         def looking(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
             if settings.STAFF_REQUIRES_MFA and not is_mfa_enabled(request.user):
-                messages.warning(request, "Staff need a second factor. Set one up; the staff site opens after that.")
+                messages.warning(
+                    request, "Staff need two-factor authentication. Set it up; the staff site opens after that."
+                )
                 return redirect("mfa_activate_totp")
             if getattr(view, "reads_nothing", False):
                 return view(request, *args, **kwargs)
