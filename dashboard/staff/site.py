@@ -49,7 +49,7 @@ class StaffSite(AdminSite):
         def looking(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
             if settings.STAFF_REQUIRES_MFA and not is_mfa_enabled(request.user):
                 messages.warning(
-                    request, "Staff need two-factor authentication. Set it up; the staff site opens after that."
+                    request, "Staff need two-factor authentication: set it up to open the staff site."
                 )
                 return redirect("mfa_activate_totp")
             if getattr(view, "reads_nothing", False):
