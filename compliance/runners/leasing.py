@@ -21,7 +21,7 @@ from django.utils import timezone
 from compliance.alerts.models import Priority, Subject
 from compliance.alerts.notices import tell
 from compliance.engines.reports.text import storable
-from compliance.engines.reports.validation import BadReport, accepted
+from compliance.engines.reports.validation import BadReport, from_json
 from compliance.jobs.completion import end_broken, end_with_run, end_without_result
 from compliance.jobs.credentials import after_run
 from compliance.jobs.leases import Lease, LeaseLost, executor_of
@@ -233,7 +233,7 @@ def complete(
         return already
     full_suite = job.is_full_suite and not job.options.get("scenarios")
     try:
-        read = accepted(report, engine=job.suite_version.engine, suite=job.suite_version.suite.slug)
+        read = from_json(report, engine=job.suite_version.engine, suite=job.suite_version.suite.slug)
     except BadReport as bad:
         problem = str(bad)[:300]
         raise ReportRefused(problem, _end_refused(job, runner, report, problem)) from None

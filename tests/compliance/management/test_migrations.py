@@ -14,7 +14,7 @@ from django.db import connections
 from django.db.migrations.loader import MigrationLoader
 
 from compliance.embedded.errors import EmbeddedError
-from compliance.embedded.programs import Step
+from compliance.embedded.programs import Program
 from compliance.embedded.supervisor import Supervisor
 from tests.compliance.management.databases import BASE, other_database, other_environment, rows, schema
 from tests.compliance.management.test_commands import manage
@@ -24,7 +24,7 @@ LOADER = MigrationLoader(None, ignore_no_migrations=True)
 OURS = sorted(name for app, name in LOADER.disk_migrations if app == "compliance")
 HEAD = OURS[-1]
 
-pytestmark = pytest.mark.usefixtures("django_db_setup", "_unblocked")
+pytestmark = [pytest.mark.processes, pytest.mark.usefixtures("django_db_setup", "_unblocked")]
 
 
 @pytest.fixture
@@ -118,7 +118,7 @@ def test_make_run_stops_at_such_a_database_and_says_what_to_do(tmp_path: Path) -
         named_as_another_version(connection)
         command = [sys.executable, str(ROOT / "manage.py"), "migrate", "--noinput", "--verbosity=0"]
         environment = {**os.environ, **other_environment()}
-        step = Step("migrate", command, tmp_path / "migrate.log", lambda: environment, cwd=ROOT)
+        step = Program("migrate", command, tmp_path / "migrate.log", lambda: environment, cwd=ROOT, once=True)
         with pytest.raises(EmbeddedError, match="another version of Assay") as stopped:
             Supervisor(tmp_path).run([step], on_ready=lambda: "")
         assert "(rm -r .data) and start again" in str(stopped.value)
