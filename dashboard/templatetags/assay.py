@@ -17,6 +17,7 @@ from dashboard.common.navigation import topbar_context
 
 register = template.Library()
 register.filter(formatting.duration)
+register.filter(formatting.utc)
 
 
 @register.filter
