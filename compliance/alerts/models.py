@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-from uuid import UUID
-
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
@@ -33,6 +30,9 @@ class Subject(models.TextChoices):
     MONITOR = "monitor", "Monitor"
 
 
+COUNTED = 100  # unread notices; more are shown as "99+"
+
+
 class NoticeQuerySet(models.QuerySet["Notice"]):
     def of_organization(self, organization_id: str) -> NoticeQuerySet:
         """An organization's notices, the newest first."""
@@ -44,9 +44,9 @@ class NoticeQuerySet(models.QuerySet["Notice"]):
     def read(self) -> NoticeQuerySet:
         return self.exclude(read_at=None)
 
-    def beyond(self, at: datetime, notice_id: UUID) -> NoticeQuerySet:
-        """Those that come after this one in a list with the newest first."""
-        return self.filter(Q(at__lt=at) | Q(at=at, pk__lt=notice_id), at__lte=at)
+    def unread_count(self, organization_id: str) -> int:
+        """How many of an organization's notices nobody has read, COUNTED at most."""
+        return self.filter(organization_id=organization_id).unread()[:COUNTED].count()
 
 
 class Notice(models.Model):

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from django.utils import timezone
 
 from compliance.alerts.models import Notice, Priority
+from compliance.pagination import Keyset
+
+NOTICES = Keyset("at")
 
 
 def tell(
@@ -35,46 +36,21 @@ def mark_read(*, organization_id: str, notice_id: UUID | None = None) -> int:
     return unread.order_by().update(read_at=timezone.now())
 
 
-@dataclass(frozen=True, slots=True)
-class NoticePlace:
-    """A place in an organization's notices: after which one the next page goes on."""
+def notice_page(*, organization_id: str, at: str = "", size: int) -> tuple[list[Notice], str]:
+    """The unread notices, the newest first, and then the others; with the `at` of the next page, "" on the last.
 
-    unread: bool  # whether that one was unread
-    at: datetime
-    notice_id: UUID
-
-    def encode(self) -> str:
-        return f"{'u' if self.unread else 'r'}_{self.at.isoformat()}_{self.notice_id}"
-
-    @classmethod
-    def decode(cls, text: str) -> NoticePlace | None:
-        """The place, or None when the text is none: a damaged link shows the first page."""
-        kind, _, rest = text.partition("_")
-        at, _, notice_id = rest.partition("_")
-        try:
-            place = cls(kind == "u", datetime.fromisoformat(at), UUID(notice_id))
-        except ValueError:
-            return None
-        return place if place.at.tzinfo else None
-
-
-def notice_page(
-    *, organization_id: str, place: NoticePlace | None = None, size: int
-) -> tuple[list[Notice], NoticePlace | None]:
-    """The unread notices, the newest first, and then the others; with the place where the next page goes on.
-
-    Costs the same at any depth. Needs the organization's scope.
+    at: a cursor, with u or r before it for a position among the unread or the read ones; a damaged one means the
+    first page. Needs the organization's scope.
     """
-    every = Notice.objects.of_organization(organization_id)
+    cursor = NOTICES.decode(at[1:])
+    among_read = cursor is not None and at.startswith("r")
+    notices = Notice.objects.of_organization(organization_id)
     found: list[Notice] = []
-    if place is None or place.unread:
-        unread = every.unread()
-        found += (unread.beyond(place.at, place.notice_id) if place else unread)[: size + 1]
+    if not among_read:
+        found += NOTICES.after(notices.unread(), cursor)[: size + 1]
     if len(found) <= size:
-        read = every.read()
-        if place is not None and not place.unread:
-            read = read.beyond(place.at, place.notice_id)
-        found += read[: size + 1 - len(found)]
-    shown = found[:size]
-    last = shown[-1] if len(found) > size else None
-    return shown, NoticePlace(last.read_at is None, last.at, last.pk) if last else None
+        found += NOTICES.after(notices.read(), cursor if among_read else None)[: size + 1 - len(found)]
+    following = NOTICES.page_of(found, None, size=size).next
+    if following is None:
+        return found, ""
+    return found[:size], ("u" if found[size - 1].read_at is None else "r") + following.encode()

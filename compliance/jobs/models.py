@@ -7,7 +7,8 @@ from typing import Any
 
 from django.conf import settings
 from django.db import models
-from django.db.models import Q
+from django.db.models import F, Q
+from django.db.models.functions import Now
 from django.utils import timezone
 
 from compliance.registry.models import HOSTED, POOL_LENGTH, Agent, ExecutorKind, Pin
@@ -46,6 +47,28 @@ class JobQuerySet(models.QuerySet["Job"]):
     def active(self) -> JobQuerySet:
         """Work that has not ended."""
         return self.filter(state__in=ACTIVE)
+
+    def to_run(self) -> JobQuerySet:
+        """With what a lease and a run need of the agent and the suite version: not its whole definition, which is long."""
+        definition = "suite_version__definition"
+        return (
+            self.select_related("agent", "suite_version__suite")
+            .defer(definition)
+            .annotate(suite_options=F(f"{definition}__options"), suite_is_full=F(f"{definition}__full"))
+        )
+
+    def free(self) -> JobQuerySet:
+        """Jobs that nobody works on, locked, the oldest first, without those that another is just taking (L3).
+
+        By the database's clock, as all that is about leases: those of web and worker machines may differ.
+        """
+        free = Q(state=JobState.QUEUED) | Q(lease_expires_at__lt=Now())
+        waiting = self.to_run().active().filter(free, expires_at__gt=Now()).order_by("created_at", "id")
+        return waiting.select_for_update(skip_locked=True, of=("self",))
+
+    def locked(self, job_id: UUID) -> Job | None:
+        """One job, locked; whoever has it is waited for. Needs its scope."""
+        return self.to_run().select_for_update(of=("self",)).filter(pk=job_id).first()
 
 
 class Job(models.Model):
@@ -117,9 +140,9 @@ class Job(models.Model):
 
     objects = JobQuerySet.as_manager()
 
-    # Of its suite version, where compliance/jobs/locking.py has read it.
-    suite_options: dict[str, Any]
-    is_full_suite: bool
+    # Of its suite version, where to_run has read it.
+    suite_options: dict[str, Any] | None
+    suite_is_full: bool | None
 
     class Meta:
         db_table = "compliance_jobs"
@@ -211,6 +234,11 @@ class Job(models.Model):
 
     def __str__(self) -> str:
         return f"{self.get_triggered_by_display()} of {self.agent_id}, {self.get_state_display().lower()}"
+
+    @property
+    def asks_for_full_suite(self) -> bool:
+        """Whether all scenarios of a whole suite are to be run; needs to_run (R10)."""
+        return self.suite_is_full is not False and not self.options.get("scenarios")
 
     @property
     def is_active(self) -> bool:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from functools import cache
 from typing import Any
 from uuid import UUID
 
 from django.conf import settings
 from django.contrib.auth.models import AbstractUser, BaseUserManager
-from django.db import connection, models
+from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Lower
 from django.utils import timezone
@@ -20,18 +19,6 @@ from compliance.tenancy.scope import Actor
 
 
 class UserManager(BaseUserManager["User"]):
-    def get(self, *args: Any, **kwargs: Any) -> User:
-        """One user. By key, as authentication asks on every page, in plain SQL: the ORM takes longer to compose it."""
-        if args or kwargs.keys() != {"pk"} or self._db:
-            return super().get(*args, **kwargs)
-        names, sql = _user_by_key()
-        with connection.cursor() as cursor:
-            cursor.execute(sql, [kwargs["pk"]])
-            row = cursor.fetchone()
-        if row is None:
-            raise User.DoesNotExist("There is no such user.")
-        return User.from_db(connection.alias, names, row)
-
     def create_user(self, email: str, password: str | None = None, **fields: Any) -> User:
         """A user who signs in with `email`; raises ValueError without one."""
         if not email:
@@ -70,12 +57,6 @@ class User(AbstractUser):
     def as_actor(self) -> Actor:
         """This person as the record keeps them."""
         return Actor("user", str(self.pk), self.get_full_name())
-
-
-@cache
-def _user_by_key() -> tuple[list[str], str]:
-    names = [field.attname for field in User._meta.concrete_fields]
-    return names, f"SELECT {', '.join(names)} FROM users WHERE id = %s"  # noqa: S608 - names of our own fields
 
 
 class Role(models.TextChoices):

@@ -10,7 +10,7 @@ from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
 
-from compliance.alerts.notices import NoticePlace, mark_read, notice_page
+from compliance.alerts.notices import mark_read, notice_page
 from compliance.models import Notice
 from dashboard.alerts.tables import NoticeTable
 from dashboard.common.access import OrganizationRequest, organization_view
@@ -23,13 +23,13 @@ PAGE_SIZE = 50
 def notices(request: OrganizationRequest) -> HttpResponseBase:
     """The unread ones, then the others."""
     organization = request.organization
-    place = NoticePlace.decode(request.GET.get("at", ""))
-    shown, older = notice_page(organization_id=organization.id, place=place, size=PAGE_SIZE)
+    at = request.GET.get("at", "")
+    shown, older = notice_page(organization_id=organization.id, at=at, size=PAGE_SIZE)
     prefix = reverse("overview", args=[organization.slug])
     content = {
         "table": NoticeTable(shown, prefix=prefix, request=request) if shown else None,
-        "newest": request.path if place else "",
-        "older": address(request.path, request.GET, at=older.encode()) if older else "",
+        "newest": request.path if at else "",
+        "older": address(request.path, request.GET, at=older) if older else "",
         "announcement": f"{len(shown)} notice{'' if len(shown) == 1 else 's'} on this page",
     }
     return TemplateResponse(request, "alerts/notices.html", content)

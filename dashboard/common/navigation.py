@@ -9,7 +9,7 @@ from django.template.context import Context
 from django.template.loader import get_template
 from django.utils.safestring import SafeString
 
-from compliance.tenancy.memberships import COUNTED
+from compliance.alerts.models import COUNTED
 
 # Stand for the form's token, which is another one each time, and for the number of unread notices, of which there
 # are as many bars. Names are escaped: none can look like them.

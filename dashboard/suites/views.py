@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
 from functools import cache, wraps
 from typing import Any
 
@@ -15,10 +14,11 @@ from django.views.decorators.cache import cache_control
 from django.views.decorators.http import require_safe
 
 from compliance.engines.reports.validation import SCHEMA_FILE
-from compliance.models import Membership, Suite, SuiteVersion
+from compliance.models import Notice, Suite, SuiteVersion
 from compliance.suites.catalogue import OfferedSuite, facts_of, offered_suites
 from compliance.suites.health import read_availability
-from compliance.tenancy.memberships import membership_scope
+from compliance.tenancy.memberships import memberships_of
+from compliance.tenancy.scope import organization_scope
 from dashboard.common.access import LAST_ORGANIZATION, to_login
 from dashboard.suites.forms import by_family
 
@@ -33,16 +33,12 @@ def reader_view(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResp
         if not request.user.is_authenticated:
             return to_login(request)
         last = request.COOKIES.get(LAST_ORGANIZATION)
-
-        def choose(memberships: list[Membership]) -> Membership:
-            if not memberships:
-                raise Membership.DoesNotExist
+        memberships = memberships_of(request.user)
+        if memberships:
             here = next((m for m in memberships if m.organization.slug == last), memberships[0])
-            request.organization = here.organization  # type: ignore[attr-defined]
-            return here
-
-        with suppress(Membership.DoesNotExist), membership_scope(request.user, choose) as belonging:
-            request.memberships, request.unread = belonging  # type: ignore[attr-defined]
+            with organization_scope(here.organization_id):
+                unread = Notice.objects.unread_count(here.organization_id)
+            request.organization, request.memberships, request.unread = here.organization, memberships, unread  # type: ignore[attr-defined]
         return view(request, *args, **kwargs)
 
     return cache_control(private=True, no_store=True)(guarded)
