@@ -6,6 +6,7 @@ Alice owns the organization, Bob is a member of it, Charlie owns another one tha
 from __future__ import annotations
 
 import os
+import subprocess
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Any
@@ -51,6 +52,23 @@ PASSWORD = "correct-horse-battery"
 
 # What a test that commits leaves behind and must not leave to the next.
 _KEPT_TABLES = {"django_migrations", "django_content_type", "auth_permission", "suites", "suite_versions"}
+
+
+# What a test needs beyond PostgreSQL and Redis, by its folder. Elsewhere a module or a test is marked itself.
+_MARKED_FOLDERS = {"browser": ("browser", "processes"), "chaos": ("chaos",)}
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    for item in items:
+        folder = item.path.relative_to(config.rootpath / "tests").parts[0]
+        for name in _MARKED_FOLDERS.get(folder, ()):
+            item.add_marker(name)
+    if "not processes" in config.option.markexpr:
+        subprocess.Popen.__init__ = _refuse_to_start  # type: ignore[method-assign]
+
+
+def _refuse_to_start(*args: Any, **kwargs: Any) -> None:
+    pytest.fail("A test that starts a program is marked with pytest.mark.processes.")
 
 
 def pytest_configure() -> None:

@@ -33,7 +33,7 @@ class _TakenMeanwhile(Exception):
 
 
 def take_delivery(*, source: str, delivery_id: str, kind: str, agent_url: str = "") -> tuple[WebhookDelivery, bool]:
-    """Decide about a delivery whose signature was verified, and job the platform's test that follows from it.
+    """Decide about a delivery whose signature was verified, and request the platform's test that follows from it.
 
     kind: the event's type; those that are not acted on are on record as ignored. agent_url: as it was sent.
     Returns what is on record, and whether it is new: the same delivery again gives the same, and does nothing.
@@ -98,7 +98,7 @@ def _decide(delivery: WebhookDelivery) -> tuple[DeliveryOutcome, Job | None]:
         suite_version=version,
     )
     if not insert_jobs([job]):
-        raise AssertionError("somebody jobs webhook tests without the agent's lock")
+        raise AssertionError("somebody requests webhook tests without the agent's lock")
     return DeliveryOutcome.REQUESTED, job
 
 

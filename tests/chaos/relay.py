@@ -179,7 +179,7 @@ class Relay(Listener):
     async def _pass_on(
         self, client: h11.Connection, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> bool:
-        """One job and its answer; False when the client has gone."""
+        """One request and its answer; False when the client has gone."""
         got = await _message(client, reader)
         if got is None:
             return False

@@ -78,7 +78,7 @@ class SlowAgent:
         class Quiet(ThreadingHTTPServer):
             daemon_threads = True
 
-            def handle_error(self, job: Any, client_address: Any) -> None:
+            def handle_error(self, request: Any, client_address: Any) -> None:
                 pass  # who asked was killed
 
         self.server = Quiet(("127.0.0.1", 0), Handler)

@@ -7,11 +7,14 @@ import re
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from tests.docs.pages import PROJECT
 
 BLOCKS = re.findall(r"^```sh\n(.*?)^```", (PROJECT / "docs" / "api.md").read_text(), flags=re.MULTILINE | re.DOTALL)
 
 
+@pytest.mark.processes
 def test_what_the_examples_begin_with_works_in_a_script_of_any_shell(tmp_path: Path) -> None:
     curl = tmp_path / "curl"
     curl.write_text('#!/bin/sh\nprintf "<%s>" "$@"\n')
@@ -33,6 +36,7 @@ def test_what_the_examples_begin_with_works_in_a_script_of_any_shell(tmp_path: P
         )
 
 
+@pytest.mark.processes
 def test_every_example_is_a_shells(tmp_path: Path) -> None:
     assert len(BLOCKS) > 3
     for block in BLOCKS:

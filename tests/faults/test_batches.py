@@ -17,6 +17,8 @@ from compliance.tenancy.scope import Actor, organization_scope, system_scope
 from tests.conftest import make_context, make_user
 from tests.processes import serving_demo_agents, wait_for, worker
 
+pytestmark = pytest.mark.processes
+
 MONITORS = 13
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from tests.processes import ROOT, Process, free_port
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
+pytestmark = [pytest.mark.processes, pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")]
 
 KEYS = "vault-keys-of-this-test"
 # Root may look into everybody. Without those rights (to trace, to administer, to measure) it is a user like any other,

@@ -9,9 +9,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import httpx
+import pytest
 
 from compliance.embedded import services
 from tests.processes import ROOT, wait_for, web
+
+pytestmark = pytest.mark.processes
 
 _SEED = """
 from django.contrib.auth import SESSION_KEY, BACKEND_SESSION_KEY, HASH_SESSION_KEY

@@ -14,6 +14,8 @@ import pytest
 from compliance.embedded.redis import redis_binary
 from tests.processes import ROOT, Process, wait_for, worker
 
+pytestmark = pytest.mark.processes
+
 PASSWORD = "with/signs@of?urls"
 
 

@@ -22,6 +22,8 @@ from compliance.tenancy.scope import Actor, system_scope
 from tests.conftest import make_context, make_user
 from tests.processes import HeldAgent, serving_demo_agents, wait_for, worker
 
+pytestmark = pytest.mark.processes
+
 QUICK = {
     "ASSAY_LEASE_SECONDS": "2",
     "ASSAY_JOB_REDISPATCH_AFTER_SECONDS": "1",

@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 from compliance.web.asking import ask, never_telling_keys, preferred_wait, short_body_length
 from compliance.web.room import ASKED_MOST, Waiter, WaitingRoom
 
+pytestmark = pytest.mark.processes
+
 
 def waiter(*keys: str, asked_at: float = 0, deadline: float = 100) -> Waiter:
     return Waiter(keys, asked_at=asked_at, deadline=deadline)

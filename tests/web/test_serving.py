@@ -15,6 +15,8 @@ import pytest
 
 from tests.web.conftest import asked, holds, until
 
+pytestmark = pytest.mark.processes
+
 
 def talk(port: int, *sent: bytes) -> bytes:
     """Everything that the server says on one connection until it closes it."""

@@ -14,6 +14,8 @@ import pytest
 
 from tests.web.conftest import DATABASE, SUPERUSER_URL, asked, holds, listeners, put_work, until
 
+pytestmark = pytest.mark.processes
+
 SOON = 2  # seconds, within which work must reach who waits for it
 
 

@@ -2,5 +2,3 @@
 
 It asks an Assay server for work, runs the engines here, and posts the reports. docs/runners.md is its manual.
 """
-
-__version__ = "1.0.0"

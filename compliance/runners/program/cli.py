@@ -13,10 +13,11 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+from compliance import __version__
 from compliance.engines.process.capacity import Room, default_room_mb
 from compliance.engines.process.paths import use_paths
 from compliance.engines.process.runner import hide_from_programs
-from compliance.runners.program import __version__, allowing, checking
+from compliance.runners.program import allowing, checking
 from compliance.runners.program.addresses import server_url, travels_in_the_clear
 from compliance.runners.program.client import Client, trusting
 from compliance.runners.program.install import install_engines, prepare_engines

@@ -14,7 +14,7 @@ from typing import Any
 import certifi
 import httpx
 
-from compliance.runners.program import __version__
+from compliance import __version__
 from compliance.runners.program.problems import Exit, Problem
 from compliance.runners.program.wire import Mismatch, Released, Renewed, Work, read_released, read_renewed, read_work
 

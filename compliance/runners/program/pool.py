@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
+from compliance import __version__
 from compliance.engines import engine_health, engine_names, get_engine
-from compliance.runners.program import __version__
 from compliance.runners.program.backoff import Backoff, jittered
 from compliance.runners.program.client import Refused, Unavailable
 from compliance.runners.program.clock import moment, now

@@ -17,6 +17,8 @@ from compliance.embedded.ports import free_port
 from tests.compliance.embedded.conftest import PROJECT, kill_everything, none_lives
 from tests.processes import wait_for
 
+pytestmark = pytest.mark.processes
+
 MANAGE = """
 import os, sys
 print("step", sys.argv[1], "as owner" if "assay_owner" in os.environ.get("DATABASE_OWNER_URL", "") else "as app")

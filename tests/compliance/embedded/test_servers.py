@@ -14,6 +14,8 @@ from compliance.embedded import AlreadyRunning, services
 from compliance.embedded.processes import lives, working_in
 from tests.compliance.embedded.conftest import PROJECT, kill_everything, none_lives
 
+pytestmark = pytest.mark.processes
+
 
 def query(url, statement):
     with psycopg.connect(url, autocommit=True) as connection:

@@ -83,6 +83,7 @@ def test_suite_of_one_protocol_holds_nothing_of_another() -> None:
     assert {s.key for t in get_suite("baseline").for_protocol("") for s in t.scenarios} == {"connectivity/reach"}
 
 
+@pytest.mark.processes
 def test_engines_and_demo_agents_bring_in_no_django() -> None:
     code = (
         "import sys, compliance.engines, compliance.demo_agents.__main__;"

@@ -18,6 +18,8 @@ from compliance.engines import Overall
 from tests.compliance.engines.servers import check, step
 from tests.processes import free_ports
 
+pytestmark = pytest.mark.processes
+
 
 @pytest.fixture
 async def demo() -> AsyncIterator[dict[str, str]]:

@@ -105,6 +105,7 @@ def taking(leases: list[Lease]) -> Callable[[int], list[Lease]]:
     return take
 
 
+@pytest.mark.processes
 def test_runs_wait_for_room_with_their_leases_alive(
     arranged: tuple[Organization, User], engine: Heavy, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -134,6 +135,7 @@ def test_runs_wait_for_room_with_their_leases_alive(
     assert [row.attempt for row in look()] == [1, 1, 1]
 
 
+@pytest.mark.processes
 def test_engines_inside_the_worker_do_not_wait_for_the_others(
     arranged: tuple[Organization, User], engine: Heavy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -161,6 +163,7 @@ def test_engines_inside_the_worker_do_not_wait_for_the_others(
     assert [run.agent_url for run in runs] == ["http://127.0.0.1:9/1", "http://127.0.0.1:9/0"]
 
 
+@pytest.mark.processes
 def test_run_that_loses_its_lease_while_it_waits_leaves_the_queue(
     arranged: tuple[Organization, User], engine: Heavy, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

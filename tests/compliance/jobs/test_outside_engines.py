@@ -29,6 +29,8 @@ from tests.compliance.engines.install import OUTSIDE, install
 from tests.conftest import make_context, make_user
 from tests.processes import ROOT, serving_demo_agents, wait_for, worker
 
+pytestmark = pytest.mark.processes
+
 MISBEHAVING = OUTSIDE.parent / "misbehaving"
 BY = Actor.system("tests")
 UNLOADABLE = ("no-module", "no-class", "breaks-when-made", "exits-when-made", "misnamed", "half")

@@ -34,6 +34,8 @@ from compliance.tenancy.scope import Actor, system_scope
 from tests.conftest import AGENT_URL, make_context, make_run, make_user
 from tests.processes import ROOT, serving_demo_agents, worker
 
+pytestmark = pytest.mark.processes
+
 
 def manage(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(

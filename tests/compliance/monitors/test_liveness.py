@@ -138,6 +138,7 @@ def beat(tmp_path: Path) -> Iterator[Callable[[], Process]]:
         process.stop()
 
 
+@pytest.mark.processes
 def test_a_beat_that_stops_is_seen_and_one_that_comes_back_too(
     committed_db: None, arranging: None, beat: Callable[[], Process], tmp_path: Path, client: Client
 ) -> None:  # L18

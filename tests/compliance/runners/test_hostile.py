@@ -209,7 +209,7 @@ def test_one_that_is_too_large_to_be_looked_into_is_refused_and_says_what_to_do(
     ask(organization, context, alice, lab.pin())
     [lease] = lab.poll()
     answer = complete_with(lab, lease, nested(5000, f'"{"x" * 1024 * LOOKED_INTO_KB}"'))
-    assert (answer.status_code, answer.json()["type"]) == (400, "/problems/bad-job")
+    assert (answer.status_code, answer.json()["type"]) == (400, "/problems/bad-request")
     assert "say with `fail` that there is none" in answer.json()["detail"]
     assert job_row(organization, lease["job_id"]).state == JobState.LEASED
     said = lab.post(f"jobs/{lease['job_id']}/fail", {"token": lease["token"], "reason": "too deep"})

@@ -24,7 +24,7 @@ from tests.compliance.vault.conftest import make_credential, make_grant
 from tests.conftest import make_context, make_user
 from tests.processes import HeldAgent, Process, serving_demo_agents, wait_for, web
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = [pytest.mark.processes, pytest.mark.timeout(180)]
 
 
 @pytest.fixture

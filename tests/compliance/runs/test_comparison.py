@@ -106,7 +106,7 @@ def test_the_agents_own_changes_are_told_from_ours(organization: Organization, c
 
 
 def test_what_is_measured_anew_in_each_run_is_no_difference(organization: Organization, context: AgentContext) -> None:
-    slow = {"server_version": "1", "tools_digest": "aa", "latency_ms": 900, "jobs": 7}
+    slow = {"server_version": "1", "tools_digest": "aa", "latency_ms": 900, "requests": 7}
     assert not compared(organization, report(one="passed"), report("a/b/c", slow, one="passed")).differences
 
 

@@ -31,6 +31,8 @@ from tests.compliance.vault.servers import echoing_agent, token_endpoint
 from tests.conftest import make_context
 from tests.processes import serving_demo_agents
 
+pytestmark = pytest.mark.processes
+
 TOKEN = next(agent.token for agent in AGENTS if agent.name == "payroll")
 
 

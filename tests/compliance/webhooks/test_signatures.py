@@ -143,7 +143,7 @@ def test_each_source_has_a_limit_of_its_own_and_strangers_do_not_use_it_up(
     assert (first.status_code, first["RateLimit-Remaining"]) == (202, "1")
     assert registry.send("msg_2").status_code == 202
     over = registry.send("msg_3")
-    assert problem(over) == (429, "/problems/too-many-jobs")
+    assert problem(over) == (429, "/problems/too-many-requests")
     assert int(over["Retry-After"]) > 0
     assert Source("deploys", secret_of("old")).send("msg_3").status_code == 202
     assert len(deliveries()) == 3

@@ -15,6 +15,8 @@ from compliance.engines.process.capacity import Room, default_room_mb, default_r
 from compliance.engines.process.runner import ProcessLimits, run_process, scratch_folder
 from tests.processes import wait_for
 
+pytestmark = pytest.mark.processes
+
 
 async def test_places_are_given_until_the_room_is_full() -> None:
     room = Room(1000)

@@ -18,6 +18,8 @@ from compliance.engines.process.node_runtime import node
 from compliance.engines.process.runner import Finished, ProcessLimits, WardenLost, run_process, scratch_folder
 from tests.processes import ROOT, wait_for
 
+pytestmark = pytest.mark.processes
+
 AMPLE = ProcessLimits(seconds=30, memory_mb=600)
 
 # Says its own pid, that of a child, that of a child in a session of its own, and that of one whose parent is

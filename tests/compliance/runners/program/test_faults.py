@@ -8,12 +8,15 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from tests.compliance.runners.program.assay import Assay, problem
 from tests.compliance.runners.program.conftest import Start, left
 from tests.processes import HeldAgent
+
+pytestmark = pytest.mark.processes
 
 
 async def breaks_off(request: Request, body: Any) -> Response:

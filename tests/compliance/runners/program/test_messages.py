@@ -22,6 +22,8 @@ from compliance.runners.program.state import State
 from tests.compliance.engines.servers import serving
 from tests.compliance.runners.program.assay import TOKEN, Assay, Loop, problem
 
+pytestmark = pytest.mark.processes
+
 Check = Callable[..., tuple[int, str]]
 
 

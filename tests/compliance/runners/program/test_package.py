@@ -14,13 +14,15 @@ from pathlib import Path
 
 import pytest
 
+from compliance import __version__
 from compliance.engines.process.node_runtime import RuntimeMissing, node, package
-from compliance.runners.program import __version__
 from compliance.runners.program.cli import _CODES
 from compliance.runners.program.install import install_engines, prepare_engines
 from compliance.runners.program.problems import Exit, Problem
 from tests.compliance.runners.program.assay import Assay
 from tests.processes import ROOT, Process
+
+pytestmark = pytest.mark.processes
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 

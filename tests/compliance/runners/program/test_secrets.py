@@ -20,6 +20,8 @@ from tests.compliance.engines.servers import scripted
 from tests.compliance.runners.program.assay import TOKEN, Assay
 from tests.compliance.runners.program.conftest import Serve, Start
 
+pytestmark = pytest.mark.processes
+
 SECRET = "s3cret-of-the-agent-0815"
 WANTED = {"id": None, "name": "Staging key", "required": True, "may_be_released": False}
 

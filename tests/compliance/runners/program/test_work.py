@@ -7,14 +7,18 @@ import signal
 from itertools import pairwise
 from pathlib import Path
 
+import pytest
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from compliance import __version__
 from tests.compliance.engines.servers import scripted
 from tests.compliance.runners.program.assay import Assay
 from tests.compliance.runners.program.conftest import Serve, Start, left
 from tests.processes import HeldAgent
+
+pytestmark = pytest.mark.processes
 
 
 def test_an_agent_is_tested_and_its_report_posted(assay: Assay, start: Start, agent: str, tmp_path: Path) -> None:
@@ -38,7 +42,7 @@ def test_a_poll_says_what_the_runner_is(assay: Assay, start: Start) -> None:
     assert question["at_most"] == 3
     assert question["engines"]["baseline"] == "1.0"
     assert "a2a-tck" not in question["engines"], "what cannot run here is not offered"
-    assert (question["version"], question["last_error"]) == ("1.0.0", "")
+    assert (question["version"], question["last_error"]) == (__version__, "")
     assert question["clock"].endswith("Z")
 
 

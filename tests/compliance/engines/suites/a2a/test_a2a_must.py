@@ -54,6 +54,7 @@ def reference(*flags: str) -> Iterator[str]:
             process.terminate()
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("flags", [(), ("streaming", "push"), ("message", "streaming"), ("old", "streaming")])
 async def test_server_made_of_the_official_parts_passes(flags: tuple[str, ...]) -> None:
     with reference(*flags) as url:

@@ -16,6 +16,8 @@ from compliance.engines.process.node_runtime import node
 from compliance.engines.suites.adcp.catalog import CatalogueUnreadable, Part, part_of, read_catalogue
 from tests.compliance.engines.suites.adcp.agents import SDK
 
+pytestmark = pytest.mark.processes
+
 SUITES = {suite.slug: suite for suite in get_engine("adcp").suites()}
 
 

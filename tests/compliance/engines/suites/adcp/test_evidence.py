@@ -20,6 +20,8 @@ from compliance.engines.suites.adcp.evidence import message_of, nearest
 from tests.compliance.engines.servers import serving, step
 from tests.compliance.engines.suites.adcp.agents import CAPABILITIES, Scripted, check, target
 
+pytestmark = pytest.mark.processes
+
 TOKEN = "tok-51515151-very-secret"
 
 

@@ -29,6 +29,8 @@ from tests.compliance.engines.servers import serving, step
 from tests.compliance.engines.suites.adcp.agents import CAPABILITIES, SIGNALS_TOKEN, Scripted, check, signals, target
 from tests.processes import free_port
 
+pytestmark = pytest.mark.processes
+
 
 def failed(report: Report) -> set[str]:
     return {f"{scenario.key}/{step.key}" for _, scenario, step in report.steps() if step.verdict is Verdict.FAILED}

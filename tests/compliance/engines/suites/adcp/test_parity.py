@@ -20,8 +20,10 @@ from tests.compliance.engines.suites.adcp.agents import (
 )
 from tests.compliance.engines.suites.adcp.parity import both, compare
 
+pytestmark = pytest.mark.processes
 
-async def test_a_seller_with_faults_gets_what_the_official_command_prints(tmp_path: Path) -> None:  # R6, R12
+
+async def test_a_seller_with_faults_gets_what_the_official_command_prints(tmp_path: Path) -> None:  # E11, R6, R12
     # Each runner meets an agent of its own: this one counts requests.
     with seller(tmp_path / "theirs") as theirs, seller(tmp_path / "ours") as ours:
         report, printed, summary, code = await both(theirs, ours, tmp_path)

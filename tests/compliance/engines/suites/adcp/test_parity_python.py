@@ -10,9 +10,11 @@ from compliance.engines import Overall
 from tests.compliance.engines.suites.adcp.agents import python_seller
 from tests.compliance.engines.suites.adcp.parity import both, compare
 
+pytestmark = pytest.mark.processes
+
 
 @pytest.mark.timeout(240)
-async def test_a_seller_on_the_python_packages_server_gets_what_the_official_command_prints(  # R6, R12
+async def test_a_seller_on_the_python_packages_server_gets_what_the_official_command_prints(  # E11, R6, R12
     tmp_path: Path,
 ) -> None:
     with python_seller(tmp_path) as url:

@@ -13,6 +13,8 @@ from compliance.engines.suites.adcp import AdcpEngine
 from compliance.engines.suites.adcp.prepared import link_compiled, parsed_storyboards, prepare
 from tests.compliance.engines.suites.adcp.agents import SDK, SIGNALS_TOKEN, signals, target
 
+pytestmark = pytest.mark.processes
+
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:

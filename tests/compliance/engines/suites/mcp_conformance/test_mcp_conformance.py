@@ -23,6 +23,8 @@ from tests.compliance.engines.servers import bound, says, scripted, serving
 from tests.compliance.engines.servers import raw as raw_server
 from tests.compliance.engines.suites.mcp_conformance.runs import DECLARED, FIXTURE, conform, verdicts
 
+pytestmark = pytest.mark.processes
+
 SECRET = "k3y/with+odd chars"
 ONE = {"scenarios": ["ping"]}
 STREAMS = {"scenarios": ["server-sse-multiple-streams"]}  # asks past the SDK, which follows no redirect elsewhere

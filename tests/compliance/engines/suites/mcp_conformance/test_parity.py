@@ -18,6 +18,8 @@ from tests.compliance.engines.suites.mcp_conformance.runs import (
     verdicts,
 )
 
+pytestmark = pytest.mark.processes
+
 SERVERS = [
     server_everything,
     pytest.param(server_time, marks=pytest.mark.skipif(find_spec("mcp_server_time") is None, reason="not installed")),
@@ -46,7 +48,7 @@ def ours(report: Report) -> dict[str, tuple[int, int]]:
 
 
 @pytest.mark.parametrize("server", SERVERS)
-async def test_counts_and_checks_equal_those_of_the_official_command_line(server, tmp_path) -> None:
+async def test_counts_and_checks_equal_those_of_the_official_command_line(server, tmp_path) -> None:  # E11
     with server(tmp_path / "log") as url:
         printed, written = officially(url, tmp_path / "official")
         declared = await conform(url, DECLARED)

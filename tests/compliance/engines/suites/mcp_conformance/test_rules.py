@@ -18,6 +18,8 @@ from compliance.engines.suites.mcp_conformance.discover import Found
 from tests.compliance.engines.servers import serving
 from tests.compliance.engines.suites.mcp_conformance.runs import DECLARED, FIXTURE, codes, conform, verdicts
 
+pytestmark = pytest.mark.processes
+
 PASSED, SILENT, FAILED = Verdict.PASSED, Verdict.SILENT, Verdict.FAILED
 
 
