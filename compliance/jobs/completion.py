@@ -7,12 +7,11 @@ from datetime import datetime
 from uuid import UUID
 
 from django.db.models import F
-from django.db.models.functions import Greatest
+from django.db.models.functions import Greatest, Now
 
 from compliance.engines.reports.model import Overall, Report
 from compliance.engines.reports.validation import BadReport, accepted
 from compliance.jobs.leases import HOSTED_WORKER, Executor, Lease, LeaseLost, scope_of
-from compliance.jobs.locking import locked_job
 from compliance.jobs.models import Job, JobState
 from compliance.registry.actions import note_protocol
 from compliance.registry.models import Agent, HeartbeatSlot, Protocol
@@ -56,7 +55,7 @@ def complete_job(
 
 def held(job_id: UUID, token: UUID, executor: Executor) -> Job | None:
     """The job, locked, if this executor holds it by this token; in an open scope."""
-    job = locked_job(job_id)
+    job = Job.objects.locked(job_id)
     if job is None or job.state != JobState.LEASED:
         return None
     return job if (job.lease_token, job.leased_by) == (token, executor.id) else None
@@ -82,14 +81,6 @@ def end_broken(job: Job, reason: str, run_id: UUID) -> ComplianceRun:
     return end_with_run(job, report, None, full_suite=False, run_id=run_id)
 
 
-_FINISH = """
-    UPDATE compliance_jobs
-    SET state = 'finished', run_id = %s, finished_at = statement_timestamp(), finished_token = %s, lease_token = NULL,
-        lease_expires_at = NULL
-    WHERE id = %s
-"""
-
-
 def end_with_run(
     job: Job,
     report: Report,
@@ -100,6 +91,14 @@ def end_with_run(
     credential: UsedCredential | None = None,
 ) -> ComplianceRun:
     """Record the run of a locked job and end it; the schedule that it came from advances with it (L8)."""
+    Job.objects.filter(pk=job.pk).update(
+        state=JobState.FINISHED,
+        run_id=run_id,
+        finished_at=Now(),
+        finished_token=job.lease_token,
+        lease_token=None,
+        lease_expires_at=None,
+    )
     run = record_run(
         report=report,
         agent_url=job.agent_id,
@@ -118,7 +117,6 @@ def end_with_run(
         job_id=job.pk,
         run_id=run_id,
         credential=credential,
-        after=[(_FINISH, [run_id, job.lease_token, job.pk])],
     )
     if job.triggered_by == TriggeredBy.HEARTBEAT:
         # Success and failure both advance the schedule, in the transaction that records them.

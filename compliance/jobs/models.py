@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 from django.conf import settings
 from django.db import models
@@ -49,7 +50,7 @@ class JobQuerySet(models.QuerySet["Job"]):
         return self.filter(state__in=ACTIVE)
 
     def to_run(self) -> JobQuerySet:
-        """With what a lease and a run need of the agent and the suite version: not its whole definition, which is long."""
+        """With what a run needs of the agent and the suite version, and without its long definition."""
         definition = "suite_version__definition"
         return (
             self.select_related("agent", "suite_version__suite")
@@ -112,7 +113,7 @@ class Job(models.Model):
         max_length=10, choices=ExecutorKind.choices, default=ExecutorKind.HOSTED, db_default="hosted"
     )
     runner_id = models.UUIDField(null=True, blank=True)
-    pool = models.CharField(max_length=POOL_LENGTH, blank=True, db_default="")
+    pool = models.CharField(max_length=POOL_LENGTH, blank=True, default="", db_default="")
 
     state = models.CharField(max_length=10, choices=JobState.choices, default=JobState.QUEUED)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
@@ -125,13 +126,17 @@ class Job(models.Model):
     lease_expires_at = models.DateTimeField(null=True, blank=True)
     # Which private runner has it, or had it last, and the key of the run that comes of its lease.
     leased_by = models.UUIDField(null=True, blank=True)
-    leased_by_name = models.CharField(max_length=100, blank=True, db_default="")
+    leased_by_name = models.CharField(max_length=100, blank=True, default="", db_default="")
     lease_run_id = models.UUIDField(null=True, blank=True)
     # The lease that brought the result: the same result, sent again, is known by it (L5).
     finished_token = models.UUIDField(null=True, blank=True)
     expires_at = models.DateTimeField(default=expires, help_text="When it ends if nobody serves it.")
     end_reason = models.CharField(
-        max_length=300, blank=True, db_default="", help_text="Why it ended without a run, for its organization."
+        max_length=300,
+        blank=True,
+        default="",
+        db_default="",
+        help_text="Why it ended without a run, for its organization.",
     )
     started_at = models.DateTimeField(null=True, blank=True)
     finished_at = models.DateTimeField(null=True, blank=True)

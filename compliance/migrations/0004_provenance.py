@@ -18,7 +18,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='compliancerun',
             name='credential_name',
-            field=models.CharField(blank=True, db_default='', max_length=100),
+            field=models.CharField(blank=True, db_default='', default='', max_length=100),
         ),
         migrations.AddField(
             model_name='compliancerun',
@@ -28,11 +28,11 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='compliancerun',
             name='spec_version',
-            field=models.CharField(blank=True, db_default='', help_text='Of the specification that the checks were written against.', max_length=60),
+            field=models.CharField(blank=True, db_default='', default='', help_text='Of the specification that the checks were written against.', max_length=60),
         ),
         migrations.AddField(
             model_name='stepevidence',
             name='pointer',
-            field=models.TextField(blank=True, db_default='', help_text='The failing place, a JSON pointer (RFC 6901).'),
+            field=models.TextField(blank=True, default='', help_text='The failing place, a JSON pointer (RFC 6901).'),
         ),
     ]

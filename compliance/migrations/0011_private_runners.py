@@ -292,7 +292,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='job',
             name='end_reason',
-            field=models.CharField(blank=True, db_default='', help_text='Why it ended without a run, for its organization.', max_length=300),
+            field=models.CharField(blank=True, db_default='', default='', help_text='Why it ended without a run, for its organization.', max_length=300),
         ),
         migrations.AddField(
             model_name='job',
@@ -322,12 +322,12 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='job',
             name='leased_by_name',
-            field=models.CharField(blank=True, db_default='', max_length=100),
+            field=models.CharField(blank=True, db_default='', default='', max_length=100),
         ),
         migrations.AddField(
             model_name='job',
             name='pool',
-            field=models.CharField(blank=True, db_default='', max_length=60),
+            field=models.CharField(blank=True, db_default='', default='', max_length=60),
         ),
         migrations.AddField(
             model_name='job',
@@ -367,7 +367,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='monitor',
             name='pool',
-            field=models.CharField(blank=True, db_default='', max_length=60),
+            field=models.CharField(blank=True, db_default='', default='', max_length=60),
         ),
         migrations.AddField(
             model_name='monitor',

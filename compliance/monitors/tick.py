@@ -26,7 +26,6 @@ from compliance.monitors.models import SCHEDULER, Monitor, MonitorDecision, Outc
 from compliance.monitors.schedule import BadSchedule
 from compliance.registry.models import AgentContext
 from compliance.runners.liveness import tell_of_lost_runners
-from compliance.runs.inserting import insert_rows
 from compliance.tenancy.scope import organization_scope
 
 logger = logging.getLogger(__name__)
@@ -157,8 +156,8 @@ def _decide_all(organization_id: str, offer: Offer, *, only: UUID | None = None)
                 moved.append(monitor)
             else:
                 jobs.append(job)
-        insert_rows(jobs)
-        insert_rows(decisions)
+        Job.objects.bulk_create(jobs)
+        MonitorDecision.objects.bulk_create(decisions)
         _store(moved)
         tell_executors(jobs)
         return Counter(decision.outcome for decision in decisions)

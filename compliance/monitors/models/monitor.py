@@ -116,7 +116,7 @@ class Monitor(models.Model):
         max_length=10, choices=ExecutorKind.choices, default=ExecutorKind.HOSTED, db_default="hosted"
     )
     runner_id = models.UUIDField(null=True, blank=True)
-    pool = models.CharField(max_length=POOL_LENGTH, blank=True, db_default="")
+    pool = models.CharField(max_length=POOL_LENGTH, blank=True, default="", db_default="")
     notify_priority = models.CharField(
         max_length=10, choices=Priority.choices, default=Priority.NORMAL, db_default="normal"
     )

@@ -94,12 +94,16 @@ class ComplianceRun(models.Model):
     protocol = models.CharField(max_length=10, blank=True)
     protocol_version = models.CharField(max_length=60, blank=True)
     spec_version = models.CharField(
-        max_length=60, blank=True, db_default="", help_text="Of the specification that the checks were written against."
+        max_length=60,
+        blank=True,
+        default="",
+        db_default="",
+        help_text="Of the specification that the checks were written against.",
     )
     runtime = models.JSONField(default=dict, db_default=models.Value({}, models.JSONField()), blank=True)
     # Whose secret was used, and what it was called then. No foreign key: history outlives it.
     credential_id = models.UUIDField(null=True, blank=True)
-    credential_name = models.CharField(max_length=100, blank=True, db_default="")
+    credential_name = models.CharField(max_length=100, blank=True, default="", db_default="")
     dry_run = models.BooleanField(default=False)
     full_suite = models.BooleanField(
         default=True, help_text="False for a run of some scenarios only: such a run moves no status."
