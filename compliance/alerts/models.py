@@ -6,29 +6,8 @@ from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 
+from compliance.tenancy.events import Priority, Subject
 from compliance.tenancy.ids import uuid7
-
-
-class Priority(models.TextChoices):
-    LOW = "low", "Low"
-    NORMAL = "normal", "Normal"
-    HIGH = "high", "High"
-
-
-class Channel(models.TextChoices):
-    """How an organization is told."""
-
-    IN_APP = "in_app", "In Assay"
-    MESSAGE = "message", "By message"
-    BOTH = "both", "Both"
-
-
-class Subject(models.TextChoices):
-    """What a notice is about, and so which page it leads to."""
-
-    RUNNER = "runner", "Private runner"
-    MONITOR = "monitor", "Monitor"
-
 
 COUNTED = 100  # unread notices; more are shown as "99+"
 

@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Any
 from uuid import UUID
 
 from django.utils import timezone
 
-from compliance.alerts.models import Notice, Priority
+from compliance.alerts.models import Notice
 from compliance.pagination import Keyset
+from compliance.tenancy.events import Event
 
 NOTICES = Keyset("at")
 
 
-def tell(
-    *,
-    organization_id: str,
-    subject: str,
-    subject_id: UUID,
-    text: str,
-    occasion: str,
-    priority: str = Priority.NORMAL,
-) -> None:
-    """Tell an organization something once, in the transaction that is open; the same occasion again is silent."""
-    row: dict[str, Any] = {"subject": subject, "subject_id": subject_id, "text": text[:300], "priority": priority}
-    notice = Notice(organization_id=organization_id, occasion=occasion[:200], **row)
+def record_notice(event: Event) -> None:
+    """Keep an event as a notice, in the transaction that publishes it; the same occasion again is silent."""
+    notice = Notice(
+        organization_id=event.organization_id,
+        subject=event.subject,
+        subject_id=event.subject_id,
+        text=event.text[:300],
+        occasion=event.occasion[:200],
+        priority=event.priority,
+    )
     Notice.objects.bulk_create([notice], ignore_conflicts=True)
 
 

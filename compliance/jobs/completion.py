@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from datetime import datetime
 from uuid import UUID
 
-from django.db.models import F
-from django.db.models.functions import Greatest, Now
+from django.db.models.functions import Now
 
-from compliance.engines.reports.model import Overall, Report
+from compliance.engines.reports.model import Report
 from compliance.engines.reports.validation import BadReport, accepted
 from compliance.jobs.leases import HOSTED_WORKER, Executor, Lease, LeaseLost, scope_of
 from compliance.jobs.models import Job, JobState
 from compliance.registry.actions import note_protocol
-from compliance.registry.models import Agent, HeartbeatSlot, Protocol
-from compliance.runs.models import ComplianceRun, TriggeredBy
+from compliance.runs.models import ComplianceRun
 from compliance.runs.recording import UsedCredential, record_run
 from compliance.tenancy.ids import uuid7
 from compliance.tenancy.scope import Actor
 
 logger = logging.getLogger(__name__)
+
+Handler = Callable[[Job, ComplianceRun], None]
+_handlers: dict[str, Handler] = {}
+
+
+def on_completion(triggered_by: str, handler: Handler) -> None:
+    """Call the handler with each job that was caused so and its run, in the transaction that records the run."""
+    _handlers[triggered_by] = handler
 
 
 def complete_job(
@@ -46,8 +53,8 @@ def complete_job(
         run = end_with_run(
             job, report, tested_at, full_suite=lease.full_suite, run_id=lease.run_id, credential=credential
         )
-        unknown = lease.organization_id is not None and _found_protocol(job.agent, report)
-    if unknown:
+        found_protocol = run.found_protocol(job.agent)
+    if found_protocol and lease.organization_id is not None:
         # Afterwards, and from outside: an agent that others have too is not an observer's to change.
         note_protocol(agent_url=lease.agent_url, protocol=report.protocol, note="A test found it.")
     return run
@@ -118,17 +125,6 @@ def end_with_run(
         run_id=run_id,
         credential=credential,
     )
-    if job.triggered_by == TriggeredBy.HEARTBEAT:
-        # Success and failure both advance the schedule, in the transaction that records them.
-        Agent.objects.filter(pk=job.agent_id).update(
-            last_checked_at=Greatest(F("last_checked_at"), run.tested_at),
-            next_heartbeat_at=HeartbeatSlot(F("agent_url"), F("heartbeat_interval_hours"), run.recorded_at),
-            protocol=report.protocol if _found_protocol(job.agent, report) else F("protocol"),
-        )
-    if job.monitor is not None:
-        job.monitor.note_run(run, scheduled_for=job.scheduled_for)
+    if job.triggered_by in _handlers:
+        _handlers[job.triggered_by](job, run)
     return run
-
-
-def _found_protocol(agent: Agent, report: Report) -> bool:
-    return not agent.protocol and report.protocol in Protocol.values and report.overall() != Overall.INCONCLUSIVE

@@ -11,8 +11,7 @@ from uuid import UUID
 from django.conf import settings
 from django.db import IntegrityError, transaction
 
-from compliance.alerts.models import Channel, Priority
-from compliance.jobs.models import CredentialChoice
+from compliance.jobs.models import CredentialChoice, Job
 from compliance.jobs.options import chosen, suite_to_run
 from compliance.jobs.queue import tell_executors
 from compliance.monitors import liveness as pulse
@@ -29,11 +28,13 @@ from compliance.monitors.models import (
 from compliance.monitors.schedule import BadSchedule, Schedule, first_times
 from compliance.registry.models import HOSTED, AgentContext, Pin
 from compliance.runners.placement import lock_pin
+from compliance.runs.models import ComplianceRun
 from compliance.suites.health import read_availability
 from compliance.suites.models import SuiteVersion
 from compliance.tenancy.actions import lock_organization, managing_membership
 from compliance.tenancy.api_keys import Principal
 from compliance.tenancy.errors import Invalid, Refused
+from compliance.tenancy.events import Channel, Priority
 from compliance.tenancy.models import Organization
 from compliance.tenancy.names import plain_name
 from compliance.tenancy.scope import organization_scope
@@ -225,6 +226,17 @@ def run_monitor_now(*, organization: Organization, monitor_id: UUID | str, by: P
         decision.save(force_insert=True)
         pulse.count_after_commit("decisions", decision.outcome)
         return decision
+
+
+def after_monitor_run(job: Job, run: ComplianceRun) -> None:
+    """Take over a run's result into its monitor, in the transaction that records the run (L8)."""
+    if job.monitor is not None:
+        job.monitor.note_run(run, scheduled_for=job.scheduled_for)
+
+
+def names_placed_on(organization_id: str, pin: Pin) -> list[str]:
+    """The names of the monitors that are placed on a runner or a pool, archived ones left out."""
+    return list(Monitor.objects.placed_on(organization_id, pin).values_list("name", flat=True))
 
 
 def _locked(organization: Organization, monitor_id: UUID | str) -> Monitor:

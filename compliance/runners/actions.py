@@ -88,7 +88,7 @@ def delete_runner(*, organization: Organization, runner_id: UUID | str, by: User
     """
     with organization_scope(organization.id):
         runner = _locked(organization, runner_id, by)
-        pinned = pinned_monitors(runner.pk)
+        pinned = pinned_monitors(runner)
         if pinned:
             raise Refused(f"Monitors are pinned to this runner: {_listed(pinned)}. Move or archive them first.")
         _refuse_last(runner.pool, monitors_of_last(runner))

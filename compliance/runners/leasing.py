@@ -16,8 +16,6 @@ from uuid import UUID
 from django.conf import settings
 from django.utils import timezone
 
-from compliance.alerts.models import Priority, Subject
-from compliance.alerts.notices import tell
 from compliance.engines.reports.text import storable
 from compliance.engines.reports.validation import BadReport, accepted
 from compliance.jobs.completion import end_broken, end_with_run, end_without_result
@@ -30,6 +28,7 @@ from compliance.runs.models import ComplianceRun
 from compliance.runs.recording import UsedCredential
 from compliance.tenancy.api_keys import KeyActor
 from compliance.tenancy.errors import NotAllowed
+from compliance.tenancy.events import Event, Priority, Subject, publish
 from compliance.tenancy.models import ApiKey
 from compliance.tenancy.scope import Actor, organization_scope
 from compliance.vault.models import CredentialUse, UseFor, UseResult
@@ -130,13 +129,15 @@ def _note(runner: Runner, about: About) -> None:
         news["told_offline_at"] = None
     Runner.objects.filter(pk=runner.pk).update(**news)
     if told:
-        tell(
-            organization_id=runner.organization_id,
-            subject=Subject.RUNNER,
-            subject_id=runner.pk,
-            text=f"The private runner {runner.name} is back.",
-            occasion=f"runner-back:{runner.pk}:{now.isoformat()}",
-            priority=Priority.LOW,
+        publish(
+            Event(
+                organization_id=runner.organization_id,
+                subject=Subject.RUNNER,
+                subject_id=runner.pk,
+                text=f"The private runner {runner.name} is back.",
+                occasion=f"runner-back:{runner.pk}:{now.isoformat()}",
+                priority=Priority.LOW,
+            )
         )
 
 

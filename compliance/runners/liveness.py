@@ -8,9 +8,8 @@ from django.conf import settings
 from django.db import connection
 from django.utils import timezone
 
-from compliance.alerts.models import Priority, Subject
-from compliance.alerts.notices import tell
 from compliance.registry.models import Runner, RunnerState
+from compliance.tenancy.events import Event, Priority, Subject, publish
 from compliance.tenancy.scope import organization_scope
 
 BATCH = 500
@@ -44,12 +43,14 @@ def _tell(organization_id: str) -> int:
         assert runner.last_seen_at is not None
         runner.told_offline_at = timezone.now()
         runner.save(update_fields=["told_offline_at"])
-        tell(
-            organization_id=organization_id,
-            subject=Subject.RUNNER,
-            subject_id=runner.pk,
-            text=f"The private runner {runner.name} is offline. What is pinned to it waits.",
-            occasion=f"runner-offline:{runner.pk}:{runner.last_seen_at.isoformat()}",
-            priority=Priority.HIGH,
+        publish(
+            Event(
+                organization_id=organization_id,
+                subject=Subject.RUNNER,
+                subject_id=runner.pk,
+                text=f"The private runner {runner.name} is offline. What is pinned to it waits.",
+                occasion=f"runner-offline:{runner.pk}:{runner.last_seen_at.isoformat()}",
+                priority=Priority.HIGH,
+            )
         )
     return len(gone)

@@ -9,8 +9,8 @@ from django.http import HttpRequest
 from django.middleware.csrf import get_token
 from django.utils.safestring import SafeString
 
-from compliance.alerts.models import Priority, Subject
 from compliance.models import Notice
+from compliance.tenancy.events import Priority, Subject
 from dashboard.common.formatting import instant
 from dashboard.common.tables import Column
 from dashboard.credentials.tables import PlainTable

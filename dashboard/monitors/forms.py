@@ -11,7 +11,6 @@ from django import forms
 from django.conf import settings
 from django.http import QueryDict
 
-from compliance.alerts.models import Channel, Priority
 from compliance.jobs.models import CredentialChoice
 from compliance.models import AgentContext, Monitor
 from compliance.monitors.actions import Notify, What, When, times_of
@@ -19,6 +18,7 @@ from compliance.monitors.models import CRON_LENGTH, MAX_COOLDOWN_SECONDS, databa
 from compliance.monitors.schedule import BadSchedule, Schedule, is_timezone
 from compliance.registry.models import HOSTED
 from compliance.suites.catalogue import OfferedSuite
+from compliance.tenancy.events import Channel, Priority
 from dashboard.common.forms import PlainSelect
 from dashboard.common.timezones import ZoneSelect
 from dashboard.suites.forms import SuiteForm, TestForm, by_engine, family_of, parts_among

@@ -9,13 +9,13 @@ from uuid import UUID
 from ninja import Schema
 from pydantic import Field
 
-from compliance.alerts.models import Channel, Priority
 from compliance.jobs.models import CredentialChoice
 from compliance.models import Monitor, MonitorState, Organization
 from compliance.monitors.actions import Notify, What, When
 from compliance.monitors.models import CRON_LENGTH, MAX_COOLDOWN_SECONDS, MAX_INTERVAL_MINUTES
 from compliance.monitors.schedule import BadSchedule
 from compliance.runs.models import OverallStatus
+from compliance.tenancy.events import Channel, Priority
 from dashboard.agents.api import page_url
 from dashboard.api.fields import (
     Credential,

@@ -10,9 +10,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from compliance.alerts.models import Subject
-from compliance.alerts.notices import tell
 from compliance.registry.models import Pin
+from compliance.tenancy.events import Event, Subject, publish
 from compliance.tenancy.scope import organization_scope
 from tests.browser.conftest import Site
 from tests.compliance.monitors.conftest import make_monitor
@@ -43,7 +42,9 @@ def paths(site: Site, lab: Calling) -> list[str]:
     with organization_scope(organization.id):
         for number, text in enumerate(("is offline. What is pinned to it waits.", "is back.")):
             about = {"subject": Subject.RUNNER, "subject_id": lab.runner.pk, "occasion": f"test:{number}"}
-            tell(organization_id=organization.id, text=f"The private runner {lab.runner.name} {text}", **about)
+            publish(
+                Event(organization_id=organization.id, text=f"The private runner {lab.runner.name} {text}", **about)
+            )
     runner = f"runners/{lab.runner.pk}/"
     return [
         "runners/",
@@ -148,7 +149,7 @@ def test_a_token_is_replaced_by_keyboard_after_a_question(site: Site, visit: Cal
 def test_all_of_it_works_without_javascript(site: Site, visit: Callable[..., Page], lab: Calling) -> None:
     with organization_scope(site.organization.id):
         about = {"subject": Subject.RUNNER, "subject_id": lab.runner.pk, "occasion": "test"}
-        tell(organization_id=site.organization.id, text="It is offline.", **about)
+        publish(Event(organization_id=site.organization.id, text="It is offline.", **about))
     page = visit(site.alice, java_script_enabled=False)
     page.goto(site.path("notices/"))
     page.get_by_role("button", name=re.compile("^Mark as read")).click()

@@ -12,8 +12,6 @@ from django.db.models import Exists, OuterRef, Q, Subquery
 from django.db.models.functions import Lower
 from django.utils.timezone import now as time_now
 
-from compliance.alerts.models import Channel, Priority, Subject
-from compliance.alerts.notices import tell
 from compliance.jobs.models import CredentialChoice, Job
 from compliance.monitors import liveness as pulse
 from compliance.monitors.models.decision import MonitorDecision, Outcome
@@ -21,6 +19,7 @@ from compliance.monitors.schedule import BadSchedule, Schedule
 from compliance.registry.models import POOL_LENGTH, AgentContext, ExecutorKind, Pin, Runner, RunnerState
 from compliance.runs.models import ComplianceRun, OverallStatus
 from compliance.suites.models import Suite, SuiteVersion
+from compliance.tenancy.events import Channel, Event, Priority, Subject, publish
 from compliance.tenancy.ids import uuid7
 from compliance.tenancy.models import Organization
 from compliance.tenancy.scope import Actor
@@ -50,6 +49,11 @@ class MonitorQuerySet(models.QuerySet["Monitor"]):
     def kept_by(self, organization_id: str) -> MonitorQuerySet:
         """An organization's monitors that are not archived, by name."""
         return self.filter(organization_id=organization_id).exclude(state=MonitorState.ARCHIVED).order_by("name", "id")
+
+    def placed_on(self, organization_id: str, pin: Pin) -> MonitorQuerySet:
+        """Those of them that are placed on a runner, or on a pool, by name."""
+        placed = self.filter(runner_id=pin.runner_id) if pin.runner_id else self.filter(pool=pin.pool)
+        return placed.kept_by(organization_id).order_by(Lower("name"), "id")
 
     def archived_by(self, organization_id: str) -> MonitorQuerySet:
         """An organization's archived monitors, by name."""
@@ -292,13 +296,15 @@ class Monitor(models.Model):
         if self.failures_in_a_row >= limit:
             self.pause(f"{limit} inconclusive runs in a row: {run.headline}")
             self._note(Outcome.STOPPED, scheduled_for, now)
-            tell(
-                organization_id=self.organization_id,
-                subject=Subject.MONITOR,
-                subject_id=self.pk,
-                text=f"{self.name} is paused after {limit} runs in a row that told nothing about the agent.",
-                occasion=f"monitor-stopped:{run.pk}",
-                priority=self.notify_priority,
+            publish(
+                Event(
+                    organization_id=self.organization_id,
+                    subject=Subject.MONITOR,
+                    subject_id=self.pk,
+                    text=f"{self.name} is paused after {limit} runs in a row that told nothing about the agent.",
+                    occasion=f"monitor-stopped:{run.pk}",
+                    priority=self.notify_priority,
+                )
             )
         elif self.next_run_at == scheduled_for:  # else the schedule was changed meanwhile, and is ahead already
             try:

@@ -11,7 +11,7 @@ from django.db.models import Q
 from django.utils import timezone
 
 from compliance.engines.reports.model import Overall
-from compliance.registry.models import ExecutorKind, LifecycleStage
+from compliance.registry.models import Agent, ExecutorKind, LifecycleStage, Protocol
 from compliance.suites.models import SuiteVersion
 from compliance.tenancy.ids import ORGANIZATION_ID_PATTERN, uuid7
 
@@ -243,6 +243,11 @@ class ComplianceRun(models.Model):
 
     def __str__(self) -> str:
         return f"{self.get_triggered_by_display()} of {self.agent_url}"
+
+    def found_protocol(self, agent: Agent) -> bool:
+        """Whether the run says which protocol an agent speaks of which that was not known."""
+        known = self.overall_status != OverallStatus.INCONCLUSIVE and self.protocol in Protocol.values
+        return known and not agent.protocol
 
     @property
     def counts(self) -> dict[str, int]:

@@ -12,9 +12,9 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from compliance.alerts.models import Subject
-from compliance.alerts.notices import mark_read, notice_page, tell
+from compliance.alerts.notices import mark_read, notice_page
 from compliance.models import Notice, Organization, Role, User
+from compliance.tenancy.events import Event, Subject, publish
 from compliance.tenancy.scope import organization_scope
 from tests.conftest import add_member
 from tests.dashboard.pages import markup
@@ -27,7 +27,7 @@ def at(name: str, organization: Organization, *args: Any) -> str:
 def told(organization: Organization, text: str = "Something happened.", **more: Any) -> None:
     about = {"subject": Subject.RUNNER, "subject_id": uuid4(), "occasion": f"test:{uuid4()}"}
     with organization_scope(organization.id):
-        tell(organization_id=organization.id, text=text, **{**about, **more})
+        publish(Event(organization_id=organization.id, text=text, **{**about, **more}))
 
 
 def make_many(organization: Organization, unread: int, read: int, called: str = "many") -> None:
