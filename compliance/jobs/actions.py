@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Collection, Mapping
 from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.db import IntegrityError, connection, transaction
+from django.db import IntegrityError, transaction
 
+from compliance.database import call
 from compliance.jobs.models import CredentialChoice, Job, JobState, expires
 from compliance.jobs.options import PlaceRefused, chosen, refuse_place, suite_to_run
 from compliance.jobs.queue import insert_jobs, tell_executors
@@ -142,10 +144,9 @@ def _queue_is_full(organization_id: str, pin: Pin) -> bool:
 
     Nobody else finds out, or adds one, until the transaction ends.
     """
-    with connection.cursor() as cursor:
-        # No row's lock: the organization's would make the tick pass over it, and the runners' would hold up polls.
-        whose = f"{organization_id}:{pin.runner_id or pin.pool}"
-        cursor.execute("SELECT pg_advisory_xact_lock(2, hashtext(%s))", [f"queue of {whose}"])
+    # No row's lock: the organization's would make the tick pass over it, and the runners' would hold up polls.
+    whose = f"{organization_id}:{pin.runner_id or pin.pool}"
+    call("pg_advisory_xact_lock", 2, zlib.crc32(whose.encode()) - 2**31)
     waiting = Job.objects.filter(
         organization_id=organization_id,
         executor_kind=ExecutorKind.PRIVATE,

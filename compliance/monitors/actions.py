@@ -11,6 +11,7 @@ from uuid import UUID
 from django.conf import settings
 from django.db import IntegrityError, transaction
 
+from compliance.database import database_time
 from compliance.jobs.models import CredentialChoice, Job
 from compliance.jobs.options import chosen, suite_to_run
 from compliance.jobs.queue import tell_executors
@@ -23,7 +24,6 @@ from compliance.monitors.models import (
     MonitorDecision,
     MonitorState,
     Outcome,
-    database_time,
 )
 from compliance.monitors.schedule import BadSchedule, Schedule, first_times
 from compliance.registry.models import HOSTED, AgentContext, Pin

@@ -14,18 +14,21 @@ from datetime import datetime
 from uuid import UUID
 
 from django.conf import settings
-from django.db import DatabaseError, close_old_connections, connection
+from django.db import DatabaseError, close_old_connections
+from django.db.models.functions import Now
 
+from compliance.database import call, database_time
 from compliance.jobs.models import Job
 from compliance.jobs.queue import tell_executors
 from compliance.monitors import liveness as pulse
 from compliance.monitors.due import Offer, lock_due
 from compliance.monitors.gates import Ledger, job_for, locked_contexts, stopped_by
 from compliance.monitors.heartbeats import create_due_heartbeats
-from compliance.monitors.models import SCHEDULER, Monitor, MonitorDecision, Outcome, database_time
+from compliance.monitors.models import SCHEDULER, Monitor, MonitorDecision, Outcome
 from compliance.monitors.schedule import BadSchedule
 from compliance.registry.models import AgentContext
 from compliance.runners.liveness import tell_of_lost_runners
+from compliance.tenancy.models import Organization
 from compliance.tenancy.scope import organization_scope
 
 logger = logging.getLogger(__name__)
@@ -106,9 +109,7 @@ def create_due_monitor_jobs() -> Counter[str]:
 
 
 def _organizations_due() -> list[str]:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT organization_id FROM organizations_due(%s)", [LOOK_AHEAD])
-        return [row[0] for row in cursor.fetchall()]
+    return [organization_id for (organization_id,) in call("organizations_due", LOOK_AHEAD)]
 
 
 def _evaluate(organization_id: str, offer: Offer) -> Counter[str]:
@@ -165,36 +166,13 @@ def _decide_all(organization_id: str, offer: Offer, *, only: UUID | None = None)
 
 def _locked_by_us(organization_id: str) -> datetime | None:
     """The database's time under the organization's lock; None when somebody else has it."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT statement_timestamp() FROM organizations WHERE id = %s FOR NO KEY UPDATE SKIP LOCKED",
-            [organization_id],
-        )
-        row = cursor.fetchone()
-    return row[0] if row else None
+    organization = Organization.objects.filter(pk=organization_id).select_for_update(no_key=True, skip_locked=True)
+    return organization.annotate(now=Now()).values_list("now", flat=True).first()
 
 
 def _store(moved: Collection[Monitor]) -> None:
-    """Write the states and next times of monitors. One short statement, where the ORM's has a branch for each value."""
-    if not moved:
-        return
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            UPDATE monitors m
-            SET state = n.state, state_reason = n.reason, next_run_at = n.at, deferred_until = n.deferred_until
-            FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::timestamptz[], %s::timestamptz[])
-                AS n(id, state, reason, at, deferred_until)
-            WHERE m.id = n.id
-            """,
-            [
-                [monitor.pk for monitor in moved],
-                [str(monitor.state) for monitor in moved],
-                [monitor.state_reason for monitor in moved],
-                [monitor.next_run_at for monitor in moved],
-                [monitor.deferred_until for monitor in moved],
-            ],
-        )
+    """Write the states and next times of monitors."""
+    Monitor.objects.bulk_update(moved, ["state", "state_reason", "next_run_at", "deferred_until"], batch_size=100)
 
 
 def _decide(monitor: Monitor, contexts: dict[UUID, AgentContext], ledger: Ledger) -> tuple[MonitorDecision, Job | None]:

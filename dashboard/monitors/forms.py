@@ -11,10 +11,11 @@ from django import forms
 from django.conf import settings
 from django.http import QueryDict
 
+from compliance.database import database_time
 from compliance.jobs.models import CredentialChoice
 from compliance.models import AgentContext, Monitor
 from compliance.monitors.actions import Notify, What, When, times_of
-from compliance.monitors.models import CRON_LENGTH, MAX_COOLDOWN_SECONDS, database_time
+from compliance.monitors.models import CRON_LENGTH, MAX_COOLDOWN_SECONDS
 from compliance.monitors.schedule import BadSchedule, Schedule, is_timezone
 from compliance.registry.models import HOSTED
 from compliance.suites.catalogue import OfferedSuite

@@ -10,12 +10,13 @@ import psycopg
 import pytest
 from django.db import connection
 
+from compliance.database import database_time
 from compliance.engines.reports.model import Evidence
 from compliance.jobs.completion import complete_job
 from compliance.jobs.queue import lease_heartbeats, lease_job
 from compliance.models import AgentContext, ComplianceRun, Job, Monitor, Organization, User
 from compliance.monitors.heartbeats import create_due_heartbeats
-from compliance.monitors.models import Outcome, database_time
+from compliance.monitors.models import Outcome
 from compliance.monitors.tick import create_due_monitor_jobs
 from compliance.registry.models import Pin
 from compliance.runners.actions import create_runner

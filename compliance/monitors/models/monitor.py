@@ -12,6 +12,7 @@ from django.db.models import Exists, OuterRef, Q, Subquery
 from django.db.models.functions import Lower
 from django.utils.timezone import now as time_now
 
+from compliance.database import database_time
 from compliance.jobs.models import CredentialChoice, Job
 from compliance.monitors import liveness as pulse
 from compliance.monitors.models.decision import MonitorDecision, Outcome
@@ -28,14 +29,6 @@ SCHEDULER = Actor.system("schedule")
 CRON_LENGTH = 100
 MAX_COOLDOWN_SECONDS = 604_800
 MAX_INTERVAL_MINUTES = 525_600  # what the table takes; the settings may allow less
-
-
-def database_time() -> datetime:
-    """The database's clock, which is one for all ticks and workers; theirs may differ."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT statement_timestamp()")
-        now: datetime = cursor.fetchone()[0]
-        return now
 
 
 class MonitorState(models.TextChoices):

@@ -54,6 +54,10 @@ class ComplianceRunQuerySet(models.QuerySet["ComplianceRun"]):
     def for_agent(self, agent_url: str) -> ComplianceRunQuerySet:
         return self.filter(agent_url=agent_url)
 
+    def conclusive(self) -> ComplianceRunQuerySet:
+        """Runs that say something about their agents: neither dry nor inconclusive."""
+        return self.filter(dry_run=False).exclude(overall_status=OverallStatus.INCONCLUSIVE)
+
     def statuses_of(self, run_ids: Iterable[UUID]) -> dict[Any, str]:
         """The overall status of each of these runs that may be read."""
         return dict(self.filter(pk__in=[*run_ids]).values_list("pk", "overall_status"))

@@ -15,13 +15,13 @@ from django.test import Client
 from django.urls import reverse
 from prometheus_client.parser import text_string_to_metric_families
 
+from compliance.database import database_time
 from compliance.jobs.queue import lease_job
 from compliance.models import Job, Monitor, Organization, TickPhase, User
 from compliance.monitors import liveness as pulse
 from compliance.monitors import tick as ticking
 from compliance.monitors.actions import run_monitor_now
 from compliance.monitors.metrics import read_figures
-from compliance.monitors.models import database_time
 from compliance.monitors.tick import create_due_monitor_jobs, tick
 from compliance.tenancy.scope import organization_scope
 from tests.compliance.monitors.conftest import PHASES, arrange, jobs_of, make_due, set_back

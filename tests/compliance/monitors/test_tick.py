@@ -13,6 +13,7 @@ import psycopg
 import pytest
 from django.db import DatabaseError, connections
 
+from compliance.database import database_time
 from compliance.jobs.actions import cancel_job
 from compliance.jobs.queue import lease_job
 from compliance.models import Agent, AgentContext, Job, Monitor, Organization, SuiteVersion, User
@@ -24,7 +25,6 @@ from compliance.monitors.actions import (
     resume_monitor,
     run_monitor_now,
 )
-from compliance.monitors.models import database_time
 from compliance.monitors.tick import create_due_monitor_jobs, tick
 from compliance.registry.actions import remove_context
 from compliance.suites.models import EngineHealth
@@ -225,7 +225,7 @@ def test_a_clock_that_was_set_back_brings_no_occurrence_again(
     occurrence = make_due(monitor)
     create_due_monitor_jobs()
     back = database_time() - timedelta(hours=5)
-    monkeypatch.setattr("compliance.monitors.models.database_time", lambda: back)
+    monkeypatch.setattr("compliance.monitors.models.monitor.database_time", lambda: back)
     finish(jobs_of(organization)[0])
     assert stored(monitor).next_run_at > occurrence
 

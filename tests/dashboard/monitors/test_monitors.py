@@ -10,8 +10,9 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 
+from compliance.database import database_time
 from compliance.models import Agent, AgentContext, Monitor, MonitorDecision, Organization, User
-from compliance.monitors.models import Outcome, database_time
+from compliance.monitors.models import Outcome
 from compliance.monitors.tick import create_due_monitor_jobs
 from compliance.registry.actions import remove_context
 from compliance.tenancy.scope import organization_scope, platform_scope
