@@ -46,7 +46,7 @@ def facets(*, organization_id: str, sought: str = "", stale_days: int) -> Facets
     """
     agents = AgentContextWithLatestTest.objects.filter(organization_id=organization_id)
     if sought:
-        agents = agents.filter(Q(name__icontains=sought) | Q(agent_id__icontains=sought))
+        agents = agents.filter(Q(name__icontains=sought) | Q(agent__agent_url__icontains=sought))
     long_ago = timezone.now() - timedelta(days=stale_days)
     counts = agents.aggregate(
         everything=Count("pk"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
@@ -345,13 +346,14 @@ def test_an_idle_poll_asks_for_its_key_its_runner_and_its_work_and_nothing_else(
         lab.poll()
     asked = [query["sql"] for query in captured if not query["sql"].startswith(("SAVEPOINT", "RELEASE"))]
     told = [part for part in asked if "set_config" not in part and "find_api_key" not in part]
-    assert len(told) == 3, asked
-    assert "FROM runners" in told[0]
-    assert "FROM api_keys" in told[1], "whether its key was revoked meanwhile"
-    assert "FROM compliance_jobs" in told[2]
+    tables = [re.search(r'FROM "?(\w+)', statement)[1] for statement in told]  # type: ignore[index]
+    assert tables[:2] == ["runners", "api_keys"], "whether its key was revoked meanwhile"
+    assert sorted(tables[2:]) in (["compliance_jobs"], ["compliance_jobs", "organizations"]), asked
 
 
-def test_many_leases_of_one_poll_cost_no_query_more(organization: Organization, alice: User, lab: Calling) -> None:
+def test_each_more_lease_of_one_poll_costs_the_query_that_writes_it(
+    organization: Organization, alice: User, lab: Calling
+) -> None:
     def cost(at_most: int) -> int:
         with CaptureQueriesContext(connection) as captured:
             assert len(lab.poll(at_most=at_most)) == at_most
@@ -360,7 +362,7 @@ def test_many_leases_of_one_poll_cost_no_query_more(organization: Organization, 
     for number in range(6):
         ask(organization, make_context(organization, f"https://{number}.example/mcp"), alice, lab.pin())
     lab.poll(at_most=0)  # that it was heard of is written down now and not then
-    assert cost(1) == cost(5)
+    assert cost(5) == cost(1) + 4
 
 
 def test_each_lease_of_one_poll_has_a_token_of_its_own(  # L6
