@@ -14,7 +14,7 @@ import psycopg
 from benchmarks.measure import Section
 from compliance.embedded.postgres import Postgres
 
-_PACKAGES = ("Django", "psycopg", "gunicorn", "mcp", "uvicorn")
+_PACKAGES = ("Django", "psycopg", "uvicorn", "a2wsgi", "mcp")
 
 
 def as_text(section: Section, seconds: float) -> str:

@@ -93,7 +93,7 @@ def measure(running: Services, *, seconds: float) -> Section:
     )
     section = Section(
         f"{POLLERS} private runners that lease and complete",
-        f"gunicorn with {WORKERS} workers and the project's own configuration, durable database. {POLLERS} runners "
+        f"The web server as it is run, {WORKERS} processes, durable database. {POLLERS} runners "
         f"of {ORGANIZATIONS} organizations, each with its own token and one kept connection, ask for work, hand in a "
         "report of the baseline's size for each lease, without evidence, and ask again. Each lease and each report is "
         "a transaction that is recorded like any other: run, totals, the end of the job. The clients share the "

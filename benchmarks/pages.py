@@ -58,7 +58,7 @@ def measure(running: Services, runs: int, *, rounds: int) -> Section:
     }
     section = Section(
         f"Pages, {runs:,} runs in the table",
-        f"gunicorn with {WORKERS} workers and the project's own configuration, persistent database connections; a "
+        f"The web server as it is run, {WORKERS} processes, persistent database connections; a "
         f"member of an organization with {AGENTS} agents, signed in by a session in the database. One job after "
         f"the other over one kept connection, the addresses taking turns. The agent has "
         f"{min(HEAVY_RUNS, runs // 10):,} runs. Queries are counted in the same views by the test client, without "
@@ -132,7 +132,7 @@ def web_server(running: Services, database: str, **more: str) -> Iterator[tuple[
         "WEB_CONCURRENCY": str(WORKERS),
         **more,
     }
-    command = [sys.executable, "-m", "gunicorn", "compliance.wsgi:application", "-c", "compliance/gunicorn.conf.py"]
+    command = [sys.executable, "-m", "compliance.server"]
     with subprocess.Popen(command, env=environment, cwd=PROJECT, stderr=subprocess.DEVNULL) as started:
         try:
             _await(port)

@@ -73,7 +73,7 @@ def measure(running: Services, *, runners: int, woken: int) -> Section:
     """runners: how many wait; woken: how many of them get work while the others go on waiting."""
     section = Section(
         f"{runners:,} idle private runners at one web machine",
-        f"gunicorn with {WORKERS} workers and the project's own configuration. {runners:,} runners of {ORGANIZATIONS} "
+        f"The web server as it is run, {WORKERS} processes. {runners:,} runners of {ORGANIZATIONS} "
         f"organizations, each with its own token and one connection, poll with `Prefer: wait={WAIT_SECONDS}` and again "
         f"as soon as they are answered; they began over {WAIT_SECONDS} seconds. Processor time is that of all web and "
         f"PostgreSQL processes over {WAIT_SECONDS} seconds, in which every runner polls once. Then owner tests are "

@@ -12,6 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import environ
 from csp.constants import NONE, SELF
+from django.contrib import messages
 from django.core.exceptions import ImproperlyConfigured
 
 from compliance.webhooks.sources import read_sources
@@ -107,7 +108,6 @@ def _database(variable: str, default: str) -> dict[str, Any]:
         raise ImproperlyConfigured(f"{variable} must be a postgres:// address: Assay needs PostgreSQL 15 or later")
     return {
         **config,
-        "ENGINE": "compliance.postgresql",
         "CONN_MAX_AGE": env.int("DATABASE_CONN_MAX_AGE_SECONDS", default=600),
         "CONN_HEALTH_CHECKS": True,
         "OPTIONS": {
@@ -139,10 +139,11 @@ CACHES = {
 }
 
 # Sessions live in the database: Redis may be emptied at any time without signing anybody out.
-SESSION_ENGINE = "dashboard.common.sessions"
+SESSION_ENGINE = "django.contrib.sessions.backends.db"
 SESSION_COOKIE_NAME = "assay_session"
 SESSION_COOKIE_HTTPONLY = True
 MESSAGE_STORAGE = "django.contrib.messages.storage.cookie.CookieStorage"
+MESSAGE_TAGS = {messages.DEBUG: "secondary", messages.ERROR: "danger"}  # Bootstrap's words
 
 AUTH_USER_MODEL = "compliance.User"
 AUTHENTICATION_BACKENDS = ["allauth.account.auth_backends.AuthenticationBackend"]
@@ -193,7 +194,7 @@ STORAGES = {
     "staticfiles": {
         "BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"
         if DEBUG
-        else "dashboard.common.staticfiles.StaticFiles"
+        else "whitenoise.storage.CompressedManifestStaticFilesStorage"
     },
 }
 
@@ -279,7 +280,7 @@ RUNNER_OFFLINE_AFTER_SECONDS = env.int("ASSAY_RUNNER_OFFLINE_AFTER_SECONDS", def
 RUNNER_TELL_OFFLINE_AFTER_SECONDS = env.int("ASSAY_RUNNER_TELL_OFFLINE_AFTER_SECONDS", default=600)
 # How often it is written down that a runner was heard of: less often than it polls, and often enough not to seem away.
 RUNNER_SEEN_EVERY_SECONDS = min(60, RUNNER_OFFLINE_AFTER_SECONDS / 2)
-RUNNER_POLL_AFTER_SECONDS = 5  # when a runner asks again where no waiting room holds its question
+RUNNER_POLL_AFTER_SECONDS = 5  # when a runner asks again where its request is not held
 # What is due while its runner is offline is looked at again after as long as it has waited, within these bounds.
 RUNNER_DEFER_MIN_SECONDS = env.int("ASSAY_RUNNER_DEFER_MIN_SECONDS", default=60)
 RUNNER_DEFER_MAX_SECONDS = env.int("ASSAY_RUNNER_DEFER_MAX_SECONDS", default=3600)
@@ -288,7 +289,7 @@ RUNNER_REPORT_MAX_KB = env.int("ASSAY_RUNNER_REPORT_MAX_KB", default=16_384)
 DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * (RUNNER_REPORT_MAX_KB + 64)  # what no body may be more than
 RUNNER_TOKEN_DAYS = env.int("ASSAY_RUNNER_TOKEN_DAYS", default=365)
 REJECTED_REPORT_BYTES = 65_536  # what is kept of a report that could not be read
-# Private runners that ask for work and find none wait in the web server (compliance/web).
+# Private runners that ask for work and find none wait in the web server (compliance/runners/waiting.py).
 RUNNER_WAIT_MOST_SECONDS = env.int("ASSAY_RUNNER_WAIT_MOST_SECONDS", default=55)
 RUNNER_WAIT_MAX_POLLS = env.int("ASSAY_RUNNER_WAIT_MAX_POLLS", default=2000)  # in each web process
 RUNNER_WAIT_SCAN_SECONDS = env.int("ASSAY_RUNNER_WAIT_SCAN_SECONDS", default=15)

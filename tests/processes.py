@@ -174,14 +174,9 @@ def web(log: Path, static: Path, *, env: dict[str, str] | None = None) -> Iterat
         env=environment,
         check=True,
     )
-    server = Process(
-        *(sys.executable, "-m", "gunicorn", "compliance.wsgi:application", "-c", "compliance/gunicorn.conf.py"),
-        log=log,
-        env=environment,
-    )
+    server = Process(sys.executable, "-m", "compliance.server", log=log, env=environment)
     try:
-        server.says("Booting worker")
-        # The socket listens before the workers have loaded, and a busy machine loads slowly.
+        server.says("Application startup complete")
         httpx.get(f"http://localhost:{port}/healthz", timeout=60).raise_for_status()
         yield f"http://localhost:{port}"
     finally:

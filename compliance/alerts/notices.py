@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from uuid import UUID
 
 from django.utils import timezone
 
 from compliance.alerts.models import Notice
-from compliance.pagination import Keyset
+from compliance.pagination import Cursor, Keyset
 from compliance.tenancy.events import Event
 
 NOTICES = Keyset("at")
@@ -34,21 +35,36 @@ def mark_read(*, organization_id: str, notice_id: UUID | None = None) -> int:
     return unread.order_by().update(read_at=timezone.now())
 
 
-def notice_page(*, organization_id: str, at: str = "", size: int) -> tuple[list[Notice], str]:
-    """The unread notices, the newest first, and then the others; with the `at` of the next page, "" on the last.
+@dataclass(frozen=True, slots=True)
+class NoticeCursor:
+    """A position in an organization's notices: among the unread ones, which come first, or the read ones."""
 
-    at: a cursor, with u or r before it for a position among the unread or the read ones; a damaged one means the
-    first page. Needs the organization's scope.
+    among_unread: bool
+    cursor: Cursor
+
+    def encode(self) -> str:
+        return ("u" if self.among_unread else "r") + self.cursor.encode()
+
+    @classmethod
+    def decode(cls, text: str) -> NoticeCursor | None:
+        """The position, or None when the text is none."""
+        cursor = NOTICES.decode(text[1:])
+        return cls(text.startswith("u"), cursor) if cursor else None
+
+
+def notice_page(
+    *, organization_id: str, cursor: NoticeCursor | None = None, size: int
+) -> tuple[list[Notice], NoticeCursor | None]:
+    """The unread notices, the newest first, and then the others; with the cursor of the next page.
+
+    Needs the organization's scope.
     """
-    cursor = NOTICES.decode(at[1:])
-    among_read = cursor is not None and at.startswith("r")
     notices = Notice.objects.of_organization(organization_id)
     found: list[Notice] = []
-    if not among_read:
-        found += NOTICES.after(notices.unread(), cursor)[: size + 1]
+    if cursor is None or cursor.among_unread:
+        found += NOTICES.after(notices.unread(), cursor.cursor if cursor else None)[: size + 1]
+        cursor = None
     if len(found) <= size:
-        found += NOTICES.after(notices.read(), cursor if among_read else None)[: size + 1 - len(found)]
+        found += NOTICES.after(notices.read(), cursor.cursor if cursor else None)[: size + 1 - len(found)]
     following = NOTICES.page_of(found, None, size=size).next
-    if following is None:
-        return found, ""
-    return found[:size], ("u" if found[size - 1].read_at is None else "r") + following.encode()
+    return found[:size], NoticeCursor(found[size - 1].read_at is None, following) if following else None

@@ -87,7 +87,7 @@ class Plan:
             ),
             self._program(
                 "web",
-                *("-m", "gunicorn", "compliance.wsgi:application", "-c", str(PROJECT / "compliance/gunicorn.conf.py")),
+                *("-m", "compliance.server"),
                 ready=lambda output: self._web_answers(),
             ),
             *([self._demo_runner()] if self.demo else []),

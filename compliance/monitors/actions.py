@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -34,15 +34,15 @@ from compliance.suites.models import SuiteVersion
 from compliance.tenancy.actions import lock_organization, managing_membership
 from compliance.tenancy.api_keys import Principal
 from compliance.tenancy.errors import Invalid, Refused
-from compliance.tenancy.events import Channel, Priority
 from compliance.tenancy.models import Organization
 from compliance.tenancy.names import plain_name
 from compliance.tenancy.scope import organization_scope
 from compliance.vault.models import Credential
 
 CHANGED_BY_PEOPLE = [
-    *("name", "suite_version", "options", "dry_run", "credential_choice", "credential_id"),
-    *("executor_kind", "runner_id", "pool", "notify_priority", "notify_channel", "notify_cooldown_seconds"),
+    *Monitor.PLAIN_FIELDS,
+    *("name", "suite_version", "options", "credential_choice", "credential_id"),
+    *("executor_kind", "runner_id", "pool"),
     *("interval_minutes", "cron", "timezone", "anchor", "state", "state_reason", "next_run_at", "deferred_until"),
     "failures_in_a_row",
 ]
@@ -56,14 +56,9 @@ class When:
     cron: str = ""
     timezone: str = "UTC"
 
-
-@dataclass(frozen=True, slots=True)
-class Notify:
-    """How the organization wants to hear of a monitor's results."""
-
-    priority: str = Priority.NORMAL
-    channel: str = Channel.IN_APP
-    cooldown_seconds: int = 3600  # the shortest time between two notifications
+    @classmethod
+    def of(cls, monitor: Monitor) -> When:
+        return cls(monitor.interval_minutes, monitor.cron, monitor.timezone)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,17 +67,17 @@ class What:
 
     pinned: stay with the version that is current now, instead of following the suite.
     options, scenarios, all_evidence: see request_owner_test. credential: a chosen one's id, CredentialChoice.NONE,
-    or AUTOMATIC for the one that is granted to monitors. pin: where they run.
+    or AUTOMATIC for the one that is granted to monitors. pin: where they run. fields: values of Monitor.PLAIN_FIELDS;
+    those that are left out stay as they are.
     """
 
     pinned: bool = False
     options: Mapping[str, Any] | None = None
     scenarios: Collection[str] = ()
     all_evidence: bool = False
-    dry_run: bool = False
     credential: UUID | CredentialChoice = CredentialChoice.AUTOMATIC
     pin: Pin = HOSTED
-    notify: Notify = Notify()
+    fields: Mapping[str, Any] = field(default_factory=dict)
 
 
 def times_of(when: When, now: datetime) -> list[datetime]:
@@ -143,8 +138,7 @@ def change_monitor(
         if version is None:
             raise Refused(f"{monitor.suite.title} has no version that can be run.")
         _set_what(monitor, version, what)
-        as_before = When(monitor.interval_minutes, monitor.cron, monitor.timezone)
-        if when != as_before or monitor.state == MonitorState.PARKED:
+        if when != When.of(monitor) or monitor.state == MonitorState.PARKED:
             if monitor.context_id is None:
                 raise Refused("Your organization no longer has this agent. Make a monitor of another one.")
             was_paused = monitor.state == MonitorState.PAUSED
@@ -249,13 +243,12 @@ def _set_what(monitor: Monitor, version: SuiteVersion, what: What) -> None:
     monitor.options = chosen(
         version.definition, scenarios=what.scenarios, options=what.options, all_evidence=what.all_evidence
     )
-    monitor.dry_run = what.dry_run
     _set_where(monitor, what.pin)
-    if not 0 <= what.notify.cooldown_seconds <= MAX_COOLDOWN_SECONDS:
+    for name in Monitor.PLAIN_FIELDS:
+        setattr(monitor, name, what.fields.get(name, getattr(monitor, name)))
+    if not 0 <= monitor.notify_cooldown_seconds <= MAX_COOLDOWN_SECONDS:
         words = f"The time between two notifications is 0 to {MAX_COOLDOWN_SECONDS} seconds."
         raise Invalid("notify.cooldown_seconds", words)
-    monitor.notify_priority, monitor.notify_channel = what.notify.priority, what.notify.channel
-    monitor.notify_cooldown_seconds = what.notify.cooldown_seconds
     if isinstance(what.credential, UUID):
         kept = Credential.objects.kept_by(monitor.organization_id).filter(pk=what.credential)
         if not kept.exists():

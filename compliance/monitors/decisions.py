@@ -68,6 +68,10 @@ class Decided(NamedTuple):
     job_state: str | None  # a value of JobState; None: no job, or one that is no longer kept
     end_reason: str  # why the job ended without a run
 
+    @property
+    def outcome_words(self) -> str:
+        return str(Outcome(self.outcome).label)
+
 
 _of_decision = attrgetter(*Decided._fields[:-6])
 

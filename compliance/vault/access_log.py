@@ -68,6 +68,10 @@ class Access(NamedTuple):
     agent_name: str
     run_status: str | None = None  # filled in by those who may ask for runs; None: none came of it, or not yet
 
+    @property
+    def result_words(self) -> str:
+        return str(UseResult(self.result).label)
+
 
 _of_use = attrgetter(*Access._fields[:-3])
 

@@ -74,7 +74,7 @@ def _ask(request: OrganizationRequest, agent: UUID, suite: OfferedSuite, form: T
         options=form.chosen_options() if "choices" in request.POST else {},
         all_evidence=form.cleaned_data["all_evidence"],
         dry_run=form.cleaned_data["dry_run"],
-        credential=form.chosen_credential,
+        credential=form.cleaned_data["credential"],
         pin=form.chosen_pin,
     )
     if not created:

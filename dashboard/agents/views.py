@@ -11,7 +11,6 @@ from django.http import Http404
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
-from django.urls import reverse
 from django.utils import timezone
 
 from compliance.jobs import dispatch as nudge
@@ -29,11 +28,10 @@ from compliance.registry.models import Pin
 from compliance.registry.urls import InvalidAgentURL
 from compliance.runs.history import history_page, last_of_each_kind, recent_heartbeat_verdicts, recent_verdicts
 from dashboard.common.access import OrganizationRequest, organization_view
-from dashboard.common.charts import strip
 from dashboard.common.forms import AgentForm
-from dashboard.common.tables import HistoryTable
 from dashboard.jobs.placement import TRUST, kept_runners, value_of
 from dashboard.jobs.views import progress_context
+from dashboard.runs.tables import RunTable
 from dashboard.suites.forms import SuiteForm, default_among, suites_for
 
 LAST_RUNS = 10
@@ -97,7 +95,6 @@ def agent(request: OrganizationRequest, agent: UUID) -> HttpResponseBase:
         .first()
     )
     newest = history_page(organization_id=organization.id, agent_url=url, size=LAST_RUNS)
-    base = reverse("overview", args=[organization.slug])
     suites = suites_for(context.agent.protocol)
     default = default_among(suites)
     runners = kept_runners(organization.id)
@@ -108,9 +105,9 @@ def agent(request: OrganizationRequest, agent: UUID) -> HttpResponseBase:
         "asking": is_being_asked(context),
         "last_own": last["own"],
         "last_heartbeat": last["platform"],
-        "own_strip": strip(own, wide=True),
-        "heartbeat_strip": strip(recent_heartbeat_verdicts(url), wide=True),
-        "table": HistoryTable(newest.rows, prefix=base) if newest.rows else None,
+        "own_strip": own,
+        "heartbeat_strip": recent_heartbeat_verdicts(url),
+        "table": RunTable(newest.rows),
         "more": newest.next is not None,
         "choice": SuiteForm(
             suites=suites,

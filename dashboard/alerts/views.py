@@ -8,13 +8,11 @@ from django.contrib import messages
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
-from django.urls import reverse
 
-from compliance.alerts.notices import mark_read, notice_page
+from compliance.alerts.notices import NoticeCursor, mark_read, notice_page
 from compliance.models import Notice
 from dashboard.alerts.tables import NoticeTable
 from dashboard.common.access import OrganizationRequest, organization_view
-from dashboard.common.filters import address
 
 PAGE_SIZE = 50
 
@@ -23,15 +21,9 @@ PAGE_SIZE = 50
 def notices(request: OrganizationRequest) -> HttpResponseBase:
     """The unread ones, then the others."""
     organization = request.organization
-    at = request.GET.get("at", "")
-    shown, older = notice_page(organization_id=organization.id, at=at, size=PAGE_SIZE)
-    prefix = reverse("overview", args=[organization.slug])
-    content = {
-        "table": NoticeTable(shown, prefix=prefix, request=request) if shown else None,
-        "newest": request.path if at else "",
-        "older": address(request.path, request.GET, at=older) if older else "",
-        "announcement": f"{len(shown)} notice{'' if len(shown) == 1 else 's'} on this page",
-    }
+    cursor = NoticeCursor.decode(request.GET.get("at", ""))
+    shown, older = notice_page(organization_id=organization.id, cursor=cursor, size=PAGE_SIZE)
+    content = {"table": NoticeTable(shown), "page": {"next": older}, "is_lost": cursor is not None}
     return TemplateResponse(request, "alerts/notices.html", content)
 
 

@@ -1,4 +1,4 @@
-"""The API's description for programs: what ninja derives from the operations, and what it leaves out."""
+"""The OpenAPI document: what ninja derives from the operations, and what all of them have in common."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ _HEADERS: dict[str, Any] = {
     "RateLimit-Reset": {"description": "In how many seconds the oldest is forgotten.", "schema": {"type": "integer"}},
     "ETag": {"description": "Send it as If-None-Match to ask whether this still holds.", "schema": {"type": "string"}},
     "Link": {"description": 'The page that follows (`rel="next"`).', "schema": {"type": "string"}},
-    "Location": {"description": "Where it is to be found.", "schema": {"type": "string"}},
+    "Location": {"description": "Its URL.", "schema": {"type": "string"}},
     "Retry-After": {"description": "In how many seconds to try again.", "schema": {"type": "integer"}},
-    "WWW-Authenticate": {"description": "How to show a key.", "schema": {"type": "string"}},
+    "WWW-Authenticate": {"description": "How to authenticate.", "schema": {"type": "string"}},
 }
 _COUNTED = ("RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset")
-_OF_STATUS = {"201": ("Location",), "401": ("WWW-Authenticate",), "429": ("Retry-After",), "503": ("Retry-After",)}
+_HEADERS_OF_STATUS = {201: ("Location",), 401: ("WWW-Authenticate",), 429: ("Retry-After",), 503: ("Retry-After",)}
 
 
 class DocumentedAPI(NinjaAPI):
-    """A NinjaAPI whose document says what every operation has in common."""
+    """A NinjaAPI whose document has the problems and headers that all operations share."""
 
     def get_openapi_schema(self, **how: Any) -> Any:
         document = super().get_openapi_schema(**how)
@@ -37,31 +37,38 @@ class DocumentedAPI(NinjaAPI):
 
 
 def _complete(method: str, operation: dict[str, Any], problems: dict[str, Any]) -> None:
-    responses = {str(status): response for status, response in operation["responses"].items()}
+    """Add to an operation the headers of its answers and the problems that any operation may have."""
+    responses = {int(status): response for status, response in operation["responses"].items()}
     pages = any(parameter["name"] == "cursor" for parameter in operation["parameters"])
     for status, response in responses.items():
-        if int(status) >= HTTPStatus.BAD_REQUEST:
-            responses[status] = _shared(status, response, problems)
-            continue
-        names = (*_OF_STATUS.get(status, ()), *_COUNTED)
+        names = (*_HEADERS_OF_STATUS.get(status, ()), *_COUNTED)
         if method == "get":
             names += ("ETag", "Link") if pages else ("ETag",)
-        response["headers"] = _named(names)
+        response["headers"] = _references(names)
     if method == "get":
-        responses["304"] = {"description": "It is as If-None-Match has it.", "headers": _named((*_COUNTED, "ETag"))}
+        responses[304] = {"description": "It is as If-None-Match has it.", "headers": _references((*_COUNTED, "ETag"))}
         header = {"in": "header", "name": "If-None-Match", "schema": {"type": "string"}, "required": False}
         operation["parameters"] = [*operation["parameters"], header]
-    operation["responses"] = dict(sorted(responses.items()))
+    usual = {401, 422, 429, 500, 503}
+    if {"BearerKey": []} in operation["security"]:
+        usual.add(403)
+    if method != "get":
+        usual |= {400, 413, 415}
+    for status in usual | {status for status in responses if status >= HTTPStatus.BAD_REQUEST}:
+        responses[status] = _problem(HTTPStatus(status), problems)
+    operation["responses"] = {str(status): responses[status] for status in sorted(responses)}
 
 
-def _shared(status: str, response: dict[str, Any], problems: dict[str, Any]) -> dict[str, str]:
-    """A problem is the same for every operation: said once, and referred to."""
-    name = response["description"].title().replace(" ", "")
-    names = _OF_STATUS.get(status, ()) if status == "401" else (*_OF_STATUS.get(status, ()), *_COUNTED)
+def _problem(status: HTTPStatus, problems: dict[str, Any]) -> dict[str, str]:
+    """A reference to the status's response, which is the same for every operation."""
+    name = status.phrase.title().replace(" ", "")
+    names = _HEADERS_OF_STATUS.get(status, ())
+    if status != HTTPStatus.UNAUTHORIZED:
+        names = (*names, *_COUNTED)
     content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemDetails"}}}
-    problems[name] = {"description": response["description"], "content": content, "headers": _named(names)}
+    problems[name] = {"description": status.phrase, "content": content, "headers": _references(names)}
     return {"$ref": f"#/components/responses/{name}"}
 
 
-def _named(names: tuple[str, ...]) -> dict[str, Any]:
+def _references(names: tuple[str, ...]) -> dict[str, Any]:
     return {name: {"$ref": f"#/components/headers/{name}"} for name in names}

@@ -1,4 +1,4 @@
-"""How often: limits of a minute, counted in Redis for all web processes."""
+"""Rate limits: calls in a minute, counted in Redis for all web processes."""
 
 from __future__ import annotations
 
@@ -6,24 +6,24 @@ import logging
 import math
 import time
 from dataclasses import dataclass
-from typing import Any
+from functools import cache
 
 from django.conf import settings
 from limits import RateLimitItemPerMinute
+from limits.errors import StorageError
 from limits.storage import RedisStorage
 from limits.strategies import MovingWindowRateLimiter
 from redis.backoff import NoBackoff
-from redis.exceptions import NoScriptError, RedisError
 from redis.retry import Retry
 
 logger = logging.getLogger(__name__)
 
-RETRY_AFTER_SECONDS = 5  # how long Redis is left alone once it did not answer
+PAUSE_SECONDS = 5  # how long Redis is not asked again after it failed: a host that is away costs each call its timeout
 
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """A limit of a minute, for each whom it is counted for. name: what is counted; setting: where its number is."""
+    """A limit for each caller. name: what is counted; setting: the setting that has the number."""
 
     name: str
     setting: str
@@ -42,16 +42,15 @@ FAILED_KEYS = Rate("api-failed-keys", "API_FAILED_KEYS_PER_MINUTE")
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """How a limit stands."""
+    """The state of a limit after a call."""
 
     rate: Rate
     allowed: bool
     remaining: int
-    reset_seconds: int  # until there is room for one more, when nothing is left; else until the oldest is forgotten
+    reset_seconds: int  # until the oldest call is forgotten
 
     @property
     def headers(self) -> dict[str, str]:
-        """The standing, as a client reads it."""
         return {
             "RateLimit-Limit": str(self.rate.per_minute),
             "RateLimit-Remaining": str(self.remaining),
@@ -59,61 +58,36 @@ class Count:
         }
 
 
-class _Redis:
-    """The counter, made when it is first asked; and until when (monotonic) it is left alone. One for all threads."""
+class _Pause:
+    """Until when (monotonic) Redis is not asked; shared by all threads."""
 
-    limiter: MovingWindowRateLimiter | None = None
-    away_until = 0.0
-
-
-def _limiter() -> MovingWindowRateLimiter:
-    if _Redis.limiter is None:
-        storage = RedisStorage(
-            settings.REDIS_URL,
-            key_prefix="assay:limits",
-            socket_connect_timeout=1,
-            socket_timeout=1,
-            retry=Retry(NoBackoff(), 1),  # type: ignore[arg-type]
-        )
-        _Redis.limiter = MovingWindowRateLimiter(storage)
-    return _Redis.limiter
+    until = 0.0
 
 
-def _item(rate: Rate) -> RateLimitItemPerMinute:
-    return RateLimitItemPerMinute(rate.per_minute, namespace=rate.name)
+@cache
+def limiter(redis_url: str) -> MovingWindowRateLimiter:
+    storage = RedisStorage(
+        redis_url,
+        key_prefix="assay:limits",
+        wrap_exceptions=True,
+        socket_connect_timeout=1,
+        socket_timeout=1,
+        retry=Retry(NoBackoff(), 1),  # type: ignore[arg-type]
+    )
+    return MovingWindowRateLimiter(storage)
 
 
-def count(rate: Rate, whom: str) -> Count | None:
-    """Count one more for whom, if there is room. None when Redis is away: then nothing is limited."""
-    if time.monotonic() < _Redis.away_until:
+def count(rate: Rate, caller: str) -> Count | None:
+    """Count a call, if the limit allows it. None when Redis is away: then nothing is limited."""
+    if time.monotonic() < _Pause.until:
         return None
-    item = _item(rate)
+    item = RateLimitItemPerMinute(rate.per_minute, namespace=rate.name)
+    counter = limiter(settings.REDIS_URL)
     try:
-        allowed, oldest, counted = _hit(item, whom)
-    except RedisError as error:
-        # Remembered for a while: a host that does not answer would cost every call its timeout.
-        _Redis.away_until = time.monotonic() + RETRY_AFTER_SECONDS
-        logger.warning("Redis is away (%s); the API's calls are not limited", type(error).__name__)
+        allowed = counter.hit(item, caller)
+        window = counter.get_window_stats(item, caller)
+    except StorageError as error:
+        _Pause.until = time.monotonic() + PAUSE_SECONDS
+        logger.warning("Redis is away (%s); the API's calls are not limited", type(error.storage_error).__name__)
         return None
-    reset_seconds = math.ceil(oldest + item.get_expiry() - time.time())
-    return Count(rate, allowed, max(0, item.amount - counted), max(0, reset_seconds))
-
-
-def _hit(item: RateLimitItemPerMinute, whom: str) -> tuple[bool, float, int]:
-    """Whether there was room; when (seconds since 1970) the oldest was counted, and how many are. One round trip."""
-    limiter = _limiter()
-    storage: Any = limiter.storage
-    key, now = storage.prefixed_key(item.key_for(whom)), time.time()
-    # The library's own scripts, which it would ask for one after the other.
-    hit, look = storage.lua_acquire_moving_window.sha, storage.lua_moving_window.sha
-    try:
-        with storage.storage.pipeline(transaction=False) as both:
-            both.evalsha(hit, 1, key, now, item.amount, item.get_expiry(), 1)
-            both.evalsha(look, 1, key, now - item.get_expiry(), item.amount)
-            allowed, window = both.execute()
-    except NoScriptError:
-        # Redis was emptied or is new; asked so, the library brings its scripts along.
-        allowed = limiter.hit(item, whom)
-        window = storage.get_moving_window(item.key_for(whom), item.amount, item.get_expiry())
-    oldest, counted = window or (now, 0)
-    return bool(allowed), float(oldest), int(counted)
+    return Count(rate, allowed, max(0, window.remaining), max(0, math.ceil(window.reset_time - time.time())))

@@ -1,58 +1,54 @@
-"""Sees to it that everything under /api/ is answered as the API answers, whoever along the way refused it."""
+"""What every answer under /api/ has in common, whichever part of the stack gave it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from http import HTTPStatus
-from typing import Any
 
-from django.core.handlers.base import BaseHandler
-from django.core.handlers.exception import convert_exception_to_response
 from django.http import HttpRequest, HttpResponse
-from django.middleware.common import CommonMiddleware
+from django.middleware.http import ConditionalGetMiddleware
+from django.utils.cache import patch_cache_control, patch_vary_headers
 
 from dashboard.api import problems
 
 PREFIX = "/api/"
 
 
-class _ApiHandler(BaseHandler):
-    """Resolves and calls a view, with no middleware of pages around it."""
-
-    _get_response: Callable[[HttpRequest], HttpResponse]
-    _view_middleware: tuple[()] = ()
-    _template_response_middleware: tuple[()] = ()
-    _exception_middleware: tuple[()] = ()
-
-
 class ApiMiddleware:
-    """Answers what is under /api/ without what comes after it in MIDDLEWARE.
+    """Turns error pages into problems, and adds the headers of caching, limits and content security.
 
-    The API knows callers by their keys alone: a session, its cookie, messages and forms' tokens mean nothing there,
-    and a tenth of a call's time went to them. Errors' pages are turned into problems, HEAD is answered as GET, and
-    how the limit stands is told.
+    What a GET returns may be kept by its caller and has an ETag; everything else is kept by nobody. HEAD is GET
+    without a body.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
-        view = convert_exception_to_response(_ApiHandler()._get_response)
-        self._answer: Callable[..., Any] = convert_exception_to_response(CommonMiddleware(view))
+        self._conditional_get = ConditionalGetMiddleware(self._answer)
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         if not request.path_info.startswith(PREFIX):
             return self.get_response(request)
-        head_only = request.method == "HEAD"
-        if head_only:
+        is_head = request.method == "HEAD"
+        if is_head:
             request.method = "GET"
-        response: HttpResponse = self._answer(request)
-        if response.status_code >= HTTPStatus.BAD_REQUEST and response["Content-Type"] != problems.MEDIA_TYPE:
-            response = _as_problem(response)
+        response: HttpResponse = self._conditional_get(request)  # type: ignore[assignment]
         response["Content-Security-Policy"] = "default-src 'none'; frame-ancestors 'none'"
         for name, value in getattr(request, "rate_headers", {}).items():
             response.setdefault(name, value)
-        if head_only:
+        if is_head:
             response["Content-Length"] = str(len(response.content))
             response.content = b""
+        return response
+
+    def _answer(self, request: HttpRequest) -> HttpResponse:
+        response = self.get_response(request)
+        if response.status_code >= HTTPStatus.BAD_REQUEST and response["Content-Type"] != problems.MEDIA_TYPE:
+            response = _as_problem(response)
+        if request.method == "GET" and response.status_code == HTTPStatus.OK:
+            patch_cache_control(response, private=True, no_cache=True)
+            patch_vary_headers(response, ["Authorization"])
+        else:
+            patch_cache_control(response, no_store=True)
         return response
 
 

@@ -1,4 +1,4 @@
-"""What the API says when it does not do what was asked: problem details (RFC 9457), for everything."""
+"""Errors of the API, each of them answered with problem details (RFC 9457)."""
 
 from __future__ import annotations
 
@@ -11,11 +11,14 @@ from django.core.exceptions import ObjectDoesNotExist, RequestDataTooBig, Suspic
 from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse
 from ninja import NinjaAPI, Schema
-from ninja.errors import HttpError, ValidationError
+from ninja.errors import AuthenticationError, HttpError, ValidationError
 from pydantic import Field
 
 from compliance.registry.urls import InvalidAgentURL
+from compliance.runners.leasing import KeyEnded
+from compliance.tenancy.api_keys import known_keys
 from compliance.tenancy.errors import Invalid, NotAllowed, Refused
+from dashboard.api import limits
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +45,7 @@ class ProblemDetails(Schema):
 
 
 class Problem(Exception):
-    """Ends a call with this answer. kind: the last part of its type, such as "lease-lost"."""
+    """Ends a call with this response. kind: the last part of its type, such as "lease-lost"."""
 
     def __init__(
         self, status: int, kind: str, detail: str, *, headers: dict[str, str] | None = None, **members: Any
@@ -62,17 +65,39 @@ class Problem(Exception):
 
 
 def not_found() -> Problem:
-    """The same for what is another organization's, what is not there, and an address that is none (I5)."""
+    """The same for another organization's object, for one that does not exist, and for an unknown path (I5)."""
     return Problem(404, "not-found", "There is no such thing here, or it is another organization's.")
 
 
 def invalid(where: str, field: str, detail: str) -> Problem:
-    """One field is wrong in a way that its shape does not say."""
+    """One field is wrong in a way that its schema does not express."""
     return _invalid([{"where": where, "field": field, "detail": detail}])
 
 
 def _invalid(errors: list[dict[str, str]]) -> Problem:
     return Problem(422, "invalid", "Some of what was sent is wrong; see `errors`.", errors=errors)
+
+
+_KEY_ENDED = {
+    "unknown": "Send a valid API key or runner's token: “Authorization: Bearer …”.",
+    "expired": "This key has expired. Make another one.",
+    "revoked": "This key was revoked or replaced. Make another one.",
+}
+
+
+def unauthorized(why: str = "") -> Problem:
+    """No key was sent, or a bad one: "unknown", "expired" or "revoked"."""
+    challenge = 'Bearer realm="Assay"' + (', error="invalid_token"' if why else "")
+    return Problem(401, "unauthorized", _KEY_ENDED[why or "unknown"], headers={"WWW-Authenticate": challenge})
+
+
+def too_many(standing: limits.Count) -> Problem:
+    return Problem(
+        429,
+        "too-many-requests",
+        f"At most {standing.rate.per_minute} calls are answered in a minute. Wait as long as Retry-After says.",
+        headers={**standing.headers, "Retry-After": str(max(1, standing.reset_seconds))},
+    )
 
 
 def unavailable() -> Problem:
@@ -88,15 +113,15 @@ _OF_STATUS = {
     415: ("unsupported-media-type", "Send the body as application/json."),
 }
 
-# Whose result it was cannot be told, so that its request does not end with it.
+# It is not known whose result it was, so its job does not end with it.
 _TOO_DEEP = (
     "The body is nested too deeply to be read, and too large to be looked into. If it has the result of a test, say"
-    " with `fail` that there is none: else the request goes on until its lease runs out."
+    " with `fail` that there is none: else the job goes on until its lease runs out."
 )
 
 
 def of_status(status: int) -> Problem:
-    """What there is to say when nothing but the status is known."""
+    """The problem when only the status is known."""
     if status == HTTPStatus.NOT_FOUND:
         return not_found()
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
@@ -107,10 +132,13 @@ def of_status(status: int) -> Problem:
     return Problem(status, kind, detail)
 
 
-def _problem_of(refusal: Exception) -> Problem:
+def _problem_of(request: HttpRequest, refusal: Exception) -> Problem:
     match refusal:
         case Problem():
             return refusal
+        case KeyEnded():
+            known_keys.forget(request.headers["Authorization"].partition(" ")[2].strip())
+            return unauthorized("revoked")
         case ValidationError():
             return _invalid([_wrong(error) for error in refusal.errors])
         case InvalidAgentURL():
@@ -127,6 +155,10 @@ def _problem_of(refusal: Exception) -> Problem:
             return of_status(413)
         case SuspiciousOperation():
             return of_status(400)
+        case AuthenticationError():
+            return unauthorized()
+        case HttpError() if isinstance(refusal.__cause__, Problem):
+            return refusal.__cause__  # raised by the parser
         case HttpError() if isinstance(refusal.__cause__, RecursionError):
             return Problem(400, "bad-request", _TOO_DEEP)
         case HttpError() if isinstance(refusal.__cause__, ValueError):
@@ -141,7 +173,7 @@ def _problem_of(refusal: Exception) -> Problem:
 
 
 def _why_no_json(error: ValueError) -> str:
-    """Where a body stops to be JSON, without quoting it."""
+    """Where a body stops being valid JSON, without quoting it."""
     match error:
         case json.JSONDecodeError():
             return f"The body is not valid JSON: {error.msg} at line {error.lineno}, column {error.colno}."
@@ -152,18 +184,18 @@ def _why_no_json(error: ValueError) -> str:
 
 
 def _wrong(error: dict[str, Any]) -> dict[str, str]:
-    # The place begins with the source, and often with the name of the view's own parameter, which nobody sent.
+    # The location begins with the source, and often with the name of the view's own parameter, which nobody sent.
     where, *inner = (str(part) for part in error["loc"])
     if where == "body" or (where == "query" and len(inner) > 1):
         inner = inner[1:]
     return {"where": where, "field": ".".join(inner), "detail": str(error["msg"])}
 
 
-def answer_problems(api: NinjaAPI) -> None:
-    """Whatever an operation raises is answered as a problem."""
+def add_exception_handlers(api: NinjaAPI) -> None:
+    """Whatever an operation raises becomes a problem."""
 
-    def answer(request: HttpRequest, refusal: Any) -> HttpResponse:
-        return _problem_of(refusal).response()
+    def handle(request: HttpRequest, refusal: Any) -> HttpResponse:
+        return _problem_of(request, refusal).response()
 
     for kind in (Exception, Http404, HttpError, ValidationError):
-        api.add_exception_handler(kind, answer)
+        api.add_exception_handler(kind, handle)

@@ -108,7 +108,7 @@ def _rendered(response: HttpResponseBase) -> HttpResponseBase:
 def _not_allowed(request: OrganizationRequest, refusal: NotAllowed) -> HttpResponseBase:
     managers = [m for m in Membership.objects.of_organization(request.organization.id) if m.may_manage]
     context = {"reason": str(refusal), "managers": managers}
-    return TemplateResponse(request, "not_allowed.html", context, status=403).render()
+    return TemplateResponse(request, "common/not_allowed.html", context, status=403).render()
 
 
 def _where_from(request: OrganizationRequest) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import Any
 
 from django.utils.safestring import SafeString, mark_safe
 
@@ -42,6 +43,19 @@ def _strip(verdicts: tuple[str, ...], wide: bool) -> SafeString:
         f'<svg class="strip{" strip-wide" if wide else ""}" viewBox="-.5 0 {STRIP_LENGTH} {_HEIGHT}"'
         f' preserveAspectRatio="none" role="img" aria-label="{in_words(verdicts)}">{drawn}</svg>'
     )
+
+
+def strip_context(verdicts: Sequence[str]) -> dict[str, Any]:
+    """What common/_strip.html draws: one path for each kind of verdict, so that forty strips stay a few kilobytes."""
+    shown = verdicts[-STRIP_LENGTH:]
+    start = STRIP_LENGTH - len(shown)
+    paths = []
+    for kind, (style, top) in _BARS.items():
+        bars = [f"M{at} {top}V{_HEIGHT}" for at, verdict in enumerate(shown, start) if verdict == kind]
+        if bars:
+            paths.append((style, "".join(bars)))
+    label = in_words(shown) if shown else ""
+    return {"paths": paths, "label": label, "length": STRIP_LENGTH, "height": _HEIGHT}
 
 
 def in_words(verdicts: Sequence[str]) -> str:

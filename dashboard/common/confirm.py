@@ -29,4 +29,4 @@ def ask_first(
     fields = [(name, value) for name, value in request.POST.items() if name != "csrfmiddlewaretoken"]
     context = {"title": title, "text": text, "button": button, "back": back, "fields": fields}
     context |= {"affected": affected, "affects": affects}
-    return TemplateResponse(request, "confirm.html", context)
+    return TemplateResponse(request, "common/confirm.html", context)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from django.utils import timezone
@@ -42,6 +43,18 @@ def lasting(since: datetime | None) -> SafeString:
     return SafeString(
         f'<time datetime="{utc[:19]}Z" data-lasting>{span((timezone.now() - since).total_seconds())}</time>'
     )
+
+
+class Utc(NamedTuple):
+    """A point in time as a <time> element has it."""
+
+    machine: str
+    words: str
+
+
+def utc(moment: datetime) -> Utc:
+    text = (moment if moment.tzinfo is UTC else moment.astimezone(UTC)).isoformat()
+    return Utc(f"{text[:19]}Z", f"{text[:10]} {text[11:16]} UTC")
 
 
 def span(seconds: float) -> str:

@@ -20,6 +20,10 @@ class SignupForm(forms.Form):
         user.save(update_fields=["name"])  # type: ignore[attr-defined]
 
 
+# Of an input for names and codes, which nobody wants corrected.
+PLAIN_TEXT = {"autocomplete": "off", "autocapitalize": "off", "spellcheck": "false"}
+
+
 class StyledForm(forms.BaseForm):
     """Bootstrap's classes on every field, and a link from each field to its error."""
 

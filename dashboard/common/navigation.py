@@ -1,103 +1,60 @@
-"""The bar at the top of every page: a pure function of who reads, where they belong and where they are."""
+"""The bar at the top of every page: where the reader belongs, and where they are."""
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any, NamedTuple
 
-from django.template.context import Context
-from django.template.loader import get_template
-from django.utils.safestring import SafeString
+from django.http import HttpRequest
+from django.urls import reverse
 
 from compliance.alerts.models import COUNTED
 
-# Stand for the form's token, which is another one each time, and for the number of unread notices, of which there
-# are as many bars. Names are escaped: none can look like them.
-_TOKEN = SafeString("<!--token-->")
-_UNREAD = SafeString("<!--unread-->")
-
-
-class Choice(NamedTuple):
-    """An organization to go to."""
-
-    slug: str
-    name: str
-    current: bool
-
-
-class Reader(NamedTuple):
-    name: str
-    email: str
-    is_staff: bool
-
-
-def topbar(context: Context) -> SafeString:
-    """The bar for the reader of a page; the template's context has the request."""
-    request: Any = context.get("request")
-    user = getattr(request, "user", None)
-    reader: Reader | None = None
-    choices: tuple[Choice, ...] = ()
-    here = ""
-    if user is not None and user.is_authenticated:
-        reader = Reader(user.get_short_name(), user.email, user.is_staff)
-        if organization := getattr(request, "organization", None):
-            choices = tuple(
-                Choice(m.organization.slug, m.organization.name, m.organization_id == organization.id)
-                for m in request.memberships
-            )
-            here = _section(request)
-    bar = _bar(reader, choices, here).replace(_TOKEN, _token(context))
-    return SafeString(bar.replace(_UNREAD, _unread(getattr(request, "unread", 0))))
-
-
-_SECTIONS = frozenset(
-    ("overview", "members", "organization_settings", "suites", "suite_version", "credentials", "notices")
+# The first word of an address inside an organization, its words in the bar, and the name of the page it leads to.
+_SECTIONS = (
+    ("agents", "Agents", "overview"),
+    ("monitors", "Monitors", "monitors"),
+    ("runners", "Runners", "runners"),
+    ("credentials", "Credentials", "credentials"),
+    ("members", "Members", "members"),
+    ("suites", "Suites", "suites"),
+    ("settings", "Settings", "organization_settings"),
 )
 
 
-def _section(request: Any) -> str:
+class Link(NamedTuple):
+    href: str
+    words: str
+    is_active: bool  # the page belongs to this section
+    is_current: bool  # it is the very page that the link leads to
+
+
+def topbar_context(request: HttpRequest) -> dict[str, Any]:
+    """What common/_topbar.html shows to the reader of a page. An error's page may come without a user."""
+    context: dict[str, Any] = {"user": getattr(request, "user", None)}
+    organization = getattr(request, "organization", None)
+    if organization is None:
+        return context
     match = request.resolver_match
-    name = match.url_name if match else ""
-    if name in _SECTIONS:
-        return name
-    if "/credentials/" in request.path:
-        return "credential"
-    if "/monitors/" in request.path:
-        return "monitors" if name == "monitors" else "monitor"
-    if "/runners/" in request.path:
-        return "runners" if name == "runners" else "runner"
-    return "agents" if "/agents/" in request.path or "/runs/" in request.path else ""
-
-
-def _token(context: Context) -> str:
-    token = context.get("csrf_token")
-    # Letters and digits only: nothing to escape.
-    return f'<input type="hidden" name="csrfmiddlewaretoken" value="{token}">' if token else ""
-
-
-def _unread(count: int) -> str:
-    if not count:
-        return ""
-    shown = str(count) if count < COUNTED else f"{COUNTED - 1}+"
-    return f'<span class="count">{shown}<span class="visually-hidden"> unread</span></span>'
-
-
-# Put together from twelve addresses and thirty pieces, and the same on each page that somebody opens.
-@lru_cache(maxsize=512)  # about three kilobytes each
-def _bar(reader: Reader | None, choices: tuple[Choice, ...], here: str) -> str:
-    current = next((choice for choice in choices if choice.current), None)
-    values = {
-        "reader": reader,
-        "choices": choices,
-        "current": current,
-        "here": here,
-        "token": _TOKEN,
-        "unread": _UNREAD,
+    page, section = match.url_name if match else "", _section_of(request.path)
+    unread = getattr(request, "unread", 0)
+    return {
+        **context,
+        "organization": organization,
+        "organizations": [membership.organization for membership in getattr(request, "memberships", [])],
+        "links": [
+            Link(
+                reverse(name, args=[] if name == "suites" else [organization.slug]), words, key == section, page == name
+            )
+            for key, words, name in _SECTIONS
+        ],
+        "is_notices": page == "notices",
+        "unread": f"{COUNTED - 1}+" if unread >= COUNTED else unread,
     }
-    return get_template("_nav.html").render(values)
 
 
-@lru_cache
-def once(name: str) -> SafeString:
-    """A template that depends on nothing, rendered once a process."""
-    return SafeString(get_template(name).render())
+def _section_of(path: str) -> str:
+    parts = path.strip("/").split("/")
+    if parts[0] != "o":
+        return parts[0]
+    section = parts[2] if len(parts) > 2 else ""
+    return "agents" if section in ("", "runs", "jobs") else section

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 from typing import Any
 
 from django.http import StreamingHttpResponse
@@ -17,10 +18,29 @@ from compliance.tenancy.scope import organization_scope
 from compliance.vault.access_log import ACCESS, Access, AccessFilter, access_page
 from dashboard.common.access import OrganizationRequest, organization_view
 from dashboard.common.filters import address, as_part
-from dashboard.credentials.forms import AccessForm
-from dashboard.credentials.tables import CSV_HEADER, AccessTable, as_csv
+from dashboard.credentials.filters import AccessFilterSet
+from dashboard.credentials.tables import AccessTable
 
 PIECE = 1000  # rows of an export that one transaction reads
+# The columns of an export: headings, and the fields of a use.
+CSV_COLUMNS = {
+    "at": "at",
+    "result": "result",
+    "reason": "reason",
+    "credential": "credential_name",
+    "credential_id": "credential_id",
+    "credential_version": "credential_version",
+    "sent_to": "sent_to",
+    "agent": "agent_name",
+    "agent_url": "agent_url",
+    "triggered_by": "triggered_by",
+    "actor": "actor_name",
+    "run_id": "run_id",
+    "run_status": "run_status",
+    "job_id": "job_id",
+    "grant_id": "grant_id",
+    "runner": "executor_name",
+}
 
 
 def with_run_statuses(uses: Sequence[Access]) -> list[Access]:
@@ -33,28 +53,17 @@ def with_run_statuses(uses: Sequence[Access]) -> list[Access]:
 def access(request: OrganizationRequest) -> HttpResponseBase:
     """The page, or for htmx the part of it below the filters."""
     organization = request.organization
-    form = AccessForm(request.GET, organization_id=organization.id)
+    narrowed = AccessFilterSet(request.GET, organization_id=organization.id)
     page = access_page(
         organization_id=organization.id,
-        narrowed_to=form.as_filter(),
+        narrowed_to=narrowed.as_access_filter(),
         cursor=ACCESS.decode(request.GET.get("at", "")),
     )
-
-    def at(cursor: Cursor | None) -> str:
-        return address(request.path, request.GET, at=cursor.encode()) if cursor else ""
-
-    count = len(page.rows)
     content = {
-        "form": form,
-        "narrowed": form.narrows,
-        "table": AccessTable(with_run_statuses(page.rows), prefix=reverse("overview", args=[organization.slug]))
-        if page.rows
-        else None,
-        "newer": at(page.previous),
-        "older": at(page.next),
-        "newest": address(request.path, request.GET, at="") if page.previous else "",
+        "filter": narrowed,
+        "page": page,
+        "table": AccessTable(with_run_statuses(page.rows)),
         "export": address(reverse("credential_access_csv", args=[organization.slug]), request.GET, at=""),
-        "announcement": f"{count} use{'' if count == 1 else 's'} on this page",
     }
     if request.htmx and request.htmx.target == "access":
         return as_part(TemplateResponse(request, "credentials/_access.html", content), request.path, request.GET)
@@ -64,7 +73,7 @@ def access(request: OrganizationRequest) -> HttpResponseBase:
 @organization_view()
 def access_csv(request: OrganizationRequest) -> HttpResponseBase:
     """The same uses, all of them, as a file. Read and sent in pieces."""
-    narrowed_to = AccessForm(request.GET, organization_id=request.organization.id).as_filter()
+    narrowed_to = AccessFilterSet(request.GET, organization_id=request.organization.id).as_access_filter()
     lines = _lines(request.organization.id, narrowed_to)
     response = StreamingHttpResponse(lines, content_type="text/csv; charset=utf-8")
     response["Content-Disposition"] = f'attachment; filename="credential-access-{request.organization.slug}.csv"'
@@ -80,7 +89,7 @@ class _Line:
 
 def _lines(organization_id: str, narrowed_to: AccessFilter) -> Iterator[str]:
     writer = csv.writer(_Line())
-    yield writer.writerow(CSV_HEADER)
+    yield writer.writerow(CSV_COLUMNS)
     cursor: Cursor | None = None
     while True:
         # A scope for each piece: the reader may be slow.
@@ -88,7 +97,7 @@ def _lines(organization_id: str, narrowed_to: AccessFilter) -> Iterator[str]:
             page = access_page(organization_id=organization_id, narrowed_to=narrowed_to, cursor=cursor, size=PIECE)
             uses = with_run_statuses(page.rows)
         for use in uses:
-            yield writer.writerow([_harmless(value) for value in as_csv(use)])
+            yield writer.writerow([_harmless(getattr(use, name)) for name in CSV_COLUMNS.values()])
         if page.next is None:
             return
         cursor = page.next
@@ -96,6 +105,8 @@ def _lines(organization_id: str, narrowed_to: AccessFilter) -> Iterator[str]:
 
 def _harmless(value: Any) -> Any:
     """Text that a spreadsheet does not run: what begins like a formula gets an apostrophe before it."""
+    if isinstance(value, datetime):
+        return value.isoformat()
     if isinstance(value, str) and value.lstrip(" ")[:1] in ("=", "+", "-", "@", "\t", "\r", "\n", "|", "%"):
         return f"'{value}"
     return value

@@ -7,20 +7,15 @@ from uuid import UUID
 
 from django import forms
 from django.conf import settings
-from django.http import QueryDict
 
-from compliance.models import AgentContext, Credential
-from compliance.vault.access_log import AccessFilter
+from compliance.models import AgentContext
 from compliance.vault.kinds import ClientAuthentication, Kind
-from compliance.vault.models import UseFor, UseResult
-from dashboard.common.filters import midnight
-from dashboard.common.forms import PlainDate, PlainSelect, StyledForm
-
-_PLAIN = {"autocomplete": "off", "autocapitalize": "off", "spellcheck": "false"}
+from compliance.vault.models import UseFor
+from dashboard.common.forms import PLAIN_TEXT, PlainSelect, StyledForm
 
 
 def _text(label: str, help_text: str, **more: Any) -> forms.CharField:
-    return forms.CharField(label=label, help_text=help_text, widget=forms.TextInput(attrs=_PLAIN), **more)
+    return forms.CharField(label=label, help_text=help_text, widget=forms.TextInput(attrs=PLAIN_TEXT), **more)
 
 
 _SECRETS = {
@@ -51,7 +46,7 @@ class SecretForm(StyledForm, forms.Form):
             help_text=f"{help_text} Encrypted, and never shown again.",
             strip=False,
             # Browsers fill in what they saved for this site unless it is called a new password.
-            widget=forms.PasswordInput(attrs={**_PLAIN, "autocomplete": "new-password"}),
+            widget=forms.PasswordInput(attrs={**PLAIN_TEXT, "autocomplete": "new-password"}),
         )
         self.fields.update(fields)
         self.style()
@@ -123,48 +118,3 @@ class GrantForm(StyledForm, forms.Form):
         days.initial = min(settings.GRANT_DEFAULT_DAYS, settings.GRANT_MAX_DAYS)
         days.help_text = f"1 to {settings.GRANT_MAX_DAYS}. Then it is not used until it is granted again."
         days.widget.attrs["max"] = settings.GRANT_MAX_DAYS
-
-
-class AccessForm(StyledForm, forms.Form):
-    """What the record of uses is narrowed to. What cannot be read is named beside its field, and narrows nothing."""
-
-    credential = forms.ChoiceField(label="Credential", required=False, widget=PlainSelect)
-    agent = forms.ChoiceField(label="Agent", required=False, widget=PlainSelect)
-    result = forms.ChoiceField(
-        label="Result",
-        required=False,
-        choices=[("", "Any"), ("refused", "Anything but used"), *UseResult.choices],
-        widget=PlainSelect,
-    )
-    since = forms.DateField(label="From", required=False, widget=PlainDate(attrs={"type": "date"}))
-    until = forms.DateField(label="To", required=False, widget=PlainDate(attrs={"type": "date"}))
-
-    def __init__(self, data: QueryDict, *, organization_id: str) -> None:
-        super().__init__(data)
-        kept = Credential.objects.filter(organization_id=organization_id).order_by("deleted_at", "name", "id")
-        self.fields["credential"].choices = [  # type: ignore[attr-defined]
-            ("", "Any"),
-            *((str(each.pk), f"{each.name} (deleted)" if each.deleted_at else each.name) for each in kept),
-        ]
-        self.contexts = list(AgentContext.objects.filter(organization_id=organization_id).order_by("name", "id"))
-        self.fields["agent"].choices = [  # type: ignore[attr-defined]
-            ("", "Any"),
-            *((str(context.pk), context.name) for context in self.contexts),
-        ]
-        self.is_valid()
-
-    @property
-    def narrows(self) -> bool:
-        return any(self.cleaned_data.values())
-
-    def as_filter(self) -> AccessFilter:
-        """The fields that could be read. Days are days of UTC, both included."""
-        chosen = self.cleaned_data
-        agent = next((each for each in self.contexts if str(each.pk) == chosen.get("agent")), None)
-        return AccessFilter(
-            credential_id=UUID(chosen["credential"]) if chosen.get("credential") else None,
-            agent_url=agent.agent_id if agent else "",
-            result=chosen.get("result") or "",
-            since=midnight(chosen.get("since")),
-            until=midnight(chosen.get("until"), days_later=1),
-        )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID
 
 from django.contrib import messages
@@ -19,6 +20,7 @@ from compliance.tenancy.errors import Refused
 from compliance.vault import actions
 from compliance.vault.access_log import AccessFilter, access_page, last_uses
 from compliance.vault.kinds import Kind
+from compliance.vault.models import UseFor
 from dashboard.common.access import OrganizationRequest, organization_view
 from dashboard.common.confirm import ask_first
 from dashboard.credentials.access_log import with_run_statuses
@@ -37,6 +39,36 @@ class GrantShown:
     removed: int  # agents that it named and that the organization no longer has
 
 
+# The uses that a grant can be for, in a word.
+_SHORT = {
+    UseFor.OWNER_TESTS: "tests",
+    UseFor.MONITORS: "monitors",
+    UseFor.HEARTBEATS: "heartbeats",
+    UseFor.PRIVATE_RUNNERS: "private runners",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """What a credential may be used for now."""
+
+    uses: list[str]
+    agents: int
+    until: datetime | None
+    has_expired: bool  # nothing now, but something once
+
+    @classmethod
+    def by(cls, grants: list[CredentialGrant]) -> Granted:
+        """By these grants, of which none was revoked."""
+        live = [grant for grant in grants if grant.is_live]
+        return cls(
+            uses=[short for use, short in _SHORT.items() if any(grant.is_for(use) for grant in live)],
+            agents=len({context_id for grant in live for context_id in grant.context_ids}),
+            until=max((grant.expires_at for grant in live), default=None),
+            has_expired=bool(grants) and not live,
+        )
+
+
 def get_credential(organization: Organization, credential: UUID) -> Credential:
     """One of the organization's credentials, a deleted one too; 404 for any other's."""
     found = Credential.objects.filter(organization=organization, pk=credential).first()
@@ -53,14 +85,11 @@ def credentials(request: OrganizationRequest) -> HttpResponseBase:
     grants = defaultdict(list)
     for grant in CredentialGrant.objects.filter(organization_id=organization.id, revoked_at=None):
         grants[grant.credential_id].append(grant)
-    table = CredentialTable(
-        kept,
-        grants=grants,
-        last_uses=last_uses(organization_id=organization.id),
-        prefix=reverse("overview", args=[organization.slug]),
-        with_hints=request.membership.may_manage,
-    )
-    return TemplateResponse(request, "credentials/list.html", {"table": table if kept else None})
+    used = last_uses(organization_id=organization.id)
+    for credential in kept:
+        credential.granted = Granted.by(grants[credential.pk])  # type: ignore[attr-defined]
+        credential.last_used_at = used.get(credential.pk)  # type: ignore[attr-defined]
+    return TemplateResponse(request, "credentials/list.html", {"table": CredentialTable(kept)})
 
 
 @sensitive_post_parameters("secret")
@@ -138,11 +167,10 @@ def _grants_and_uses(organization: Organization, found: Credential) -> dict[str,
     uses = access_page(
         organization_id=organization.id, narrowed_to=AccessFilter(credential_id=found.pk), size=LAST_USES
     )
-    prefix = reverse("overview", args=[organization.slug])
     return {
         "live": [each for each in shown if each.grant.is_live],
         "ended": [each for each in shown if not each.grant.is_live],
-        "uses": AccessTable(with_run_statuses(uses.rows), prefix=prefix) if uses.rows else None,
+        "uses": AccessTable(with_run_statuses(uses.rows)),
         "more_uses": uses.next is not None,
     }
 

@@ -1,4 +1,4 @@
-"""Monitors: an organization's recurring tests, and what who manages does with them."""
+"""Monitors: an organization's recurring tests."""
 
 from __future__ import annotations
 
@@ -6,84 +6,65 @@ from collections.abc import Callable
 from uuid import UUID
 
 from django.conf import settings
-from ninja import Query, Router, Schema
+from django.http import HttpResponse
+from ninja import Query, Router, Schema, Status
 from pydantic import Field
 
 from compliance.models import Monitor, MonitorState
 from compliance.monitors import actions
-from compliance.monitors.models import Outcome, strips
-from compliance.runs.models import OverallStatus
+from compliance.monitors.models import Outcome
 from compliance.tenancy.errors import Refused
 from compliance.tenancy.models import Scope
 from compliance.tenancy.roles import managing_membership
-from dashboard.api.access import ApiRequest, operation
-from dashboard.api.paging import BY_KEY, next_cursor, page_answer, read_cursor
-from dashboard.api.problems import Problem
-from dashboard.api.responses import Answer
-from dashboard.monitors.schemas import (
-    MonitorChange,
-    MonitorIn,
-    MonitorOut,
-    MonitorPage,
-    MonitorQuery,
-    MonitorWithTimes,
-    monitor_fields,
-    next_times,
-)
+from dashboard.api.authentication import ApiRequest, BearerKey
+from dashboard.api.paging import page_by_key, page_out
+from dashboard.api.problems import Problem, ProblemDetails
+from dashboard.monitors.schemas import MonitorChange, MonitorIn, MonitorPage, MonitorQuery, MonitorWithTimes
 from dashboard.monitors.views import get_monitor
 
-router = Router(tags=["Monitors"])
+router = Router(tags=["Monitors"], auth=BearerKey(Scope.MANAGE))
 
 
 class RunNowOut(Schema):
     """That it was allowed to run."""
 
     decision_id: UUID
-    job_id: UUID = Field(description="How it goes: GET /jobs/{id}.")
+    job_id: UUID = Field(description="Follow it by GET /jobs/{id}.")
 
 
-def _whole(request: ApiRequest, monitor_id: UUID) -> MonitorWithTimes:
-    monitor = get_monitor(request.organization, monitor_id)
-    return MonitorWithTimes(
-        **monitor_fields(monitor, request.organization),
-        next_times=next_times(monitor),
-        recent_statuses=[OverallStatus(status) for status in strips([monitor.pk])[monitor.pk]],
-    )
+def _monitor_out(request: ApiRequest, monitor_id: UUID) -> MonitorWithTimes:
+    return MonitorWithTimes.from_orm(get_monitor(request.organization, monitor_id), context={"request": request})
 
 
-@operation(
-    router,
-    "GET",
+def _refuse_archived(monitor: Monitor) -> None:
+    if monitor.state == MonitorState.ARCHIVED:
+        raise Refused("This monitor is archived. Create another one.")
+
+
+@router.get(
     "/monitors",
-    scope=Scope.READ,
+    auth=BearerKey(Scope.READ),
     operation_id="listMonitors",
     summary="The organization's monitors",
     response=MonitorPage,
 )
-def list_monitors(request: ApiRequest, asked: Query[MonitorQuery]) -> Answer:
+def list_monitors(request: ApiRequest, query: Query[MonitorQuery], response: HttpResponse) -> MonitorPage:
     """In the order in which they were created."""
-    organization = request.organization
-    monitors = Monitor.objects.with_names().filter(organization=organization)
-    monitors = monitors.filter(state=asked.state) if asked.state else monitors.exclude(state=MonitorState.ARCHIVED)
-    if asked.agent is not None:
-        monitors = monitors.filter(context_id=asked.agent)
+    monitors = Monitor.objects.with_names().filter(organization=request.organization.id)
+    monitors = monitors.filter(state=query.state) if query.state else monitors.exclude(state=MonitorState.ARCHIVED)
+    if query.agent is not None:
+        monitors = monitors.filter(context_id=query.agent)
     monitors = monitors.defer("suite__current_version__definition", "suite_version__definition")
-    page = BY_KEY.page(monitors, read_cursor(BY_KEY, asked.cursor), size=asked.limit)
-    items = [MonitorOut(**monitor_fields(monitor, organization)) for monitor in page.rows]
-    return page_answer(request, MonitorPage(items=items, next=next_cursor(page)))
+    return page_out(MonitorPage, page_by_key(monitors, query), request=request, response=response)
 
 
-@operation(
-    router,
-    "POST",
+@router.post(
     "/monitors",
-    scope=Scope.MANAGE,
     operation_id="createMonitor",
     summary="Create a monitor",
-    response={201: MonitorWithTimes},
-    problems=(404, 409),
+    response={201: MonitorWithTimes, 404: ProblemDetails, 409: ProblemDetails},
 )
-def create(request: ApiRequest, monitor: MonitorIn) -> Answer:
+def create(request: ApiRequest, monitor: MonitorIn, response: HttpResponse) -> Status[MonitorWithTimes]:
     """Its first run is at the schedule's next time. 404: there is no such agent."""
     created = actions.create_monitor(
         organization=request.organization,
@@ -94,42 +75,34 @@ def create(request: ApiRequest, monitor: MonitorIn) -> Answer:
         what=monitor.what(),
         by=request.auth,
     )
-    location = {"Location": f"{settings.SITE_URL}{request.path}/{created.pk}"}
-    return Answer(_whole(request, created.pk), status=201, headers=location)
+    response["Location"] = f"{settings.SITE_URL}{request.path}/{created.pk}"
+    return Status(201, _monitor_out(request, created.pk))
 
 
-@operation(
-    router,
-    "GET",
+@router.get(
     "/monitors/{uuid:monitor}",
-    scope=Scope.READ,
+    auth=BearerKey(Scope.READ),
     operation_id="getMonitor",
     summary="One monitor, with its next times and last results",
-    response=MonitorWithTimes,
-    problems=(404,),
+    response={200: MonitorWithTimes, 404: ProblemDetails},
 )
-def one_monitor(request: ApiRequest, monitor: UUID) -> Answer:
-    return Answer(_whole(request, monitor), cacheable=True)
+def one_monitor(request: ApiRequest, monitor: UUID) -> MonitorWithTimes:
+    return _monitor_out(request, monitor)
 
 
-@operation(
-    router,
-    "PATCH",
+@router.patch(
     "/monitors/{uuid:monitor}",
-    scope=Scope.MANAGE,
     operation_id="changeMonitor",
     summary="Change a monitor",
-    response=MonitorWithTimes,
-    problems=(404, 409),
+    response={200: MonitorWithTimes, 404: ProblemDetails, 409: ProblemDetails},
 )
 def change(request: ApiRequest, monitor: UUID, change: MonitorChange) -> MonitorWithTimes:
     """From its next run on. A new schedule begins to count now."""
-    # Locked here already, the key before the monitor as in every action: of two changes at once, each keeps what the
+    # Locked already here, the key before the monitor as in every action: of two changes at once, each keeps what the
     # other changed.
     managing_membership(request.organization.id, request.auth)
     found = get_monitor(request.organization, monitor).locked()
-    if found.state == MonitorState.ARCHIVED:
-        raise Refused("This monitor is archived. Create another one.")
+    _refuse_archived(found)
     actions.change_monitor(
         organization=request.organization,
         monitor_id=monitor,
@@ -138,54 +111,64 @@ def change(request: ApiRequest, monitor: UUID, change: MonitorChange) -> Monitor
         what=change.what(found),
         by=request.auth,
     )
-    return _whole(request, monitor)
+    return _monitor_out(request, monitor)
 
 
-def _act(name: str, summary: str, action: Callable[..., Monitor], words: str) -> None:
-    def act(request: ApiRequest, monitor: UUID) -> MonitorWithTimes:
-        found = get_monitor(request.organization, monitor)
-        if found.state == MonitorState.ARCHIVED and name != "archive":
-            raise Refused("This monitor is archived. Create another one.")
-        if found.state != MonitorState.ARCHIVED:
-            action(organization=request.organization, monitor_id=monitor, by=request.auth)
-        return _whole(request, monitor)
-
-    act.__doc__ = words
-    operation(
-        router,
-        "POST",
-        f"/monitors/{{uuid:monitor}}/{name}",
-        scope=Scope.MANAGE,
-        operation_id=f"{name}Monitor",
-        summary=summary,
-        response=MonitorWithTimes,
-        problems=(404, 409),
-    )(act)
+def _change_state(request: ApiRequest, monitor_id: UUID, action: Callable[..., Monitor]) -> MonitorWithTimes:
+    _refuse_archived(get_monitor(request.organization, monitor_id))
+    action(organization=request.organization, monitor_id=monitor_id, by=request.auth)
+    return _monitor_out(request, monitor_id)
 
 
-_act("pause", "Pause a monitor", actions.pause_monitor, "What is under way goes on. One that is paused stays so.")
-_act("resume", "Resume a monitor", actions.resume_monitor, "At its next time; what passed is not made up for.")
-_act("archive", "Archive a monitor", actions.archive_monitor, "For good. Its runs and decisions stay.")
+@router.post(
+    "/monitors/{uuid:monitor}/pause",
+    operation_id="pauseMonitor",
+    summary="Pause a monitor",
+    response={200: MonitorWithTimes, 404: ProblemDetails, 409: ProblemDetails},
+)
+def pause(request: ApiRequest, monitor: UUID) -> MonitorWithTimes:
+    """What is under way goes on. One that is paused stays so."""
+    return _change_state(request, monitor, actions.pause_monitor)
 
 
-@operation(
-    router,
-    "POST",
+@router.post(
+    "/monitors/{uuid:monitor}/resume",
+    operation_id="resumeMonitor",
+    summary="Resume a monitor",
+    response={200: MonitorWithTimes, 404: ProblemDetails, 409: ProblemDetails},
+)
+def resume(request: ApiRequest, monitor: UUID) -> MonitorWithTimes:
+    """At its next time; occurrences that passed are not made up for."""
+    return _change_state(request, monitor, actions.resume_monitor)
+
+
+@router.post(
+    "/monitors/{uuid:monitor}/archive",
+    operation_id="archiveMonitor",
+    summary="Archive a monitor",
+    response={200: MonitorWithTimes, 404: ProblemDetails, 409: ProblemDetails},
+)
+def archive(request: ApiRequest, monitor: UUID) -> MonitorWithTimes:
+    """For good. Its runs and decisions stay. One that is archived stays so."""
+    if get_monitor(request.organization, monitor).state != MonitorState.ARCHIVED:
+        actions.archive_monitor(organization=request.organization, monitor_id=monitor, by=request.auth)
+    return _monitor_out(request, monitor)
+
+
+@router.post(
     "/monitors/{uuid:monitor}/run",
-    scope=Scope.MANAGE,
     operation_id="runMonitor",
     summary="Run a monitor now",
-    response={202: RunNowOut},
-    problems=(404, 409),
+    response={202: RunNowOut, 404: ProblemDetails, 409: ProblemDetails},
 )
-def run_now(request: ApiRequest, monitor: UUID) -> Answer | Problem:
-    """Beside its schedule. What stops it is the problem, whose `outcome` names the gate; it is on record as a
+def run_now(request: ApiRequest, monitor: UUID) -> Status[RunNowOut] | HttpResponse:
+    """Beside its schedule. If a gate stops it, the problem's `outcome` names the gate; that is on record as a
     decision."""
-    if get_monitor(request.organization, monitor).state == MonitorState.ARCHIVED:
-        raise Refused("This monitor is archived. Create another one.")
+    _refuse_archived(get_monitor(request.organization, monitor))
     decision = actions.run_monitor_now(organization=request.organization, monitor_id=monitor, by=request.auth)
     if decision.outcome != Outcome.ALLOWED:
-        # Returned, not raised: the decision is to stay on record.
-        return Problem(409, "stopped", decision.reason, outcome=decision.outcome, decision_id=str(decision.pk))
+        # Returned, not raised: the decision must stay on record.
+        problem = Problem(409, "stopped", decision.reason, outcome=decision.outcome, decision_id=str(decision.pk))
+        return problem.response()
     assert decision.job_id is not None
-    return Answer(RunNowOut(decision_id=decision.pk, job_id=decision.job_id), status=202)
+    return Status(202, RunNowOut(decision_id=decision.pk, job_id=decision.job_id))

@@ -4,51 +4,50 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from django import forms
+import django_filters
+from django.db.models import QuerySet
 from django.http import QueryDict
 
-from compliance.models import Monitor
+from compliance.models import Monitor, MonitorDecision, MonitorState
 from compliance.monitors.decisions import NOT_ALLOWED, DecisionFilter
 from compliance.monitors.models import Outcome
-from dashboard.common.filters import midnight
-from dashboard.common.forms import PlainDate, PlainSelect, StyledForm
+from dashboard.common.filters import FilterSet, day_filter, midnight
 
 
-class DecisionForm(StyledForm, forms.Form):
-    """What the decisions are narrowed to. What cannot be read is named beside its field, and narrows nothing."""
+class MonitorFilter(FilterSet):
+    """Monitors in one state; in none: all that are not archived."""
 
-    monitor = forms.ChoiceField(label="Monitor", required=False, widget=PlainSelect)
-    outcome = forms.ChoiceField(
-        label="Decision",
-        required=False,
-        choices=[("", "Any"), (NOT_ALLOWED, "Anything but allowed"), *Outcome.choices],
-        widget=PlainSelect,
+    state = django_filters.ChoiceFilter(choices=MonitorState.choices)
+
+    def filter_queryset(self, queryset: QuerySet[Monitor]) -> QuerySet[Monitor]:
+        state = self.chosen.get("state")
+        return queryset.filter(state=state) if state else queryset.exclude(state=MonitorState.ARCHIVED)
+
+
+class DecisionFilterSet(FilterSet):
+    """About which monitor, what was decided, and when."""
+
+    monitor = django_filters.ChoiceFilter(label="Monitor", empty_label="Any")
+    outcome = django_filters.ChoiceFilter(
+        label="Decision", empty_label="Any", choices=[(NOT_ALLOWED, "Anything but allowed"), *Outcome.choices]
     )
-    since = forms.DateField(label="From", required=False, widget=PlainDate(attrs={"type": "date"}))
-    until = forms.DateField(label="To", required=False, widget=PlainDate(attrs={"type": "date"}))
+    since = day_filter("From")
+    until = day_filter("To")
 
     def __init__(self, data: QueryDict, *, organization_id: str) -> None:
-        super().__init__(data)
+        super().__init__(data, MonitorDecision.objects.none())
         monitors = Monitor.objects.filter(organization_id=organization_id).order_by("name", "id")
-        self.fields["monitor"].choices = [  # type: ignore[attr-defined]
-            ("", "Any"),
-            *(
-                (str(pk), f"{name} (archived)" if state == "archived" else name)
-                for pk, name, state in monitors.values_list("pk", "name", "state")
-            ),
+        self.filters["monitor"].extra["choices"] = [
+            (str(pk), f"{name} (archived)" if state == MonitorState.ARCHIVED else name)
+            for pk, name, state in monitors.values_list("pk", "name", "state")
         ]
-        self.is_valid()
 
-    @property
-    def narrows(self) -> bool:
-        return any(self.cleaned_data.values())
-
-    def as_filter(self) -> DecisionFilter:
+    def as_decision_filter(self) -> DecisionFilter:
         """The fields that could be read. Days are days of UTC, both included."""
-        chosen = self.cleaned_data
+        monitor = self.chosen.get("monitor")
         return DecisionFilter(
-            monitor_id=UUID(chosen["monitor"]) if chosen.get("monitor") else None,
-            outcome=chosen.get("outcome") or "",
-            since=midnight(chosen.get("since")),
-            until=midnight(chosen.get("until"), days_later=1),
+            monitor_id=UUID(monitor) if monitor else None,
+            outcome=self.chosen.get("outcome") or "",
+            since=midnight(self.chosen.get("since")),
+            until=midnight(self.chosen.get("until"), days_later=1),
         )

@@ -1,4 +1,4 @@
-"""A monitor as the API takes and shows it."""
+"""Monitors in the API: what creates and changes one, and what shows it."""
 
 from __future__ import annotations
 
@@ -10,28 +10,27 @@ from ninja import Schema
 from pydantic import Field
 
 from compliance.jobs.models import CredentialChoice
-from compliance.models import Monitor, MonitorState, Organization
-from compliance.monitors.actions import Notify, What, When
-from compliance.monitors.models import CRON_LENGTH, MAX_COOLDOWN_SECONDS, MAX_INTERVAL_MINUTES
+from compliance.models import Monitor, MonitorState
+from compliance.monitors.actions import What, When
+from compliance.monitors.models import CRON_LENGTH, MAX_COOLDOWN_SECONDS, MAX_INTERVAL_MINUTES, strips
 from compliance.monitors.schedule import BadSchedule
 from compliance.runs.models import OverallStatus
 from compliance.tenancy.events import Channel, Priority
-from dashboard.agents.api import page_url
-from dashboard.api.fields import (
+from dashboard.api.paging import Page, PageQuery
+from dashboard.api.schemas import (
     Credential,
-    ExecutorIn,
-    ExecutorOut,
     In,
     Name,
     Options,
+    PlacementIn,
+    PlacementOut,
     Scenarios,
     SuiteRef,
     Text,
     credential_choice,
-    executor_out,
+    page_url,
     plain_options,
 )
-from dashboard.api.paging import Page, PageQuery
 
 
 class ScheduleIn(In):
@@ -46,14 +45,23 @@ class ScheduleIn(In):
 
 
 class NotifyFields(In):
-    """How the organization wants to hear of its results."""
+    """How the organization is notified of its results."""
 
     priority: Priority = Priority.NORMAL
     channel: Channel = Channel.IN_APP
     cooldown_seconds: Annotated[int, Field(ge=0, le=MAX_COOLDOWN_SECONDS)] = 3600
 
-    def notify(self) -> Notify:
-        return Notify(self.priority, self.channel, self.cooldown_seconds)
+    def fields(self) -> dict[str, Any]:
+        """As the model calls them."""
+        return {f"notify_{name}": value for name, value in self.model_dump().items()}
+
+    @classmethod
+    def of(cls, monitor: Monitor) -> NotifyFields:
+        return cls(
+            priority=Priority(monitor.notify_priority),
+            channel=Channel(monitor.notify_channel),
+            cooldown_seconds=monitor.notify_cooldown_seconds,
+        )
 
 
 class MonitorIn(In):
@@ -69,7 +77,7 @@ class MonitorIn(In):
     all_evidence: bool = False
     dry_run: bool = False
     credential: Credential = "automatic"
-    executor: ExecutorIn = ExecutorIn()
+    placement: PlacementIn = PlacementIn()
     notify: NotifyFields = NotifyFields()
 
     def what(self) -> What:
@@ -78,15 +86,14 @@ class MonitorIn(In):
             options=self.options,
             scenarios=self.scenarios,
             all_evidence=self.all_evidence,
-            dry_run=self.dry_run,
             credential=credential_choice(self.credential),
-            pin=self.executor.pin(),
-            notify=self.notify.notify(),
+            pin=self.placement.pin(),
+            fields=plain_fields(self),
         )
 
 
 class MonitorChange(In):
-    """What is to change; what is left out stays. Schedule, executor and notify are each replaced as a whole."""
+    """What is to change; what is left out stays. Schedule, placement and notify are each replaced as a whole."""
 
     name: Name | None = None
     pinned: bool | None = None
@@ -96,39 +103,42 @@ class MonitorChange(In):
     all_evidence: bool | None = None
     dry_run: bool | None = None
     credential: Credential | None = None
-    executor: ExecutorIn | None = None
+    placement: PlacementIn | None = None
     notify: NotifyFields | None = None
 
     def when(self, monitor: Monitor) -> When:
         """The monitor's schedule with the change."""
-        as_before = When(monitor.interval_minutes, monitor.cron, monitor.timezone)
-        return as_before if self.schedule is None else self.schedule.when()
+        return When.of(monitor) if self.schedule is None else self.schedule.when()
 
     def what(self, monitor: Monitor) -> What:
         """What the monitor does with the change."""
         chosen = monitor.credential_id or CredentialChoice(monitor.credential_choice)
-        told = Notify(monitor.notify_priority, monitor.notify_channel, monitor.notify_cooldown_seconds)
         return What(
             pinned=_or(self.pinned, monitor.suite_version_id is not None),
             options=_or(self.options, plain_options(monitor.options)),
             scenarios=_or(self.scenarios, monitor.options.get("scenarios", [])),
             all_evidence=_or(self.all_evidence, monitor.options.get("evidence") == "all"),
-            dry_run=_or(self.dry_run, monitor.dry_run),
             credential=chosen if self.credential is None else credential_choice(self.credential),
-            pin=monitor.pin if self.executor is None else self.executor.pin(),
-            notify=told if self.notify is None else self.notify.notify(),
+            pin=monitor.pin if self.placement is None else self.placement.pin(),
+            fields=plain_fields(self),
         )
 
 
-def _or(wished: Any, as_before: Any) -> Any:
-    return as_before if wished is None else wished
+def plain_fields(given: MonitorIn | MonitorChange) -> dict[str, Any]:
+    """The values of Monitor.PLAIN_FIELDS that were given: those of that name, and those of `notify`."""
+    values = given.model_dump(include=set(Monitor.PLAIN_FIELDS), exclude_none=True)
+    return values | (given.notify.fields() if given.notify else {})
+
+
+def _or(change: Any, current: Any) -> Any:
+    return current if change is None else change
 
 
 class ScheduleOut(Schema):
     interval_minutes: int | None
     cron: str
     timezone: str
-    words: str = Field(examples=["Every hour"])
+    words: str = Field(validation_alias="schedule_words", examples=["Every hour"])
 
 
 class MonitorOut(Schema):
@@ -136,18 +146,20 @@ class MonitorOut(Schema):
 
     id: UUID
     name: str = Field(examples=["Support agent, every hour"])
-    agent_id: UUID | None = Field(description="Null once the organization no longer has the agent.")
+    agent_id: UUID | None = Field(
+        validation_alias="context_id", description="Null once the organization no longer has the agent."
+    )
     agent_url: str
     suite: SuiteRef | None = Field(description="The version that it runs; null when none is published any more.")
     pinned: bool
     schedule: ScheduleOut
-    options: dict[str, Any] = Field(description="What differs from what the suite does by itself.")
+    options: dict[str, Any] = Field(description="What differs from the suite's defaults.")
     scenarios: list[str] = Field(description="Only these; empty: all.")
     all_evidence: bool
     dry_run: bool
     credential_choice: CredentialChoice
     credential_id: UUID | None
-    executor: ExecutorOut
+    placement: PlacementOut = Field(validation_alias="pin")
     notify: NotifyFields
     state: MonitorState
     state_reason: str = Field(description="Why it is paused or parked.")
@@ -161,12 +173,57 @@ class MonitorOut(Schema):
     created_by: str
     url: str = Field(description="Its page.")
 
+    @staticmethod
+    def resolve_suite(monitor: Monitor) -> dict[str, str] | None:
+        version = monitor.version_to_run
+        return {"slug": monitor.suite.slug, "version": version.version} if version else None
+
+    @staticmethod
+    def resolve_pinned(monitor: Monitor) -> bool:
+        return monitor.suite_version_id is not None
+
+    @staticmethod
+    def resolve_schedule(monitor: Monitor) -> Monitor:
+        return monitor  # whose row has the schedule's fields
+
+    @staticmethod
+    def resolve_options(monitor: Monitor) -> dict[str, Any]:
+        return plain_options(monitor.options)
+
+    @staticmethod
+    def resolve_scenarios(monitor: Monitor) -> list[str]:
+        return list(monitor.options.get("scenarios", []))
+
+    @staticmethod
+    def resolve_all_evidence(monitor: Monitor) -> bool:
+        return monitor.options.get("evidence") == "all"
+
+    @staticmethod
+    def resolve_notify(monitor: Monitor) -> NotifyFields:
+        return NotifyFields.of(monitor)
+
+    @staticmethod
+    def resolve_last_status(monitor: Monitor) -> str | None:
+        return monitor.last_status or None
+
+    @staticmethod
+    def resolve_url(monitor: Monitor, context: dict[str, Any]) -> str:
+        return page_url("monitor", context, monitor.pk)
+
 
 class MonitorWithTimes(MonitorOut):
-    """An organization's recurring test of an agent, with what comes next and what was."""
+    """An organization's recurring test of an agent, with its next times and its last results."""
 
     next_times: list[datetime] = Field(description="The next five times.")
     recent_statuses: list[OverallStatus] = Field(description="Of its last conclusive runs, oldest first; at most 30.")
+
+    @staticmethod
+    def resolve_next_times(monitor: Monitor) -> list[datetime]:
+        return next_times(monitor)
+
+    @staticmethod
+    def resolve_recent_statuses(monitor: Monitor) -> list[str]:
+        return list(strips([monitor.pk])[monitor.pk])
 
 
 class MonitorPage(Page):
@@ -178,48 +235,6 @@ class MonitorQuery(PageQuery):
     agent: UUID | None = Field(None, description="An agent's id.")
 
 
-def monitor_fields(monitor: Monitor, organization: Organization) -> dict[str, Any]:
-    """The values of MonitorOut."""
-    version = monitor.version_to_run
-    return {
-        "id": monitor.pk,
-        "name": monitor.name,
-        "agent_id": monitor.context_id,
-        "agent_url": monitor.agent_url,
-        "suite": SuiteRef(slug=monitor.suite.slug, version=version.version) if version else None,
-        "pinned": monitor.suite_version_id is not None,
-        "schedule": ScheduleOut(
-            interval_minutes=monitor.interval_minutes,
-            cron=monitor.cron,
-            timezone=monitor.timezone,
-            words=monitor.schedule_words,
-        ),
-        "options": plain_options(monitor.options),
-        "scenarios": monitor.options.get("scenarios", []),
-        "all_evidence": monitor.options.get("evidence") == "all",
-        "dry_run": monitor.dry_run,
-        "credential_choice": CredentialChoice(monitor.credential_choice),
-        "credential_id": monitor.credential_id,
-        "executor": executor_out(monitor.pin),
-        "notify": NotifyFields(
-            priority=Priority(monitor.notify_priority),
-            channel=Channel(monitor.notify_channel),
-            cooldown_seconds=monitor.notify_cooldown_seconds,
-        ),
-        "state": MonitorState(monitor.state),
-        "state_reason": monitor.state_reason,
-        "next_run_at": monitor.next_run_at,
-        "deferred_until": monitor.deferred_until,
-        "last_run_id": monitor.last_run_id,
-        "last_status": OverallStatus(monitor.last_status) if monitor.last_status else None,
-        "last_run_at": monitor.last_run_at,
-        "failures_in_a_row": monitor.failures_in_a_row,
-        "created_at": monitor.created_at,
-        "created_by": monitor.created_by,
-        "url": page_url("monitor", organization, monitor.pk),
-    }
-
-
 def next_times(monitor: Monitor) -> list[datetime]:
     """The next five times; none unless it is active."""
     if monitor.next_run_at is None:
@@ -227,4 +242,4 @@ def next_times(monitor: Monitor) -> list[datetime]:
     try:
         return [monitor.next_run_at, *monitor.schedule.next_times(monitor.next_run_at, 4)]
     except BadSchedule:
-        return [monitor.next_run_at]  # the tick will park it, and say why
+        return [monitor.next_run_at]  # the tick parks it, with the reason

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from django.urls import path
 
-from dashboard.monitors import decisions, views
+from dashboard.monitors import views
 
 urlpatterns = [
     path("", views.monitors, name="monitors"),
     path("add/", views.monitor_add, name="monitor_add"),
-    path("decisions/", decisions.decisions, name="monitor_decisions"),
+    path("decisions/", views.decisions, name="monitor_decisions"),
     path("<uuid:monitor>/", views.monitor, name="monitor"),
     path("<uuid:monitor>/edit/", views.monitor_edit, name="monitor_edit"),
     path("<uuid:monitor>/run/", views.monitor_run, name="monitor_run"),

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
 from typing import Any
 from uuid import UUID
 
 from django.contrib import messages
-from django.core.paginator import Paginator
 from django.http import Http404
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
@@ -23,9 +23,10 @@ from compliance.models import (
     Organization,
     RejectedReport,
     Role,
+    Runner,
 )
 from compliance.monitors import actions
-from compliance.monitors.decisions import DecisionFilter, decision_page
+from compliance.monitors.decisions import DECISIONS, DecisionFilter, decision_page
 from compliance.monitors.models import Outcome, strips
 from compliance.monitors.schedule import BadSchedule
 from compliance.suites.catalogue import OfferedSuite, facts_of
@@ -34,37 +35,18 @@ from compliance.vault.access_log import granted_credentials
 from compliance.vault.models import UseFor
 from dashboard.agents.testing import scenarios_of
 from dashboard.common.access import OrganizationRequest, organization_view
-from dashboard.common.charts import strip
 from dashboard.common.confirm import ask_first
-from dashboard.common.filters import address
+from dashboard.common.filters import as_part
 from dashboard.common.formatting import in_zone
-from dashboard.jobs.placement import kept_runners, names_of, where
+from dashboard.monitors.filters import DecisionFilterSet, MonitorFilter
 from dashboard.monitors.forms import MonitorChoice, MonitorForm, carried, in_units
-from dashboard.monitors.tables import WAITS, DecisionTable, MonitorTable, state_badge
+from dashboard.monitors.tables import DecisionTable, MonitorTable
 from dashboard.suites.forms import default_among, suites_for
 
-PER_PAGE = 50
 LAST_DECISIONS = 10
-LAST_REQUESTS = 50  # among which those are looked for that nobody served
+LAST_JOBS = 50  # among which those are looked for that nobody served
 EXPIRED_SHOWN = 5
 ARCHIVING = "It never runs again. Its runs and the decisions about them stay, and its name can be used for another."
-
-
-_STATES = (
-    ("", "Not archived"),
-    (MonitorState.ACTIVE, "Active"),
-    (MonitorState.PAUSED, "Paused"),
-    (MonitorState.PARKED, "Parked"),
-    (MonitorState.ARCHIVED, "Archived"),
-)
-
-
-class _Pages(Paginator):
-    """Pages of a list whose length is known already."""
-
-    def __init__(self, *args: Any, count: int) -> None:
-        super().__init__(*args)
-        self.__dict__["count"] = count  # where Paginator keeps what it has counted
 
 
 def get_monitor(organization: Organization, monitor: UUID) -> Monitor:
@@ -79,42 +61,23 @@ def get_monitor(organization: Organization, monitor: UUID) -> Monitor:
 def monitors(request: OrganizationRequest) -> HttpResponseBase:
     """Every monitor with its next time, its last result and a strip of recent ones; ?state= narrows them."""
     organization = request.organization
+    narrowed = MonitorFilter(request.GET, Monitor.objects.of_organization(organization.id).with_names())
+    state = narrowed.chosen.get("state") or ""
     counts = Monitor.objects.states_of(organization.id)
-    state = request.GET.get("state", "")
-    state = state if state in MonitorState.values else ""
-    if state == MonitorState.ARCHIVED:
-        wanted = Monitor.objects.archived_by(organization.id)
-    else:
-        wanted = Monitor.objects.kept_by(organization.id)
-        wanted = wanted.filter(state=state) if state else wanted
-    # Its length is known already: a paginator would count once more.
-    page = _Pages(wanted.with_names(), PER_PAGE, count=_in_state(counts, state)).get_page(request.GET.get("page"))
-    shown = list(page.object_list)
-    table = MonitorTable(
-        shown,
-        runners=names_of(organization.id) if any(monitor.runner_id for monitor in shown) else {},
-        strips=strips([monitor.pk for monitor in shown]),
-        prefix=reverse("overview", args=[organization.slug]),
-        still=getattr(request.session, "still_since", None) is not None,
-    )
+    table = MonitorTable(narrowed.qs).on_page(request, count=_in_state(counts, state))
+    verdicts = strips([monitor.pk for monitor in table.shown])
+    for monitor in table.shown:
+        monitor.verdicts = verdicts.get(monitor.pk, [])
     content = {
-        "table": table if shown else None,
-        "page": page,
+        "table": table,
         "state": state,
-        "any": bool(counts),
+        "has_monitors": bool(counts),
         "states": [
-            {
-                # “All” only where nothing is left out.
-                "words": words if value or counts.get(MonitorState.ARCHIVED) else "All",
-                "count": _in_state(counts, value),
-                "href": f"?state={value}" if value else request.path,
-                "current": value == state,
-            }
-            for value, words in _STATES
+            # “All” only where nothing is left out.
+            (value, words if value or counts.get(MonitorState.ARCHIVED) else "All", _in_state(counts, value))
+            for value, words in (("", "Not archived"), *MonitorState.choices)
             if value in ("", state) or counts.get(value)
         ],
-        "previous": address("", request.GET, page=page.number - 1),
-        "next": address("", request.GET, page=page.number + 1),
     }
     return TemplateResponse(request, "monitors/list.html", content)
 
@@ -127,6 +90,22 @@ def _in_state(counts: dict[str, int], state: str) -> int:
 
 
 @organization_view()
+def decisions(request: OrganizationRequest) -> HttpResponseBase:
+    """“Why did this not run?”, with a page of the decisions; for htmx the part of it below the filters."""
+    organization = request.organization
+    narrowed = DecisionFilterSet(request.GET, organization_id=organization.id)
+    page = decision_page(
+        organization_id=organization.id,
+        narrowed_to=narrowed.as_decision_filter(),
+        cursor=DECISIONS.decode(request.GET.get("at", "")),
+    )
+    content = {"filter": narrowed, "page": page, "table": DecisionTable(page.rows)}
+    if request.htmx and request.htmx.target == "decisions":
+        return as_part(TemplateResponse(request, "monitors/_decisions.html", content), request.path, request.GET)
+    return TemplateResponse(request, "monitors/decisions.html", content)
+
+
+@organization_view()
 def monitor(request: OrganizationRequest, monitor: UUID) -> HttpResponseBase:
     """When it runs next, how it went, and what was decided lately."""
     organization = request.organization
@@ -136,23 +115,14 @@ def monitor(request: OrganizationRequest, monitor: UUID) -> HttpResponseBase:
     )
     page = {
         "monitor": found,
-        "state": state_badge(found),
         "stopped": _why_stopped(found),
         "times": _next_times(found),
-        "trend": strip(strips([found.pk]).get(found.pk, []), wide=True),
+        "verdicts": strips([found.pk]).get(found.pk, []),
         "under_way": Job.objects.active().filter(monitor=found).first(),
-        "waits": WAITS if found.deferred_until else "",
-        "where": where(
-            found.pin,
-            names_of(organization.id) if found.runner_id else {},
-            reverse("overview", args=[organization.slug]),
-        ),
         "cooldown": _in_words_of_units(found.notify_cooldown_seconds),
         **_unserved(found),
-        "decisions": DecisionTable(decided.rows, prefix=reverse("overview", args=[organization.slug]))
-        if decided.rows
-        else None,
-        "more": decided.next is not None,
+        "decisions": DecisionTable(decided.rows),
+        "has_more_decisions": decided.next is not None,
         "archiving": ARCHIVING,
     }
     return TemplateResponse(request, "monitors/detail.html", page)
@@ -170,12 +140,12 @@ def _in_words_of_units(seconds: int) -> str:
 
 
 def _unserved(monitor: Monitor) -> dict[str, Any]:
-    """What among its last requests nobody served, and what was sent and was no report (L15, L16)."""
+    """What among its last jobs nobody served, and what was sent and was no report (L15, L16)."""
     last = Job.objects.filter(monitor=monitor).order_by("-created_at", "-id")
-    requests = list(last.only("state", "scheduled_for", "created_at", "end_reason", "run_id")[:LAST_REQUESTS])
-    rejected = RejectedReport.objects.filter(job_id__in=[request.pk for request in requests if request.run_id])
+    jobs = list(last.only("state", "scheduled_for", "created_at", "end_reason", "run_id")[:LAST_JOBS])
+    rejected = RejectedReport.objects.filter(job_id__in=[job.pk for job in jobs if job.run_id])
     return {
-        "expired": [request for request in requests if request.state == JobState.EXPIRED][:EXPIRED_SHOWN],
+        "expired": [job for job in jobs if job.state == JobState.EXPIRED][:EXPIRED_SHOWN],
         "rejected": rejected.order_by("-at").select_related("job").first() if monitor.pin.is_private else None,
     }
 
@@ -219,7 +189,7 @@ def monitor_add(request: OrganizationRequest) -> HttpResponseBase:
         "suite": suite,
         "choice": MonitorChoice(chosen, contexts=contexts, suites=suites),
     }
-    runners = kept_runners(organization.id)
+    runners = list(Runner.objects.kept_by(organization.id))
     page["can_run"] = can_run = suite is not None and (not suite.problem or bool(runners))
     if suite is None or not can_run:
         return TemplateResponse(request, "monitors/add.html", page)
@@ -261,8 +231,8 @@ def monitor_edit(request: OrganizationRequest, monitor: UUID) -> HttpResponseBas
         why = "is archived, and cannot" if archived else "cannot"
         messages.error(request, f"“{found.name}” {why} be changed any more. Make another one.")
         return redirect("monitor", request.organization.slug, monitor)
-    runners = kept_runners(request.organization.id)
-    form = _form(request, found.context, version.pk, runners=runners, engine=version.engine, monitor=found)
+    runners = list(Runner.objects.kept_by(request.organization.id))
+    form = _form(request, found.context, version.pk, runners=runners, engine=version.engine, instance=copy(found))
 
     def change() -> Monitor:
         return actions.change_monitor(

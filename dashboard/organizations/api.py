@@ -1,4 +1,4 @@
-"""Whose the key is: a first call, to see that it works."""
+"""The organization of the key: a first call, to see that the key works."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from ninja import Router, Schema
 from pydantic import Field
 
 from compliance.tenancy.models import Scope
-from dashboard.api.access import ApiRequest, operation
+from dashboard.api.authentication import ApiRequest, BearerKey
 
-router = Router(tags=["Organization"])
+router = Router(tags=["Organization"], auth=BearerKey(Scope.READ))
 
 
 class KeyOut(Schema):
-    """The key that was shown."""
+    """The key of this call."""
 
     id: UUID
     name: str = Field(examples=["CI"])
@@ -30,15 +30,7 @@ class OrganizationOut(Schema):
     key: KeyOut
 
 
-@operation(
-    router,
-    "GET",
-    "/organization",
-    scope=Scope.READ,
-    operation_id="getOrganization",
-    summary="Whose key this is",
-    response=OrganizationOut,
-)
+@router.get("/organization", operation_id="getOrganization", summary="Whose key this is", response=OrganizationOut)
 def get_organization(request: ApiRequest) -> OrganizationOut:
     organization, key = request.organization, request.auth
     shown = KeyOut(id=key.key_id, name=key.name, scopes=[scope for scope in Scope if scope in key.scopes])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from html import escape
 from uuid import UUID
 
 from django import forms
@@ -14,7 +13,6 @@ from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils import timezone
-from django.utils.safestring import SafeString
 
 from compliance.models import ApiKey, Role
 from compliance.tenancy.api_key_actions import create_key, revoke_key
@@ -22,49 +20,11 @@ from compliance.tenancy.errors import Refused
 from compliance.tenancy.models import OF_ORGANIZATION, Scope
 from dashboard.common.access import OrganizationRequest, organization_view
 from dashboard.common.confirm import ask_first
-from dashboard.common.formatting import instant
 from dashboard.common.forms import StyledForm
-from dashboard.common.tables import Column
-from dashboard.credentials.tables import PlainTable
+from dashboard.organizations.tables import ApiKeyTable
 
 MOST_SHOWN = 200
 ENDING = "Programs that use it are refused at once. It cannot be taken back; make another one instead."
-
-
-class KeyTable(PlainTable):
-    """An organization's keys, the newest first."""
-
-    columns = (
-        Column("name", "Key"),
-        Column("may", "May"),
-        Column("made", "Made"),
-        Column("ends", "Ends"),
-        Column("used", "Last used"),
-    )
-    unlabelled = "name"
-    css = "table credentials stack"
-    caption = "API keys, the newest first"
-
-    def render_name(self, key: ApiKey) -> SafeString:
-        return SafeString(f'{escape(key.name)}<span class="sub"><code>ask_{key.prefix}…</code></span>')
-
-    def render_may(self, key: ApiKey) -> str:
-        return escape(key.scope_words)
-
-    def render_made(self, key: ApiKey) -> SafeString:
-        return SafeString(f'{instant(key.created_at)}<span class="sub">by {escape(key.created_by)}</span>')
-
-    def render_ends(self, key: ApiKey) -> SafeString:
-        if key.revoked_at is not None:
-            return SafeString(f'Revoked {instant(key.revoked_at)}<span class="sub">by {escape(key.revoked_by)}</span>')
-        if key.has_expired:
-            return SafeString(f"Expired {instant(key.expires_at)}")
-        link = f'<a href="{self.base}settings/keys/{key.pk}/revoke/">Revoke…</a>'
-        named = f'<span class="visually-hidden"> {escape(key.name)}</span></a>'
-        return SafeString(f'{instant(key.expires_at)}<span class="sub">{link.replace("</a>", named)}</span>')
-
-    def render_used(self, key: ApiKey) -> SafeString:
-        return instant(key.last_used_at)
 
 
 class KeyForm(StyledForm, forms.Form):
@@ -98,8 +58,7 @@ class KeyForm(StyledForm, forms.Form):
 def api_keys(request: OrganizationRequest) -> HttpResponseBase:
     """The keys, those that have ended too."""
     organization = request.organization
-    keys = list(ApiKey.objects.of_organization(organization.id).defer("secret_hash")[:MOST_SHOWN])
-    table = KeyTable(keys, prefix=reverse("overview", args=[organization.slug])) if keys else None
+    table = ApiKeyTable(ApiKey.objects.of_organization(organization.id).defer("secret_hash")[:MOST_SHOWN])
     return TemplateResponse(request, "organizations/api_keys.html", {"table": table})
 
 

@@ -21,6 +21,7 @@ from compliance.tenancy.memberships import memberships_of
 from dashboard.common.access import OrganizationRequest, organization_view
 from dashboard.organizations.forms import DeletionForm, InvitationForm, OrganizationForm, roles_to_give
 from dashboard.organizations.mail import address_of, send_invitation
+from dashboard.organizations.tables import InvitationTable, MemberTable
 
 
 @login_required
@@ -74,13 +75,16 @@ def _members_page(request: OrganizationRequest, form: InvitationForm, status: in
     organization = request.organization
     mine = request.membership
     everybody = list(Membership.objects.of_organization(organization.id))
-    invitations = list(Invitation.objects.open_of(organization.id)) if mine.may_manage else []
     only_owner = sum(member.role == Role.OWNER for member in everybody) == 1
+    for member in everybody:
+        member.may_change = _may_change(mine, member, only_owner)  # type: ignore[attr-defined]
+    invitations = list(Invitation.objects.open_of(organization.id)) if mine.may_manage else []
+    for invitation in invitations:
+        invitation.address = address_of(invitation)  # type: ignore[attr-defined]
     context = {
         "form": form,
-        "members": [(member, _may_change(mine, member, only_owner)) for member in everybody],
-        "roles": roles_to_give(mine.role),
-        "invitations": [(one, address_of(one)) for one in invitations],
+        "members": MemberTable(everybody, roles=roles_to_give(mine.role)),
+        "invitations": InvitationTable(invitations),
     }
     return TemplateResponse(request, "organizations/members.html", context, status=status)
 

@@ -1,15 +1,18 @@
-"""What a private runner asks and does: poll, renew, complete, fail, release, and be given a secret.
+"""The API of private runners: poll, renew, complete, fail, release, and receive a credential.
 
-Its token says which runner it is (L6); compliance.runners.leasing says what it may (L7).
+The token says which runner calls (L6); compliance.runners.leasing decides what it may do (L7).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime, timedelta
+from functools import wraps
 from typing import Annotated, Any
 from uuid import UUID
 
 from django.conf import settings
+from django.http import HttpResponse
 from django.urls import reverse
 from django.utils import timezone
 from ninja import Router, Schema
@@ -17,49 +20,59 @@ from pydantic import AwareDatetime, Field
 
 from compliance.jobs.leases import Lease, LeaseLost
 from compliance.jobs.queue import pool_key, runner_key
-from compliance.models import Organization
-from compliance.runners import leasing as work
+from compliance.runners import leasing
+from compliance.runners.waiting import WAIT, Wait
 from compliance.runs.models import ComplianceRun
 from compliance.tenancy.models import Scope
 from compliance.vault.use import CredentialRefused
-from compliance.web.asking import WAITED
-from dashboard.api import limits as rates
-from dashboard.api.access import ApiRequest, operation
-from dashboard.api.fields import Text
-from dashboard.api.problems import MEDIA_TYPE, Problem, ProblemDetails
-from dashboard.api.responses import Answer
+from dashboard.api.authentication import ApiRequest, BearerKey, refuse_unknown_parameters
+from dashboard.api.problems import Problem, ProblemDetails
+from dashboard.api.schemas import Text
 
-router = Router(tags=["Private runners"])
-WAIT_FOR = "Assay-Wait-For"  # what the web server's waiting room holds an empty answer by
+router = Router(tags=["Private runners"], auth=BearerKey(Scope.RUNNER))
+router.add_decorator(refuse_unknown_parameters)
 AT_MOST = 64
+EngineName = Annotated[Text, Field(max_length=60)]
 
 
-Engine = Annotated[Text, Field(max_length=60)]  # its name: looked for in the database
+class RunnerRequest(ApiRequest):
+    at_work: leasing.AtWork
+
+
+def at_work(view: Callable[..., Any]) -> Callable[..., Any]:
+    """The view runs in the scope of its runner's organization, with the job that its path names locked."""
+
+    @wraps(view)
+    def scoped(request: RunnerRequest, *args: Any, **kwargs: Any) -> Any:
+        with leasing.at_work(request.auth, kwargs.get("job_id")) as request.at_work:
+            return view(request, *args, **kwargs)
+
+    return scoped
 
 
 class PollIn(Schema):
-    """What a runner says of itself, and how much work it has room for."""
+    """The state of a runner, and how many leases it can take."""
 
     at_most: int = Field(1, ge=0, le=AT_MOST)
     version: str = Field("", max_length=40, examples=["1.0.0"])
-    engines: dict[Engine, str] = Field({}, max_length=100, examples=[{"baseline": "1.0"}])
+    engines: dict[EngineName, str] = Field({}, max_length=100, examples=[{"baseline": "1.0"}])
     host: str = Field("", max_length=200)
     clock: AwareDatetime | None = None
     last_error: str = Field("", max_length=2000)
     leaving: bool = Field(False, description="The runner stops: it gets no work, and counts as offline.")
 
 
-class WantedCredential(Schema):
-    """The credential that a request wants."""
+class LeaseCredential(Schema):
+    """The credential that a job is to use."""
 
-    id: UUID | None
+    id: UUID | None = Field(validation_alias="credential_id")
     name: str
     required: bool = Field(description="Somebody chose it: without it the run would not be what they asked for.")
     may_be_released: bool = Field(description="Whether a grant lets the runner have it from Assay.")
 
 
 class LeaseOut(Schema):
-    """The right to work on one request."""
+    """The right to work on one job."""
 
     job_id: UUID
     token: UUID
@@ -68,13 +81,29 @@ class LeaseOut(Schema):
     agent_url: str
     protocol: str
     engine: str
-    suite: str
+    suite: str = Field(validation_alias="suite_slug")
     suite_version: str
     options: dict[str, Any]
     all_evidence: bool
     deadline_seconds: int
     step_seconds: int
-    credential: WantedCredential | None
+    credential: LeaseCredential | None
+
+    @staticmethod
+    def resolve_options(lease: Lease) -> dict[str, Any]:
+        return {key: value for key, value in lease.options.items() if key != "evidence"}
+
+    @staticmethod
+    def resolve_all_evidence(lease: Lease) -> bool:
+        return lease.options.get("evidence") == "all"
+
+    @staticmethod
+    def resolve_deadline_seconds(lease: Lease) -> int:
+        return settings.TEST_DEADLINE_SECONDS
+
+    @staticmethod
+    def resolve_step_seconds(lease: Lease) -> int:
+        return settings.STEP_TIMEOUT_SECONDS
 
 
 class RunnerOut(Schema):
@@ -163,77 +192,39 @@ class SecretOut(Schema):
     name: str
 
 
-@operation(
-    router,
-    "POST",
+@router.post(
     "/poll",
-    scope=Scope.RUNNER,
     operation_id="pollForWork",
-    summary="Lease work, or wait for some",
-    description="With `Prefer: wait=50` the answer waits that many seconds for work.",
+    summary="Lease jobs, or wait for some",
+    description="With `Prefer: wait=50` the answer waits that many seconds for a job.",
     response=PollOut,
-    rate=rates.RUNNERS,
 )
-def poll(request: ApiRequest, data: PollIn) -> Answer:
-    # What the runner says of the present is as old as its request has been waiting.
-    waited = timedelta(seconds=request.META.get(WAITED, 0))
+@at_work
+def poll(request: RunnerRequest, data: PollIn) -> PollOut:
+    wait: Wait = request.META.get(WAIT) or Wait()
+    # What the runner reports is as old as its request has been waiting.
+    waited = timedelta(seconds=wait.waited_seconds)
     clock = data.clock + waited if data.clock else None
-    about = work.About(data.version, data.host, data.engines, clock, data.last_error, data.leaving)
+    about = leasing.About(data.version, data.host, data.engines, clock, data.last_error, data.leaving)
     runner = request.at_work.runner
-    leases = work.poll(runner, at_most=data.at_most, engines=data.engines, about=about)
-    headers = {}
+    leases = leasing.poll(runner, at_most=data.at_most, engines=data.engines, about=about)
     if not leases and not data.leaving:
-        keys = [runner_key(runner.pk), *([pool_key(runner.organization_id, runner.pool)] if runner.pool else [])]
-        headers[WAIT_FOR] = ", ".join(keys)
-    body = PollOut(
-        leases=[_lease(lease) for lease in leases],
-        lease_seconds=settings.LEASE_SECONDS,
-        poll_after_seconds=settings.RUNNER_POLL_AFTER_SECONDS,
-        server_time=timezone.now(),
-        runner=RunnerOut(id=runner.pk, name=runner.name, pool=runner.pool),
-    )
-    return Answer(body, headers=headers)
-
-
-def _lease(lease: Lease) -> LeaseOut:
-    wanted = lease.credential
-    return LeaseOut(
-        job_id=lease.job_id,
-        token=lease.token,
-        attempt=lease.attempt,
-        run_id=lease.run_id,
-        agent_url=lease.agent_url,
-        protocol=lease.protocol,
-        engine=lease.engine,
-        suite=lease.suite_slug,
-        suite_version=lease.suite_version,
-        options={key: value for key, value in lease.options.items() if key != "evidence"},
-        all_evidence=lease.options.get("evidence") == "all",
-        deadline_seconds=settings.TEST_DEADLINE_SECONDS,
-        step_seconds=settings.STEP_TIMEOUT_SECONDS,
-        credential=None
-        if wanted is None
-        else WantedCredential(
-            id=wanted.credential_id,
-            name=wanted.name,
-            required=wanted.required,
-            may_be_released=wanted.may_be_released,
-        ),
+        wait.keys = [runner_key(runner.pk), *([pool_key(runner.organization_id, runner.pool)] if runner.pool else [])]
+    return PollOut.from_orm(
+        {
+            "leases": leases,
+            "lease_seconds": settings.LEASE_SECONDS,
+            "poll_after_seconds": settings.RUNNER_POLL_AFTER_SECONDS,
+            "server_time": timezone.now(),
+            "runner": runner,
+        }
     )
 
 
-@operation(
-    router,
-    "POST",
-    "/renew",
-    scope=Scope.RUNNER,
-    operation_id="renewLeases",
-    summary="Keep leases alive",
-    response=RenewOut,
-    rate=rates.RUNNERS,
-)
-def renew(request: ApiRequest, data: RenewIn) -> RenewOut:
-    lost = work.renew(
+@router.post("/renew", operation_id="renewLeases", summary="Keep leases alive", response=RenewOut)
+@at_work
+def renew(request: RunnerRequest, data: RenewIn) -> RenewOut:
+    lost = leasing.renew(
         request.at_work.runner,
         tokens={lease.job_id: lease.token for lease in data.leases},
         progress={lease.job_id: lease.progress.model_dump() for lease in data.leases if lease.progress},
@@ -245,118 +236,90 @@ def renew(request: ApiRequest, data: RenewIn) -> RenewOut:
     )
 
 
-@operation(
-    router,
-    "POST",
+@router.post(
     "/jobs/{uuid:job_id}/complete",
-    scope=Scope.RUNNER,
+    auth=BearerKey(Scope.RUNNER, body_kb=settings.RUNNER_REPORT_MAX_KB),
     operation_id="completeJob",
-    summary="Hand in the report of a test",
+    summary="Send the report of a test",
     description="The same once more, with the same token, is answered the same, and is one run.",
-    response={200: RunOut, 400: ProblemDetails},
-    problems=(404, 409),
-    rate=rates.RUNNERS,
-    body_kb=settings.RUNNER_REPORT_MAX_KB,
+    response={200: RunOut, 404: ProblemDetails, 409: ProblemDetails},
 )
-def complete(request: ApiRequest, job_id: UUID, data: CompleteIn) -> RunOut | Answer:
+@at_work
+def complete(request: RunnerRequest, job_id: UUID, data: CompleteIn) -> RunOut | HttpResponse:
     try:
-        run = work.complete(
+        run = leasing.complete(
             request.at_work,
             token=data.token,
             report=data.report,
             age=timedelta(milliseconds=data.age_ms),
             secret_of_assay=data.credential.source == "assay",
         )
-    except work.ReportRefused as refused:
-        # An answer and no exception: that the request has ended must be committed.
-        return Answer(_bad_report(refused), status=400, media_type=MEDIA_TYPE)
-    except (LeaseLost, work.NotPrivate) as lost:
+    except leasing.ReportRefused as refused:
+        detail = f"{refused}. The job has ended as an inconclusive run; do not send it again."
+        # Returned, not raised: the end of the job must be committed.
+        return Problem(400, "bad-report", detail).response()
+    except (LeaseLost, leasing.NotPrivate) as lost:
         raise _conflict(lost) from None
-    return _run(request.at_work.runner.organization, run)
-
-
-def _bad_report(refused: work.ReportRefused) -> ProblemDetails:
-    detail = f"{refused}. The request has ended as an inconclusive run; do not send it again."
-    return ProblemDetails(type="/problems/bad-report", title="Bad report", status=400, detail=detail, errors=None)
+    return _run_out(request, run)
 
 
 def _conflict(lost: Exception) -> Problem:
-    if isinstance(lost, work.NotPrivate):
-        return Problem(409, "not-private", "This request is for Assay's own workers.")
+    if isinstance(lost, leasing.NotPrivate):
+        return Problem(409, "not-private", "This job is for Assay's own workers.")
     return Problem(409, "lease-lost", str(lost))
 
 
-def _run(organization: Organization, run: ComplianceRun) -> RunOut:
-    path = reverse("run", args=[organization.slug, run.pk])
+def _run_out(request: RunnerRequest, run: ComplianceRun) -> RunOut:
+    path = reverse("run", args=[request.at_work.runner.organization.slug, run.pk])
     return RunOut(run_id=run.pk, overall_status=run.overall_status, url=settings.SITE_URL + path)
 
 
-@operation(
-    router,
-    "POST",
+@router.post(
     "/jobs/{uuid:job_id}/fail",
-    scope=Scope.RUNNER,
     operation_id="failJob",
-    summary="Say that the test could not be made",
-    description="The request ends as an inconclusive run with the reason.",
-    response=RunOut,
-    problems=(404, 409),
-    rate=rates.RUNNERS,
+    summary="Report that the test could not be made",
+    description="The job ends as an inconclusive run with the reason.",
+    response={200: RunOut, 404: ProblemDetails, 409: ProblemDetails},
 )
-def fail(request: ApiRequest, job_id: UUID, data: FailIn) -> RunOut:
+@at_work
+def fail(request: RunnerRequest, job_id: UUID, data: FailIn) -> RunOut:
     try:
-        run = work.fail(request.at_work, token=data.token, reason=data.reason)
-    except (LeaseLost, work.NotPrivate) as lost:
+        run = leasing.fail(request.at_work, token=data.token, reason=data.reason)
+    except (LeaseLost, leasing.NotPrivate) as lost:
         raise _conflict(lost) from None
-    return _run(request.at_work.runner.organization, run)
+    return _run_out(request, run)
 
 
-@operation(
-    router,
-    "POST",
+@router.post(
     "/jobs/{uuid:job_id}/release",
-    scope=Scope.RUNNER,
     operation_id="releaseJob",
-    summary="Hand a request back untested",
-    response=ReleaseOut,
-    problems=(404, 409),
-    rate=rates.RUNNERS,
+    summary="Return a job untested",
+    response={200: ReleaseOut, 404: ProblemDetails, 409: ProblemDetails},
 )
-def release(request: ApiRequest, job_id: UUID, data: FailIn) -> ReleaseOut:
+@at_work
+def release(request: RunnerRequest, job_id: UUID, data: FailIn) -> ReleaseOut:
     try:
-        state = work.release(request.at_work, token=data.token)
-    except (LeaseLost, work.NotPrivate) as lost:
+        state = leasing.release(request.at_work, token=data.token)
+    except (LeaseLost, leasing.NotPrivate) as lost:
         raise _conflict(lost) from None
     return ReleaseOut(state=state)
 
 
-@operation(
-    router,
-    "POST",
+@router.post(
     "/jobs/{uuid:job_id}/credential",
-    scope=Scope.RUNNER,
     operation_id="releaseCredential",
-    summary="Be given the credential of a request",
-    description="Only under a grant that says so; each time is on record before it is given.",
-    response=SecretOut,
-    problems=(404, 409),
-    rate=rates.RUNNERS,
-    opens_scope=False,
+    summary="Receive the credential of a job",
+    description="Only under a grant that allows it; each use is on record before the credential is sent.",
+    response={200: SecretOut, 404: ProblemDetails, 409: ProblemDetails},
 )
 def credential(request: ApiRequest, job_id: UUID, data: TokenIn) -> SecretOut:
+    # Without at_work: the action opens its own scopes, and commits the use before the credential is sent.
     try:
-        given = work.release_secret(request.auth, job_id, token=data.token)
-    except (LeaseLost, work.NotPrivate) as lost:
+        released = leasing.release_secret(request.auth, job_id, token=data.token)
+    except (LeaseLost, leasing.NotPrivate) as lost:
         raise _conflict(lost) from None
     except CredentialRefused as refused:
         raise Problem(403, "not-released", refused.reason) from None
-    if given is None:
+    if released is None:
         raise Problem(403, "not-released", "No credential is granted to be handed to private runners for this agent.")
-    return SecretOut(
-        header=given.header,
-        value=given.value,
-        secrets=list(given.secrets),
-        credential_id=given.credential_id,
-        organization_id=given.organization_id,
-        name=given.name,
-    )
+    return SecretOut.from_orm(released)

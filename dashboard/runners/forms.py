@@ -5,9 +5,7 @@ from __future__ import annotations
 from django import forms
 
 from compliance.registry.models import POOL_LENGTH
-from dashboard.common.forms import StyledForm
-
-_PLAIN = {"autocomplete": "off", "autocapitalize": "off", "spellcheck": "false"}
+from dashboard.common.forms import PLAIN_TEXT, StyledForm
 
 
 class RunnerForm(StyledForm, forms.Form):
@@ -25,5 +23,5 @@ class RunnerForm(StyledForm, forms.Form):
         required=False,
         help_text="Leave it empty for a runner by itself. Work for a pool goes to any runner in it: letters, digits"
         " and hyphens.",
-        widget=forms.TextInput(attrs=_PLAIN),
+        widget=forms.TextInput(attrs=PLAIN_TEXT),
     )

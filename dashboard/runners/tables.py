@@ -1,177 +1,75 @@
-"""Tables of private runners, of what they have to do, and of what they did."""
+"""Tables of private runners, of their jobs, and of the runs that they made."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from html import escape
-from typing import Any
-from uuid import UUID
+from collections.abc import Sequence
 
-from django.utils.safestring import SafeString
+from django_tables2 import Column
 
-from compliance.models import ComplianceRun, Job, Runner
-from compliance.runners.queue import Load
-from dashboard.common.badges import badge
-from dashboard.common.formatting import instant
-from dashboard.common.tables import Column
-from dashboard.credentials.tables import PlainTable
-from dashboard.jobs.placement import state_badge, state_since
-
-SHORT = 120  # characters of an error that a list shows; the runner's page shows all of it
+from compliance.models import Job, Runner
+from dashboard.common.tables import Table
 
 
-class RunnerTable(PlainTable):
-    """An organization's private runners, by name."""
+class RunnerTable(Table):
+    """An organization's private runners. Each has `held_count` and `waiting_count`, of jobs."""
 
-    columns = (
-        Column("name", "Runner"),
-        Column("state", "State"),
-        Column("version", "Version"),
-        Column("work", "Work"),
-        Column("error", "Last error"),
-    )
-    unlabelled = "name"
-    css = "table runners stack"
+    name = Column("Runner")
+    state = Column("State")
+    version = Column("Version")
+    work = Column("Work")
+    error = Column("Last error")
+
     caption = "Private runners by name"
 
-    def __init__(self, runners: Sequence[Runner], *, load: Load, prefix: str) -> None:
-        super().__init__(runners, prefix=prefix)
-        self.load = load
-
-    def render_name(self, runner: Runner) -> SafeString:
-        pool = f'<span class="sub">pool {escape(runner.pool)}</span>' if runner.pool else ""
-        return SafeString(f'<a href="{self.base}runners/{runner.pk}/">{escape(runner.name)}</a>{pool}')
-
-    def render_state(self, runner: Runner) -> SafeString:
-        return SafeString(f'{state_badge(runner)}<span class="sub">{state_since(runner)}</span>')
-
-    def render_version(self, runner: Runner) -> SafeString:
-        if not runner.version:
-            return SafeString('<span class="quiet">Unknown</span>')
-        host = f'<span class="sub">on {escape(runner.host)}</span>' if runner.host else ""
-        return SafeString(f"{escape(runner.version)}{host}")
-
-    def render_work(self, runner: Runner) -> str:
-        return f"Holds {self.load.held[runner.pk]}, {self.load.waits_for(runner)} waiting"
-
-    def render_error(self, runner: Runner) -> SafeString:
-        if not runner.last_error:
-            return SafeString('<span class="quiet">None</span>')
-        text = runner.last_error if len(runner.last_error) <= SHORT else f"{runner.last_error[:SHORT]}…"
-        return SafeString(f'{escape(text)}<span class="sub">{instant(runner.last_error_at)}</span>')
+    class Meta(Table.Meta):
+        template_name = "runners/_table.html"
+        attrs = {"class": "table runners stack"}
 
 
-class _AboutAgents(PlainTable):
-    """Rows about agents, with the names that the organization gave them. agents: keys and names by address."""
+class HeldTable(Table):
+    """The jobs that a runner works on. Each has `context`, as the organization knows its agent."""
 
-    def __init__(
-        self,
-        records: Sequence[Job] | Sequence[ComplianceRun],
-        *,
-        agents: Mapping[str, tuple[UUID, str]],
-        prefix: str,
-    ) -> None:
-        super().__init__(records, prefix=prefix)
-        self.agents = agents
+    job = Column("Job")
+    agent = Column("Agent")
+    progress = Column("Progress")
+    since = Column("Since")
 
-    def agent(self, url: str) -> str:
-        if url not in self.agents:
-            return escape(url)
-        key, name = self.agents[url]
-        return f'<a href="{self.base}agents/{key}/">{escape(name)}</a>'
-
-    def suite(self, record: Job | ComplianceRun) -> str:
-        return escape(f"{record.suite_version.suite.title} {record.suite_version.version}")
-
-
-class HeldTable(_AboutAgents):
-    """What a runner works on."""
-
-    columns = (
-        Column("job", "Job"),
-        Column("agent", "Agent"),
-        Column("progress", "Progress"),
-        Column("since", "Since"),
-    )
-    unlabelled = "job"
-    css = "table held stack"
     caption = "What the runner works on"
 
-    def render_job(self, job: Job) -> SafeString:
-        link = f'<a href="{self.base}jobs/{job.pk}/">{escape(job.get_triggered_by_display())}</a>'
-        again = f", attempt {job.attempt}" if job.attempt > 1 else ""
-        return SafeString(f'{link}<span class="sub">{self.suite(job)}{again}</span>')
-
-    def render_agent(self, job: Job) -> SafeString:
-        return SafeString(self.agent(job.agent_id))
-
-    def render_progress(self, job: Job) -> SafeString:
-        step, done, total = (job.progress.get(name) for name in ("step", "done", "total"))
-        counted = f"{done} of {total} checks" if isinstance(done, int) and isinstance(total, int) else "Begun"
-        return SafeString(f'{counted}<span class="sub">{escape(str(step or ""))}</span>')
-
-    def render_since(self, job: Job) -> SafeString:
-        return instant(job.started_at)
+    class Meta(Table.Meta):
+        template_name = "runners/_held_table.html"
+        attrs = {"class": "table held stack"}
 
 
-class WaitingTable(_AboutAgents):
-    """What waits for a runner or its pool."""
+class WaitingTable(Table):
+    """The jobs that wait for a runner or its pool. Each has `context`, and `lacked_engine`, if there is one."""
 
-    columns = (
-        Column("job", "Job"),
-        Column("agent", "Agent"),
-        Column("asked", "Asked"),
-        Column("until", "Waits until"),
-    )
-    unlabelled = "job"
-    css = "table waiting stack"
-    caption = "What waits for the runner, the oldest first"
+    job = Column("Job")
+    agent = Column("Agent")
+    requested = Column("Requested")
+    until = Column("Waits until")
 
-    def __init__(self, records: Sequence[Job], *, runner: Runner, **more: Any) -> None:
-        super().__init__(records, **more)
+    def __init__(self, jobs: Sequence[Job], *, runner: Runner) -> None:
+        super().__init__(jobs)
         self.runner = runner
 
-    def render_job(self, job: Job) -> SafeString:
-        link = f'<a href="{self.base}jobs/{job.pk}/">{escape(job.get_triggered_by_display())}</a>'
-        pool = f", any of the pool {escape(job.pool)}" if job.pool else ""
-        engine = job.suite_version.engine
-        lacks = ""
-        if self.runner.lacks(engine):
-            lacks = f'<span class="sub">{escape(self.runner.name)} lacks the engine {escape(engine)}</span>'
-        return SafeString(f'{link}<span class="sub">{self.suite(job)}{pool}</span>{lacks}')
+    caption = "What waits for the runner, the oldest first"
 
-    def render_agent(self, job: Job) -> SafeString:
-        return SafeString(self.agent(job.agent_id))
-
-    def render_asked(self, job: Job) -> SafeString:
-        return SafeString(f'{instant(job.created_at)}<span class="sub">by {escape(job.actor_name)}</span>')
-
-    def render_until(self, job: Job) -> SafeString:
-        return instant(job.expires_at)
+    class Meta(Table.Meta):
+        template_name = "runners/_waiting_table.html"
+        attrs = {"class": "table waiting stack"}
 
 
-class RanTable(_AboutAgents):
-    """What a runner ran, newest first."""
+class RunnerRunTable(Table):
+    """The runs that a runner made. Each has `context`."""
 
-    columns = (
-        Column("result", "Result"),
-        Column("agent", "Agent"),
-        Column("suite", "Suite"),
-        Column("tested", "Tested"),
-    )
-    unlabelled = "result"
-    css = "table runs stack"
+    result = Column("Result")
+    agent = Column("Agent")
+    suite = Column("Suite")
+    tested = Column("Tested")
+
     caption = "Runs by the runner, newest first"
 
-    def render_result(self, run: ComplianceRun) -> SafeString:
-        link = f'<a class="sub" href="{self.base}runs/{run.pk}/">{escape(run.headline)}</a>'
-        return SafeString(f"{badge(run.overall_status)}{link}")
-
-    def render_agent(self, run: ComplianceRun) -> SafeString:
-        return SafeString(self.agent(run.agent_url))
-
-    def render_suite(self, run: ComplianceRun) -> SafeString:
-        return SafeString(self.suite(run))
-
-    def render_tested(self, run: ComplianceRun) -> SafeString:
-        return instant(run.tested_at)
+    class Meta(Table.Meta):
+        template_name = "runners/_run_table.html"
+        attrs = {"class": "table runs stack"}

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable
 from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID
 
 from django.conf import settings
 from django.contrib import messages
-from django.core.paginator import Paginator
 from django.db.models import Q
 from django.http import Http404
 from django.http.response import HttpResponseBase
@@ -25,12 +23,9 @@ from compliance.runners.queue import held_by, load_of, runs_by, waiting_for
 from compliance.tenancy.errors import Refused
 from dashboard.common.access import OrganizationRequest, organization_view
 from dashboard.common.confirm import ask_first
-from dashboard.common.filters import address
-from dashboard.jobs.placement import state_badge, state_since
 from dashboard.runners.forms import RunnerForm
-from dashboard.runners.tables import HeldTable, RanTable, RunnerTable, WaitingTable
+from dashboard.runners.tables import HeldTable, RunnerRunTable, RunnerTable, WaitingTable
 
-PER_PAGE = 50
 WAITING_SHOWN = 20
 MONITORS_SHOWN = 20  # before what makes them wait is confirmed
 LAST_RUNS = 10
@@ -64,16 +59,11 @@ def _kept(organization: Organization, runner: UUID) -> Runner:
 def runners(request: OrganizationRequest) -> HttpResponseBase:
     """Every runner: whether it is there, what it holds and what waits for it."""
     organization = request.organization
-    page = Paginator(Runner.objects.kept_by(organization.id), PER_PAGE).get_page(request.GET.get("page"))
-    shown = list(page.object_list)
-    prefix = reverse("overview", args=[organization.slug])
-    content = {
-        "table": RunnerTable(shown, load=load_of(organization.id), prefix=prefix) if shown else None,
-        "page": page,
-        "previous": address("", request.GET, page=page.number - 1),
-        "next": address("", request.GET, page=page.number + 1),
-    }
-    return TemplateResponse(request, "runners/list.html", content)
+    table = RunnerTable(Runner.objects.kept_by(organization.id)).on_page(request)
+    load = load_of(organization.id)
+    for runner in table.shown:
+        runner.held_count, runner.waiting_count = load.held[runner.pk], load.waits_for(runner)
+    return TemplateResponse(request, "runners/list.html", {"table": table})
 
 
 @organization_view()
@@ -81,49 +71,42 @@ def runner(request: OrganizationRequest, runner: UUID) -> HttpResponseBase:
     """The runner's page, or for htmx the part of it that is brought up to date."""
     organization = request.organization
     found = get_runner(organization, runner)
-    page = _now(organization, found)
+    page = _now(found)
     if request.htmx and request.htmx.target == "now":
         return TemplateResponse(request, "runners/_now.html", page)
-    prefix = reverse("overview", args=[organization.slug])
-    ran = runs_by(found, LAST_RUNS)
-    agents = _names(organization, (run.agent_url for run in ran))
+    runs = runs_by(found, LAST_RUNS)
+    contexts = AgentContext.objects.by_address(organization.id, {run.agent_url for run in runs})
+    for run in runs:
+        run.context = contexts.get(run.agent_url)  # type: ignore[attr-defined]
     page |= {
         "key": ApiKey.objects.of_runner(organization.id, found.pk).first(),
         "monitors": list(_monitors(found)),
-        "ran": RanTable(ran, agents=agents, prefix=prefix) if ran else None,
+        "runs": RunnerRunTable(runs),
         "replacing": REPLACING,
     }
     return TemplateResponse(request, "runners/detail.html", page)
 
 
-def _now(organization: Organization, runner: Runner) -> dict[str, Any]:
+def _now(runner: Runner) -> dict[str, Any]:
     held = held_by(runner)
-    waiting, count = waiting_for(runner, WAITING_SHOWN)
-    agents = _names(organization, (request.agent_id for request in [*held, *waiting]))
-    prefix = reverse("overview", args=[organization.slug])
-    ahead = abs(runner.clock_ahead_ms) >= CLOCK_AHEAD_MS
+    waiting, waiting_count = waiting_for(runner, WAITING_SHOWN)
+    contexts = AgentContext.objects.by_address(runner.organization_id, {job.agent_id for job in [*held, *waiting]})
+    for job in [*held, *waiting]:
+        engine = job.suite_version.engine
+        job.context = contexts.get(job.agent_id)  # type: ignore[attr-defined]
+        job.lacked_engine = engine if runner.lacks(engine) else ""  # type: ignore[attr-defined]
+    seconds = abs(runner.clock_ahead_ms) // 1000
     return {
         "runner": runner,
-        "state": state_badge(runner),
-        "since": state_since(runner),
         "engines": sorted(runner.engines.items()),
-        "clock": f"{abs(runner.clock_ahead_ms) // 1000} seconds {'ahead' if runner.clock_ahead_ms > 0 else 'behind'}"
-        if ahead
+        "clock": f"{seconds} seconds {'ahead' if runner.clock_ahead_ms > 0 else 'behind'}"
+        if abs(runner.clock_ahead_ms) >= CLOCK_AHEAD_MS
         else "",
-        "held": HeldTable(held, agents=agents, prefix=prefix) if held else None,
-        "held_count": len(held),
-        "waiting": WaitingTable(waiting, runner=runner, agents=agents, prefix=prefix) if waiting else None,
-        "waiting_count": count,
-        "more_waiting": count - len(waiting),
+        "held": HeldTable(held),
+        "waiting": WaitingTable(waiting, runner=runner),
+        "waiting_count": waiting_count,
+        "more_waiting": waiting_count - len(waiting),
     }
-
-
-def _names(organization: Organization, urls: Iterable[str]) -> dict[str, tuple[UUID, str]]:
-    wanted = set(urls)
-    if not wanted:
-        return {}
-    contexts = AgentContext.objects.filter(organization=organization, agent_id__in=wanted)
-    return {url: (key, name) for url, key, name in contexts.values_list("agent_id", "pk", "name")}
 
 
 def _left_waiting(runner: Runner, *, with_its_own: bool) -> tuple[str, list[tuple[str, str]]]:

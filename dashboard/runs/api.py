@@ -1,30 +1,30 @@
-"""Runs: the history, one with its report, and the evidence of a step."""
+"""Runs: the history, one run with its report, and the evidence of a step."""
 
 from __future__ import annotations
 
 from typing import Annotated
 from uuid import UUID
 
-from django.http import Http404
+from django.http import Http404, HttpResponse
 from ninja import Query, Router
 from pydantic import AwareDatetime, Field
 
 from compliance.engines.reports.model import Verdict
 from compliance.models import AgentContext, ComplianceRun, TriggeredBy
+from compliance.pagination import Page
 from compliance.runs.history import HISTORY, HistoryFilter, history_page
 from compliance.runs.models import BY_ORGANIZATION, OverallStatus
 from compliance.tenancy.models import Scope
-from dashboard.api.access import ApiRequest, operation
-from dashboard.api.fields import Text
-from dashboard.api.paging import PageQuery, next_cursor, page_answer, read_cursor
-from dashboard.api.problems import Problem, invalid
-from dashboard.api.responses import Answer
+from dashboard.api.authentication import ApiRequest, BearerKey
+from dashboard.api.paging import PageQuery, page_out, read_cursor
+from dashboard.api.problems import Problem, ProblemDetails, invalid
+from dashboard.api.schemas import Text
 from dashboard.runs.exchanges import expires_at, has_expired
 from dashboard.runs.report_page import step_at
-from dashboard.runs.schemas import RunPage, RunSummary, RunWithReport, StepEvidenceOut, run_fields, run_with_report
+from dashboard.runs.schemas import RunPage, RunWithReport, StepEvidenceOut
 from dashboard.runs.views import get_run, readable_evidence
 
-router = Router(tags=["Runs"])
+router = Router(tags=["Runs"], auth=BearerKey(Scope.READ))
 MAX_STEP = 32_767  # what the table of evidence takes
 
 
@@ -37,71 +37,59 @@ class RunQuery(PageQuery):
     until: AwareDatetime | None = Field(None, description="Tested before.")
 
 
-@operation(
-    router,
-    "GET",
+@router.get(
     "/runs",
-    scope=Scope.READ,
     operation_id="listRuns",
     summary="Runs, the newest first",
-    response=RunPage,
-    problems=(404,),
+    response={200: RunPage, 404: ProblemDetails},
 )
-def list_runs(request: ApiRequest, asked: Query[RunQuery]) -> Answer:
+def list_runs(request: ApiRequest, query: Query[RunQuery], response: HttpResponse) -> RunPage:
     """Without `agent` the runs that the organization itself caused, of all agents. A filter that matches little stops
     after looking at 10,000 runs: a page may be short, or empty, and have a `next` all the same."""
     organization = request.organization
     agent_url = None
-    if asked.agent is not None:
-        agent_url = AgentContext.objects.of(organization.id, asked.agent).agent_id
-    elif any(kind not in BY_ORGANIZATION for kind in asked.triggered_by):
+    if query.agent is not None:
+        agent_url = AgentContext.objects.of(organization.id, query.agent).agent_id
+    elif any(kind not in BY_ORGANIZATION for kind in query.triggered_by):
         raise invalid("query", "agent", "Name an agent to see what the platform caused.")
     page = history_page(
         organization_id=organization.id,
         agent_url=agent_url,
         narrowed_to=HistoryFilter(
-            triggers=asked.triggered_by,
-            statuses=asked.status,
-            suite=asked.suite,
-            since=asked.since,
-            until=asked.until,
+            triggers=query.triggered_by,
+            statuses=query.status,
+            suite=query.suite,
+            since=query.since,
+            until=query.until,
         ),
-        cursor=read_cursor(HISTORY, asked.cursor),
-        size=asked.limit,
+        cursor=read_cursor(HISTORY, query),
+        size=query.limit,
     )
     rows = ComplianceRun.objects.narrow().select_related("suite_version__suite").defer("suite_version__definition")
     by_key = rows.in_bulk([run.pk for run in page.rows])
-    items = [RunSummary(**run_fields(by_key[run.pk], organization)) for run in page.rows]
-    return page_answer(request, RunPage(items=items, next=next_cursor(page)))
+    whole = Page([by_key[run.pk] for run in page.rows], next=page.next)
+    return page_out(RunPage, whole, request=request, response=response)
 
 
-@operation(
-    router,
-    "GET",
+@router.get(
     "/runs/{uuid:run}",
-    scope=Scope.READ,
     operation_id="getRun",
     summary="One run with its report",
-    response=RunWithReport,
-    problems=(404,),
+    response={200: RunWithReport, 404: ProblemDetails},
 )
-def one_run(request: ApiRequest, run: UUID) -> Answer:
+def one_run(request: ApiRequest, run: UUID) -> RunWithReport:
     found, context = get_run(request.organization, run)
     kept = readable_evidence(found, request.organization, context).values_list("step_index", flat=True)
-    return Answer(run_with_report(found, request.organization, set(kept)), cacheable=True)
+    return RunWithReport.from_orm(found, context={"request": request, "with_evidence": set(kept)})
 
 
-@operation(
-    router,
-    "GET",
+@router.get(
     "/runs/{uuid:run}/steps/{int:step}",
-    scope=Scope.READ,
     operation_id="getStepEvidence",
     summary="The exchange behind a step",
-    response=StepEvidenceOut,
-    problems=(404, 410),
+    response={200: StepEvidenceOut, 404: ProblemDetails, 410: ProblemDetails},
 )
-def one_step(request: ApiRequest, run: UUID, step: int) -> Answer:
+def one_step(request: ApiRequest, run: UUID, step: int) -> StepEvidenceOut:
     """410 once the evidence was dropped for its age."""
     if step > MAX_STEP:
         raise Http404
@@ -112,7 +100,7 @@ def one_step(request: ApiRequest, run: UUID, step: int) -> Answer:
         raise Http404
     if kept is None:
         raise Problem(410, "gone", "The evidence of this run was dropped for its age.")
-    evidence = StepEvidenceOut(
+    return StepEvidenceOut(
         run_id=found.pk,
         index=step,
         key=shown.key,
@@ -125,4 +113,3 @@ def one_step(request: ApiRequest, run: UUID, step: int) -> Answer:
         pointer=kept.pointer,
         expires_at=expires_at(found),
     )
-    return Answer(evidence, cacheable=True)

@@ -1,8 +1,9 @@
-"""A run as the API shows it: its row for lists, its whole report for itself."""
+"""Runs in the API: a summary in lists, and one run with its whole report."""
 
 from __future__ import annotations
 
 from datetime import datetime
+from itertools import count
 from typing import Any
 from uuid import UUID
 
@@ -10,12 +11,11 @@ from ninja import Schema
 from pydantic import Field
 
 from compliance.engines.reports.model import Verdict
-from compliance.models import ComplianceRun, LifecycleStage, Organization, TriggeredBy
+from compliance.models import ComplianceRun, LifecycleStage, TriggeredBy
 from compliance.registry.models import ExecutorKind
 from compliance.runs.models import OverallStatus
-from dashboard.agents.api import page_url
-from dashboard.api.fields import ActorOut, SuiteRef
 from dashboard.api.paging import Page
+from dashboard.api.schemas import OfSuiteVersion, WithActor, page_url
 from dashboard.runs.report_page import why_inconclusive
 
 
@@ -35,16 +35,14 @@ class CredentialRef(Schema):
     name: str = Field(description="As it was called then.")
 
 
-class RunSummary(Schema):
+class RunSummary(WithActor, OfSuiteVersion):
     """One finished execution."""
 
     id: UUID
     agent_url: str = Field(examples=["https://agent.example/mcp"])
     triggered_by: TriggeredBy
-    actor: ActorOut
     executor_kind: ExecutorKind
     executor_name: str = Field(description="The private runner's name as it was then; empty for a hosted worker.")
-    suite: SuiteRef
     engine: str
     engine_version: str
     protocol: str
@@ -67,13 +65,32 @@ class RunSummary(Schema):
     job_id: UUID | None
     url: str = Field(description="Its page.")
 
+    @staticmethod
+    def resolve_credential(run: ComplianceRun, context: dict[str, Any]) -> dict[str, Any] | None:
+        if run.credential_id is None or not _is_own(run, context):
+            return None
+        return {"id": run.credential_id, "name": run.credential_name}
+
+    @staticmethod
+    def resolve_job_id(run: ComplianceRun, context: dict[str, Any]) -> UUID | None:
+        return run.job_id if _is_own(run, context) else None
+
+    @staticmethod
+    def resolve_url(run: ComplianceRun, context: dict[str, Any]) -> str:
+        return page_url("run", context, run.pk)
+
+
+def _is_own(run: ComplianceRun, context: dict[str, Any]) -> bool:
+    organization_id: str = context["request"].organization.id
+    return run.triggered_org_id == organization_id
+
 
 class RunPage(Page):
     items: list[RunSummary]
 
 
 class StepOut(Schema):
-    index: int = Field(description="Its place in the report, from 0: evidence is asked for by it.")
+    index: int = Field(description="Its position in the report, from 0: evidence is read by it.")
     key: str
     title: str
     verdict: Verdict
@@ -110,6 +127,36 @@ class RunWithReport(RunSummary):
     observations: dict[str, Any] = Field(description="What was seen beside the checks.")
     notices: list[Notice]
 
+    @staticmethod
+    def resolve_why_inconclusive(run: ComplianceRun) -> str:
+        return why_inconclusive(run)
+
+    @staticmethod
+    def resolve_tracks(run: ComplianceRun, context: dict[str, Any]) -> list[dict[str, Any]]:
+        """In the order of the run: pages put failures first, programs sort for themselves."""
+        index = count()
+        return [
+            {
+                **track,
+                "scenarios": [
+                    {
+                        **scenario,
+                        "steps": [_step(step, next(index), context["with_evidence"]) for step in scenario["steps"]],
+                    }
+                    for scenario in track["scenarios"]
+                ],
+            }
+            for track in run.tracks_json
+        ]
+
+
+# What the report leaves out when it is empty.
+_EMPTY_STEP = {"requirement": "", "expected": "", "actual": "", "spec_url": "", "duration_ms": 0}
+
+
+def _step(step: dict[str, Any], index: int, with_evidence: set[int]) -> dict[str, Any]:
+    return {**_EMPTY_STEP, **step, "index": index, "has_evidence": index in with_evidence}
+
 
 class StepEvidenceOut(Schema):
     """The exchange behind one step, redacted."""
@@ -123,82 +170,5 @@ class StepEvidenceOut(Schema):
     actual: str
     request: Any = Field(description="What was sent.")
     response: Any = Field(description="What came back.")
-    pointer: str = Field(description="The failing place, a JSON pointer into the two; may be empty.")
+    pointer: str = Field(description="What fails, a JSON pointer into the two; may be empty.")
     expires_at: datetime = Field(description="When the evidence is dropped.")
-
-
-def run_fields(run: ComplianceRun, organization: Organization) -> dict[str, Any]:
-    """The values of RunSummary."""
-    own = run.triggered_org_id == organization.id
-    credential = run.credential_id if own else None
-    return {
-        "id": run.pk,
-        "agent_url": run.agent_url,
-        "triggered_by": TriggeredBy(run.triggered_by),
-        "actor": ActorOut(kind=run.actor_kind, name=run.actor_name),
-        "executor_kind": ExecutorKind(run.executor_kind),
-        "executor_name": run.executor_name,
-        "suite": SuiteRef(slug=run.suite_version.suite.slug, version=run.suite_version.version),
-        "engine": run.engine,
-        "engine_version": run.engine_version,
-        "protocol": run.protocol,
-        "protocol_version": run.protocol_version,
-        "spec_version": run.spec_version,
-        "dry_run": run.dry_run,
-        "full_suite": run.full_suite,
-        "moves_status": run.moves_status,
-        "lifecycle_stage": LifecycleStage(run.lifecycle_stage),
-        "requested_at": run.requested_at,
-        "tested_at": run.tested_at,
-        "recorded_at": run.recorded_at,
-        "duration_ms": run.duration_ms,
-        "overall_status": OverallStatus(run.overall_status),
-        "headline": run.headline,
-        "counts": Counts(**run.counts),
-        "truncated": run.truncated,
-        "harness_error": run.harness_error,
-        "credential": CredentialRef(id=credential, name=run.credential_name) if credential else None,
-        "job_id": run.job_id if own else None,
-        "url": page_url("run", organization, run.pk),
-    }
-
-
-def run_with_report(run: ComplianceRun, organization: Organization, with_evidence: set[int]) -> RunWithReport:
-    """The run with its report. with_evidence: the steps whose evidence the organization may read."""
-    return RunWithReport(
-        **run_fields(run, organization),
-        why_inconclusive=why_inconclusive(run),
-        tracks=_tracks(run, with_evidence),
-        observations=run.observations,
-        notices=[Notice(code=notice["code"], message=notice["message"]) for notice in run.notices],
-    )
-
-
-def _tracks(run: ComplianceRun, with_evidence: set[int]) -> list[TrackOut]:
-    # As it ran: pages put failures first, programs sort for themselves.
-    index, tracks = 0, []
-    for track in run.tracks_json:
-        scenarios = []
-        for scenario in track["scenarios"]:
-            steps = []
-            for step in scenario["steps"]:
-                steps.append(_step(step, index, index in with_evidence))
-                index += 1
-            scenarios.append(ScenarioOut(key=scenario["key"], title=scenario["title"], steps=steps))
-        tracks.append(TrackOut(key=track["key"], title=track["title"], scenarios=scenarios))
-    return tracks
-
-
-def _step(step: dict[str, Any], index: int, has_evidence: bool) -> StepOut:
-    return StepOut(
-        index=index,
-        key=step["key"],
-        title=step["title"],
-        verdict=Verdict(step["verdict"]),
-        requirement=step.get("requirement", ""),
-        expected=step.get("expected", ""),
-        actual=step.get("actual", ""),
-        spec_url=step.get("spec_url", ""),
-        duration_ms=step.get("duration_ms", 0),
-        has_evidence=has_evidence,
-    )

@@ -26,7 +26,6 @@ from compliance.registry.models import Pin
 from compliance.runs.comparison import Kind, background_of, compare_runs
 from compliance.runs.history import HISTORY, history_page, neighbours_of
 from dashboard.common.access import OrganizationRequest, organization_view
-from dashboard.common.badges import tally
 from dashboard.jobs.placement import TRUST, is_private, value_of
 from dashboard.runs import comparison_page as comparisons
 from dashboard.runs import report_page as reports
@@ -78,7 +77,6 @@ def run(request: OrganizationRequest, run: UUID) -> HttpResponseBase:
         "own": own,
         "own_credential": own_credential(found, organization),
         "tracks": reports.tracks_of(found, with_evidence, background.flaky),
-        "tally": tally(found.counts),
         "why_inconclusive": reports.why_inconclusive(found),
         "public_status": reports.public_status(found),
         "observations": reports.observations(found),

@@ -1,21 +1,21 @@
-"""Suites: what agents can be tested against, and what each lets one choose."""
+"""Suites: what agents can be tested against, and the options of each."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from django.http import Http404
+from django.http import Http404, HttpResponse
 from ninja import Query, Router, Schema
-from pydantic import Field
+from pydantic import AliasPath, Field
 
 from compliance.models import SuiteVersion
 from compliance.suites.catalogue import OfferedSuite, offered_suites
 from compliance.tenancy.models import Scope
-from dashboard.api.access import ApiRequest, operation
-from dashboard.api.paging import MAX_PAGE_SIZE, Page, PageQuery, bad_cursor, page_answer, read_text, text_cursor
-from dashboard.api.responses import Answer
+from dashboard.api.authentication import ApiRequest, BearerKey
+from dashboard.api.paging import MAX_PAGE_SIZE, Page, PageQuery, bad_cursor, link_to_next
+from dashboard.api.problems import ProblemDetails
 
-router = Router(tags=["Suites"])
+router = Router(tags=["Suites"], auth=BearerKey(Scope.READ))
 
 
 class OptionOut(Schema):
@@ -35,9 +35,12 @@ class SuiteOut(Schema):
     description: str
     version: str = Field(description="The current one, which tests are asked of.", examples=["1.0"])
     engine: str
-    protocols: list[str] = Field(description="Of which protocols agents can be tested; empty: of all.")
-    options: list[OptionOut]
-    scenario_count: int
+    protocols: list[str] = Field(
+        validation_alias=AliasPath("facts", "protocols"),
+        description="Of which protocols agents can be tested; empty: of all.",
+    )
+    options: list[OptionOut] = Field(validation_alias=AliasPath("facts", "options"))
+    scenario_count: int = Field(validation_alias=AliasPath("facts", "scenario_count"))
     problem: str = Field(description="Why it cannot be run now; empty when it can.")
 
 
@@ -53,9 +56,23 @@ class SuiteWithScenarios(SuiteOut):
 
     scenarios: list[ScenarioRef]
 
+    @staticmethod
+    def resolve_scenarios(suite: OfferedSuite) -> list[dict[str, str]]:
+        tracks = SuiteVersion.objects.values_list("definition__tracks", flat=True).get(pk=suite.version_id)
+        return [
+            {
+                "key": scenario["key"],
+                "title": scenario["title"],
+                "track": track["title"],
+                "protocol": scenario.get("protocol", ""),
+            }
+            for track in tracks or []
+            for scenario in track["scenarios"]
+        ]
+
 
 class SuiteQuery(PageQuery):
-    # Suites are few, and programs that knew the list before it had pages took it for whole.
+    # Suites are few: by default the list comes whole.
     limit: int = Field(MAX_PAGE_SIZE, ge=1, le=MAX_PAGE_SIZE, description="How many at most.")
 
 
@@ -63,75 +80,30 @@ class SuitePage(Page):
     items: list[SuiteOut]
 
 
-def _fields(suite: OfferedSuite) -> dict[str, Any]:
-    return {
-        "slug": suite.slug,
-        "title": suite.title,
-        "description": suite.description,
-        "version": suite.version,
-        "engine": suite.engine,
-        "protocols": list(suite.facts.protocols),
-        "options": [
-            OptionOut(key=option.key, title=option.title, description=option.description, default=option.default)
-            for option in suite.facts.options
-        ],
-        "scenario_count": suite.facts.scenario_count,
-        "problem": suite.problem,
-    }
-
-
-@operation(
-    router,
-    "GET",
-    "/suites",
-    scope=Scope.READ,
-    operation_id="listSuites",
-    summary="The suites that agents can be tested against",
-    response=SuitePage,
+@router.get(
+    "/suites", operation_id="listSuites", summary="The suites that agents can be tested against", response=SuitePage
 )
-def list_suites(request: ApiRequest, asked: Query[SuiteQuery]) -> Answer:
+def list_suites(request: ApiRequest, query: Query[SuiteQuery], response: HttpResponse) -> SuitePage:
     """By engine and title."""
     suites = offered_suites()
-    begin = _after(suites, asked.cursor) if asked.cursor else 0
-    shown = suites[begin : begin + asked.limit]
-    following = text_cursor(shown[-1].slug) if begin + asked.limit < len(suites) else None
-    items = [SuiteOut(**_fields(suite)) for suite in shown]
-    return page_answer(request, SuitePage(items=items, next=following))
-
-
-def _after(suites: list[OfferedSuite], cursor: str) -> int:
-    """Where the list goes on. A suite that is no longer offered is no place any more."""
-    last = read_text(cursor)
-    places = (place for place, suite in enumerate(suites, start=1) if suite.slug == last)
-    found = next(places, None)
-    if found is None:
+    slugs = [suite.slug for suite in suites]
+    if query.cursor and query.cursor not in slugs:
         raise bad_cursor()
-    return found
+    start = slugs.index(query.cursor) + 1 if query.cursor else 0
+    end = start + query.limit
+    following = slugs[end - 1] if end < len(suites) else None
+    link_to_next(following, request, response)
+    return SuitePage.from_orm({"items": suites[start:end], "next": following})
 
 
-@operation(
-    router,
-    "GET",
+@router.get(
     "/suites/{slug:slug}",
-    scope=Scope.READ,
     operation_id="getSuite",
     summary="One suite, with its scenarios",
-    response=SuiteWithScenarios,
-    problems=(404,),
+    response={200: SuiteWithScenarios, 404: ProblemDetails},
 )
-def one_suite(request: ApiRequest, slug: str) -> Answer:
+def one_suite(request: ApiRequest, slug: str) -> SuiteWithScenarios:
     suite = next((suite for suite in offered_suites() if suite.slug == slug), None)
     if suite is None:
         raise Http404
-    tracks = SuiteVersion.objects.values_list("definition__tracks", flat=True).get(pk=suite.version_id)
-    scenarios = [
-        ScenarioRef(
-            key=scenario["key"],
-            title=scenario["title"],
-            track=track["title"],
-            protocol=scenario.get("protocol", ""),
-        )
-        for track in tracks or []
-        for scenario in track["scenarios"]
-    ]
-    return Answer(SuiteWithScenarios(**_fields(suite), scenarios=scenarios), cacheable=True)
+    return SuiteWithScenarios.from_orm(suite)

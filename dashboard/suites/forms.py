@@ -15,26 +15,13 @@ from compliance.models import Credential, Runner
 from compliance.registry.models import HOSTED, Pin
 from compliance.suites.catalogue import OfferedSuite, Option, offered_suites
 from dashboard.common.forms import StyledForm
-from dashboard.jobs.placement import ExecutorField, pin_of, value_of
+from dashboard.jobs.forms import PlacementField, SelectWithDisabled
 
 DEFAULT = "baseline"
 FEW_PARTS = 5  # suites of one engine that are no whole ones: so many are listed without asking
-_OPTION = "option_"
 _FAMILIES = {"a2a": "A2A", "a2a-tck": "A2A", "adcp": "AdCP", "mcp-conformance": "MCP conformance"}  # of our engines
 
-
-class SuiteSelect(forms.Select):
-    """A select that says what cannot be run now; where choosing is asking, it cannot be chosen."""
-
-    unavailable: frozenset[str] = frozenset()
-    asks = False
-
-    def create_option(self, name: str, value: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        option = super().create_option(name, value, *args, **kwargs)
-        if str(value) in self.unavailable:
-            option["attrs"]["disabled"] = self.asks
-            option["label"] = f"{option['label']} – not available"
-        return option
+Choices = list[tuple[str, Any]]  # of a select: a value with its words, or a group's name with its choices
 
 
 def suites_for(protocol: str) -> list[OfferedSuite]:
@@ -61,16 +48,13 @@ def by_family(suites: list[OfferedSuite]) -> list[tuple[str, list[tuple[str, Off
     return list(families.items())
 
 
-Choices = list[tuple[str, Any]]  # of a select: a value with its words, or a group's name with its choices
-
-
 def whole_then_parts(suites: list[OfferedSuite]) -> Choices:
     """The whole suites, then by family those whose runs change no status."""
-    whole = [(suite.slug, suite.title) for suite in suites if suite.facts.full]
+    whole = [(suite.title, suite) for suite in suites if suite.facts.full]
     parts = by_family([suite for suite in suites if not suite.facts.full])
     return [
-        ("Whole suites", whole),
-        *((family, [(suite.slug, title) for title, suite in members]) for family, members in parts),
+        (family, [_choice(suite, title) for title, suite in members])
+        for family, members in [("Whole suites", whole), *parts]
     ]
 
 
@@ -80,8 +64,12 @@ def by_engine(suites: list[OfferedSuite]) -> Choices:
     groups: dict[str, Choices] = {}
     for suite in sorted(suites, key=lambda suite: not suite.facts.full):
         if suite is not first:
-            groups.setdefault(family_of(suite.engine), []).append((suite.slug, suite.title))
-    return [*([(first.slug, f"{first.title} (recommended)")] if first else []), *groups.items()]
+            groups.setdefault(family_of(suite.engine), []).append(_choice(suite, suite.title))
+    return [*([_choice(first, f"{first.title} (recommended)")] if first else []), *groups.items()]
+
+
+def _choice(suite: OfferedSuite, title: str) -> tuple[str, str]:
+    return suite.slug, f"{title} – not available" if suite.problem else title
 
 
 def parts_among(suites: list[OfferedSuite]) -> list[OfferedSuite]:
@@ -97,23 +85,21 @@ def default_among(suites: list[OfferedSuite]) -> OfferedSuite | None:
 
 
 class SuiteForm(StyledForm, forms.Form):
-    """Which suite: the whole ones, then by family those whose runs change no status.
+    """Which suite, and where it runs.
 
-    asks: the form's button asks for the test, and does not show the suite first. Such a form is short: whoever
-    wants a part of a suite looks at it before. runners: where else than at Assay it can be run.
+    asks: the form's button starts the test, and does not show the suite first. Such a form offers whole suites
+    only, and none that cannot be run. runners: where else than at Assay a suite can be run.
     """
 
     suite = forms.ChoiceField(
         label="Suite",
         required=False,
-        widget=SuiteSelect,
+        widget=SelectWithDisabled,
         error_messages={
             "invalid_choice": "There is no suite “%(value)s” that this agent can be tested with. Choose one from this"
             " list, or read under “All suites” which there are."
         },
     )
-
-    executor = ExecutorField(help_text="")
 
     def __init__(
         self,
@@ -124,16 +110,30 @@ class SuiteForm(StyledForm, forms.Form):
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
-        if runners:
-            self.fields["executor"].offer(runners)  # type: ignore[attr-defined]
-        else:
-            del self.fields["executor"]
         field = self.fields["suite"]
         assert isinstance(field, forms.ChoiceField)
-        assert isinstance(field.widget, SuiteSelect)
         field.choices = whole_then_parts([suite for suite in suites if suite.facts.full or not asks])
-        field.widget.unavailable = frozenset(suite.slug for suite in suites if suite.problem)
-        field.widget.asks = asks and not runners  # they may have what our workers lack
+        if runners:
+            self.fields["executor"] = PlacementField(runners)
+        elif asks:  # no runner has what our workers lack
+            field.widget.disabled_values = frozenset(suite.slug for suite in suites if suite.problem)
+        self.style()
+
+
+class LinesField(forms.CharField):
+    """A list of texts, one a line."""
+
+    widget = forms.Textarea(attrs={"rows": 3})
+
+    def prepare_value(self, value: Any) -> Any:
+        return "\n".join(map(str, value)) if isinstance(value, list) else value
+
+    def clean(self, value: Any) -> list[str]:
+        return [line.strip() for line in super().clean(value).splitlines() if line.strip()]
+
+
+def credential_of(value: str) -> UUID | CredentialChoice:
+    return CredentialChoice.NONE if value == CredentialChoice.NONE else UUID(value)
 
 
 class TestForm(StyledForm, forms.Form):
@@ -143,8 +143,6 @@ class TestForm(StyledForm, forms.Form):
     organization's; engine: which one the suite needs. pin: where it runs until something else is chosen.
     """
 
-    executor = ExecutorField()
-    credential = forms.ChoiceField(label="Credential", required=False)
     dry_run = forms.BooleanField(
         label="Dry run",
         required=False,
@@ -154,6 +152,9 @@ class TestForm(StyledForm, forms.Form):
         label="All evidence",
         required=False,
         help_text="Keep the requests and responses of checks that passed too, not only of those that did not.",
+    )
+    scenarios = forms.MultipleChoiceField(
+        label="Only these scenarios", required=False, widget=forms.CheckboxSelectMultiple
     )
 
     def __init__(
@@ -169,25 +170,26 @@ class TestForm(StyledForm, forms.Form):
     ) -> None:
         super().__init__(*args, **kwargs)
         if runners or pin.is_private:
-            self.fields["executor"].offer(runners, engine=engine, pin=pin)  # type: ignore[attr-defined]
-            self.fields["executor"].initial = value_of(pin)
-        else:
-            del self.fields["executor"]
+            help_text = "A private runner reaches agents inside your network."
+            self.fields["executor"] = PlacementField(runners, engine=engine, pin=pin, help_text=help_text)
         automatic = f"Automatic: {credentials[0].name}" if credentials else "Automatic: none is granted for this agent"
-        self.fields["credential"].choices = [  # type: ignore[attr-defined]
-            ("", automatic),
-            *((str(credential.pk), credential.name) for credential in credentials),
-            (CredentialChoice.NONE.value, "Without a credential"),
-        ]
-        self._options = options
-        for option in options:
-            self.fields[_OPTION + option.key] = _field_for(option)
-        self.fields["scenarios"] = forms.MultipleChoiceField(
-            label="Only these scenarios",
+        self.fields["credential"] = forms.TypedChoiceField(
+            label="Credential",
             required=False,
-            choices=scenarios,
-            widget=forms.CheckboxSelectMultiple(attrs={"class": "form-check-input"}),
+            choices=[
+                ("", automatic),
+                *((str(credential.pk), credential.name) for credential in credentials),
+                (CredentialChoice.NONE.value, "Without a credential"),
+            ],
+            coerce=credential_of,
+            empty_value=CredentialChoice.AUTOMATIC,
         )
+        scenarios_field = self.fields["scenarios"]
+        assert isinstance(scenarios_field, forms.MultipleChoiceField)
+        scenarios_field.choices = scenarios
+        self.options = {f"option_{option.key}": option for option in options}
+        self.fields.update({name: _field_for(option) for name, option in self.options.items()})
+        self.style()
 
     def take_suites_options(self) -> None:
         """Fill the suite's options in as it has them: what is bound comes from a page that did not show them.
@@ -196,49 +198,32 @@ class TestForm(StyledForm, forms.Form):
         """
         assert isinstance(self.data, QueryDict)
         data = self.data.copy()
-        for option in self._options:
-            name = _OPTION + option.key
-            data.setdefault(name, self.fields[name].initial)
+        for name in self.options:
+            data.setdefault(name, self.fields[name].prepare_value(self[name].initial))
         self.data = data
 
     def option_fields(self) -> list[forms.BoundField]:
-        return [self[_OPTION + option.key] for option in self._options]
+        return [self[name] for name in self.options]
 
     @property
     def chosen_pin(self) -> Pin:
-        return pin_of(self.cleaned_data.get("executor", ""))
-
-    @property
-    def chosen_credential(self) -> UUID | CredentialChoice:
-        chosen = self.cleaned_data["credential"]
-        if chosen in ("", CredentialChoice.NONE):
-            return CredentialChoice.NONE if chosen else CredentialChoice.AUTOMATIC
-        return UUID(chosen)
+        pin: Pin = self.cleaned_data.get("executor", HOSTED)
+        return pin
 
     def chosen_options(self) -> dict[str, Any]:
-        """The suite's options as they were chosen, each of its default's kind."""
-        chosen = {}
-        for option in self._options:
-            value = self.cleaned_data[_OPTION + option.key]
-            if isinstance(option.default, list):
-                value = [line.strip() for line in value.splitlines() if line.strip()]
-            elif value is None:
-                value = option.default  # an empty number: as the suite has it
-            chosen[option.key] = value
-        return chosen
+        """The suite's options as they were chosen; an empty number is as the suite has it."""
+        chosen = {option.key: (self.cleaned_data[name], option.default) for name, option in self.options.items()}
+        return {key: default if value is None else value for key, (value, default) in chosen.items()}
 
 
 def _field_for(option: Option) -> forms.Field:
     words = {"label": option.title, "help_text": option.description, "required": False, "initial": option.default}
     if isinstance(option.default, bool):
-        return forms.BooleanField(**words, widget=forms.CheckboxInput(attrs={"class": "form-check-input"}))
-    styled = {"class": "form-control"}
+        return forms.BooleanField(**words)
     if isinstance(option.default, int):
-        return forms.IntegerField(**words, widget=forms.NumberInput(attrs=styled))
+        return forms.IntegerField(**words)
     if isinstance(option.default, float):
-        return forms.FloatField(**words, widget=forms.NumberInput(attrs=styled))
+        return forms.FloatField(**words)
     if isinstance(option.default, list):
-        words["initial"] = "\n".join(map(str, option.default))
-        return forms.CharField(**words, max_length=2000, widget=forms.Textarea(attrs={**styled, "rows": 3}))
-    words["initial"] = option.default or ""
-    return forms.CharField(**words, max_length=2000, widget=forms.TextInput(attrs=styled))
+        return LinesField(**words, max_length=2000)
+    return forms.CharField(**words, max_length=2000)

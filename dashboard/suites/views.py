@@ -21,6 +21,7 @@ from compliance.tenancy.memberships import memberships_of
 from compliance.tenancy.scope import organization_scope
 from dashboard.common.access import LAST_ORGANIZATION, to_login
 from dashboard.suites.forms import by_family
+from dashboard.suites.tables import SuiteTable
 
 LONG = 40  # so many scenarios are more than one looks through: the page folds its tracks
 
@@ -53,7 +54,7 @@ def suites(request: HttpRequest) -> HttpResponseBase:
     found = [suite for suite in offered if _is_about(suite, wanted.lower().split())]
     page = {
         "found": len(found),
-        "suites": [suite for suite in found if suite.facts.full],
+        "suites": SuiteTable([suite for suite in found if suite.facts.full]),
         "families": by_family([suite for suite in found if not suite.facts.full]),
         "wanted": wanted,
         "any": bool(offered),

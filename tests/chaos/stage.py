@@ -246,7 +246,7 @@ def set_up(folder: Path) -> Iterator[Stage]:
         for number, port in enumerate(ports, 1):
             stage.add(
                 f"web-{number}",
-                *("-m", "gunicorn", "compliance.wsgi:application", "-c", "compliance/gunicorn.conf.py"),
+                *("-m", "compliance.server"),
                 PORT=str(port),
                 WEB_CONCURRENCY="1",
             )

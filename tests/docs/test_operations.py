@@ -52,7 +52,7 @@ def test_every_variable_that_the_settings_read_is_in_the_table() -> None:
 
 
 def test_every_variable_that_the_web_server_and_make_run_read_is_in_the_table() -> None:
-    variables = read_from_the_environment("compliance/gunicorn.conf.py")
+    variables = read_from_the_environment("compliance/server.py") | read_from_the_environment("compliance/asgi.py")
     assert {"BIND", "WEB_THREADS"} <= variables
     variables |= read_from_the_environment("compliance/embedded/plan.py")
     assert "DATA_DIR" in variables
@@ -61,7 +61,7 @@ def test_every_variable_that_the_web_server_and_make_run_read_is_in_the_table() 
 
 def test_the_table_names_nothing_that_is_not_read() -> None:
     read = set(read_by_settings())
-    for file in ("compliance/gunicorn.conf.py", "compliance/embedded/plan.py"):
+    for file in ("compliance/server.py", "compliance/asgi.py", "compliance/embedded/plan.py"):
         read |= read_from_the_environment(file)
     assert set(table()) - read == set()
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.processes import ROOT, Process, free_port
+from tests.processes import ROOT, Process, free_port, wait_for
 
 pytestmark = [pytest.mark.processes, pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")]
 
@@ -87,15 +87,17 @@ def test_workers_and_the_beat_are_hidden(tmp_path: Path, program: tuple[str, ...
 
 def test_the_web_server_is_hidden_with_all_its_processes(tmp_path: Path) -> None:  # V1
     process = Process(
-        *(sys.executable, "-c", _WITHOUT_TRACING, "-m", "gunicorn", "compliance.wsgi:application"),
-        *("-c", "compliance/gunicorn.conf.py"),
+        *(sys.executable, "-c", _WITHOUT_TRACING, "-m", "compliance.server"),
         log=tmp_path / "log",
-        env={"PORT": str(free_port()), "WEB_CONCURRENCY": "1"},
+        env={"PORT": str(free_port()), "WEB_CONCURRENCY": "2", "ASSAY_VAULT_KEYS": KEYS},
     )
     try:
-        process.says("Booting worker")
-        [worker] = psutil.Process(process.child.pid).children()
-        assert beside(process.child.pid)["environ"] == beside(worker.pid)["environ"] == "refused"
+        process.says("Application startup complete")
+        wait_for(lambda: process.output().count("Application startup complete") == 2, what="both processes")
+        family = [process.child.pid, *(child.pid for child in psutil.Process(process.child.pid).children())]
+        seen = [beside(pid)["environ"] for pid in family]
+        # Python's own helper of several processes was started without any environment.
+        assert sorted(seen) == ["read", "refused", "refused", "refused"]
     finally:
         process.stop()
 

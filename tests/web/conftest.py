@@ -96,14 +96,13 @@ class Server:
 
 @pytest.fixture
 def serve(tmp_path: Path, work: psycopg.Connection[Any]) -> Iterator[Callable[..., Server]]:
-    """Start a web server, whose waiting room hears the database when this returns."""
+    """Start a web server, which listens to the database when this returns."""
     with ExitStack() as stack:
 
-        def start(*options: str, processes: int = 1, **environment: str) -> Server:
+        def start(*, processes: int = 1, **environment: str) -> Server:
             port = free_port()
             process = Process(
-                *(sys.executable, "-m", "gunicorn", "compliance.wsgi:application", "-c", "compliance/gunicorn.conf.py"),
-                *options,
+                *(sys.executable, "-m", "compliance.server"),
                 log=tmp_path / f"web-{port}.log",
                 env={
                     **os.environ,
@@ -137,7 +136,8 @@ def holds(server: Server, count: int) -> Callable[[], bool]:
     """Whether the server's processes keep this many connections of clients open."""
 
     def look() -> bool:
-        processes = psutil.Process(server.process.child.pid).children()
+        main = psutil.Process(server.process.child.pid)
+        processes = [main, *main.children()]
         open_ = [
             found
             for process in processes
@@ -152,7 +152,7 @@ def holds(server: Server, count: int) -> Callable[[], bool]:
 def listeners(connection: psycopg.Connection[Any]) -> int:
     """How many web processes have said LISTEN."""
     row = connection.execute(
-        "SELECT count(*) FROM pg_stat_activity WHERE datname = %s AND application_name = 'assay waiting room'"
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = %s AND application_name = 'assay waiting runners'"
         " AND state = 'idle' AND query LIKE ANY (ARRAY['LISTEN%%', 'SELECT key%%'])",
         [DATABASE],
     ).fetchone()

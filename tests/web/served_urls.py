@@ -13,7 +13,7 @@ from django.http import HttpRequest, HttpResponse, JsonResponse, StreamingHttpRe
 from django.urls import path
 from django.views.decorators.csrf import csrf_exempt
 
-from compliance.web.asking import WAITED
+from compliance.runners.waiting import WAIT, Wait
 
 TAKE = """
     DELETE FROM work WHERE id IN (
@@ -35,10 +35,10 @@ def poll(request: HttpRequest) -> HttpResponse:
         # Between "there is nothing" and the answer, for as long as the test likes.
         with connection.cursor() as cursor:
             cursor.execute("SELECT pg_advisory_lock(%s), pg_advisory_unlock(%s)", [asked["gate"]] * 2)
-    response = JsonResponse({"work": work, "waited": request.META.get(WAITED)})
+    wait = request.META.get(WAIT) or Wait()
     if not work:
-        response["Assay-Wait-For"] = ", ".join(keys)
-    return response
+        wait.keys = keys
+    return JsonResponse({"work": work, "waited": wait.waited_seconds or None})
 
 
 @csrf_exempt

@@ -41,16 +41,16 @@ class MonitorState(models.TextChoices):
 class MonitorQuerySet(models.QuerySet["Monitor"]):
     def kept_by(self, organization_id: str) -> MonitorQuerySet:
         """An organization's monitors that are not archived, by name."""
-        return self.filter(organization_id=organization_id).exclude(state=MonitorState.ARCHIVED).order_by("name", "id")
+        return self.of_organization(organization_id).exclude(state=MonitorState.ARCHIVED)
 
     def placed_on(self, organization_id: str, pin: Pin) -> MonitorQuerySet:
         """Those of them that are placed on a runner, or on a pool, by name."""
         placed = self.filter(runner_id=pin.runner_id) if pin.runner_id else self.filter(pool=pin.pool)
         return placed.kept_by(organization_id).order_by(Lower("name"), "id")
 
-    def archived_by(self, organization_id: str) -> MonitorQuerySet:
-        """An organization's archived monitors, by name."""
-        return self.filter(organization_id=organization_id, state=MonitorState.ARCHIVED).order_by("name", "id")
+    def of_organization(self, organization_id: str) -> MonitorQuerySet:
+        """An organization's monitors, archived ones too, by name."""
+        return self.filter(organization_id=organization_id).order_by("name", "id")
 
     def states_of(self, organization_id: str) -> dict[str, int]:
         """How many monitors an organization has in each state; a state that none has is left out."""
@@ -58,8 +58,10 @@ class MonitorQuerySet(models.QuerySet["Monitor"]):
         return dict(rows.annotate(count=models.Count("pk")))
 
     def with_names(self) -> MonitorQuerySet:
-        """With agent and suite at hand."""
-        return self.select_related("context", "suite__current_version", "suite_version")
+        """With agent and suite at hand, and `runner_name`, what the runner that they are pinned to is called."""
+        runner = Runner.objects.filter(pk=OuterRef("runner_id")).values("name")[:1]
+        related = self.select_related("context", "suite__current_version", "suite_version")
+        return related.annotate(runner_name=Subquery(runner))
 
     def due(self, organization_id: str, now: datetime) -> MonitorQuerySet:
         """An organization's monitors that should run by now and have no active job, the longest due first.
@@ -145,6 +147,9 @@ class Monitor(models.Model):
     created_by = models.CharField(max_length=254, help_text="As they were called then.")
 
     objects = MonitorQuerySet.as_manager()
+
+    # Those that people set and nothing follows from: forms, the API and the actions pass them on as they are.
+    PLAIN_FIELDS = ("dry_run", "notify_priority", "notify_channel", "notify_cooldown_seconds")
 
     class Meta:
         db_table = "monitors"

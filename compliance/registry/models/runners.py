@@ -115,6 +115,15 @@ class Runner(models.Model):
         """Whether it was heard of lately, and is trusted."""
         return self.state == RunnerState.ACTIVE and self.online_until is not None and self.online_until > timezone.now()
 
+    @property
+    def presence(self) -> str:
+        """Whether it can be given jobs now, in words."""
+        if self.state != RunnerState.ACTIVE:
+            return self.get_state_display().lower()
+        if self.last_seen_at is None:
+            return "never connected"
+        return "online" if self.is_online else "offline"
+
     def lacks(self, engine: str) -> bool:
         """Whether it has listed its engines, and not this one. Before its first contact nothing is known."""
         return self.last_seen_at is not None and engine not in self.engines

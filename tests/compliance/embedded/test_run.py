@@ -1,4 +1,4 @@
-"""The whole of `make run`, with the real servers, gunicorn and Celery, and small stand-ins for Assay's own programs."""
+"""The whole of `make run`: the real servers and Celery, and small stand-ins for Assay's own programs."""
 
 import json
 import os
@@ -38,7 +38,9 @@ settings.configure(
     RUNNER_WAIT_SCAN_SECONDS=15,
 )
 def application(environ, start_response):
-    start_response("200 OK", [("Content-Type", "text/plain"), ("Assay-Wait-For", "runner:1")])
+    if environ.get("assay.wait"):
+        environ["assay.wait"].keys = ["runner:1"]
+    start_response("200 OK", [("Content-Type", "text/plain")])
     return [os.environ["ASSAY_EGRESS_ALLOW"].encode()]
 """
 CELERY = """
@@ -81,9 +83,12 @@ def project(folder):
     shutil.copytree(
         PROJECT / "compliance" / "embedded", root / "compliance" / "embedded", ignore=lambda *_: {"__pycache__"}
     )
-    for name in ("web", "engines"):
-        shutil.copytree(PROJECT / "compliance" / name, root / "compliance" / name, ignore=lambda *_: {"__pycache__"})
-    shutil.copy(PROJECT / "compliance" / "gunicorn.conf.py", root / "compliance")
+    shutil.copytree(
+        PROJECT / "compliance" / "engines", root / "compliance" / "engines", ignore=lambda *_: {"__pycache__"}
+    )
+    for name in ("server.py", "asgi.py", "runners/__init__.py", "runners/waiting.py"):
+        (root / "compliance" / name).parent.mkdir(exist_ok=True)
+        shutil.copy(PROJECT / "compliance" / name, root / "compliance" / name)
     (root / "compliance" / "__init__.py").touch()
     (root / "manage.py").write_text(MANAGE)
     for name, text in (("wsgi", WSGI), ("celery", CELERY), ("demo_agents", AGENTS)):

@@ -13,10 +13,10 @@ from django.utils import timezone
 from compliance.jobs.actions import request_owner_test
 from compliance.jobs.queue import pool_key
 from compliance.models import AgentContext, Job, Organization, User
+from compliance.runners.waiting import work_is_left
 from compliance.runs.recording import keep_evidence_partitions
 from compliance.tenancy.actions import create_organization
 from compliance.tenancy.scope import Actor, system_scope
-from compliance.web.listener import work_is_left
 from tests.conftest import AGENT_URL, make_context, make_user
 
 

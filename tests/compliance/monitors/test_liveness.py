@@ -88,7 +88,7 @@ def test_a_phase_that_fails_is_not_completed_and_says_of_the_error_only_its_kind
 STILL = "Automatic tests have stood still since"
 
 
-def test_every_page_says_that_the_tick_stands_still_at_the_cost_of_no_query(
+def test_every_page_says_that_the_tick_stands_still(
     new: None, organization: Organization, context: Any, alice: User, log_in: Callable[[User], Client]
 ) -> None:  # L18
     client = log_in(alice)

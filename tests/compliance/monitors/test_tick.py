@@ -153,7 +153,7 @@ def test_later_edits_change_nothing_about_a_job(
         monitor_id=monitor.pk,
         name="Renamed",
         when=When(interval_minutes=30),
-        what=What(dry_run=True, scenarios=["mcp/lifecycle"]),
+        what=What(fields={"dry_run": True}, scenarios=["mcp/lifecycle"]),
         by=alice,
     )
     [job] = jobs_of(organization)

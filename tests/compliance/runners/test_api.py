@@ -351,9 +351,7 @@ def test_an_idle_poll_asks_for_its_key_its_runner_and_its_work_and_nothing_else(
     assert sorted(tables[2:]) in (["compliance_jobs"], ["compliance_jobs", "organizations"]), asked
 
 
-def test_each_more_lease_of_one_poll_costs_the_query_that_writes_it(
-    organization: Organization, alice: User, lab: Calling
-) -> None:
+def test_each_lease_of_one_poll_costs_one_query(organization: Organization, alice: User, lab: Calling) -> None:
     def cost(at_most: int) -> int:
         with CaptureQueriesContext(connection) as captured:
             assert len(lab.poll(at_most=at_most)) == at_most

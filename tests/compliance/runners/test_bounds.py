@@ -179,7 +179,7 @@ class TestQueue:
         settings.PRIVATE_QUEUE_MAX_JOBS = 1
         ask(organization, make_context(organization, "https://other.example/mcp"), alice, lab.pin())
         _, token = make_key(organization, alice, "test")
-        body = {"executor": {"runner_id": str(lab.runner.pk)}}
+        body = {"placement": {"runner_id": str(lab.runner.pk)}}
         answer = Caller(token).post(f"/agents/{context.pk}/tests", body)
         assert (answer.status_code, answer.json()["type"]) == (409, "/problems/refused")
         assert "no more may" in answer.json()["detail"]

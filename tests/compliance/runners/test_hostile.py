@@ -27,7 +27,7 @@ from compliance.models import (
 from compliance.runners.actions import new_token
 from compliance.tenancy.api_key_actions import revoke_key
 from compliance.tenancy.scope import organization_scope
-from dashboard.api.bodies import LOOKED_INTO_KB
+from dashboard.api.parser import MAX_CUT_KB
 from tests.compliance.runners.conftest import ENGINES, Calling, ask, job_row, make_runner, plain
 from tests.compliance.vault.conftest import World
 from tests.conftest import make_report
@@ -208,7 +208,7 @@ def test_one_that_is_too_large_to_be_looked_into_is_refused_and_says_what_to_do(
 ) -> None:  # L8
     ask(organization, context, alice, lab.pin())
     [lease] = lab.poll()
-    answer = complete_with(lab, lease, nested(5000, f'"{"x" * 1024 * LOOKED_INTO_KB}"'))
+    answer = complete_with(lab, lease, nested(5000, f'"{"x" * 1024 * MAX_CUT_KB}"'))
     assert (answer.status_code, answer.json()["type"]) == (400, "/problems/bad-request")
     assert "say with `fail` that there is none" in answer.json()["detail"]
     assert job_row(organization, lease["job_id"]).state == JobState.LEASED

@@ -155,7 +155,7 @@ def test_what_is_leased_is_as_it_was_asked_for_while_its_monitor_is_being_change
             monitor_id=monitor.pk,
             name="Renamed",
             when=When(interval_minutes=30),
-            what=What(dry_run=True, scenarios=["mcp/lifecycle"], pin=other.pin()),
+            what=What(fields={"dry_run": True}, scenarios=["mcp/lifecycle"], pin=other.pin()),
             by=lab.alice,
         )
         polling = Meanwhile(lab.runner.poll)

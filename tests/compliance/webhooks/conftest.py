@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.http import HttpResponse
 from django.test import Client
 
 from compliance.models import Job, WebhookDelivery
 from compliance.tenancy.scope import platform_scope
-from dashboard.api import limits as rates
+from dashboard.api import limits
 from tests.conftest import AGENT_URL
 
 
@@ -84,10 +85,10 @@ def registry(settings: Any) -> Source:
 
 
 @pytest.fixture(autouse=True)
-def room_in_redis() -> None:
+def empty_limits() -> None:
     """Each test begins with nothing counted, under whatever limits those before it had set."""
-    rates._Redis.away_until = 0.0
-    rates._limiter().storage.reset()
+    limits._Pause.until = 0.0
+    limits.limiter(settings.REDIS_URL).storage.reset()
 
 
 @pytest.fixture(autouse=True)

@@ -15,6 +15,7 @@ from compliance.jobs.actions import request_owner_test
 from compliance.models import Agent, AgentContext, Job, Organization, User
 from compliance.tenancy.scope import organization_scope, platform_scope
 from tests.conftest import AGENT_URL, make_context, make_run
+from tests.dashboard.pages import markup
 
 pytestmark = pytest.mark.django_db
 
@@ -36,7 +37,7 @@ class TestAdding:
         with django_capture_on_commit_callbacks(execute=True):
             response = alices.post(url("agent_add", organization), {"url": "HTTPS://New.Example:443/mcp"})
         assert sent == [(nudge.DETECT, "https://new.example/mcp")]
-        page = alices.get(response["Location"]).content.decode()
+        page = markup(alices.get(response["Location"]))
         assert "Asking the agent" in page
         assert "new.example/mcp" in page
 
@@ -55,12 +56,12 @@ class TestAdding:
     ) -> None:
         response = alices.post(url("agent_add", organization), {"url": typed})
         assert response.status_code == 422
-        assert said in response.content.decode()
+        assert said in markup(response)
 
     def test_links_to_the_one_that_exists(
         self, alices: Client, organization: Organization, context: AgentContext
     ) -> None:
-        page = alices.post(url("agent_add", organization), {"url": AGENT_URL}).content.decode()
+        page = markup(alices.post(url("agent_add", organization), {"url": AGENT_URL}))
         assert f'href="{url("agent", organization, context.pk)}"' in page
 
     def test_says_nothing_of_others_who_have_it(
@@ -74,10 +75,10 @@ class TestProtocol:
         self, alices: Client, organization: Organization, context: AgentContext
     ) -> None:
         address = url("agent_protocol", organization, context.pk)
-        assert "hx-get" in alices.get(address, headers={"HX-Request": "true"}).content.decode()
+        assert "hx-get" in markup(alices.get(address, headers={"HX-Request": "true"}))
         with platform_scope():
             Agent.objects.update(protocol="mcp")
-        part = alices.get(address, headers={"HX-Request": "true"}).content.decode()
+        part = markup(alices.get(address, headers={"HX-Request": "true"}))
         assert "hx-get" not in part
         assert "MCP" in part
 
@@ -86,7 +87,7 @@ class TestProtocol:
     ) -> None:
         with platform_scope():
             Agent.objects.update(protocol_note="<b>It refused the connection")
-        page = alices.get(url("agent", organization, context.pk)).content.decode()
+        page = markup(alices.get(url("agent", organization, context.pk)))
         assert "&lt;b&gt;It refused the connection" in page
 
 
@@ -110,7 +111,7 @@ class TestPage:
             (charlies, other_organization, other_context, theirs, mine),
         ):
             for name in ("agent", "history"):
-                page = client.get(url(name, whose, entry.pk)).content.decode()
+                page = markup(client.get(url(name, whose, entry.pk)))
                 assert str(seen.pk) in page
                 assert str(heartbeat.pk) in page
                 assert str(unseen.pk) not in page
@@ -132,7 +133,7 @@ class TestPage:
     ) -> None:  # L18
         with platform_scope():
             Agent.objects.update(**change)
-        assert said in alices.get(url("agent", organization, context.pk)).content.decode()
+        assert said in markup(alices.get(url("agent", organization, context.pk)))
 
     def test_costs_the_same_with_more_history(
         self, alices: Client, organization: Organization, context: AgentContext, queries: Any
@@ -170,7 +171,7 @@ class TestTesting:
         self, alices: Client, organization: Organization, context: AgentContext
     ) -> None:
         response = alices.post(url("agent_test", organization, context.pk), {"suite": "nonsense"})
-        assert "There is no suite “nonsense”" in response.content.decode()
+        assert "There is no suite “nonsense”" in markup(response)
 
 
 class TestProgress:
@@ -188,14 +189,14 @@ class TestProgress:
         return client.get(address, headers=headers)
 
     def test_works_without_scripts(self, alices: Client, organization: Organization, wanted: Job) -> None:
-        page = alices.get(url("job", organization, wanted.pk)).content.decode()
+        page = markup(alices.get(url("job", organization, wanted.pk)))
         assert '<noscript><meta http-equiv="refresh"' in page
         assert "Queued" in page
 
     def test_says_when_no_worker_comes(self, alices: Client, organization: Organization, wanted: Job) -> None:
-        assert "No worker has picked" not in self.part(alices, organization, wanted).content.decode()
+        assert "No worker has picked" not in markup(self.part(alices, organization, wanted))
         self.change(organization, created_at=timezone.now() - timedelta(seconds=31))
-        assert "No worker has picked" in self.part(alices, organization, wanted).content.decode()
+        assert "No worker has picked" in markup(self.part(alices, organization, wanted))
 
     def test_shows_the_step_at_hand(self, alices: Client, organization: Organization, wanted: Job) -> None:
         self.change(
@@ -205,7 +206,7 @@ class TestProgress:
             lease_expires_at=timezone.now() + timedelta(minutes=1),
             progress={"step": "<i>Tools are listed", "done": 3, "total": 12},
         )
-        part = self.part(alices, organization, wanted).content.decode()
+        part = markup(self.part(alices, organization, wanted))
         assert 'value="3" max="12"' in part
         assert "&lt;i&gt;Tools are listed" in part
         assert 'hx-trigger="every 1s"' in part
@@ -221,7 +222,7 @@ class TestProgress:
             lease_expires_at=timezone.now() - timedelta(minutes=1),
             progress=progress,
         )
-        assert "gone silent" in self.part(alices, organization, wanted).content.decode()
+        assert "gone silent" in markup(self.part(alices, organization, wanted))
 
     def test_leads_to_the_run(
         self, alices: Client, organization: Organization, context: AgentContext, wanted: Job
@@ -242,7 +243,7 @@ class TestProgress:
         assert self.part(alices, organization, wanted)["HX-Refresh"] == "true"
         whole = alices.get(url("job", organization, wanted.pk))
         for answer in (elsewhere, whole):
-            part = answer.content.decode().split('id="progress"')[1].split("</section>")[0]
+            part = markup(answer).split('id="progress"')[1].split("</section>")[0]
             assert "hx-get" not in part
             assert "Cancelled" in part
 
@@ -250,13 +251,13 @@ class TestProgress:
 class TestSettings:
     def test_renaming(self, alices: Client, organization: Organization, context: AgentContext) -> None:
         alices.post(url("agent_settings", organization, context.pk), {"rename": "1", "name": "Renamed"})
-        assert "Renamed" in alices.get(url("agent", organization, context.pk)).content.decode()
+        assert "Renamed" in markup(alices.get(url("agent", organization, context.pk)))
 
     def test_an_observer_is_told_who_decides(
         self, alices: Client, organization: Organization, context: AgentContext
     ) -> None:
         address = url("agent_settings", organization, context.pk)
-        assert "Only its verified owner decides" in alices.get(address).content.decode()
+        assert "Only its verified owner decides" in markup(alices.get(address))
         fields = {"heartbeats": "1", "heartbeat_interval_hours": "6", "lifecycle_stage": "production"}
         assert alices.post(address, fields).status_code == 403
 
@@ -274,7 +275,7 @@ class TestSettings:
     def test_removing_asks_first(self, alices: Client, organization: Organization, context: AgentContext) -> None:
         run = make_run(organization=organization)
         address = url("agent_remove", organization, context.pk)
-        assert "stay in the record" in alices.post(address).content.decode()
+        assert "stay in the record" in markup(alices.post(address))
         assert alices.get(url("agent", organization, context.pk)).status_code == 200
         alices.post(address, {"confirmed": "1"})
         assert alices.get(url("agent", organization, context.pk)).status_code == 404

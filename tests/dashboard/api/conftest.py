@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import Any, NamedTuple
 
 import pytest
+from django.conf import settings
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -21,7 +22,7 @@ from compliance.monitors.actions import run_monitor_now
 from compliance.tenancy.api_key_actions import create_key
 from compliance.tenancy.api_keys import hash_of, new_token
 from compliance.tenancy.scope import organization_scope
-from dashboard.api import limits as rates
+from dashboard.api import limits
 from tests.compliance.monitors.conftest import make_monitor
 from tests.compliance.runners.conftest import make_runner
 from tests.conftest import make_report, make_run
@@ -68,10 +69,10 @@ class Caller:
 
 
 @pytest.fixture(autouse=True)
-def room_in_redis() -> None:
+def empty_limits() -> None:
     """Each test begins with nothing counted, under whatever limits those before it had set."""
-    rates._Redis.away_until = 0.0
-    rates._limiter().storage.reset()
+    limits._Pause.until = 0.0
+    limits.limiter(settings.REDIS_URL).storage.reset()
 
 
 @pytest.fixture(autouse=True)

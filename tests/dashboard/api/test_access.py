@@ -201,7 +201,7 @@ def test_nothing_half_done_is_kept_when_an_operation_breaks(
     alphas: Caller, things: Things, monkeypatch: pytest.MonkeyPatch, organization: Organization
 ) -> None:
     """The second half of creating a monitor is to show it."""
-    monkeypatch.setattr("dashboard.monitors.api.next_times", lambda monitor: 1 / 0)
+    monkeypatch.setattr("dashboard.monitors.schemas.next_times", lambda monitor: 1 / 0)
     answer = alphas.post("/monitors", {**MONITOR, "agent_id": str(things.context.pk)})
     assert (answer.status_code, answer.data["type"]) == (500, "/problems/broken")
     assert "ZeroDivision" not in answer.content.decode()
@@ -214,7 +214,7 @@ def test_a_decision_that_stops_a_run_stays_on_record(
 ) -> None:  # G4
     alphas.post(f"/jobs/{things.job.pk}/cancel")
     with organization_scope(organization.id):
-        [under_way] = things.monitor.requests.values_list("pk", flat=True)
+        [under_way] = things.monitor.jobs.values_list("pk", flat=True)
         before = MonitorDecision.objects.count()
     assert alphas.post(f"/jobs/{under_way}/cancel").data["state"] == "cancelled"
     with organization_scope(organization.id):

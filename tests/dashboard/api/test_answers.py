@@ -17,7 +17,7 @@ from compliance.jobs.queue import lease_job
 from compliance.models import Organization, User
 from compliance.monitors.models import Outcome
 from compliance.tenancy.ids import uuid7
-from dashboard.api import limits as rates
+from dashboard.api import limits
 from tests.compliance.monitors.conftest import finish, jobs_of, make_monitor
 from tests.compliance.runners.conftest import make_runner
 from tests.conftest import make_context, make_report, make_run
@@ -162,7 +162,7 @@ class TestProblems:
         def away(token: str) -> None:
             raise OperationalError("server closed the connection unexpectedly")
 
-        monkeypatch.setattr("dashboard.api.access.actor_of", away)
+        monkeypatch.setattr("dashboard.api.authentication.actor_of", away)
         answer = alphas.get("/agents")
         assert is_problem(answer, 503, "unavailable")
         assert int(answer["Retry-After"]) > 0
@@ -387,8 +387,7 @@ class TestLimits:
         self, limited: Callable[[], Caller], settings: Any, monkeypatch: pytest.MonkeyPatch, caplog: Any
     ) -> None:
         settings.REDIS_URL = "redis://127.0.0.1:9/0"
-        monkeypatch.setattr(rates._Redis, "limiter", None)
-        monkeypatch.setattr(rates._Redis, "away_until", 0.0)
+        monkeypatch.setattr(limits._Pause, "until", 0.0)
         caller = limited()
         answers = [caller.get("/agents") for _ in range(5)]
         assert [answer.status_code for answer in answers] == [200] * 5
@@ -435,22 +434,22 @@ class TestMonitors:
         lab = make_runner(organization, alice)
         path = f"/monitors/{things.monitor.pk}"
         notify = {"priority": "high", "channel": "both", "cooldown_seconds": 60}
-        executor = {"runner_id": str(lab.runner.pk), "pool": ""}
-        pinned = alphas.patch(path, {"executor": executor, "notify": notify}).data
-        assert pinned["executor"] == {"kind": "private", **executor}
+        placement = {"runner_id": str(lab.runner.pk), "pool": ""}
+        pinned = alphas.patch(path, {"placement": placement, "notify": notify}).data
+        assert pinned["placement"] == {"kind": "private", **placement}
         renamed = alphas.patch(path, {"name": "Renamed"}).data
-        assert (renamed["executor"], renamed["notify"]) == (pinned["executor"], notify)
-        assert alphas.patch(path, {"executor": {}}).data["executor"]["kind"] == "hosted"
+        assert (renamed["placement"], renamed["notify"]) == (pinned["placement"], notify)
+        assert alphas.patch(path, {"placement": {}}).data["placement"]["kind"] == "hosted"
 
     @pytest.mark.parametrize(
-        ("executor", "status"),
+        ("placement", "status"),
         [({"runner_id": str(uuid7()), "pool": "lab"}, 422), ({"runner_id": str(uuid7())}, 409), ({"pool": "no"}, 409)],
     )
     def test_a_runner_that_is_not_there_is_refused(
-        self, alphas: Caller, things: Things, executor: dict[str, str], status: int
+        self, alphas: Caller, things: Things, placement: dict[str, str], status: int
     ) -> None:
-        assert alphas.patch(f"/monitors/{things.monitor.pk}", {"executor": executor}).status_code == status
-        body = {"executor": executor, "dry_run": True}
+        assert alphas.patch(f"/monitors/{things.monitor.pk}", {"placement": placement}).status_code == status
+        body = {"placement": placement, "dry_run": True}
         assert alphas.post(f"/agents/{things.context.pk}/tests", body).status_code == status
 
     def test_run_now_leads_to_the_job(self, alphas: Caller, things: Things, organization: Organization) -> None:
@@ -491,5 +490,5 @@ def test_evidence_is_read_by_step(alphas: Caller, things: Things, organization: 
 
 def test_json_is_what_is_answered(alphas: Caller, things: Things) -> None:
     answer = alphas.get("/agents")
-    assert answer["Content-Type"] == "application/json"
+    assert answer["Content-Type"] == "application/json; charset=utf-8"
     assert json.loads(answer.content)["items"][0]["created_at"].endswith("Z")

@@ -52,7 +52,7 @@ def test_an_operation_answers_as_the_document_says(
     settings.API_RATE_PER_MINUTE = settings.API_FAILED_KEYS_PER_MINUTE = 1_000_000
     operation = BY_ID[name]
     headers = {"Authorization": f"Bearer {make_key(organization, alice)[1]}"}
-    known = {"agent": things.context, "run": things.run, "monitor": things.monitor, "wanted": things.job}
+    known = {"agent": things.context, "run": things.run, "monitor": things.monitor, "job": things.job}
     here = {parameter.name for parameter in operation.path_parameters} & known.keys()
 
     @hypothesis.settings(

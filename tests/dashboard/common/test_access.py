@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 from uuid import uuid4
 
 import pytest
 from django.test import Client
-from django.urls import reverse
+from django.urls import URLPattern, URLResolver, reverse
 
 from compliance.jobs.actions import request_owner_test
 from compliance.models import AgentContext, ComplianceRun, CredentialGrant, Monitor, Notice, Organization, Role, User
@@ -37,9 +37,13 @@ OF_MANAGERS = {
 OF_PEOPLE = {"members", "organization_settings"}
 
 
-def routes() -> list[str]:
-    """The names of every route under an organization, except a colleague module's, which has its own walk."""
-    return [pattern.name for pattern in urls.of_organization if "views.people" not in pattern.callback.__module__]
+def routes(below: Iterable[URLPattern | URLResolver] = urls.of_organization) -> Iterator[URLPattern]:
+    """Every route under an organization, except those of members and settings, which have their own walk."""
+    for each in below:
+        if isinstance(each, URLResolver):
+            yield from routes(each.url_patterns)
+        elif each.callback.__module__ != "dashboard.organizations.views":
+            yield each
 
 
 @pytest.fixture
@@ -83,12 +87,12 @@ def addresses(
 ) -> Callable[[str], dict[str, str]]:
     """Every address of Alice's organization, by its route's name, under the given slug."""
     key, _ = create_key(organization=organization, name="CI", scopes=["read"], by=alice)
-    wanted, _ = request_owner_test(organization=organization, context_id=context.pk, by=alice)
+    job, _ = request_owner_test(organization=organization, context_id=context.pk, by=alice)
 
     def of(slug: str) -> dict[str, str]:
         values: dict[str, Any] = {
             "agent": context.pk,
-            "wanted": wanted.pk,
+            "job": job.pk,
             "run": own_run.pk,
             "other": own_run.pk,
             "step": 0,
@@ -103,17 +107,15 @@ def addresses(
             pattern.name: reverse(
                 pattern.name, kwargs={"org": slug, **{key: values[key] for key in pattern.pattern.converters}}
             )
-            for pattern in urls.of_organization
-            if pattern.name in routes()
+            for pattern in routes()
         }
 
     return of
 
 
 def test_every_route_is_guarded() -> None:  # I5
-    for pattern in urls.of_organization:
-        if pattern.name in routes():
-            assert pattern.callback.__wrapped__, pattern.name
+    for pattern in routes():
+        assert pattern.callback.__wrapped__, pattern.name
 
 
 def test_a_stranger_sees_what_an_address_that_does_not_exist_shows(
@@ -145,14 +147,14 @@ def test_another_organizations_objects_do_not_exist_under_ones_own_slug(
     reader: Any,
 ) -> None:  # I5
     client = reader(charlie)
-    wanted, _ = request_owner_test(organization=organization, context_id=context.pk, by=alice)
-    values = {"agent": context.pk, "wanted": wanted.pk, "run": own_run.pk, "other": own_run.pk, "step": 0}
+    job, _ = request_owner_test(organization=organization, context_id=context.pk, by=alice)
+    values = {"agent": context.pk, "job": job.pk, "run": own_run.pk, "other": own_run.pk, "step": 0}
     values |= {"credential": grant.credential_id, "grant": grant.pk, "monitor": monitor.pk}
     values["key"] = create_key(organization=organization, name="CI", scopes=["read"], by=alice)[0].pk
     values |= {"runner": lab.runner.pk, "notice": notice.pk}
-    for pattern in urls.of_organization:
+    for pattern in routes():
         keys = [key for key in pattern.pattern.converters if key != "org"]
-        if pattern.name not in routes() or not keys:
+        if not keys:
             continue
         mine = {"org": other_organization.slug}
         there = client.get(reverse(pattern.name, kwargs={**mine, **{key: values[key] for key in keys}}))

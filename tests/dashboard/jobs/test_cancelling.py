@@ -20,6 +20,7 @@ from tests.compliance.monitors.conftest import finish, jobs_of, make_due, make_m
 from tests.compliance.runners.conftest import job_row
 from tests.conftest import make_report
 from tests.dashboard.jobs.test_placement import expire
+from tests.dashboard.pages import markup
 
 
 def at(name: str, organization: Organization, *args: Any) -> str:
@@ -49,12 +50,12 @@ def title_of(page: str) -> str:
 
 
 def test_a_member_cancels_what_waits_with_one_press(bobs: Client, organization: Organization, wanted: Job) -> None:
-    page = bobs.get(at("job", organization, wanted.pk)).content.decode()
+    page = markup(bobs.get(at("job", organization, wanted.pk)))
     assert "Test under way" in title_of(page)
     cancelling = at("job_cancel", organization, wanted.pk)
     assert f'action="{cancelling}"' in page
     assert "It ends without a run, and nothing goes into the history." in page
-    page = bobs.post(cancelling, follow=True).content.decode()
+    page = markup(bobs.post(cancelling, follow=True))
     kept = job_row(organization, wanted.pk)
     assert (kept.state, kept.end_reason) == ("cancelled", "Cancelled by Bob Member.")
     assert "The test is cancelled." in page
@@ -70,15 +71,15 @@ def test_what_runs_is_stopped_once_that_is_confirmed(
 ) -> None:  # L5
     lease = lease_job(wanted.pk, organization.id)
     assert lease is not None
-    page = bobs.get(at("job", organization, wanted.pk)).content.decode()
+    page = markup(bobs.get(at("job", organization, wanted.pk)))
     assert "You are asked first if it runs by then." in page
     cancelling = at("job_cancel", organization, wanted.pk)
     asked = bobs.post(cancelling)
     assert asked.status_code == 200
-    assert "Stop this test?" in asked.content.decode()
-    assert "what came of it so far is discarded" in asked.content.decode()
+    assert "Stop this test?" in markup(asked)
+    assert "what came of it so far is discarded" in markup(asked)
     assert job_row(organization, wanted.pk).state == "leased"
-    assert "The test is cancelled." in bobs.post(cancelling, {"confirmed": "1"}, follow=True).content.decode()
+    assert "The test is cancelled." in markup(bobs.post(cancelling, {"confirmed": "1"}, follow=True))
     assert job_row(organization, wanted.pk).state == "cancelled"
     with pytest.raises(LeaseLost):
         complete_job(lease, make_report())
@@ -90,13 +91,13 @@ def test_what_has_ended_stays_as_it_ended(bobs: Client, organization: Organizati
     run = finish(wanted)
     answer = bobs.post(at("job_cancel", organization, wanted.pk), follow=True)
     assert answer.redirect_chain[-1][0] == at("run", organization, run.pk)
-    assert "The test has ended already." in answer.content.decode()
+    assert "The test has ended already." in markup(answer)
     assert job_row(organization, wanted.pk).state == "finished"
 
 
 def test_what_expired_is_titled_so_and_offers_nothing(bobs: Client, organization: Organization, wanted: Job) -> None:
     expire(wanted)
-    page = bobs.get(at("job", organization, wanted.pk)).content.decode()
+    page = markup(bobs.get(at("job", organization, wanted.pk)))
     assert "Test expired" in title_of(page)
     assert at("job_cancel", organization, wanted.pk) not in page
 
@@ -110,11 +111,11 @@ def test_a_monitors_run_is_for_who_manages(
     bobs: Client, reader: Any, alice: User, organization: Organization, of_monitor: Job
 ) -> None:
     cancelling = at("job_cancel", organization, of_monitor.pk)
-    assert cancelling not in bobs.get(at("job", organization, of_monitor.pk)).content.decode()
+    assert cancelling not in markup(bobs.get(at("job", organization, of_monitor.pk)))
     assert bobs.post(cancelling).status_code == 403
     assert job_row(organization, of_monitor.pk).state == "queued"
     alices = reader(alice)
-    assert cancelling in alices.get(at("job", organization, of_monitor.pk)).content.decode()
+    assert cancelling in markup(alices.get(at("job", organization, of_monitor.pk)))
     alices.post(cancelling)
     assert job_row(organization, of_monitor.pk).state == "cancelled"
 
@@ -143,4 +144,4 @@ def test_the_page_of_who_watches_is_opened_anew_when_the_test_ends_without_a_run
     assert polled(address)["HX-Refresh"] == "true"
     elsewhere = polled(at("agent", organization, context.pk))
     assert "HX-Refresh" not in elsewhere
-    assert "What became of the test" in elsewhere.content.decode()
+    assert "What became of the test" in markup(elsewhere)

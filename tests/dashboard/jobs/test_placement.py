@@ -22,8 +22,10 @@ from tests.compliance.monitors.conftest import change, jobs_of, make_due, make_m
 from tests.compliance.runners.conftest import Calling, ask, job_row, make_runner
 from tests.compliance.vault.conftest import make_credential, make_grant
 from tests.conftest import make_context, make_run
+from tests.dashboard.pages import markup
 
 MONITOR = {"name": "Nightly", "how": "interval", "every": "1", "option_call_read_only_tools": "on"}
+MONITOR |= {"notify_priority": "normal", "notify_channel": "in_app"}
 
 
 def at(name: str, organization: Organization, *args: Any) -> str:
@@ -57,14 +59,14 @@ class TestAskingForATest:
         self, alices: Client, organization: Organization, context: AgentContext
     ) -> None:
         for name in ("agent", "agent_test"):
-            assert 'name="executor"' not in alices.get(at(name, organization, context.pk)).content.decode()
+            assert 'name="executor"' not in markup(alices.get(at(name, organization, context.pk)))
 
     def test_the_choices_say_who_is_there_and_what_is_missing(
         self, alices: Client, organization: Organization, context: AgentContext, lab: Calling, alice: User
     ) -> None:
         make_runner(organization, alice, name="silent")
         lab.poll()
-        page = alices.get(at("agent_test", organization, context.pk)).content.decode()
+        page = markup(alices.get(at("agent_test", organization, context.pk)))
         for shown in (
             "Assay&#x27;s hosted workers",
             "lab (online)",
@@ -74,7 +76,7 @@ class TestAskingForATest:
             assert shown in page, shown
         with organization_scope(organization.id):
             Runner.objects.filter(pk=lab.runner.pk).update(engines={"adcp": "1.0"})
-        page = alices.get(at("agent_test", organization, context.pk)).content.decode()
+        page = markup(alices.get(at("agent_test", organization, context.pk)))
         assert "lab (lacks the engine baseline)" in page
 
     @pytest.mark.parametrize("place", ["runner", "pool"])
@@ -83,7 +85,7 @@ class TestAskingForATest:
     ) -> None:  # L3
         executor = f"runner:{lab.runner.pk}" if place == "runner" else "pool:berlin"
         fields = {"suite": "baseline", "executor": executor}
-        page = alices.post(at("agent_test", organization, context.pk), fields, follow=True).content.decode()
+        page = markup(alices.post(at("agent_test", organization, context.pk), fields, follow=True))
         with organization_scope(organization.id):
             wanted = Job.objects.get()
         assert wanted.pin == (Pin(lab.runner.pk) if place == "runner" else Pin(pool="berlin"))
@@ -114,7 +116,7 @@ class TestAskingForATest:
         fields = {"suite": "baseline", "executor": f"runner:{lab.runner.pk}"}
         answer = alices.post(at("agent_test", organization, context.pk), fields)
         assert answer.status_code == 422
-        page = answer.content.decode()
+        page = markup(answer)
         assert "1 test waits for this private runner already" in page
         assert f'<option value="runner:{lab.runner.pk}" selected' in page
         elsewhere = alices.post(at("agent_test", organization, context.pk), {**fields, "executor": "pool:berlin"})
@@ -131,7 +133,7 @@ class TestAskingForATest:
     ) -> None:  # I5
         foreign = make_runner(other_organization, charlie, name="theirs")
         address = at("agent_test", organization, context.pk)
-        assert "theirs" not in alices.get(address).content.decode()
+        assert "theirs" not in markup(alices.get(address))
         fields = {"suite": "baseline", "executor": f"runner:{foreign.runner.pk}"}
         assert alices.post(address, fields).status_code == 422
 
@@ -139,15 +141,15 @@ class TestAskingForATest:
         self, alices: Client, organization: Organization, context: AgentContext, lab: Calling, alice: User
     ) -> None:
         address = at("agent", organization, context.pk)
-        assert f'<option value="runner:{lab.runner.pk}" selected' not in alices.get(address).content.decode()
+        assert f'<option value="runner:{lab.runner.pk}" selected' not in markup(alices.get(address))
         ask(organization, context, alice, lab.pin())
         lab.complete(*lab.poll())
-        assert f'<option value="runner:{lab.runner.pk}" selected' in alices.get(address).content.decode()
+        assert f'<option value="runner:{lab.runner.pk}" selected' in markup(alices.get(address))
 
     def test_whoever_adds_an_agent_reads_how_private_addresses_are_reached(
         self, alices: Client, organization: Organization
     ) -> None:
-        page = alices.get(at("agent_add", organization)).content.decode()
+        page = markup(alices.get(at("agent_add", organization)))
         assert "refuse to test addresses inside private networks" in page
         assert at("runners", organization) in page
 
@@ -159,16 +161,16 @@ class TestRequest:
         wanted = ask(organization, context, alice, Pin(pool="berlin"))
         address = at("job", organization, wanted.pk)
         lab.poll(at_most=0)
-        page = alices.get(address).content.decode()
+        page = markup(alices.get(address))
         assert "Any private runner of the pool" in page
         assert "Online" in page
         assert "No runner for it is online." not in page
         gone(lab)
-        page = alices.get(address).content.decode()
+        page = markup(alices.get(address))
         assert "No runner for it is online." in page
         assert "Offline" in page
         lab.poll()
-        page = alices.get(address).content.decode()
+        page = markup(alices.get(address))
         assert re.search(r'Taken by the private runner <a href="[^"]+">lab</a>', page)
 
     def test_it_says_why_it_expired(
@@ -176,7 +178,7 @@ class TestRequest:
     ) -> None:  # L15
         wanted = ask(organization, context, alice, lab.pin())
         expire(wanted)
-        page = alices.get(at("job", organization, wanted.pk)).content.decode()
+        page = markup(alices.get(at("job", organization, wanted.pk)))
         assert "expired" in page
         assert "No private runner took it in time." in page
         assert "hx-trigger" not in page.split('id="progress"')[1].split("</section>")[0]
@@ -186,7 +188,7 @@ class TestRequest:
     ) -> None:  # L14
         wanted = ask(organization, context, alice, lab.pin())
         delete_runner(organization=organization, runner_id=lab.runner.pk, by=alice)
-        page = alices.get(at("job", organization, wanted.pk)).content.decode()
+        page = markup(alices.get(at("job", organization, wanted.pk)))
         assert "The private runner lab was deleted." in page
         assert "Deleted" in page
 
@@ -216,16 +218,16 @@ class TestRun:
     ) -> None:  # L6
         label = "Private runner lab · your organization&#x27;s own evidence, never public status"
         link = at("runner", organization, lab.runner.pk)
-        page = alices.get(at("run", organization, run_id)).content.decode()
+        page = markup(alices.get(at("run", organization, run_id)))
         assert label in page
         assert f'run by the private runner <a href="{link}">lab</a> of Alpha, in its own network' in page
         assert "a private runner ran it: it is your organization&#x27;s own evidence" in page
         ask(organization, context, alice, lab.pin())
         other = lab.complete(*lab.poll()).json()["run_id"]
-        assert alices.get(at("compare", organization, run_id, other)).content.decode().count(label) == 2
-        assert "Private runner lab" in alices.get(at("compare_pick", organization, run_id)).content.decode()
+        assert markup(alices.get(at("compare", organization, run_id, other))).count(label) == 2
+        assert "Private runner lab" in markup(alices.get(at("compare_pick", organization, run_id)))
         for name, args in (("history", [context.pk]), ("agent", [context.pk]), ("overview", [])):
-            page = alices.get(at(name, organization, *args)).content.decode()
+            page = markup(alices.get(at(name, organization, *args)))
             assert f'<a class="v v-private" href="{link}"' in page, name
 
     def test_a_name_is_text_and_stays_as_it_was(
@@ -236,7 +238,7 @@ class TestRun:
         run_id = odd.complete(*odd.poll()).json()["run_id"]
         delete_runner(organization=organization, runner_id=odd.runner.pk, by=alice)
         for name, args in (("run", [run_id]), ("history", [context.pk]), ("overview", []), ("agent", [context.pk])):
-            page = alices.get(at(name, organization, *args)).content.decode()
+            page = markup(alices.get(at(name, organization, *args)))
             assert "Private runner" in page, name
             assert "&lt;b&gt;odd&lt;/b&gt;" in page, name
             assert "<b>odd" not in page
@@ -245,14 +247,14 @@ class TestRun:
         self, alices: Client, organization: Organization, lab: Calling, alice: User, run_id: str
     ) -> None:
         executor = f'<input type="hidden" name="executor" value="runner:{lab.runner.pk}">'
-        assert executor in alices.get(at("run", organization, run_id)).content.decode()
+        assert executor in markup(alices.get(at("run", organization, run_id)))
         delete_runner(organization=organization, runner_id=lab.runner.pk, by=alice)
-        assert executor not in alices.get(at("run", organization, run_id)).content.decode()
+        assert executor not in markup(alices.get(at("run", organization, run_id)))
 
     def test_hosted_runs_are_not_labelled(
         self, alices: Client, organization: Organization, context: AgentContext, run_id: str
     ) -> None:
-        page = alices.get(at("run", organization, make_run(organization=organization).pk)).content.decode()
+        page = markup(alices.get(at("run", organization, make_run(organization=organization).pk)))
         assert "v-private" not in page
 
     def test_what_was_sent_and_was_no_report_is_shown(
@@ -270,9 +272,8 @@ class TestRun:
         assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
         assert "<script>alert" not in page
         assert re.search(r'<details class="sent">.*\n  &quot;nested&quot;: {\n', page, re.DOTALL)
-        assert (
-            f"{at('run', organization, wanted.run_id)}#rejected"
-            in alices.get(at("monitor", organization, monitor.pk)).content.decode()
+        assert f"{at('run', organization, wanted.run_id)}#rejected" in markup(
+            alices.get(at("monitor", organization, monitor.pk))
         )
 
     def test_a_body_that_was_cut_is_shown_as_it_is(
@@ -289,7 +290,7 @@ class TestRun:
         [lease] = lab.poll()
         lab.complete(lease, report={"engine": "x" * 100})
         wanted = job_row(organization, wanted.pk)
-        page = alices.get(at("run", organization, wanted.run_id)).content.decode()
+        page = markup(alices.get(at("run", organization, wanted.run_id)))
         assert f"{{&quot;engine&quot;: &quot;{'x' * 8}</pre>" in page
 
 
@@ -305,14 +306,14 @@ class TestMonitor:
             "cooldown": "90",
             "cooldown_unit": "minutes",
         }
-        page = alices.post(at("monitor_add", organization), {**MONITOR, **chosen}, follow=True).content.decode()
+        page = markup(alices.post(at("monitor_add", organization), {**MONITOR, **chosen}, follow=True))
         with organization_scope(organization.id):
             kept = Monitor.objects.get()
         assert (kept.pin, kept.notify_priority, kept.notify_channel) == (Pin(pool="berlin"), "high", "both")
         assert kept.notify_cooldown_seconds == 5400
         assert "Any private runner of the pool" in page
         assert "Both, high priority, not again within 90 minutes" in page
-        form = alices.get(at("monitor_edit", organization, kept.pk)).content.decode()
+        form = markup(alices.get(at("monitor_edit", organization, kept.pk)))
         for shown in (
             'value="pool:berlin" selected',
             'value="high" selected',
@@ -328,7 +329,7 @@ class TestMonitor:
         )
         kept = stored(kept)
         assert (kept.pin, kept.notify_cooldown_seconds) == (lab.pin(), 0)
-        assert "lab" in alices.get(at("monitors", organization)).content.decode()
+        assert "lab" in markup(alices.get(at("monitors", organization)))
         alices.post(at("monitor_edit", organization, kept.pk), {**MONITOR, "executor": ""})
         assert stored(kept).pin == Pin()
 
@@ -354,7 +355,7 @@ class TestMonitor:
     ) -> None:
         response = alices.post(at("monitor_add", organization), {**MONITOR, "agent": str(context.pk), **wrong})
         assert response.status_code == (422 if why else 302)
-        assert why in response.content.decode()
+        assert why in markup(response)
 
     @pytest.mark.parametrize(
         ("seconds", "shown"), [(0, (0, "hours")), (3600, (1, "hours")), (5400, (90, "minutes")), (61, (61, "seconds"))]
@@ -370,7 +371,7 @@ class TestMonitor:
         change(monitor, state="archived", next_run_at=None)
         delete_runner(organization=organization, runner_id=lab.runner.pk, by=alice)
         change(monitor, state="active", next_run_at=monitor.next_run_at)
-        form = alices.get(at("monitor_edit", organization, monitor.pk)).content.decode()
+        form = markup(alices.get(at("monitor_edit", organization, monitor.pk)))
         assert re.search(r'value="pool:berlin" selected>berlin \(0 of 0 online\)', form)
 
     def test_it_waits_for_its_runner_in_words(
@@ -380,12 +381,12 @@ class TestMonitor:
         occurrence = make_due(monitor)
         create_due_monitor_jobs()
         assert stored(monitor).deferred_until is not None
-        page = alices.get(at("monitor", organization, monitor.pk)).content.decode()
+        page = markup(alices.get(at("monitor", organization, monitor.pk)))
         assert "Waits for its runner" in page
         assert "no runner for it was online" in page
         assert f"{occurrence:%Y-%m-%d %H:%M} UTC" in page
-        assert "due since" in alices.get(at("monitors", organization)).content.decode()
-        page = alices.get(at("monitor_decisions", organization), {"outcome": "deferred"}).content.decode()
+        assert "due since" in markup(alices.get(at("monitors", organization)))
+        page = markup(alices.get(at("monitor_decisions", organization), {"outcome": "deferred"}))
         assert "Its private runner is offline. It will run once when one is back." in page
 
     def test_what_nobody_served_is_shown_with_the_reason(
@@ -397,13 +398,13 @@ class TestMonitor:
         create_due_monitor_jobs()
         [wanted] = jobs_of(organization)
         decisions = at("monitor_decisions", organization)
-        assert "Queued" in alices.get(decisions).content.decode()
+        assert "Queued" in markup(alices.get(decisions))
         expire(wanted)
-        page = alices.get(at("monitor", organization, monitor.pk)).content.decode()
+        page = markup(alices.get(at("monitor", organization, monitor.pk)))
         assert "Without a result" in page
         assert at("job", organization, wanted.pk) in page
         assert "No private runner took it in time." in page
-        page = alices.get(decisions).content.decode()
+        page = markup(alices.get(decisions))
         assert '<span class="v v-late">Expired</span>' in page
         assert "No private runner took it in time." in page
 
@@ -416,7 +417,7 @@ class TestMonitor:
         [wanted] = jobs_of(organization)
         with organization_scope(organization.id):
             wanted.cancel("Somebody said so.")
-        page = alices.get(at("monitor_decisions", organization)).content.decode()
+        page = markup(alices.get(at("monitor_decisions", organization)))
         assert "Cancelled</span>" in page
         assert "Somebody said so." in page
 
@@ -432,7 +433,7 @@ class TestMonitor:
             runner = make_runner(organization, alice, name=f"runner {number}")
             make_monitor(organization, context, alice, pin=runner.pin(), name=f"Monitor {number}")
         with queries() as many:
-            page = alices.get(address).content.decode()
+            page = markup(alices.get(address))
         assert "runner 19" in page
         assert len(many) == len(few) <= 9
 
@@ -456,7 +457,7 @@ class TestMonitor:
         for _ in range(6):
             let_one_expire()
         with queries() as many:
-            page = alices.get(address).content.decode()
+            page = markup(alices.get(address))
         assert page.count("Expired</a>") == 5
         assert len(many) == len(few) <= 13
 
@@ -466,7 +467,7 @@ class TestCredentials:
         self, alices: Client, organization: Organization, context: AgentContext, alice: User
     ) -> None:  # V6
         credential = make_credential(organization, alice)
-        page = alices.get(at("grant_add", organization, credential.pk)).content.decode()
+        page = markup(alices.get(at("grant_add", organization, credential.pk)))
         assert "It then leaves Assay" in page
         assert 'value="private_runners"' in page
 
@@ -477,7 +478,7 @@ class TestCredentials:
         ask(organization, context, alice, lab.pin())
         [lease] = lab.poll()
         lab.post(f"jobs/{lease['job_id']}/credential", {"token": lease["token"]})
-        page = alices.get(at("credential_access", organization)).content.decode()
+        page = markup(alices.get(at("credential_access", organization)))
         assert "to a private runner, lab" in page
         export = alices.get(at("credential_access_csv", organization)).getvalue().decode()
         assert export.splitlines()[0].endswith(",runner")

@@ -19,6 +19,7 @@ from compliance.tenancy.scope import organization_scope
 from tests.compliance.monitors.conftest import decisions_of, jobs_of, make_due, make_monitor
 from tests.compliance.runners.conftest import ENGINES, Calling, ask, make_runner
 from tests.dashboard.api.conftest import Caller, make_key
+from tests.dashboard.pages import markup
 
 OTHER_ENGINES = {"a2a": "1.0"}
 LACKS = "lab lacks the engine baseline"
@@ -72,7 +73,7 @@ class TestEngine:
         fields = {"suite": "baseline", "executor": executor}
         answer = alices.post(at("agent_test", organization, context.pk), fields)
         assert answer.status_code == 422
-        page = answer.content.decode()
+        page = markup(answer)
         said = page.split('id="id_executor_error"')[1].split("</div>")[0]
         assert why in said
         assert DO in said
@@ -94,8 +95,8 @@ class TestEngine:
     ) -> None:
         lab.poll(engines=OTHER_ENGINES)
         program = Caller(make_key(organization, alice, "read", "test")[1])
-        executor = {"runner_id": str(lab.runner.pk)} if place == "runner" else {"pool": "berlin"}
-        answer = program.post(f"/agents/{context.pk}/tests", {"executor": executor})
+        placement = {"runner_id": str(lab.runner.pk)} if place == "runner" else {"pool": "berlin"}
+        answer = program.post(f"/agents/{context.pk}/tests", {"placement": placement})
         assert answer.status_code == 409
         assert why in answer.data["detail"]
         assert DO in answer.data["detail"]
@@ -153,9 +154,9 @@ class TestEngine:
     ) -> None:
         wanted = ask(organization, context, alice, pins[place])
         pages = at("job", organization, wanted.pk), at("runner", organization, lab.runner.pk)
-        assert not any("lacks the engine" in alices.get(page).content.decode() for page in pages)
+        assert not any("lacks the engine" in markup(alices.get(page)) for page in pages)
         lab.poll(engines=OTHER_ENGINES)
-        of_job, of_runner = (alices.get(page).content.decode() for page in pages)
+        of_job, of_runner = (markup(alices.get(page)) for page in pages)
         assert f"<strong>{why}.</strong>" in of_job
         assert reverse("guide", args=["runners"]) in of_job.split("<main")[1].split("</main>")[0]
         assert LACKS in of_runner.split('id="waits"')[1]
@@ -175,7 +176,7 @@ class TestEngine:
         create_due_monitor_jobs()
         [wanted] = jobs_of(organization)
         lab.poll(engines=OTHER_ENGINES)
-        assert f"<strong>{LACKS}.</strong>" in alices.get(at("job", organization, wanted.pk)).content.decode()
+        assert f"<strong>{LACKS}.</strong>" in markup(alices.get(at("job", organization, wanted.pk)))
 
     def test_with_others_that_have_it_only_the_one_that_lacks_it_is_marked(
         self, alices: Client, organization: Organization, context: AgentContext, alice: User, lab: Calling
@@ -183,7 +184,7 @@ class TestEngine:
         make_runner(organization, alice, name="able", pool="berlin").poll(at_most=0)
         wanted = ask(organization, context, alice, Pin(pool="berlin"))
         lab.poll(engines=OTHER_ENGINES)
-        page = alices.get(at("job", organization, wanted.pk)).content.decode()
+        page = markup(alices.get(at("job", organization, wanted.pk)))
         assert "<strong>No runner" not in page
         [able, lacking] = re.findall(r"<li>.*?</li>", page.split('id="progress"')[1].split("</section>")[0])
         assert "able</a>" in able
@@ -214,7 +215,7 @@ class TestDisabled:
         address = at("agent_test", organization, context.pk)
         answer = alices.post(address, {"suite": "baseline", "executor": executor})
         assert answer.status_code == 422
-        page = answer.content.decode()
+        page = markup(answer)
         assert f"{why} Owners and admins can enable runners in their settings." in page
         # The choice stays as it was made: left out of the form, it would mean hosted workers.
         assert option(page, executor)[0] == "selected"
@@ -224,18 +225,18 @@ class TestDisabled:
         self, alices: Client, organization: Organization, context: AgentContext, alice: User, lab: Calling
     ) -> None:
         for name, args in (("agent_test", [context.pk]), ("agent", [context.pk]), ("monitor_add", [])):
-            page = alices.get(at(name, organization, *args)).content.decode()
+            page = markup(alices.get(at(name, organization, *args)))
             assert option(page, f"runner:{lab.runner.pk}") == ("disabled", "lab (disabled)"), name
             assert option(page, "pool:berlin") == ("disabled", "berlin (disabled)"), name
         enable_runner(organization=organization, runner_id=lab.runner.pk, by=alice)
-        page = alices.get(at("agent_test", organization, context.pk)).content.decode()
+        page = markup(alices.get(at("agent_test", organization, context.pk)))
         assert option(page, f"runner:{lab.runner.pk}")[0] == ""
 
     def test_a_monitor_keeps_its_pin_when_its_form_is_saved(
         self, alices: Client, organization: Organization, context: AgentContext, alice: User, lab: Calling
     ) -> None:
         monitor = make_monitor(organization, context, alice, pin=lab.pin())
-        page = alices.get(at("monitor_edit", organization, monitor.pk)).content.decode()
+        page = markup(alices.get(at("monitor_edit", organization, monitor.pk)))
         assert option(page, f"runner:{lab.runner.pk}") == ("selected", "lab (disabled)")
 
     def test_another_of_the_pool_takes_its_tests(
@@ -267,7 +268,7 @@ class TestDisabled:
         monitor = make_monitor(organization, context, alice, pin=pins[place])
         decision = run_monitor_now(organization=organization, monitor_id=monitor.pk, by=alice)
         assert (decision.outcome, decision.reason) == ("deferred", why)
-        page = alices.get(at("monitor", organization, monitor.pk)).content.decode()
+        page = markup(alices.get(at("monitor", organization, monitor.pk)))
         assert "Not run</span>" in page
         assert "Waits for its runner" not in page
 
@@ -280,7 +281,7 @@ class TestDisabled:
         [decision] = decisions_of(organization)
         reason = "Its private runner is disabled. It will run once when an owner or admin has enabled it."
         assert decision.reason == reason
-        assert "Waits for its runner" in alices.get(at("monitor", organization, monitor.pk)).content.decode()
+        assert "Waits for its runner" in markup(alices.get(at("monitor", organization, monitor.pk)))
 
     def test_what_waited_before_says_so(
         self, alices: Client, organization: Organization, context: AgentContext, alice: User, lab: Calling
@@ -288,7 +289,7 @@ class TestDisabled:
         enable_runner(organization=organization, runner_id=lab.runner.pk, by=alice)
         wanted = ask(organization, context, alice, lab.pin())
         disable_runner(organization=organization, runner_id=lab.runner.pk, by=alice)
-        page = alices.get(at("job", organization, wanted.pk)).content.decode()
+        page = markup(alices.get(at("job", organization, wanted.pk)))
         assert "<strong>lab is disabled.</strong> It runs once an owner or admin has enabled it." in page
         assert "It runs as soon as one is" not in page
 
@@ -302,6 +303,6 @@ def test_the_names_of_runners_and_engines_are_text(
     with organization_scope(organization.id):
         assert Runner.objects.get().engines == OTHER_ENGINES
     for name, key in (("job", wanted.pk), ("runner", odd.runner.pk)):
-        page = alices.get(at(name, organization, key)).content.decode()
+        page = markup(alices.get(at(name, organization, key)))
         assert "&lt;b&gt;odd&lt;/b&gt; lacks the engine baseline" in page, name
         assert "<b>odd" not in page, name

@@ -17,6 +17,7 @@ from compliance.runs.history import PAGE_SIZE
 from compliance.runs.recording import record_run
 from compliance.tenancy.scope import Actor, organization_scope
 from tests.conftest import make_report, make_run
+from tests.dashboard.pages import markup
 
 pytestmark = pytest.mark.django_db
 
@@ -31,7 +32,7 @@ def page(organization: Organization, context: AgentContext, alice: User, reader:
     def get(address: str = "", **headers: str) -> str:
         response = client.get(address if address.startswith("/") else base + address, headers=headers)
         assert response.status_code == 200
-        return response.content.decode()
+        return markup(response)
 
     return get
 

@@ -15,6 +15,7 @@ from compliance.runs.recording import UsedCredential
 from compliance.tenancy.ids import uuid7
 from dashboard.runs import report_page as reports
 from tests.conftest import make_context, make_report, make_run
+from tests.dashboard.pages import markup
 
 pytestmark = pytest.mark.django_db
 
@@ -30,7 +31,7 @@ def alices(alice: User, organization: Organization, reader: Any) -> Client:
 def page(client: Client, organization: Organization, run: ComplianceRun) -> str:
     response = client.get(reverse("run", args=[organization.slug, run.pk]))
     assert response.status_code == 200
-    return response.content.decode()
+    return markup(response)
 
 
 def test_the_six_verdicts_have_six_names(
@@ -57,7 +58,7 @@ def test_a_long_run_opens_its_first_failures_and_folds_what_did_not_fail(
     )
     report = replace(make_report(), tracks=(Track("many", "Many", scenarios),))
     run = make_run(organization=organization, report=report)
-    text = alices.get(reverse("run", args=[organization.slug, run.pk])).content.decode()
+    text = markup(alices.get(reverse("run", args=[organization.slug, run.pk])))
     assert text.count('<details class="scenario" open>') == reports.OPENED
     assert "30 scenarios in which nothing failed" in text
     assert text.index("Scenario 59<") < text.index("in which nothing failed") < text.index("Scenario 0<")
@@ -144,9 +145,9 @@ class TestEvidence:
         run = make_run(organization=organization, report=make_report("failed", evidence=SECRET_LOOKING))
         address = reverse("evidence", args=[organization.slug, run.pk, 0])
         assert address in page(alices, organization, run)
-        whole = alices.get(address).content.decode()
+        whole = markup(alices.get(address))
         assert "&lt;b&gt;tools/list" in whole
-        part = alices.get(address, headers={"HX-Request": "true"}).content.decode()
+        part = markup(alices.get(address, headers={"HX-Request": "true"}))
         assert "what the agent said" in part
         assert "<html" not in part
         assert alices.get(reverse("evidence", args=[organization.slug, run.pk, 1])).status_code == 404

@@ -1,0 +1,46 @@
+"""What the record of uses of credentials is narrowed to."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+import django_filters
+from django.http import QueryDict
+
+from compliance.models import AgentContext, Credential, CredentialUse
+from compliance.vault.access_log import AccessFilter
+from compliance.vault.models import UseResult
+from dashboard.common.filters import FilterSet, day_filter, midnight
+
+
+class AccessFilterSet(FilterSet):
+    """Which credential, for which agent, with what result, and when."""
+
+    credential = django_filters.ChoiceFilter(label="Credential", empty_label="Any")
+    agent = django_filters.ChoiceFilter(label="Agent", empty_label="Any")
+    result = django_filters.ChoiceFilter(
+        label="Result", empty_label="Any", choices=[("refused", "Anything but used"), *UseResult.choices]
+    )
+    since = day_filter("From")
+    until = day_filter("To")
+
+    def __init__(self, data: QueryDict, *, organization_id: str) -> None:
+        super().__init__(data, CredentialUse.objects.none())
+        credentials = Credential.objects.filter(organization_id=organization_id).order_by("deleted_at", "name", "id")
+        contexts = AgentContext.objects.filter(organization_id=organization_id).order_by("name", "id")
+        self.agent_urls = {str(context.pk): context.agent_id for context in contexts}
+        self.filters["credential"].extra["choices"] = [
+            (str(each.pk), f"{each.name} (deleted)" if each.deleted_at else each.name) for each in credentials
+        ]
+        self.filters["agent"].extra["choices"] = [(str(context.pk), context.name) for context in contexts]
+
+    def as_access_filter(self) -> AccessFilter:
+        """The fields that could be read. Days are days of UTC, both included."""
+        credential = self.chosen.get("credential")
+        return AccessFilter(
+            credential_id=UUID(credential) if credential else None,
+            agent_url=self.agent_urls.get(self.chosen.get("agent") or "", ""),
+            result=self.chosen.get("result") or "",
+            since=midnight(self.chosen.get("since")),
+            until=midnight(self.chosen.get("until"), days_later=1),
+        )
