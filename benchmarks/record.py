@@ -37,9 +37,7 @@ GOAL = 0.5
 DATABASE = "record"
 AGENT_URL = "https://recorded.example/mcp"
 ORGANIZATION = "org_recorded"
-_EVIDENCE_COLUMNS = (
-    "run_id, step_index, recorded_at, agent_url, organization_id, credential_organization_id, request, response"
-)
+_EVIDENCE_COLUMNS = "run_id, step_index, recorded_at, agent_url, organization_id, credential_organization_id, request, response, pointer"
 
 
 def measure(postgres: Postgres, *, rounds: int) -> Section:
@@ -190,13 +188,13 @@ class _Inserter:
         run[self.places["tested_at"]] = run[self.places["recorded_at"]] = now + timedelta(microseconds=next(self.ticks))
         marks = ", ".join(["%s"] * len(run))
         evidence = [
-            (key, index, now, url, organization, credential, Jsonb(request), Jsonb(response))
-            for _, index, _, url, organization, credential, request, response in self.steps
+            (key, index, now, url, organization, credential, Jsonb(request), Jsonb(response), pointer)
+            for _, index, _, url, organization, credential, request, response, pointer in self.steps
         ]
         with self.connection.transaction(), self.connection.cursor() as cursor:
             insert_run = f"INSERT INTO {schema}.agent_compliance_runs ({', '.join(self.columns)}) VALUES ({marks})"
             cursor.execute(insert_run.encode(), run, prepare=True)
-            insert_step = f"INSERT INTO {schema}.step_evidence ({_EVIDENCE_COLUMNS}) VALUES (%s{', %s' * 7})"
+            insert_step = f"INSERT INTO {schema}.step_evidence ({_EVIDENCE_COLUMNS}) VALUES (%s{', %s' * 8})"
             cursor.executemany(insert_step.encode(), evidence)
 
 
