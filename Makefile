@@ -22,8 +22,12 @@ help: ## List the targets
 run: $(VENV)/.installed-run ## Start Assay with demo data on http://localhost:8000
 	@PORT=$(PORT) DATA_DIR="$(DATA_DIR)" exec $(PY) -m compliance.embedded run
 
-test: $(VENV)/.installed-dev ## Run all tests, with a real browser
-	@CHROMIUM="$$(VENV="$(VENV)" scripts/browser)" || exit 1; export CHROMIUM; $(PY) -m pytest -n 2 --dist loadfile $(ARGS)
+test: $(VENV)/.installed-dev ## Run all tests, with a real browser, and print the coverage
+	@CHROMIUM="$$(VENV="$(VENV)" scripts/browser)" || exit 1; export CHROMIUM; \
+	$(PY) -m pytest -n 2 --dist loadfile --cov --cov-report=term:skip-covered $(ARGS)
+
+check: lint ## Run lint, and the tests that need neither a browser nor other programs
+	$(PY) -m pytest -n 2 --dist loadfile -m "not browser and not processes and not chaos" $(ARGS)
 
 lint: $(VENV)/.installed-dev ## Check style, types, import rules, migrations, the API's document and templates
 	$(VENV)/bin/ruff check .

@@ -13,7 +13,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from benchmarks.measure import Section
-from compliance.engines.process.capacity import Room, default_room_mb, default_room_programs
+from compliance.engines.process.capacity import Capacity, default_memory_mb, default_programs
 from compliance.engines.reports.model import Report
 from compliance.engines.suites.adcp import AdcpEngine
 from compliance.engines.suites.adcp.prepared import prepare
@@ -88,7 +88,7 @@ def _bare(urls: list[str], home: Path) -> None:
 
 
 async def _runs(urls: list[str], engine: AdcpEngine) -> list[Report]:
-    room = Room(default_room_mb(), default_room_programs())
+    room = Capacity(default_memory_mb(), default_programs())
 
     async def run(url: str) -> Report:
         place = room.reserve(engine.memory_mb)

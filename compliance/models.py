@@ -13,7 +13,16 @@ from compliance.runs.models import (
     TriggeredBy,
 )
 from compliance.suites.models import EngineHealth, Suite, SuiteVersion
-from compliance.tenancy.models import ApiKey, Invitation, Membership, Organization, Role, SystemScopeUse, User
+from compliance.tenancy.models import (
+    ApiKey,
+    DeletedOrganization,
+    Invitation,
+    Membership,
+    Organization,
+    Role,
+    SystemScopeUse,
+    User,
+)
 from compliance.vault.models import Credential, CredentialGrant, CredentialSecret, CredentialUse
 from compliance.webhooks.models import DeliveryOutcome, WebhookDelivery
 
@@ -29,6 +38,7 @@ __all__ = [
     "CredentialGrant",
     "CredentialSecret",
     "CredentialUse",
+    "DeletedOrganization",
     "DeliveryOutcome",
     "EngineHealth",
     "Invitation",

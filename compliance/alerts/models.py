@@ -8,6 +8,10 @@ from django.utils import timezone
 
 from compliance.tenancy.events import Priority, Subject
 from compliance.tenancy.ids import uuid7
+from compliance.tenancy.rls import (
+    isolated,
+)
+from compliance.tenancy.schema import Privileges, Reference
 
 COUNTED = 100  # unread notices; more are shown as "99+"
 
@@ -32,7 +36,7 @@ class Notice(models.Model):
     """One thing that an organization is told. Its members share it: who reads it first has read it for all."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
-    # The database's reference to the organization is made by the migration.
+    # The database's reference, below, takes the notices along with their organization.
     organization_id = models.CharField(max_length=68)
     at = models.DateTimeField(default=timezone.now)
     priority = models.CharField(max_length=10, choices=Priority.choices, default=Priority.NORMAL)
@@ -50,6 +54,14 @@ class Notice(models.Model):
             models.UniqueConstraint(fields=["organization_id", "occasion"], name="one_notice_per_occasion"),
             models.CheckConstraint(condition=Q(priority__in=Priority.values), name="notice_priority_known"),
             models.CheckConstraint(condition=Q(subject__in=Subject.values), name="notice_subject_known"),
+            Reference(
+                name="notices_organization_fk",
+                columns="organization_id",
+                to="organizations (id)",
+                on_delete="CASCADE",
+            ),
+            isolated(),
+            Privileges(app="SELECT, INSERT, UPDATE (read_at)", staff="SELECT"),
         ]
         indexes = [
             models.Index(fields=["organization_id", "-at", "-id"], name="notices_newest"),

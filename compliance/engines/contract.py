@@ -94,6 +94,13 @@ class Progress:
     done: int
     total: int  # expected; grows when an agent turns out to have many tools
 
+    def plain(self) -> Progress:
+        """The same of plain values, whoever made it. Raises what a value raises that cannot be made plain.
+
+        Made plain in the run that reports it, what is wrong with it breaks that run and nobody else's.
+        """
+        return Progress(str(self.step)[:300], int(self.done), int(self.total))
+
 
 @dataclass(frozen=True, slots=True)
 class Detection:

@@ -9,7 +9,7 @@ import httpx2
 from mcp_types.version import LATEST_HANDSHAKE_VERSION
 
 from compliance.engines.contract import Detection, Target
-from compliance.engines.http.client import Wire
+from compliance.engines.http.client import HttpClient
 from compliance.engines.http.egress import Guard, Resolve, system_resolve
 from compliance.engines.http.exchange import Exchange, Headers
 from compliance.engines.http.jsonrpc import error_of, message_of, parse
@@ -36,28 +36,22 @@ OLD_CARD_PATH = "/.well-known/agent.json"
 async def detect_protocol(target: Target, *, resolve: Resolve = system_resolve) -> Detection:
     """Ask an agent what it is. Takes at most the target's deadline, and never raises for what the agent does."""
     guard = Guard(target.allow, resolve, run_key=target.run_key)
-    async with Wire(
-        guard=guard,
-        limits=target.limits,
-        deadline=target.deadline,
-        credential=target.credential,
-        credential_url=target.url,
-    ) as wire:
-        return await detect_on(wire, target)
+    async with HttpClient.for_target(target, guard) as http:
+        return await detect_on(http, target)
 
 
-async def detect_on(wire: Wire, target: Target) -> Detection:
-    first = await wire.send("POST", target.url, _ACCEPT, _INITIALIZE)
+async def detect_on(http: HttpClient, target: Target) -> Detection:
+    first = await http.send("POST", target.url, _ACCEPT, _INITIALIZE)
     if first.fault is not None and not first.status:
         return Detection("", f"The agent could not be reached: {first.fault.message}")
     message, wrong = message_of(first)
     result = message.get("result") if message else None
     if session_id := first.header("mcp-session-id"):
-        await wire.send("DELETE", target.url, [*_ACCEPT, (b"Mcp-Session-Id", session_id.encode("latin-1"))])
+        await http.send("DELETE", target.url, [*_ACCEPT, (b"Mcp-Session-Id", session_id.encode("latin-1"))])
     if isinstance(result, dict) and "protocolVersion" in result:
         version = str(result["protocolVersion"])[:40]
         return Detection("mcp", f"It answered an MCP initialize, in version {version}", version)
-    card, _, path = await find_card(wire, target.url)
+    card, _, path = await find_card(http, target.url)
     if card is not None:
         version = str(card.get("protocolVersion") or _interface_version(card))[:40]
         return Detection("a2a", f"It has an A2A agent card at {path}", version)
@@ -89,11 +83,11 @@ def card_addresses(url: str) -> list[str]:
     return [str(base.copy_with(path=place)) for place in paths]
 
 
-async def find_card(wire: Wire, url: str) -> tuple[dict[str, Any] | None, Exchange | None, str]:
+async def find_card(http: HttpClient, url: str) -> tuple[dict[str, Any] | None, Exchange | None, str]:
     """The agent card as JSON, the exchange that says most about it, and the path asked."""
     best: Exchange | None = None
     for address in card_addresses(url):
-        exchange = await wire.send("GET", address, [(b"Accept", b"application/json")])
+        exchange = await http.send("GET", address, [(b"Accept", b"application/json")])
         if best is None or (best.status == 404 and exchange.status not in (0, 404)):
             best = exchange
         if exchange.fault is not None and not exchange.status:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from uuid import UUID
 
 from django.db import DatabaseError, connection
 
 from compliance.engines import Credential, Notice, Report, Verdict
+from compliance.engines.execution.loop import Access
 from compliance.engines.reports.model import NOT_ACCEPTED
 from compliance.jobs.leases import Lease
 from compliance.runs.recording import UsedCredential
@@ -21,53 +22,39 @@ logger = logging.getLogger(__name__)
 _NOT_WRITTEN = "its use could not be written down, and what is not written down does not happen."
 
 
-@dataclass(frozen=True, slots=True)
-class Opened:
-    """What a run gets: a credential, or a notice that it goes without one, or a report instead of running."""
-
-    credential: Credential | None = None
-    notice: Notice | None = None
-    instead: Report | None = None
-
-    @property
-    def used(self) -> UsedCredential | None:
-        if self.credential is None:
-            return None
-        return UsedCredential(
-            self.credential.organization_id, UUID(self.credential.credential_id), self.credential.name
-        )
-
-    def complete(self, report: Report) -> Report:
-        """The run's report with what there is to say about its credential."""
-        return replace(report, notices=(self.notice, *report.notices)) if self.notice else report
+def used_credential(credential: Credential | None) -> UsedCredential | None:
+    """What is recorded of the credential that a run was given."""
+    if credential is None:
+        return None
+    return UsedCredential(credential.organization_id, UUID(credential.credential_id), credential.name)
 
 
-def open_credential(lease: Lease) -> Opened:
+def open_credential(lease: Lease) -> Access:
     """Use the credential that the job wants, if it may be used.
 
     A refused one that somebody chose ends the run before it begins: without it the run would not be what they asked
     for. A refused one that nobody chose is done without, and the run says so. For a thread of its own, whose database
     connection is closed in the end: it may wait for a token endpoint.
     """
-    wanted = lease.credential
-    if wanted is None:
-        return Opened()
+    selected = lease.credential
+    if selected is None:
+        return Access()
     attempt = Attempt(
-        organization_id=wanted.organization_id,
+        organization_id=selected.organization_id,
         agent_url=lease.agent_url,
-        use=wanted.use,
+        use=selected.use,
         triggered_by=lease.triggered_by,
         by=lease.by,
         job_id=lease.job_id,
         run_id=lease.run_id,
-        credential_id=wanted.credential_id,
+        credential_id=selected.credential_id,
     )
     try:
         credential = use_credential(attempt)
         if credential is not None and lease.organization_id is None:
             # Read by everybody who has the agent: a report that quotes it would tell what its owner calls it.
             credential = replace(credential, name="")
-        return Opened(credential)
+        return Access(credential)
     except CredentialRefused as refused:
         return _without(lease, refused.result, refused.reason)
     except DatabaseError as error:
@@ -86,16 +73,16 @@ def after_run(used: UsedCredential | None, report: Report) -> None:
         forget_token(credential_id=used.credential_id, organization_id=used.organization_id)
 
 
-def _without(lease: Lease, result: str, reason: str) -> Opened:
+def _without(lease: Lease, result: str, reason: str) -> Access:
     assert lease.credential is not None
     if lease.credential.required:
-        return Opened(instead=_refused_report(lease, reason))
+        return Access(instead=_refused_report(lease, reason))
     if lease.organization_id is None:
         # Read by everybody who has the agent: why is for the record of uses of the organization whose it is.
         reason = "The credential that its owner granted could not be used."
     elif result == UseResult.NO_GRANT:
-        return Opened()
-    return Opened(notice=Notice("without_credential", f"Tested without a credential. {reason}"))
+        return Access()
+    return Access(notice=Notice("without_credential", f"Tested without a credential. {reason}"))
 
 
 def _refused_report(lease: Lease, reason: str) -> Report:

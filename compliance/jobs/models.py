@@ -1,4 +1,4 @@
-"""Jobs: work that should become a run. The rows are the queue; Celery is the nudge."""
+"""Jobs: work that should become a run. The rows are the queue; Celery tells workers to look."""
 
 from __future__ import annotations
 
@@ -12,11 +12,23 @@ from django.db.models import F, Q
 from django.db.models.functions import Now
 from django.utils import timezone
 
+from compliance.jobs import functions
 from compliance.registry.models import HOSTED, POOL_LENGTH, Agent, ExecutorKind, Pin
 from compliance.runs.models import BY_ORGANIZATION, BY_PLATFORM, TriggeredBy
 from compliance.suites.models import SuiteVersion
 from compliance.tenancy.ids import uuid7
 from compliance.tenancy.models import Organization
+from compliance.tenancy.rls import (
+    OWNER,
+    Policy,
+    RowLevelSecurity,
+    isolated,
+    own_rows,
+    owner_reads,
+    platform_rows,
+    staff_everything,
+)
+from compliance.tenancy.schema import Privileges, Reference, Trigger, insert_only
 
 
 class JobState(models.TextChoices):
@@ -94,17 +106,9 @@ class Job(models.Model):
     )
     # The chosen one. No foreign key: that it is gone is found out, and said, when it should be used.
     credential_id = models.UUIDField(null=True, blank=True)
-    # Whose it is, for its schedule and its list of results; what the work needs is in this row. The database's
-    # reference names the organization too (migration 0009).
-    monitor = models.ForeignKey(
-        "Monitor",
-        on_delete=models.DO_NOTHING,
-        db_constraint=False,
-        db_index=False,
-        null=True,
-        blank=True,
-        related_name="jobs",
-    )
+    # Whose it is, for its schedule and its list of results; what the work needs is in this row. Monitors lie above
+    # jobs: they declare the database's reference to theirs.
+    monitor_id = models.UUIDField(null=True, blank=True)
     scheduled_for = models.DateTimeField(
         null=True, blank=True, help_text="The occurrence of the monitor; none when somebody asked."
     )
@@ -194,17 +198,17 @@ class Job(models.Model):
                 name="one_active_job_per_organization",
             ),
             models.UniqueConstraint(
-                fields=["monitor"],
-                condition=Q(state__in=["queued", "leased"], monitor__isnull=False),
+                fields=["monitor_id"],
+                condition=Q(state__in=["queued", "leased"], monitor_id__isnull=False),
                 name="one_active_job_per_monitor",
             ),
             models.UniqueConstraint(
-                fields=["monitor", "scheduled_for"],
+                fields=["monitor_id", "scheduled_for"],
                 condition=~Q(state="expired") & Q(scheduled_for__isnull=False),
                 name="one_job_per_occurrence",
             ),
             models.CheckConstraint(
-                condition=Q(monitor__isnull=True, scheduled_for__isnull=True) | Q(triggered_by="monitor"),
+                condition=Q(monitor_id__isnull=True, scheduled_for__isnull=True) | Q(triggered_by="monitor"),
                 name="job_monitor_only_of_monitors",
             ),
             models.UniqueConstraint(
@@ -212,6 +216,43 @@ class Job(models.Model):
                 condition=Q(state__in=["queued", "leased"], organization__isnull=True),
                 name="one_active_job_of_platform",
             ),
+            models.UniqueConstraint(fields=["id", "organization"], name="jobs_of_organization"),
+            Reference(name="jobs_runner_fk", columns="runner_id, organization_id", to="runners (id, organization_id)"),
+            RowLevelSecurity(
+                [
+                    own_rows(),
+                    platform_rows("organization_id IS NULL"),
+                    staff_everything(),
+                    owner_reads("cleanup"),
+                    Policy(
+                        "cancelling",
+                        to=OWNER,
+                        for_="UPDATE",
+                        using="organization_id IS NOT NULL",
+                        check="state = 'cancelled'",
+                    ),
+                    Policy(
+                        "expiring",
+                        to=OWNER,
+                        for_="UPDATE",
+                        using="state IN ('queued', 'leased')",
+                        check="state = 'expired'",
+                    ),
+                ]
+            ),
+            Trigger(
+                name="job_guard_pin",
+                event="BEFORE INSERT",
+                condition="NEW.executor_kind = 'private'",
+                function="guard_pin",
+            ),
+            functions.CANCEL_WITHOUT_AGENT,
+            functions.LEASES_RUN_OUT,
+            functions.COUNT_LEASE_RUN_OUT,
+            functions.STALE_JOBS,
+            functions.LAPSED_PRIVATE_JOBS,
+            functions.EXPIRE_JOBS,
+            functions.WAITING_WORK,
         ]
         indexes = [
             models.Index(
@@ -225,7 +266,9 @@ class Job(models.Model):
                 condition=Q(state__in=["queued", "leased"]),
             ),
             models.Index(fields=["-created_at", "-id"], name="jobs_newest"),
-            models.Index(fields=["monitor", "-created_at"], name="jobs_of_monitor", condition=Q(monitor__isnull=False)),
+            models.Index(
+                fields=["monitor_id", "-created_at"], name="jobs_of_monitor", condition=Q(monitor_id__isnull=False)
+            ),
             models.Index(
                 fields=["organization", "created_at"], name="jobs_of_monitors", condition=Q(triggered_by="monitor")
             ),
@@ -278,7 +321,7 @@ class RejectedReport(models.Model):
     """What a private runner sent and could not be read as a report: kept for its organization to see (L16)."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
-    # The database's references name the organization too (migration 0011).
+    # The database's reference, below, names the organization too.
     organization_id = models.CharField(max_length=68)
     job = models.OneToOneField(Job, on_delete=models.DO_NOTHING, db_constraint=False, related_name="rejected_report")
     at = models.DateTimeField(default=timezone.now)
@@ -289,6 +332,18 @@ class RejectedReport(models.Model):
 
     class Meta:
         db_table = "rejected_reports"
+        constraints = [
+            Reference(
+                name="rejected_reports_job_fk",
+                columns="job_id, organization_id",
+                to="compliance_jobs (id, organization_id)",
+                on_delete="CASCADE",
+            ),
+            isolated(),
+            Privileges(app="SELECT, INSERT", staff="SELECT"),
+            insert_only("UPDATE OR TRUNCATE"),
+            functions.GUARD_REJECTED_REPORT,
+        ]
 
     def __str__(self) -> str:
         return f"report for {self.job_id}: {self.problem}"

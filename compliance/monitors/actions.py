@@ -224,8 +224,8 @@ def run_monitor_now(*, organization: Organization, monitor_id: UUID | str, by: P
 
 def after_monitor_run(job: Job, run: ComplianceRun) -> None:
     """Take over a run's result into its monitor, in the transaction that records the run (L8)."""
-    if job.monitor is not None:
-        job.monitor.note_run(run, scheduled_for=job.scheduled_for)
+    if job.monitor_id is not None:
+        Monitor.objects.get(pk=job.monitor_id).note_run(run, scheduled_for=job.scheduled_for)
 
 
 def names_placed_on(organization_id: str, pin: Pin) -> list[str]:

@@ -46,6 +46,7 @@ class Ledger:
         keys = [monitor.pk for monitor in monitors]
         occurrences = Job.objects.filter(monitor_id__in=keys, scheduled_for__isnull=False)
         with_job = set(occurrences.exclude(state=JobState.EXPIRED).values_list("monitor_id", "scheduled_for"))
+        active = set(Job.objects.active().filter(monitor_id__in=keys).values_list("monitor_id", flat=True))
         placed = any(monitor.pin.is_private for monitor in monitors)
         return cls(
             now=now,
@@ -53,7 +54,7 @@ class Ledger:
             of_agent=under_way,
             in_flight=under_way.total(),
             spent=spent[: settings.MONITOR_BUDGET_RUNS].count(),
-            busy=set(Job.objects.active().filter(monitor_id__in=keys).values_list("monitor_id", flat=True)),
+            busy={key for key in keys if key in active},
             taken={monitor.pk for monitor in monitors if (monitor.pk, monitor.next_run_at) in with_job},
             runners=list(Runner.objects.kept_by(organization_id)) if placed else [],
         )

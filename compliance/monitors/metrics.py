@@ -18,6 +18,6 @@ def read_figures() -> Figures:
     """All of them, in one statement. Needs no scope: a function of the owner counts, and names nobody."""
     figures: dict[str, dict[tuple[str, str], float]] = defaultdict(dict)
     late = timedelta(minutes=settings.HEARTBEAT_OVERDUE_AFTER_MINUTES)
-    for name, label, second_label, value in call("ledger_metrics", late):
+    for name, label, second_label, value in call("work_metrics", late):
         figures[name][label, second_label] = value
     return figures

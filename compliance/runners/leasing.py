@@ -17,7 +17,7 @@ from django.conf import settings
 from django.utils import timezone
 
 from compliance.engines.reports.text import storable
-from compliance.engines.reports.validation import BadReport, accepted
+from compliance.engines.reports.validation import BadReport, from_json
 from compliance.jobs.completion import end_broken, end_with_run, end_without_result
 from compliance.jobs.credentials import after_run
 from compliance.jobs.leases import Lease, LeaseLost, executor_of
@@ -219,7 +219,7 @@ def complete(
             raise ReportRefused(rejected.problem, already) from None
         return already
     try:
-        read = accepted(report, engine=job.suite_version.engine, suite=job.suite_version.suite.slug)
+        read = from_json(report, engine=job.suite_version.engine, suite=job.suite_version.suite.slug)
     except BadReport as bad:
         problem = str(bad)[:300]
         raise ReportRefused(problem, _end_refused(job, runner, report, problem)) from None

@@ -8,6 +8,8 @@ from django.conf import settings
 from django.db import models
 from django.utils import timezone
 
+from compliance.tenancy.schema import Privileges, insert_only
+
 # Public status is measured by one suite, the heartbeats' own: if every suite moved it, an agent's status would say
 # who last ran which suite, and a pass of one would wipe out the failures of another.
 STATUS_SUITE = "baseline"
@@ -33,6 +35,9 @@ class Suite(models.Model):
 
     class Meta:
         db_table = "suites"
+        constraints = [
+            Privileges(app="SELECT", staff="SELECT, INSERT, UPDATE, DELETE"),
+        ]
 
     def __str__(self) -> str:
         return self.title
@@ -49,7 +54,11 @@ class SuiteVersion(models.Model):
 
     class Meta:
         db_table = "suite_versions"
-        constraints = [models.UniqueConstraint(fields=["suite", "version"], name="one_suite_version")]
+        constraints = [
+            models.UniqueConstraint(fields=["suite", "version"], name="one_suite_version"),
+            Privileges(app="SELECT", staff="SELECT, INSERT"),
+            insert_only(),
+        ]
 
     def __str__(self) -> str:
         return f"{self.suite.slug} {self.version}"

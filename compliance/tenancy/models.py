@@ -10,11 +10,24 @@ from django.conf import settings
 from django.contrib.auth.models import AbstractUser, BaseUserManager
 from django.db import models
 from django.db.models import Q
-from django.db.models.functions import Lower
+from django.db.models.functions import Lower, Now
 from django.utils import timezone
 
+from compliance.tenancy import functions
 from compliance.tenancy.fields import TextArray
 from compliance.tenancy.ids import ORGANIZATION_ID_PATTERN, new_organization_id, uuid7
+from compliance.tenancy.rls import (
+    APP,
+    ORGANIZATION,
+    USER,
+    Policy,
+    RowLevelSecurity,
+    isolated,
+    own_rows,
+    owner_reads,
+    staff_everything,
+)
+from compliance.tenancy.schema import Check, Privileges, Reference, insert_only
 from compliance.tenancy.scope import Actor
 
 
@@ -77,10 +90,37 @@ class Organization(models.Model):
         db_table = "organizations"
         constraints = [
             models.CheckConstraint(condition=Q(id__regex=ORGANIZATION_ID_PATTERN), name="organization_id_shape"),
+            RowLevelSecurity(
+                [
+                    Policy("organization_itself", to=APP, using=f"id = {ORGANIZATION}", check=f"id = {ORGANIZATION}"),
+                    Policy(
+                        "member_sees_own",
+                        to=APP,
+                        for_="SELECT",
+                        using=f"id IN (SELECT m.organization_id FROM memberships m WHERE m.user_id = {USER})",  # noqa: S608 - our own names
+                    ),
+                    staff_everything(),
+                ]
+            ),
+            functions.NEVER_REUSE_KEY,
         ]
 
     def __str__(self) -> str:
         return self.name
+
+
+class DeletedOrganization(models.Model):
+    """The key of an organization that was deleted. Nobody reads or writes it but a trigger on organizations (R11)."""
+
+    id = models.CharField(primary_key=True, max_length=68)
+    deleted_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        db_table = "organization_tombstones"
+        constraints = [Privileges()]
+
+    def __str__(self) -> str:
+        return self.id
 
 
 class MembershipQuerySet(models.QuerySet["Membership"]):
@@ -111,6 +151,13 @@ class Membership(models.Model):
         constraints = [
             models.UniqueConstraint(fields=["organization", "user"], name="one_membership_per_user"),
             models.CheckConstraint(condition=Q(role__in=Role.values), name="membership_role_known"),
+            RowLevelSecurity(
+                [
+                    own_rows(),
+                    Policy("member_sees_own", to=APP, for_="SELECT", using=f"user_id = {USER}"),
+                    staff_everything(),
+                ]
+            ),
         ]
 
     def __str__(self) -> str:
@@ -157,6 +204,7 @@ class Invitation(models.Model):
                 name="one_open_invitation_per_email",
             ),
             models.CheckConstraint(condition=Q(role__in=Role.values), name="invitation_role_known"),
+            RowLevelSecurity([own_rows(), staff_everything()]),
         ]
 
     def __str__(self) -> str:
@@ -197,9 +245,10 @@ class ApiKey(models.Model):
     """A key. Its token is shown once, when it is made; what is kept cannot give it back."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    # The database's reference, below, takes the keys along with their organization.
     organization = models.ForeignKey(
         Organization, on_delete=models.DO_NOTHING, db_constraint=False, related_name="api_keys"
-    )  # the database's reference takes the keys along with their organization (migration 0012)
+    )
     name = models.CharField(max_length=100)
     prefix = models.CharField(max_length=8, unique=True, help_text="The token's public part, to tell keys apart by.")
     secret_hash = models.CharField(max_length=64, unique=True, help_text="SHA-256 of the whole token, in hex.")
@@ -224,6 +273,31 @@ class ApiKey(models.Model):
                 condition=Q(revoked_at__isnull=True, revoked_by="") | Q(revoked_at__isnull=False),
                 name="key_revoked_by_iff_revoked",
             ),
+            Check(name="key_ends", condition="isfinite(expires_at) AND expires_at > created_at"),
+            Check(
+                name="key_scopes_known",
+                condition="cardinality(scopes) > 0 AND array_position(scopes, NULL) IS NULL"
+                " AND scopes <@ ARRAY['read', 'test', 'manage', 'runner']",
+            ),
+            Check(
+                name="key_of_runner_iff_scope_runner",
+                condition="CASE WHEN runner_id IS NULL THEN NOT 'runner' = ANY (scopes)"
+                " ELSE scopes = ARRAY['runner'] END",
+            ),
+            Reference(
+                name="api_keys_organization_fk",
+                columns="organization_id",
+                to="organizations (id)",
+                on_delete="CASCADE",
+            ),
+            isolated(owner_reads("finding_key")),
+            Privileges(
+                app="SELECT, INSERT, UPDATE (revoked_at, revoked_by, last_used_at)",
+                staff="SELECT (id, organization_id, name, prefix, scopes, runner_id, created_at, created_by,"
+                " expires_at, revoked_at, revoked_by, last_used_at)",  # all but the hash
+            ),
+            functions.GUARD_API_KEY,
+            functions.FIND_API_KEY,
         ]
         indexes = [
             models.Index(fields=["organization", "-created_at", "-id"], name="keys_newest"),
@@ -265,6 +339,11 @@ class SystemScopeUse(models.Model):
         verbose_name = "look across organizations"
         verbose_name_plural = "looks across organizations"
         ordering = ["-at", "-id"]
+        constraints = [
+            Privileges(staff="SELECT, INSERT"),
+            functions.REFUSE_CHANGE,
+            insert_only(),
+        ]
 
     def __str__(self) -> str:
         return f"{self.actor_name}: {self.reason}"

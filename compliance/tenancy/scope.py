@@ -1,6 +1,6 @@
 """Scopes: what a database connection may see, for the length of one transaction.
 
-The policies of the migrations read the settings named here. A connection with no scope
+The policies of the models (rls.py) read the settings named here. A connection with no scope
 sees zero rows of every tenant table; a scope ends with its block, whatever happens in it.
 """
 

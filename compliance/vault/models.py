@@ -14,6 +14,14 @@ from django.utils import timezone
 from compliance.tenancy.fields import UUIDArray
 from compliance.tenancy.ids import uuid7
 from compliance.tenancy.models import Organization
+from compliance.tenancy.rls import (
+    RowLevelSecurity,
+    isolated,
+    own_rows,
+    owner_reads,
+)
+from compliance.tenancy.schema import Check, Privileges, Reference, insert_only
+from compliance.vault import functions
 from compliance.vault.kinds import Kind
 
 
@@ -40,7 +48,7 @@ class Credential(models.Model):
     """
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
-    # These foreign keys are made by the migration: the database deletes what belongs to a deleted organization.
+    # The database's references, below, delete what belongs to a deleted organization.
     organization = models.ForeignKey(
         Organization, on_delete=models.DO_NOTHING, db_constraint=False, related_name="credentials"
     )
@@ -64,6 +72,18 @@ class Credential(models.Model):
                 "organization", Lower("name"), condition=Q(deleted_at__isnull=True), name="one_credential_per_name"
             ),
             models.CheckConstraint(condition=Q(kind__in=Kind.values), name="credential_kind_known"),
+            models.UniqueConstraint(fields=["id", "organization"], name="credentials_of_organization"),
+            Reference(
+                name="credentials_organization_fk",
+                columns="organization_id",
+                to="organizations (id)",
+                on_delete="CASCADE",
+            ),
+            isolated(),
+            Privileges(
+                app="SELECT, INSERT, UPDATE (name, parameters, hint, version, replaced_at, deleted_at, deleted_by)",
+                staff="SELECT",
+            ),
         ]
 
     def __str__(self) -> str:
@@ -84,6 +104,16 @@ class CredentialSecret(models.Model):
 
     class Meta:
         db_table = "credential_secrets"
+        constraints = [
+            Reference(
+                name="credential_secrets_credential_fk",
+                columns="credential_id, organization_id",
+                to="credentials (id, organization_id)",
+                on_delete="CASCADE",
+            ),
+            RowLevelSecurity([own_rows()]),
+            Privileges(app="SELECT, INSERT, DELETE, UPDATE (version, sealed, sealed_token, token_expires_at)"),
+        ]
 
     def __str__(self) -> str:
         return f"secret of {self.credential_id}"
@@ -120,6 +150,19 @@ class CredentialGrant(models.Model):
                 condition=Q(for_owner_tests=True) | Q(for_monitors=True) | Q(for_heartbeats=True),
                 name="grant_for_something",
             ),
+            # 'infinity' is an instant to PostgreSQL, and no end.
+            Check(name="grant_ends", condition="isfinite(expires_at) AND expires_at > created_at"),
+            Check(name="grant_names_agents", condition="cardinality(context_ids) BETWEEN 1 AND 1000"),
+            Reference(
+                name="credential_grants_credential_fk",
+                columns="credential_id, organization_id",
+                to="credentials (id, organization_id)",
+                on_delete="CASCADE",
+            ),
+            isolated(owner_reads("finding_heartbeats", "for_heartbeats")),
+            Privileges(app="SELECT, INSERT, UPDATE (revoked_at, revoked_by)", staff="SELECT"),
+            functions.GUARD_GRANT,
+            functions.HEARTBEAT_CREDENTIALS,
         ]
         indexes = [
             models.Index(fields=["credential", "created_at", "id"], name="grants_of_credential"),
@@ -182,7 +225,9 @@ class CredentialUse(models.Model):
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     # No foreign keys: the record outlives what it names.
-    organization_id = models.CharField(max_length=68)
+    organization_id = models.CharField(
+        max_length=68, db_comment="No foreign key on purpose: see agent_compliance_runs.triggered_org_id."
+    )
     at = models.DateTimeField(default=timezone.now)
     sent_to = models.CharField(max_length=14, choices=SentTo.choices)
     result = models.CharField(max_length=14, choices=UseResult.choices)
@@ -205,6 +250,9 @@ class CredentialUse(models.Model):
         constraints = [
             models.CheckConstraint(condition=Q(result__in=UseResult.values), name="use_result_known"),
             models.CheckConstraint(condition=Q(sent_to__in=SentTo.values), name="use_sent_to_known"),
+            isolated(),
+            Privileges(app="SELECT, INSERT", staff="SELECT"),
+            insert_only(),
         ]
         indexes = [
             models.Index(fields=["organization_id", "-at", "-id"], name="uses_newest"),

@@ -12,7 +12,7 @@ from urllib.parse import quote_plus, urlencode
 import httpx2
 
 from compliance.engines.contract import Credential, Limits
-from compliance.engines.http.client import Wire
+from compliance.engines.http.client import HttpClient
 from compliance.engines.http.egress import Guard
 
 _TOKEN = re.compile(r"[\x21-\x7e]{1,8000}")
@@ -56,10 +56,10 @@ async def fetch_token(
     limits = Limits(step_seconds=step_seconds, response_bytes=_ANSWER_BYTES, redirects=0)
     headers = [(b"Content-Type", b"application/x-www-form-urlencoded"), (b"Accept", b"application/json")]
     try:
-        async with Wire(
+        async with HttpClient(
             guard=Guard(allow), limits=limits, deadline=step_seconds, credential=proof, credential_url=address
-        ) as wire:
-            answer = await wire.send("POST", address, headers, urlencode(form).encode())
+        ) as http:
+            answer = await http.send("POST", address, headers, urlencode(form).encode())
     except httpx2.InvalidURL:
         raise TokenFailed("The token endpoint's address cannot be read. Check it.") from None
     if answer.fault is not None:

@@ -9,6 +9,15 @@ from django.db.models.functions import Now
 from compliance.jobs.models import Job
 from compliance.registry.urls import MAX_LENGTH
 from compliance.tenancy.ids import uuid7
+from compliance.tenancy.rls import (
+    OWNER,
+    Policy,
+    RowLevelSecurity,
+    platform_rows,
+    staff_reads,
+)
+from compliance.tenancy.schema import Privileges, deleted_when_old, insert_only
+from compliance.webhooks import functions
 
 SOURCE_LENGTH, DELIVERY_LENGTH, KIND_LENGTH = 60, 200, 100
 
@@ -53,6 +62,17 @@ class WebhookDelivery(models.Model):
                 name="delivery_job_iff_tested",
             ),
             models.CheckConstraint(condition=Q(agent_url__length__lte=MAX_LENGTH), name="delivery_url_length"),
+            RowLevelSecurity(
+                [
+                    platform_rows(),
+                    staff_reads(),
+                    Policy("forgetting", to=OWNER, using="received_at < (now() - interval '7 days')", check="false"),
+                ]
+            ),
+            Privileges(app="SELECT, INSERT", staff="SELECT"),
+            insert_only("UPDATE OR TRUNCATE"),
+            deleted_when_old(),
+            functions.FORGET_DELIVERIES,
         ]
         indexes = [
             models.Index(fields=["-received_at", "-id"], name="deliveries_newest"),

@@ -118,7 +118,7 @@ def monitor(request: OrganizationRequest, monitor: UUID) -> HttpResponseBase:
         "stopped": _why_stopped(found),
         "times": _next_times(found),
         "verdicts": strips([found.pk]).get(found.pk, []),
-        "under_way": Job.objects.active().filter(monitor=found).first(),
+        "under_way": Job.objects.active().filter(monitor_id=found.pk).first(),
         "cooldown": _in_words_of_units(found.notify_cooldown_seconds),
         **_unserved(found),
         "decisions": DecisionTable(decided.rows),
@@ -141,7 +141,7 @@ def _in_words_of_units(seconds: int) -> str:
 
 def _unserved(monitor: Monitor) -> dict[str, Any]:
     """What among its last jobs nobody served, and what was sent and was no report (L15, L16)."""
-    last = Job.objects.filter(monitor=monitor).order_by("-created_at", "-id")
+    last = Job.objects.filter(monitor_id=monitor.pk).order_by("-created_at", "-id")
     jobs = list(last.only("state", "scheduled_for", "created_at", "end_reason", "run_id")[:LAST_JOBS])
     rejected = RejectedReport.objects.filter(job_id__in=[job.pk for job in jobs if job.run_id])
     return {

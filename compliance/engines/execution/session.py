@@ -7,17 +7,17 @@ import logging
 import traceback
 from collections.abc import Awaitable
 
-from compliance.engines.reports.builder import OutOfTime, PolicyRefused, Run, Unable
+from compliance.engines.reports.builder import OutOfTime, PolicyRefused, ReportBuilder, Unable
 
 log = logging.getLogger(__name__)
 
 _GRACE = 5.0  # for closing a session; every exchange ends by the deadline on its own
 
 
-async def conduct(run: Run, conversation: Awaitable[None], engine: str) -> None:
+async def run_session(run: ReportBuilder, conversation: Awaitable[None], engine: str) -> None:
     """Await the conversation. Whatever ends it early is noted on the run and never raised (R7)."""
     try:
-        async with asyncio.timeout(max(run.wire.remaining, 0) + _GRACE):
+        async with asyncio.timeout(max(run.http.remaining, 0) + _GRACE):
             await conversation
     except (OutOfTime, TimeoutError):
         run.truncated = True

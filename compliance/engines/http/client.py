@@ -1,7 +1,7 @@
 """All the HTTP of one run: one connection pool behind the egress guard, bounded in bytes, time and redirects.
 
 What goes wrong is written down as the exchange's `fault` and never raised: a step reads from the exchange
-what really happened. The SDKs reach the wire through the module `transports`.
+what really happened. The SDKs reach the HTTP client through the module `transports`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import AsyncGenerator, Callable, Iterator
 import httpcore2
 import httpx2
 
-from compliance.engines.contract import Credential, Limits
+from compliance.engines.contract import Credential, Limits, Target
 from compliance.engines.http.egress import Guard
 from compliance.engines.http.exchange import Exchange, Fault, FaultKind, Headers
 from compliance.engines.http.network import GuardedBackend, default_ssl_context
@@ -30,7 +30,7 @@ _TAIL_BYTES = 4096
 _LATE_SHARE = 0.2  # of an exchange's time: with more of it lost by us, a timeout is not the agent's
 
 
-class Wire:
+class HttpClient:
     """The pool, the clock and the record of one run."""
 
     def __init__(
@@ -63,7 +63,19 @@ class Wire:
             network_backend=self.backend,
         )
 
-    async def __aenter__(self) -> Wire:
+    @classmethod
+    def for_target(cls, target: Target, guard: Guard, ssl_context: ssl.SSLContext | None = None) -> HttpClient:
+        """All that a run of this target sends, with its credential."""
+        return cls(
+            guard=guard,
+            limits=target.limits,
+            deadline=target.deadline,
+            credential=target.credential,
+            credential_url=target.url,
+            ssl_context=ssl_context,
+        )
+
+    async def __aenter__(self) -> HttpClient:
         self._watch(self._loop.time())
         return self
 
@@ -228,9 +240,9 @@ class BodyStream:
     """
 
     def __init__(
-        self, wire: Wire, exchange: Exchange, response: httpcore2.Response, started: float, ends: float
+        self, http: HttpClient, exchange: Exchange, response: httpcore2.Response, started: float, ends: float
     ) -> None:
-        self._wire = wire
+        self._http = http
         self._exchange = exchange
         self._response = response
         self._started = started
@@ -250,7 +262,7 @@ class BodyStream:
         try:
             chunk = await self._next()
         except Exception as error:
-            fault = self._wire.fault_of(error, self._exchange)
+            fault = self._http.fault_of(error, self._exchange)
             if fault is None:
                 raise
             self._exchange.fault = fault
@@ -263,7 +275,7 @@ class BodyStream:
         return chunk
 
     async def _next(self) -> bytes | None:
-        exchange, wire = self._exchange, self._wire
+        exchange, http = self._exchange, self._http
         if self._unpack is None:
             self._unpack = _unpacker(exchange.header("content-encoding"))
         while (chunk := next(self._unpacked, None)) is None:
@@ -272,11 +284,11 @@ class BodyStream:
             if packed is None:
                 return None
             self._unpacked = self._unpack(packed)
-        if len(exchange.body) + len(chunk) > wire.limits.response_bytes:
-            raise Fault(FaultKind.SIZE, f"the answer is larger than {wire.limits.response_bytes:,} bytes")
-        wire.received += len(chunk)
-        if wire.received > wire.limits.run_bytes:
-            raise Fault(FaultKind.SIZE, f"all answers together are larger than {wire.limits.run_bytes:,} bytes")
+        if len(exchange.body) + len(chunk) > http.limits.response_bytes:
+            raise Fault(FaultKind.SIZE, f"the answer is larger than {http.limits.response_bytes:,} bytes")
+        http.received += len(chunk)
+        if http.received > http.limits.run_bytes:
+            raise Fault(FaultKind.SIZE, f"all answers together are larger than {http.limits.run_bytes:,} bytes")
         exchange.body += chunk
         return chunk
 
@@ -290,7 +302,7 @@ class BodyStream:
             async with asyncio.timeout_at(ends):
                 while left > 0 and (packed := await anext(self._packed, None)) is not None:
                     # Nobody looks at it, so it cannot break a rule; it counts all the same.
-                    self._wire.received += len(packed)
+                    self._http.received += len(packed)
                     left -= len(packed)
         except Exception:  # noqa: BLE001, S110 -- the reader has what it wanted: what comes after is not judged
             pass

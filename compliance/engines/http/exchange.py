@@ -46,11 +46,11 @@ class Exchange:
     seconds: float = 0.0
     size: int = 0  # of the whole body in bytes, where `body` is only its beginning; else 0
     hops: tuple[str, ...] = ()  # where redirects led
-    late_before: float = 0.0  # the wire's `late` when the exchange began
+    late_before: float = 0.0  # the HTTP client's `late` when the exchange began
 
     def header(self, name: str) -> str:
-        wanted = name.lower().encode()
-        return next((v.decode("latin-1") for k, v in self.headers if k.lower() == wanted), "")
+        lowered = name.lower().encode()
+        return next((v.decode("latin-1") for k, v in self.headers if k.lower() == lowered), "")
 
     @property
     def media_type(self) -> str:

@@ -1,4 +1,4 @@
-"""JSON-RPC as it came over the wire, and the words for what is wrong with it."""
+"""JSON-RPC as it came over the HTTP client, and the words for what is wrong with it."""
 
 from __future__ import annotations
 

@@ -8,10 +8,10 @@ import httpx2
 
 from compliance.engines.http.exchange import Exchange
 from compliance.engines.http.jsonrpc import parse
-from compliance.engines.reports.builder import Run
+from compliance.engines.reports.builder import ReportBuilder
 
 
-async def judge_metadata(run: Run, challenge: Exchange) -> None:
+async def check_metadata(run: ReportBuilder, challenge: Exchange) -> None:
     """Read what RFC 9728 lets a client find out about where to get a token."""
     if not run.wants("mcp/auth"):
         return
@@ -19,16 +19,16 @@ async def judge_metadata(run: Run, challenge: Exchange) -> None:
         named = re.search(r'resource_metadata="([^"]+)"', challenge.header("www-authenticate"))
         url = httpx2.URL(run.target.url)
         path = url.path if url.path != "/" else ""
-        places = [named[1]] if named else [f"/.well-known/oauth-protected-resource{path}"]
+        candidates = [named[1]] if named else [f"/.well-known/oauth-protected-resource{path}"]
         if not named and path:
-            places.append("/.well-known/oauth-protected-resource")
-        for place in places:
+            candidates.append("/.well-known/oauth-protected-resource")
+        for candidate in candidates:
             try:
-                address = str(url.join(place))
+                address = str(url.join(candidate))
             except httpx2.InvalidURL:
                 step.failed("The address in WWW-Authenticate is malformed")
                 return
-            answer = await run.wire.send("GET", address, [(b"Accept", b"application/json")], with_credential=False)
+            answer = await run.http.send("GET", address, [(b"Accept", b"application/json")], with_credential=False)
             if answer.status == 200 or named:
                 break
         if answer.fault is None and answer.status != 200 and not named:

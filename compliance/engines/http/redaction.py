@@ -130,14 +130,14 @@ class Redactor:
 
     def headers(self, headers: Headers) -> dict[str, str]:
         shown: dict[str, str] = {}
-        room = _HEADERS_LENGTH
+        left = _HEADERS_LENGTH
         for raw_key, raw_value in headers[:_HEADERS]:
             # The secret first: an agent may send it back as a header's name, and case would hide it from us.
             key = self.text(raw_key.decode("latin-1")).lower()
             hidden = key in ("authorization", "proxy-authorization") or is_secret_key(key)
             value = HIDDEN if hidden else self.text(raw_value.decode("latin-1"))[:2000]
-            room -= _length(key) + _length(value)
-            if room < 0:
+            left -= _length(key) + _length(value)
+            if left < 0:
                 shown["[cut]"] = f"{len(headers)} headers in all"
                 break
             shown[key] = value

@@ -1,4 +1,4 @@
-"""The wire as the SDKs' HTTP clients see it.
+"""The HTTP client as the SDKs' HTTP clients see it.
 
 An SDK never sees a transport error: it gets an empty answer with a server error instead, while the fault stays
 on the exchange. So no agent can break an SDK's task group.
@@ -11,7 +11,7 @@ import asyncio
 import httpx
 import httpx2
 
-from compliance.engines.http.client import BodyStream, Wire
+from compliance.engines.http.client import BodyStream, HttpClient
 from compliance.engines.http.exchange import Headers
 
 _FAULT_STATUS = 599  # where there was no complete answer
@@ -38,10 +38,10 @@ def _plain(headers: Headers) -> Headers:
 
 
 class McpTransport(httpx2.AsyncBaseTransport):
-    """The wire as the MCP SDK's HTTP client sees it."""
+    """The HTTP client as the MCP SDK's HTTP client sees it."""
 
-    def __init__(self, wire: Wire) -> None:
-        self._wire = wire
+    def __init__(self, http: HttpClient) -> None:
+        self._http = http
         self._closing = asyncio.Lock()
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
@@ -54,7 +54,7 @@ class McpTransport(httpx2.AsyncBaseTransport):
             return httpx2.Response(202)
         async with self._closing:
             pass  # The SDK asks on as soon as it has an answer; in a moment that answer's connection is free again.
-        exchange, stream = await self._wire.open(
+        exchange, stream = await self._http.open(
             request.method, str(request.url), list(request.headers.raw), body, whole=False
         )
         if exchange.fault is not None:
@@ -66,14 +66,14 @@ class McpTransport(httpx2.AsyncBaseTransport):
 
 
 class A2ATransport(httpx.AsyncBaseTransport):
-    """The wire as the A2A SDK's HTTP client sees it."""
+    """The HTTP client as the A2A SDK's HTTP client sees it."""
 
-    def __init__(self, wire: Wire) -> None:
-        self._wire = wire
+    def __init__(self, http: HttpClient) -> None:
+        self._http = http
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         body = await request.aread()
-        exchange = await self._wire.send(request.method, str(request.url), list(request.headers.raw), body)
+        exchange = await self._http.send(request.method, str(request.url), list(request.headers.raw), body)
         if exchange.fault is not None:
             return httpx.Response(_FAULT_STATUS)
         return httpx.Response(exchange.status, headers=_plain(exchange.headers), content=bytes(exchange.body))

@@ -1,4 +1,4 @@
-"""Room for the engines that start programs beside the worker: who comes first is served first."""
+"""Capacity for the engines that start programs beside the worker: who comes first is served first."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _CGROUP_FILES = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limi
 _CGROUP_CPU = "/sys/fs/cgroup/cpu.max"
 
 
-def default_room_mb() -> int:
+def default_memory_mb() -> int:
     """A quarter of the memory of the machine, or of the container, and at least 1024 MiB."""
     total: int = psutil.virtual_memory().total
     for name in _CGROUP_FILES:
@@ -34,7 +34,7 @@ def default_room_mb() -> int:
     return max(total // _MIB // _SHARE, _LEAST_MB)
 
 
-def default_room_programs() -> int:
+def default_programs() -> int:
     """Three for each core that this process may use, of the machine or of the container's share of it."""
     cores: float = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
@@ -45,12 +45,12 @@ def default_room_programs() -> int:
     return math.ceil(cores) * _FOR_EACH_CORE
 
 
-class Place:
-    """What one run takes of a room: first waited for, then held, and given back in any case."""
+class Slot:
+    """What one run takes of the capacity: first waited for, then held, and given back in any case."""
 
-    def __init__(self, room: Room, memory_mb: int) -> None:
+    def __init__(self, capacity: Capacity, memory_mb: int) -> None:
         self.memory_mb = memory_mb
-        self._room = room
+        self._capacity = capacity
         self._granted: Future[None] = Future()
 
     @property
@@ -58,12 +58,12 @@ class Place:
         return self._granted.done() and not self._granted.cancelled()
 
     async def wait(self) -> None:
-        """Return when the place is there. Whoever is cancelled here still has to release it."""
+        """Return when the slot is there. Whoever is cancelled here still has to release it."""
         await asyncio.wrap_future(self._granted)
 
     def release(self) -> None:
-        """Give the place back, or stop waiting for it. From any thread; a second time does nothing."""
-        self._room._release(self)
+        """Give the slot back, or stop waiting for it. From any thread; a second time does nothing."""
+        self._capacity._release(self)
 
     def _grant(self) -> bool:
         if not self._granted.set_running_or_notify_cancel():
@@ -72,50 +72,50 @@ class Place:
         return True
 
 
-class Room:
+class Capacity:
     """So much memory and so many programs, for runs on any event loop of this process."""
 
     def __init__(self, total_mb: int, programs: int | None = None) -> None:
-        """programs: how many runs may hold a place at once; None for as many as the memory takes."""
+        """programs: how many runs may hold a slot at once; None for as many as the memory takes."""
         self.total_mb = total_mb
         self.programs = programs
         self.taken_mb = 0
         self._lock = threading.Lock()
-        self._waiting: deque[Place] = deque()
-        self._held: set[Place] = set()
+        self._waiting: deque[Slot] = deque()
+        self._held: set[Slot] = set()
 
-    def reserve(self, memory_mb: int) -> Place:
-        """A place in the order of asking. What wants more than the whole room gets all of it, alone.
+    def reserve(self, memory_mb: int) -> Slot:
+        """A slot in the order of asking. What wants more than the whole gets all of it, alone.
 
         Engines that take none (0) never wait.
         """
-        place = Place(self, min(max(memory_mb, 0), self.total_mb))
+        slot = Slot(self, min(max(memory_mb, 0), self.total_mb))
         with self._lock:
-            if place.memory_mb == 0:
-                place._grant()
+            if slot.memory_mb == 0:
+                slot._grant()
             else:
-                self._waiting.append(place)
+                self._waiting.append(slot)
                 self._admit()
-        return place
+        return slot
 
     def _admit(self) -> None:
         # Nobody overtakes: a large one would otherwise wait for as long as small ones come.
         while self._waiting and self._fits(self._waiting[0]):
-            place = self._waiting.popleft()
-            if place._grant():
-                self.taken_mb += place.memory_mb
-                self._held.add(place)
+            slot = self._waiting.popleft()
+            if slot._grant():
+                self.taken_mb += slot.memory_mb
+                self._held.add(slot)
 
-    def _fits(self, place: Place) -> bool:
+    def _fits(self, slot: Slot) -> bool:
         if self.programs is not None and len(self._held) >= self.programs:
             return False
-        return self.taken_mb + place.memory_mb <= self.total_mb
+        return self.taken_mb + slot.memory_mb <= self.total_mb
 
-    def _release(self, place: Place) -> None:
+    def _release(self, slot: Slot) -> None:
         with self._lock:
-            if place in self._held:
-                self._held.discard(place)
-                self.taken_mb -= place.memory_mb
-            elif place in self._waiting:
-                self._waiting.remove(place)
+            if slot in self._held:
+                self._held.discard(slot)
+                self.taken_mb -= slot.memory_mb
+            elif slot in self._waiting:
+                self._waiting.remove(slot)
             self._admit()

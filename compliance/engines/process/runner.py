@@ -1,6 +1,6 @@
 """Programs that an engine starts: bounded in time, memory, output, processes and files, and gone afterwards.
 
-Each program runs under a warden (see warden.py), which kills it with everything that it started when a limit
+Each program runs under a supervisor (see supervisor.py), which kills it with everything that it started when a limit
 is passed, when the run is cancelled, and when this process is killed.
 """
 
@@ -28,10 +28,10 @@ from compliance.engines.process.supervisor import MARKER, SCRATCH, end, marked
 
 log = logging.getLogger(__name__)
 
-_WARDEN = Path(__file__).with_name("supervisor.py")
+_SUPERVISOR = Path(__file__).with_name("supervisor.py")
 _CHUNK = 64 * 1024  # bytes
 _STDERR_BYTES = 64 * 1024  # the tail that is kept
-_GRACE_SECONDS = 10.0  # for the warden to do its part after a deadline, before it is done without it
+_GRACE_SECONDS = 10.0  # for the supervisor to do its part after a deadline, before it is done without it
 _PR_SET_DUMPABLE = 4
 _SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin"
 
@@ -64,7 +64,7 @@ def hide_from_programs() -> None:
 
     Programs that engines start are of the same user, and could read in /proc with which keys their worker, the web
     beside it or their runner was started. It holds for what is forked too, and ends where another program is
-    executed: theirs stay readable for the warden. Whoever is root with the right to trace is not kept out.
+    executed: theirs stay readable for the supervisor. Whoever is root with the right to trace is not kept out.
     """
     if sys.platform != "linux":
         return
@@ -73,13 +73,13 @@ def hide_from_programs() -> None:
         log.warning("Other programs can read this process's environment: %s", os.strerror(ctypes.get_errno()))
 
 
-class WardenLost(Exception):
+class SupervisorLost(Exception):
     """The process that watched a program ended without a word. What it watched has been killed."""
 
 
 @contextmanager
 def scratch_folder() -> Iterator[Path]:
-    """A folder of a run's own, removed afterwards with all that is in it; by the warden when this process is killed."""
+    """A folder of a run's own, removed afterwards with all in it; by the supervisor when this process is killed."""
     path = Path(tempfile.mkdtemp(prefix=SCRATCH))
     try:
         yield path
@@ -113,7 +113,7 @@ class _Watched:
         self.control.setblocking(False)
 
     def stop(self) -> None:
-        """Have the warden kill everything; returns at once."""
+        """Have the supervisor kill everything; returns at once."""
         with contextlib.suppress(OSError):
             self.control.shutdown(socket.SHUT_WR)
 
@@ -130,7 +130,7 @@ class _Watched:
         }
         with self.theirs:
             return await asyncio.create_subprocess_exec(
-                *(sys.executable, "-I", str(_WARDEN), str(self.theirs.fileno()), json.dumps(limits), *argv),
+                *(sys.executable, "-I", str(_SUPERVISOR), str(self.theirs.fileno()), json.dumps(limits), *argv),
                 stdin=asyncio.subprocess.PIPE if fed else asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.PIPE,
@@ -144,12 +144,12 @@ class _Watched:
         assert reader is not None
         line_start = 0
         while chunk := await reader.read(_CHUNK):
-            room = self.limits.output_bytes - len(self.stdout)
-            if len(chunk) > room:
+            left = self.limits.output_bytes - len(self.stdout)
+            if len(chunk) > left:
                 self.too_much = True
                 self.stop()
             seen = len(self.stdout)
-            self.stdout += chunk[:room]
+            self.stdout += chunk[:left]
             if self.on_line is None:
                 continue
             while (newline := self.stdout.find(b"\n", seen)) >= 0:
@@ -172,13 +172,13 @@ class _Watched:
         writer.close()
 
     async def status(self) -> dict[str, Any]:
-        """What the warden says at its end. Raises WardenLost."""
+        """What the supervisor says at its end. Raises SupervisorLost."""
         loop, said = asyncio.get_running_loop(), bytearray()
         with contextlib.suppress(ConnectionResetError):
             while part := await loop.sock_recv(self.control, 4096):
                 said += part
         if not said.endswith(b"\n"):
-            raise WardenLost("the process that watches the engine was killed")
+            raise SupervisorLost("the process that watches the engine was killed")
         found: dict[str, Any] = json.loads(said)
         return found
 
@@ -198,7 +198,7 @@ async def run_process(
     env: added to an environment of a few harmless variables; nothing of this process's own is passed on.
     on_line: called with each line of standard output as it comes, without its end.
     When the task is cancelled, the program is killed with all its children before CancelledError goes on.
-    Raises OSError when the program cannot be started, WardenLost when its watcher was killed.
+    Raises OSError when the program cannot be started, SupervisorLost when its watcher was killed.
     """
     watched = _Watched(limits, on_line)
     started = time.monotonic()
@@ -234,11 +234,11 @@ async def run_process(
 
 
 async def _ended(process: asyncio.subprocess.Process, watched: _Watched, tasks: Sequence[asyncio.Future[Any]]) -> None:
-    """Wait until the warden has done its part; do it without the warden when it does not."""
+    """Wait until the supervisor has done its part; do it without the supervisor when it does not."""
     for task in tasks:
         task.cancel()
     await asyncio.wait(tasks)
-    lost = any(isinstance(task.exception(), WardenLost) for task in tasks if not task.cancelled())
+    lost = any(isinstance(task.exception(), SupervisorLost) for task in tasks if not task.cancelled())
     # What still comes has to be read away: asyncio sees the end of a process only after that of its pipes.
     rest = [asyncio.ensure_future(_read_away(reader)) for reader in (process.stdout, process.stderr) if reader]
     with contextlib.suppress(TimeoutError):

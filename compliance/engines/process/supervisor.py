@@ -2,10 +2,10 @@
 
 Run as a script, because its work must go on when the process that asked for it is killed:
 
-    warden.py CONTROL_FD LIMITS PROGRAM ARGUMENT...
+    supervisor.py CONTROL_FD LIMITS PROGRAM ARGUMENT...
 
 LIMITS is JSON: seconds, memory_mb, processes, file_bytes, marker, scratch. CONTROL_FD is a socket to the process that
-asked: when that end closes or shuts down, all is killed. Before the end the warden writes one JSON object to
+asked: when that end closes or shuts down, all is killed. Before the end the supervisor writes one JSON object to
 it: returncode (null when it was stopped), stopped, peak_mb; or errno and error when the program cannot start.
 """
 
@@ -31,8 +31,8 @@ MARKER = "ASSAY_PROCESS_MARKER"  # in the environment of all that a run starts, 
 
 SCRATCH = "assay-run-"  # what the name of a run's own folder begins with
 
-_TICK = 0.2  # seconds between two looks at the tree
-_LOOK_SHARE = 10  # the time of a look, times this, is at least between two looks
+_TICK = 0.2  # seconds between two checks of the tree
+_CHECK_SHARE = 10  # the time of a check, times this, is at least between two checks
 _END_SECONDS = 5.0  # for everything to be gone; what cannot be killed by then hangs in the kernel
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
@@ -85,7 +85,7 @@ def _signal(process: psutil.Process, number: signal.Signals) -> None:
         return  # it ended by itself
 
 
-class Warden:
+class Supervisor:
     def __init__(self, control: socket.socket, limits: dict[str, Any]) -> None:
         self.control = control
         self.limits = limits
@@ -133,12 +133,12 @@ class Warden:
                 self.returncode = os.waitstatus_to_exitcode(status)
 
     def tree(self) -> list[psutil.Process]:
-        return self.me.children(recursive=True)
+        return list(self.me.children(recursive=True))
 
     def everything(self) -> set[psutil.Process]:
         return {*self.tree(), *marked(self.limits["marker"])} - {self.me}
 
-    def look(self) -> str:
+    def check_limits(self) -> str:
         """The limit that the tree is over, or ""."""
         tree, resident = self.tree(), 0
         for process in tree:
@@ -160,10 +160,10 @@ class Warden:
             if now >= ends:
                 return "deadline"
             if now >= next_look:
-                if over := self.look():
+                if over := self.check_limits():
                     return over
                 took = time.monotonic() - now
-                next_look = now + max(_TICK, took * _LOOK_SHARE)
+                next_look = now + max(_TICK, took * _CHECK_SHARE)
             wait = max(min(next_look, ends) - time.monotonic(), 0)
             ready, _, _ = select.select([self.control, self.wakeup], [], [], wait)
             if self.wakeup in ready:
@@ -195,14 +195,14 @@ def main(arguments: list[str]) -> None:
     control = socket.socket(fileno=int(arguments[0]))
     control.set_inheritable(False)
     limits = json.loads(arguments[1])
-    said = Warden(control, limits).run(arguments[2:])
+    said = Supervisor(control, limits).run(arguments[2:])
     try:
         control.sendall(json.dumps(said).encode() + b"\n")
     except OSError:
         # Who asked was killed. What the programs wrote may quote an agent that echoes a secret, and nobody redacted it.
         if limits["scratch"]:
             shutil.rmtree(limits["scratch"], ignore_errors=True)
-        sys.exit("nobody is left to be told")
+        sys.exit("nobody is left to hear it")
 
 
 if __name__ == "__main__":

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from statistics import median
+from types import MappingProxyType
 from typing import Any
 
 from compliance.engines.catalog import RuledStepSpec, ScenarioSpec, StepSpec, SuiteSpec, TrackSpec, get_suite
 from compliance.engines.contract import OnStep, Progress, Target
-from compliance.engines.http.client import Wire
+from compliance.engines.http.client import HttpClient
 from compliance.engines.http.exchange import Exchange, FaultKind
 from compliance.engines.http.jsonrpc import reached
 from compliance.engines.http.redaction import Redactor
@@ -21,7 +22,7 @@ _ACTUAL_LENGTH = 1000
 _FAULTS_SHOWN = 5  # faults of one listing that come with the listing each: it may be large
 
 
-class Judgement:
+class StepResult:
     """One step at work: open until a verdict is set on it."""
 
     def __init__(self, spec: StepSpec) -> None:
@@ -68,20 +69,20 @@ class PolicyRefused(Exception):
     """Our own egress rule keeps the run from the agent, which therefore is not judged."""
 
 
-class Run:
+class ReportBuilder:
     def __init__(
-        self, target: Target, wire: Wire, protocol: str, on_step: OnStep | None, suite: SuiteSpec | None = None
+        self, target: Target, http: HttpClient, protocol: str, on_step: OnStep | None, suite: SuiteSpec | None = None
     ) -> None:
         self.target = target
         self._suite = suite or get_suite(target.suite)
-        self.wire = wire
+        self.http = http
         self.protocol = protocol
         self.protocol_version = ""
         self.truncated = False
         self.harness_error = ""
         self.refused = False
         self.locked = False
-        self.shut_out = 0  # the status with which the agent refused the run's own credential
+        self.credential_refused = 0  # the status with which the agent refused the run's own credential
         self.stop_reason = ""  # why what has not run is skipped
         self.notices: list[Notice] = []
         self.observations: dict[str, Any] = {}
@@ -119,38 +120,38 @@ class Run:
         return key in self._steps[scenario]
 
     @contextmanager
-    def step(self, scenario: str, key: str | StepSpec) -> Iterator[Judgement]:
+    def step(self, scenario: str, key: str | StepSpec) -> Iterator[StepResult]:
         """One step. Its time, its evidence and its place in the report are taken care of."""
         spec = self.spec(scenario, key) if isinstance(key, str) else key
-        if self.wire.time_is_up():
+        if self.http.time_is_up():
             raise OutOfTime
-        self._tell(spec.title)
-        judgement = Judgement(spec)
-        first, started = len(self.wire.exchanges), time.perf_counter()
-        yield judgement
-        exchange = judgement.exchange or (self.wire.exchanges[-1] if len(self.wire.exchanges) > first else None)
+        self._report_progress(spec.title)
+        result = StepResult(spec)
+        first, started = len(self.http.exchanges), time.perf_counter()
+        yield result
+        exchange = result.exchange or (self.http.exchanges[-1] if len(self.http.exchanges) > first else None)
         fault = exchange.fault if exchange is not None else None
-        if fault is not None and fault.kind is FaultKind.DEADLINE and judgement.verdict is not Verdict.PASSED:
+        if fault is not None and fault.kind is FaultKind.DEADLINE and result.verdict is not Verdict.PASSED:
             raise OutOfTime
-        if fault is not None and fault.kind is FaultKind.OURS and judgement.verdict is not Verdict.PASSED:
+        if fault is not None and fault.kind is FaultKind.OURS and result.verdict is not Verdict.PASSED:
             raise Unable(fault.message)
-        self._record(scenario, judgement, int((time.perf_counter() - started) * 1000), exchange)
+        self._record(scenario, result, int((time.perf_counter() - started) * 1000), exchange)
 
-    def _record(self, scenario: str, judgement: Judgement, duration_ms: int, exchange: Exchange | None) -> None:
-        if judgement.verdict is None:
-            raise AssertionError(f"step {judgement.spec.key} ended without a verdict")
-        spec, evidence = judgement.spec, None
+    def _record(self, scenario: str, result: StepResult, duration_ms: int, exchange: Exchange | None) -> None:
+        if result.verdict is None:
+            raise AssertionError(f"step {result.spec.key} ended without a verdict")
+        spec, evidence = result.spec, None
         if exchange is not None:
-            if judgement.exchange is not None:
+            if result.exchange is not None:
                 duration_ms = int(exchange.seconds * 1000)
-            if judgement.verdict is not Verdict.PASSED or self._all_evidence:
-                evidence = self._evidence_of(exchange, judgement.pointer)
-            if judgement.verdict is Verdict.PASSED:
+            if result.verdict is not Verdict.PASSED or self._all_evidence:
+                evidence = self._evidence_of(exchange, result.pointer)
+            if result.verdict is Verdict.PASSED:
                 self._passed[scenario, spec.key] = exchange
-        elif judgement.found_in is not None and self._shown < _FAULTS_SHOWN:
+        elif result.found_in is not None and self._shown < _FAULTS_SHOWN:
             self._shown += 1
-            evidence = self._evidence_of(judgement.found_in, judgement.pointer)
-        self._put(scenario, spec, judgement.verdict, judgement.actual, duration_ms, evidence)
+            evidence = self._evidence_of(result.found_in, result.pointer)
+        self._put(scenario, spec, result.verdict, result.actual, duration_ms, evidence)
         self._done += scenario in self._chosen
 
     def keep_evidence(self, scenario: str, key: str, found_in: Exchange | None = None, at: str = "") -> None:
@@ -166,9 +167,9 @@ class Run:
     def _evidence_of(self, exchange: Exchange, at: str = "") -> Evidence:
         request, response = self.redactor.request(exchange), self.redactor.response(exchange)
         # What is missing has no place: then what misses it.
-        place = reached({"request": request, "response": response}, at)
-        in_text = place != at and response is not None and isinstance(response.get("body"), str)
-        return Evidence(request, response, "" if in_text or place.count("/") < 2 else place)
+        found_at = reached({"request": request, "response": response}, at)
+        in_text = found_at != at and response is not None and isinstance(response.get("body"), str)
+        return Evidence(request, response, "" if in_text or found_at.count("/") < 2 else found_at)
 
     def _put(
         self,
@@ -199,7 +200,7 @@ class Run:
         """Text that may quote the agent: redacted and of a bearable length."""
         return self.redactor.start(text, _ACTUAL_LENGTH)
 
-    def _tell(self, title: str) -> None:
+    def _report_progress(self, title: str) -> None:
         if self._on_step is not None:
             self._on_step(Progress(self.clean(title), self._done, max(self.expected_steps, self._done + 1)))
 
@@ -225,26 +226,34 @@ class Run:
                     self._put(key, spec, verdict, reason)
 
     def _latency(self) -> None:
-        timed = [e.seconds * 1000 for e in self.wire.exchanges if e.status and e.fault is None]
+        timed = [e.seconds * 1000 for e in self.http.exchanges if e.status and e.fault is None]
         if not timed:
             return
         middle = median(timed)
         self.observations["latency_ms"] = round(middle, 1)
         self.observations["latency_max_ms"] = round(max(timed), 1)
-        self.observations["requests"] = len(self.wire.exchanges)
+        self.observations["requests"] = len(self.http.exchanges)
         if middle > self.target.limits.slow_ms:
             self.notice("slow", f"Half of the requests took longer than {middle / 1000:.1f} s")
 
     def _certificate(self) -> None:
-        days = self.wire.certificate_days()
+        days = self.http.certificate_days()
         if days is None:
             return
         self.observations["certificate_days"] = days
-        self.observations["tls_version"] = self.wire.backend.tls_version
+        self.observations["tls_version"] = self.http.backend.tls_version
         if days < 14:
             self.notice("certificate", f"The certificate runs out in {days} days")
 
-    def report(self, engine: str, engine_version: str) -> Report:
+    def report(
+        self,
+        engine: str,
+        engine_version: str,
+        *,
+        spec_version: str = "",
+        runtime: Mapping[str, str] = MappingProxyType({}),
+        full: bool = True,
+    ) -> Report:
         self._fill()
         self._latency()
         self._certificate()
@@ -271,9 +280,15 @@ class Run:
             locked=self.locked,
             notices=tuple(self.notices),
             observations=self.observations,
+            suite_version=self.target.suite_version,
+            spec_version=spec_version,
+            runtime=dict(runtime),
+            full=full,
         )
         held = self.target.credential
-        return report.without_access(self.said(held.name, 100), self.shut_out) if held and self.shut_out else report
+        if held and self.credential_refused:
+            return report.without_access(self.said(held.name, 100), self.credential_refused)
+        return report
 
     def _ordered(self, scenario: ScenarioSpec) -> tuple[Step, ...]:
         """In the order of the plan, then as they came."""

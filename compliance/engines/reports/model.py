@@ -386,14 +386,9 @@ class Report:
     def evidence_rows(self) -> list[dict[str, Any]]:
         """The rows of the steps' evidence, which the steps' order numbers."""
         return [
-            {
-                "step_index": index,
-                "request": step.evidence.request,
-                "response": step.evidence.response,
-                "pointer": step.evidence.pointer,
-            }
+            {"step_index": index, "request": seen.request, "response": seen.response, "pointer": seen.pointer}
             for index, (_, _, step) in enumerate(self.steps())
-            if step.evidence is not None
+            if (seen := step.evidence) is not None
         ]
 
 

@@ -22,45 +22,51 @@ class BadReport(ValueError):
 
 
 def accepted(report: object, *, engine: str, suite: str) -> Report:
-    """The report of a run of this suite by this engine, as an engine made it or as JSON. Raises BadReport.
+    """The report that an engine returned for a run of this suite, as a plain one. Raises BadReport.
 
     It is built anew, so that nothing of an engine's own classes is left in it, and its text is cleaned.
     """
-    if not isinstance(report, Report | dict):
+    if not isinstance(report, Report):
         raise BadReport(f"it returned {type(report).__name__} and no report")
     try:
-        checked = from_json(report)
+        return _checked(report, engine, suite)
     except BadReport:
         raise
     except Exception as error:  # noqa: BLE001
         # A class of the engine's own may do anything when it is read, and would take other runs in flight with it.
         raise BadReport(f"its report cannot be read ({type(error).__name__})") from None
-    if checked.engine != engine:
-        raise BadReport("engine: the report is in the name of another engine")
-    if checked.suite != suite:
-        raise BadReport("suite: the report is about another suite")
-    return checked
 
 
-def from_json(data: Any) -> Report:
-    """The report that these JSON values are, cleaned. Raises BadReport for what the schema or a limit refuses."""
+def from_json(data: Any, *, engine: str | None = None, suite: str | None = None) -> Report:
+    """The report that these JSON values are, cleaned. Raises BadReport for what the schema or a limit refuses.
+
+    engine, suite: whose it has to be, and about which suite.
+    """
+    if isinstance(data, dict) and "schema" not in data:
+        raise BadReport("schema: is missing")
+    return _checked(data, engine, suite)
+
+
+def _checked(data: Any, engine: str | None, suite: str | None) -> Report:
     try:
         report = REPORT.validate_python(data, context=Sizes())
     except ValidationError as error:
         raise _first(error) from None
-    if isinstance(data, dict) and "schema" not in data:
-        raise BadReport("schema: is missing")
+    if engine not in (None, report.engine):
+        raise BadReport("engine: the report is in the name of another engine")
+    if suite not in (None, report.suite):
+        raise BadReport("suite: the report is about another suite")
     _check_keys(report)
     return report
 
 
 def _first(error: ValidationError) -> BadReport:
     first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-    place, words = [str(part)[:60] for part in first["loc"]], first["msg"]
+    path, words = [str(part)[:60] for part in first["loc"]], first["msg"]
     if first["type"] == "unexpected_keyword_argument":
-        place = place[:-1]  # a name that may hold what an agent sent
+        path = path[:-1]  # a name that may hold what an agent sent
     ours = first["type"] in ("open", "payload")
-    return BadReport(f"{'/'.join(place) or 'the report'}: {words if ours else f'breaks the schema: {words}'}")
+    return BadReport(f"{'/'.join(path) or 'the report'}: {words if ours else f'breaks the schema: {words}'}")
 
 
 def _check_keys(report: Report) -> None:
@@ -69,24 +75,24 @@ def _check_keys(report: Report) -> None:
     count = words = 0
     for t, track in enumerate(report.tracks):
         for s, scenario in enumerate(track.scenarios):
-            place = f"tracks/{t}/scenarios/{s}"
+            path = f"tracks/{t}/scenarios/{s}"
             if scenario.key in scenarios:
-                raise BadReport(f"{place}/key: two scenarios have the same key")
+                raise BadReport(f"{path}/key: two scenarios have the same key")
             scenarios.add(scenario.key)
             if len(scenarios) > SCENARIOS:
-                raise BadReport(f"{place}: more than {SCENARIOS:,} scenarios in all")
+                raise BadReport(f"{path}: more than {SCENARIOS:,} scenarios in all")
             if len({step.key for step in scenario.steps}) < len(scenario.steps):
-                raise BadReport(f"{place}/steps: two steps have the same key")
+                raise BadReport(f"{path}/steps: two steps have the same key")
             count += len(scenario.steps)
             if count > STEPS:
-                raise BadReport(f"{place}/steps: more than {STEPS:,} steps in all")
+                raise BadReport(f"{path}/steps: more than {STEPS:,} steps in all")
             words += len(scenario.key) + len(scenario.title)
             words += sum(
                 len(step.key) + len(step.title) + len(step.expected) + len(step.actual) + len(step.spec_url)
                 for step in scenario.steps
             )
             if words > WORDS:
-                raise BadReport(f"{place}/steps: more than {WORDS:,} characters in all")
+                raise BadReport(f"{path}/steps: more than {WORDS:,} characters in all")
 
 
 class _Published(GenerateJsonSchema):

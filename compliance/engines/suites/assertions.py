@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from compliance.engines.detection import find_card
 from compliance.engines.http.exchange import Exchange, FaultKind
-from compliance.engines.reports.builder import Judgement, PolicyRefused, Run
+from compliance.engines.reports.builder import PolicyRefused, ReportBuilder, StepResult
 
 _REACH = "connectivity/reach"
 
 
-def judge_connection(run: Run, exchange: Exchange, reachable: Judgement) -> bool:
+def check_connection(run: ReportBuilder, exchange: Exchange, reachable: StepResult) -> bool:
     """Judge the certificate and the first answer. False when there is nothing more to ask."""
     fault = exchange.fault
     if fault is not None and fault.kind is FaultKind.REFUSED and not exchange.hops:
@@ -19,10 +24,10 @@ def judge_connection(run: Run, exchange: Exchange, reachable: Judgement) -> bool
             tls.not_applicable("The address is plain http")
         elif fault is not None and fault.kind is FaultKind.TLS:
             tls.failed(fault.message, at="/response/fault")
-        elif fault is not None and run.wire.backend.handshaking:
+        elif fault is not None and run.http.backend.handshaking:
             tls.failed("The TLS handshake was not completed")
-        elif run.wire.backend.certificate:
-            days = run.wire.certificate_days()
+        elif run.http.backend.certificate:
+            days = run.http.certificate_days()
             tls.passed("Trusted and made out to this host" + (f", {days} days left" if days is not None else ""))
         else:
             tls.skipped("No connection was made")
@@ -40,29 +45,67 @@ def judge_connection(run: Run, exchange: Exchange, reachable: Judgement) -> bool
     return False
 
 
-def judge_credential(run: Run, scenario: str, exchange: Exchange) -> bool:
+@dataclass(frozen=True, slots=True)
+class Card:
+    """An agent card as it came."""
+
+    document: dict[str, Any]
+    exchange: Exchange
+    path: str
+
+
+async def reach_card(
+    run: ReportBuilder, scenario: str, no_card: Callable[[Exchange], tuple[str, str]] | None = None
+) -> Card | None:
+    """Reach an A2A agent by its card. None when there is nothing more to ask.
+
+    scenario: in which its asking for credentials is judged. no_card: what came instead, in words, and where.
+    """
+    with run.step(_REACH, "reachable") as step:
+        document, exchange, path = await find_card(run.http, run.target.url)
+        if exchange is None:
+            raise AssertionError("no address was asked for a card")
+        step.exchange = exchange
+        reached = check_connection(run, exchange, step)
+    if not reached:
+        return None
+    if exchange.status in (401, 403):
+        check_credential(run, scenario, exchange)
+        return None
+    with run.step(_REACH, "speaks") as step:
+        step.exchange = exchange
+        if document is None:
+            words, at = no_card(exchange) if no_card else (f"status {exchange.status}", "/response/status")
+            step.failed(f"There is no agent card: {words}", at=at)
+            run.stop_reason = "Left out: there is no agent card"
+            return None
+        step.passed(f"An agent card was answered at {path}")
+    return Card(document, exchange, path)
+
+
+def check_credential(run: ReportBuilder, scenario: str, exchange: Exchange) -> bool:
     """Judge the answer to the run's own credential, or to having none. False when the agent wants another."""
-    wanted = exchange.status in (401, 403)
+    refused = exchange.status in (401, 403)
     if run.target.credential is not None:
         with run.step(scenario, "accepted") as step:
             step.exchange = exchange
-            if wanted:
+            if refused:
                 step.failed(f"The credential was refused with status {exchange.status}", at="/response/status")
                 run.stop_reason = "Left out: the agent refused the credential"
-                run.shut_out = exchange.status
+                run.credential_refused = exchange.status
             else:
                 step.passed(f"Answered with status {exchange.status}")
-    elif wanted:
-        judge_challenge(run, scenario, exchange)
+    elif refused:
+        check_challenge(run, scenario, exchange)
         with run.step(scenario, "accepted") as step:
             step.skipped("No credential is stored for this agent")
         run.stop_reason = "Left out: the agent wants a credential, and none is stored for it"
         run.locked = True
         run.notice("needs_credential", "The agent asks for credentials: only what works without them was checked")
-    return not wanted
+    return not refused
 
 
-def judge_challenge(run: Run, scenario: str, exchange: Exchange) -> bool:
+def check_challenge(run: ReportBuilder, scenario: str, exchange: Exchange) -> bool:
     """Judge how a request without credentials was answered. True when the agent asks for some."""
     with run.step(scenario, "unauthorized") as step:
         step.exchange = exchange

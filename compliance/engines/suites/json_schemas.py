@@ -232,7 +232,8 @@ def _bounded(dialect: type[Validator]) -> Any:
 
         return check
 
-    return validators.extend(dialect, {name: counted(name, keyword) for name, keyword in dialect.VALIDATORS.items()})
+    keywords = {name: counted(name, keyword) for name, keyword in dialect.VALIDATORS.items()}
+    return validators.extend(dialect, keywords)  # type: ignore[no-untyped-call]
 
 
 def _length(value: Any) -> int:

@@ -13,8 +13,8 @@ from compliance.monitors.models.monitor import (
     Monitor,
     MonitorQuerySet,
     MonitorState,
-    strips,
 )
+from compliance.monitors.models.strips import strips
 from compliance.monitors.models.tick import (
     TickCounter,
     TickPhase,

@@ -6,7 +6,14 @@ from django.db import models
 from django.db.models import Q
 from django.utils.timezone import now as time_now
 
+from compliance.monitors import functions
 from compliance.tenancy.ids import uuid7
+from compliance.tenancy.rls import (
+    OWNER,
+    Policy,
+    isolated,
+)
+from compliance.tenancy.schema import Privileges, deleted_when_old, insert_only
 
 
 class Outcome(models.TextChoices):
@@ -33,7 +40,9 @@ class MonitorDecision(models.Model):
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     # No foreign keys: the record outlives what it names.
-    organization_id = models.CharField(max_length=68)
+    organization_id = models.CharField(
+        max_length=68, db_comment="No foreign key on purpose: see agent_compliance_runs.triggered_org_id."
+    )
     at = models.DateTimeField(default=time_now)
     monitor_id = models.UUIDField()
     monitor_name = models.CharField(max_length=100, help_text="As it was called then.")
@@ -54,6 +63,11 @@ class MonitorDecision(models.Model):
                 condition=Q(outcome="allowed", job_id__isnull=False) | (~Q(outcome="allowed") & Q(job_id__isnull=True)),
                 name="decision_job_iff_allowed",
             ),
+            isolated(Policy("forgetting", to=OWNER, using="at < (now() - interval '7 days')", check="false")),
+            Privileges(app="SELECT, INSERT", staff="SELECT"),
+            insert_only("UPDATE OR TRUNCATE"),
+            deleted_when_old(),
+            functions.FORGET_DECISIONS,
         ]
         indexes = [
             models.Index(fields=["organization_id", "-at", "-id"], name="decisions_newest"),

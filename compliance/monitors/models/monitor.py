@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from datetime import datetime, timedelta
-from typing import Any
 
 from django.conf import settings
-from django.db import connection, models
+from django.db import models
 from django.db.models import Exists, OuterRef, Q, Subquery
 from django.db.models.functions import Lower
 from django.utils.timezone import now as time_now
 
 from compliance.database import database_time
 from compliance.jobs.models import CredentialChoice, Job
+from compliance.monitors import functions
 from compliance.monitors import liveness as pulse
 from compliance.monitors.models.decision import MonitorDecision, Outcome
 from compliance.monitors.schedule import BadSchedule, Schedule
@@ -23,6 +22,11 @@ from compliance.suites.models import Suite, SuiteVersion
 from compliance.tenancy.events import Channel, Event, Priority, Subject, publish
 from compliance.tenancy.ids import uuid7
 from compliance.tenancy.models import Organization
+from compliance.tenancy.rls import (
+    isolated,
+    owner_reads,
+)
+from compliance.tenancy.schema import Privileges, Reference, Trigger
 from compliance.tenancy.scope import Actor
 
 SCHEDULER = Actor.system("schedule")
@@ -90,7 +94,7 @@ class Monitor(models.Model):
     """An organization's recurring test of an agent."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
-    # The database's references name the organization too (migration 0009): Django cannot say so.
+    # The database's references, below, name the organization too: Django cannot say so.
     organization = models.ForeignKey(
         Organization, on_delete=models.DO_NOTHING, db_constraint=False, related_name="monitors"
     )
@@ -192,6 +196,46 @@ class Monitor(models.Model):
                 condition=~Q(state="archived"),
                 name="one_monitor_per_name",
             ),
+            models.UniqueConstraint(fields=["id", "organization"], name="monitors_of_organization"),
+            Reference(
+                name="monitors_organization_fk",
+                columns="organization_id",
+                to="organizations (id)",
+                on_delete="CASCADE",
+            ),
+            Reference(
+                name="monitors_context_fk",
+                columns="context_id, organization_id",
+                to="agent_contexts (id, organization_id)",
+                on_delete="SET NULL (context_id)",
+            ),
+            Reference(
+                name="monitors_runner_fk", columns="runner_id, organization_id", to="runners (id, organization_id)"
+            ),
+            Reference(
+                name="jobs_monitor_fk",
+                table="compliance_jobs",
+                columns="monitor_id, organization_id",
+                to="monitors (id, organization_id)",
+                on_delete="SET NULL (monitor_id)",
+            ),
+            isolated(owner_reads("finding_due", "state = 'active'")),
+            Privileges(
+                app="SELECT, INSERT, UPDATE (name, options, dry_run, credential_choice, credential_id, executor_kind,"
+                " runner_id, pool, suite_version_id, interval_minutes, cron, timezone, anchor, state, state_reason,"
+                " next_run_at, deferred_until, last_run_id, last_status, last_run_at, last_scheduled_run_at,"
+                " failures_in_a_row, notify_priority, notify_channel, notify_cooldown_seconds)",
+                staff="SELECT",
+            ),
+            Trigger(
+                name="monitor_guard_pin",
+                event="BEFORE INSERT OR UPDATE OF runner_id, pool",
+                condition="NEW.executor_kind = 'private'",
+                function="guard_pin",
+            ),
+            functions.GUARD_PINNED_RUNNER,
+            functions.ORGANIZATIONS_DUE,
+            functions.WORK_METRICS,
         ]
         indexes = [
             models.Index(fields=["next_run_at", "id"], name="monitors_due", condition=Q(state="active")),
@@ -346,19 +390,3 @@ CHANGED_BY_RUNS = [
     *("state", "state_reason", "next_run_at", "deferred_until"),
     *("last_run_id", "last_status", "last_run_at", "last_scheduled_run_at", "failures_in_a_row"),
 ]
-
-
-def strips(monitor_ids: Iterable[Any]) -> dict[Any, list[str]]:
-    """The verdicts of each monitor's last conclusive runs, oldest first. Needs organization_scope."""
-    with connection.cursor() as cursor:
-        cursor.execute(_STRIPS, [list(monitor_ids)])
-        return {monitor_id: newest_first[::-1] for monitor_id, newest_first in cursor.fetchall()}
-
-
-_STRIPS = """
-    SELECT m.id, ARRAY(
-        SELECT r.overall_status FROM compliance_jobs q
-        JOIN agent_compliance_runs r ON r.id = q.run_id AND r.overall_status <> 'inconclusive'
-        WHERE q.monitor_id = m.id ORDER BY q.created_at DESC LIMIT 30)
-    FROM unnest(%s::uuid[]) AS m(id)
-"""

@@ -5,6 +5,9 @@ from __future__ import annotations
 from django.db import models
 from django.db.models.functions import Now
 
+from compliance.monitors import functions
+from compliance.tenancy.schema import Privileges
+
 
 class TickPhase(models.Model):
     """One phase of the tick, and how it went last."""
@@ -22,6 +25,10 @@ class TickPhase(models.Model):
         db_table = "tick_phases"
         verbose_name = "phase of the tick"
         verbose_name_plural = "phases of the tick"
+        constraints = [
+            Privileges(app="SELECT, INSERT, UPDATE", staff="SELECT"),
+            functions.GUARD_PHASE,
+        ]
 
     def __str__(self) -> str:
         return self.name
@@ -36,7 +43,10 @@ class TickCounter(models.Model):
 
     class Meta:
         db_table = "tick_counters"
-        constraints = [models.UniqueConstraint(fields=["name", "label"], name="one_counter_per_label")]
+        constraints = [
+            models.UniqueConstraint(fields=["name", "label"], name="one_counter_per_label"),
+            Privileges(app="SELECT, INSERT, UPDATE", staff="SELECT"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.name} {self.label}"

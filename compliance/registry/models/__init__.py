@@ -12,6 +12,7 @@ from compliance.registry.models.agents import (
     LifecycleStage,
     Protocol,
     Relation,
+    has_agent,
 )
 from compliance.registry.models.runners import (
     HOSTED,
@@ -44,4 +45,5 @@ __all__ = [
     "Runner",
     "RunnerQuerySet",
     "RunnerState",
+    "has_agent",
 ]

@@ -12,11 +12,33 @@ from django.db import models
 from django.db.models.functions import Length
 from django.utils import timezone
 
+from compliance.registry import functions
 from compliance.registry.urls import MAX_LENGTH
 from compliance.tenancy.ids import uuid7
 from compliance.tenancy.models import Organization
+from compliance.tenancy.rls import (
+    APP,
+    ORGANIZATION,
+    OWNER,
+    PLATFORM,
+    Policy,
+    RowLevelSecurity,
+    own_rows,
+    owner_reads,
+    staff_everything,
+)
+from compliance.tenancy.schema import Privileges
 
 models.TextField.register_lookup(Length)
+
+
+def has_agent(table: str, relation: str = "") -> str:
+    """The condition of a policy: the organization has the agent of a row. relation: and has it so."""
+    more = f" AND c.relation = '{relation}'" if relation else ""
+    return (
+        f"EXISTS (SELECT 1 FROM agent_contexts c WHERE c.organization_id = {ORGANIZATION}"  # noqa: S608 - our own names
+        f" AND c.agent_url = {table}.agent_url{more})"
+    )
 
 
 class Protocol(models.TextChoices):
@@ -89,6 +111,24 @@ class Agent(models.Model):
                 condition=models.Q(lifecycle_stage__in=LifecycleStage.values), name="agent_lifecycle_stage_known"
             ),
             models.CheckConstraint(condition=models.Q(protocol__in=Protocol.values), name="agent_protocol_known"),
+            # It belongs to nobody; its address may be a secret of those who registered it.
+            RowLevelSecurity(
+                [
+                    Policy("registered_agents", to=APP, for_="SELECT", using=f"{PLATFORM} OR {has_agent('agents')}"),
+                    Policy("registering", to=APP, for_="INSERT", check=f"{PLATFORM} OR {ORGANIZATION} IS NOT NULL"),
+                    Policy(
+                        "verified_owner_decides",
+                        to=APP,
+                        for_="UPDATE",
+                        using=f"{PLATFORM} OR {has_agent('agents', 'verified_owner')}",
+                        check=f"{PLATFORM} OR {has_agent('agents', 'verified_owner')}",
+                    ),
+                    staff_everything(),
+                    Policy("registrations", to=OWNER, using="true", check="true"),
+                ]
+            ),
+            Privileges(app="SELECT, INSERT, UPDATE", staff="SELECT, INSERT, UPDATE"),
+            functions.HEARTBEAT_SLOT,
         ]
         indexes = [
             models.Index(
@@ -149,7 +189,7 @@ class AgentContext(models.Model):
         Agent, on_delete=models.PROTECT, related_name="contexts", db_column="agent_url", to_field="agent_url"
     )
     name = models.CharField(max_length=100)
-    # Only staff may set verified_owner: a trigger refuses the app role (migration 0002).
+    # Only staff may set verified_owner: a trigger refuses the app role.
     relation = models.CharField(max_length=14, choices=Relation.choices, default=Relation.OBSERVER)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 
@@ -160,6 +200,16 @@ class AgentContext(models.Model):
         constraints = [
             models.UniqueConstraint(fields=["organization", "agent"], name="one_context_per_agent"),
             models.CheckConstraint(condition=models.Q(relation__in=Relation.values), name="context_relation_known"),
+            models.UniqueConstraint(fields=["id", "organization"], name="agent_contexts_of_organization"),
+            RowLevelSecurity(
+                [
+                    own_rows(),
+                    staff_everything(),
+                    owner_reads("finding_heartbeats", "relation = 'verified_owner'"),
+                ]
+            ),
+            functions.GUARD_CONTEXT,
+            functions.COUNT_REGISTRATIONS,
         ]
 
     def __str__(self) -> str:

@@ -12,8 +12,14 @@ from django.db.models import Q
 from django.db.models.functions import Lower
 from django.utils import timezone
 
+from compliance.registry import functions
 from compliance.tenancy.ids import uuid7
 from compliance.tenancy.models import Organization
+from compliance.tenancy.rls import (
+    isolated,
+    owner_reads,
+)
+from compliance.tenancy.schema import Privileges, Reference
 
 POOL_LENGTH = 60
 POOL_PATTERN = r"^[a-z0-9][a-z0-9-]{0,59}$"
@@ -70,7 +76,7 @@ class Runner(models.Model):
     """A private runner: a program of ours on a machine of the organization's own."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
-    # The database's reference is made by the migration: a deleted organization takes its runners along.
+    # The database's reference, below: a deleted organization takes its runners along.
     organization = models.ForeignKey(
         Organization, on_delete=models.DO_NOTHING, db_constraint=False, related_name="runners"
     )
@@ -101,6 +107,29 @@ class Runner(models.Model):
             models.UniqueConstraint(
                 "organization", Lower("name"), condition=~Q(state="deleted"), name="one_runner_per_name"
             ),
+            models.UniqueConstraint(fields=["id", "organization"], name="runners_of_organization"),
+            Reference(
+                name="runners_organization_fk",
+                columns="organization_id",
+                to="organizations (id)",
+                on_delete="CASCADE",
+            ),
+            # A runner's keys name it, in a package below.
+            Reference(
+                name="api_keys_runner_fk",
+                table="api_keys",
+                columns="runner_id, organization_id",
+                to="runners (id, organization_id)",
+            ),
+            isolated(owner_reads("finding_gone", "state = 'active'")),
+            Privileges(
+                app="SELECT, INSERT, UPDATE (name, pool, state, last_seen_at, online_since, online_until,"
+                " told_offline_at, version, host, engines, clock_ahead_ms, last_error, last_error_at)",
+                staff="SELECT",
+            ),
+            functions.GUARD_PIN,
+            functions.GUARD_RUNNER,
+            functions.RUNNERS_GONE,
         ]
         indexes = [
             models.Index(fields=["online_until"], name="runners_gone", condition=Q(state="active")),

@@ -14,18 +14,18 @@ from functools import partial
 from pathlib import Path
 
 from compliance import __version__
-from compliance.engines.process.capacity import Room, default_room_mb
+from compliance.engines.process.capacity import Capacity, default_memory_mb
 from compliance.engines.process.paths import use_paths
 from compliance.engines.process.runner import hide_from_programs
-from compliance.runners.program import allowing, checking
+from compliance.runners.program import allowlist, check
 from compliance.runners.program.addresses import server_url, travels_in_the_clear
 from compliance.runners.program.client import Client, trusting
 from compliance.runners.program.install import install_engines, prepare_engines
+from compliance.runners.program.jobs import MOST, Setup
 from compliance.runners.program.logs import Hider, set_up
-from compliance.runners.program.pool import MOST, Pool, Terms, engine_versions
 from compliance.runners.program.problems import Exit, Problem
-from compliance.runners.program.running import Workshop
-from compliance.runners.program.secretsfile import Secrets, read_secrets
+from compliance.runners.program.runner import Runner, engine_versions
+from compliance.runners.program.secrets_file import Secrets, read_secrets
 from compliance.runners.program.state import State, default_folder, look_at
 from compliance.runners.program.token import VARIABLE, open_to_others, read_token
 
@@ -120,11 +120,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     use_paths({"a2a-tck": os.environ.get("A2A_TCK_PATH", "")})
     try:
         if options.command == "engines":
-            return checking.list_engines(say)
+            return check.list_engines(say)
         if options.command == "install-engines":
             install_engines(say)
             prepare_engines(say)
-            return checking.list_engines(say)
+            return check.list_engines(say)
         if options.command == "check":
             return asyncio.run(_check(options, hider))
         return asyncio.run(_run(options, hider))
@@ -145,33 +145,30 @@ def _url(options: argparse.Namespace) -> str:
     return url
 
 
-def _room(options: argparse.Namespace) -> Room:
-    return Room(options.engine_memory or default_room_mb())
-
-
 async def _run(options: argparse.Namespace, hider: Hider) -> Exit:
     url = _url(options)
     token = read_token(options.token_file, os.environ)
     hider.learn([token])
-    allowed = allowing.parse(options.allow, options.allow_file)
+    allowed = allowlist.parse(options.allow, options.allow_file)
     secrets = read_secrets(options.secrets_file, os.environ)
     hider.learn(secrets.hidden())
     context = trusting(options.ca_file)
     engines = engine_versions()
     if not engines:
-        raise checking.NO_ENGINES
+        raise check.NO_ENGINES
     state = State(options.state_dir or default_folder(dict(os.environ)), server=url)
     client = Client(url, token, context=context)
     try:
-        shop = Workshop(client, allowed, secrets, _room(options), hider)
-        terms = Terms(options.concurrency, options.once, options.grace, platform.node()[:200])
-        pool = Pool(shop, state, terms, engines)
+        capacity = Capacity(options.engine_memory or default_memory_mb())
+        host = platform.node()[:200]
+        setup = Setup(client, allowed, secrets, capacity, hider, engines, host, options.once)
+        runner = Runner(setup, state, concurrency=options.concurrency, grace_seconds=options.grace)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, pool.stop)
+            loop.add_signal_handler(number, runner.stop)
         log.info("assay-runner %s; engines: %s", __version__, ", ".join(engines))
-        log.info("may test: %s", allowing.in_words(allowed))
-        return await pool.work()
+        log.info("may test: %s", allowlist.in_words(allowed))
+        return await runner.work()
     finally:
         await client.aclose()
         state.close()
@@ -179,7 +176,7 @@ async def _run(options: argparse.Namespace, hider: Hider) -> Exit:
 
 async def _check(options: argparse.Namespace, hider: Hider) -> Exit:
     """Everything that can be wrong, all of it at once."""
-    findings = checking.Findings(say)
+    findings = check.Findings(say)
     token: list[str] = []
     secrets: list[Secrets] = []
     url: list[str] = []
@@ -193,9 +190,9 @@ async def _check(options: argparse.Namespace, hider: Hider) -> Exit:
         findings.note(f"other users of this machine can read the token: chmod 600 {options.token_file}")
     hider.learn(token)
     allowed: list[tuple[str, ...]] = []
-    findings.holds("there is an allow-list", lambda: allowed.append(allowing.parse(options.allow, options.allow_file)))
+    findings.holds("there is an allow-list", lambda: allowed.append(allowlist.parse(options.allow, options.allow_file)))
     for entries in allowed:
-        checking.check_allowed(findings, entries)
+        check.check_allowed(findings, entries)
     if options.secrets_file is not None:
         findings.holds(
             "the secrets file can be read", lambda: secrets.append(read_secrets(options.secrets_file, os.environ))
@@ -203,7 +200,7 @@ async def _check(options: argparse.Namespace, hider: Hider) -> Exit:
     folder = options.state_dir or default_folder(dict(os.environ))
     for address in url:
         findings.holds(f"the state folder is {folder}", partial(look_at, folder, server=address))
-    checking.check_engines(findings)
+    check.check_engines(findings)
     if url and token:
         try:
             client = Client(url[0], token[0], context=trusting(options.ca_file))
@@ -211,7 +208,7 @@ async def _check(options: argparse.Namespace, hider: Hider) -> Exit:
             findings.wrong(problem)
         else:
             try:
-                await checking.check_server(findings, client)
+                await check.check_server(findings, client)
             finally:
                 await client.aclose()
     return findings.exit_code

@@ -15,8 +15,8 @@ import certifi
 import httpx
 
 from compliance import __version__
+from compliance.runners.program.api import Mismatch, Released, Renewed, Work, read_released, read_renewed, read_work
 from compliance.runners.program.problems import Exit, Problem
-from compliance.runners.program.wire import Mismatch, Released, Renewed, Work, read_released, read_renewed, read_work
 
 WAIT_SECONDS = 50  # how long the server may hold a poll that has no work
 _CONNECT_SECONDS = 10.0
@@ -102,7 +102,7 @@ class Client:
             raise Unavailable(f"the answer to a renewal cannot be read: {mismatch}") from None
 
     async def end(self, job_id: str, call: str, body: dict[str, Any], *, seconds: float = 0) -> dict[str, Any]:
-        """Complete, fail or release a request. Raises Problem, Unavailable and Refused."""
+        """Complete, fail or release a job. Raises Problem, Unavailable and Refused."""
         answer = await self._post(f"jobs/{job_id}/{call}", body, seconds=seconds or _REPORT_SECONDS)
         if not isinstance(answer, dict) or not ({"run_id", "state"} & answer.keys()):
             raise Unavailable("the answer is JSON, but not Assay's")
@@ -129,10 +129,10 @@ class Client:
         except httpx.TransportError as error:
             raise Unavailable(_transport_words(self.url, error)) from None
         self.date = answer.headers.get("date", "")
-        return _judged(self.url, answer)
+        return _decided(self.url, answer)
 
 
-def _judged(url: str, answer: httpx.Response) -> Any:
+def _decided(url: str, answer: httpx.Response) -> Any:
     """The JSON of a good answer; raises for every other."""
     try:
         data = answer.json()

@@ -25,7 +25,7 @@ _WITHOUT_NODE = (
 
 def install_engines(say: Callable[[str], None], *, lock_folder: Path | None = None, target: Path | None = None) -> None:
     """Install what the lock file names, unless it is there. Raises Problem; then the old installation stays."""
-    source = lock_folder or Path(str(files("compliance.engines") / "node"))
+    source = lock_folder or Path(str(files("compliance.engines.process") / "node"))
     target = target or MODULES.parent
     if (target / _MARK).is_file() and filecmp.cmp(source / "package-lock.json", target / _MARK, shallow=False):
         say(f"The official runners are installed in {target}.")

@@ -11,29 +11,41 @@ import json
 import logging
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
+from pydantic import TypeAdapter
+
+from compliance.runners.program.api import Lease
 from compliance.runners.program.client import as_bytes
+from compliance.runners.program.clock import moment
 from compliance.runners.program.problems import Exit, Problem
-from compliance.runners.program.wire import Lease
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Letter:
-    """An answer for the server: how a request ended here. Sent until it is acknowledged."""
+    """An answer for the server: how a job ended here. Sent until it is acknowledged."""
 
-    call: str  # "complete", "fail" or "release"
+    call: Literal["complete", "fail", "release"]
     job_id: str
     token: str
     agent_url: str
     body: dict[str, Any]
     ended: dict[str, Any]  # clock.moment() at the end of the test
+
+
+_LETTER = TypeAdapter(Letter)
+
+
+def release_of(lease: Lease, reason: str = "") -> Letter:
+    """What hands a lease back."""
+    body = {"reason": reason} if reason else {}
+    return Letter("release", lease.job_id, lease.token, lease.agent_url, body, moment() if reason else {})
 
 
 class InUse(Problem):
@@ -134,7 +146,7 @@ class State:
 
     def hold(self, lease: Lease) -> None:
         """Note a lease before its work begins. Raises OSError."""
-        self._write(self._held / f"{lease.token}.json", as_bytes(lease.kept()))
+        self._write(self._held / f"{lease.token}.json", as_bytes(asdict(release_of(lease))))
 
     def let_go(self, token: str) -> None:
         """The lease is nobody's concern here any more."""
@@ -142,15 +154,7 @@ class State:
 
     def post(self, letter: Letter) -> None:
         """Keep an answer until it is acknowledged, on disk when this returns. Raises OSError."""
-        kept = {
-            "call": letter.call,
-            "job_id": letter.job_id,
-            "token": letter.token,
-            "agent_url": letter.agent_url,
-            "ended": letter.ended,
-            "body": letter.body,
-        }
-        self._write(self._outbox / f"{letter.token}.json", as_bytes(kept))
+        self._write(self._outbox / f"{letter.token}.json", as_bytes(asdict(letter)))
         self.let_go(letter.token)
 
     def delivered(self, letter: Letter) -> None:
@@ -183,24 +187,19 @@ class State:
             kept = self._read(file)
             if kept is not None:
                 answered.add(file.name)
-                yield Letter(**kept)
+                yield kept
         for file in self.held_files():
             kept = None if file.name in answered else self._read(file)
             if kept is not None:
-                yield Letter("release", kept["job_id"], kept["token"], kept["agent_url"], {}, {})
+                yield kept
 
-    def _read(self, file: Path) -> dict[str, Any] | None:
-        wanted = ("job_id", "token", "agent_url")
+    def _read(self, file: Path) -> Letter | None:
         try:
-            kept = json.loads(file.read_bytes())
-            if not all(isinstance(kept[name], str) for name in wanted):
-                raise ValueError("a part is of the wrong type")
-            UUID(kept["job_id"])
-            if file.parent == self._outbox and set(kept) != {*wanted, "call", "ended", "body"}:
-                raise ValueError("parts are missing")
-        except (ValueError, KeyError, TypeError) as error:
+            letter = _LETTER.validate_python(json.loads(file.read_bytes()))
+            UUID(letter.job_id)
+        except ValueError as error:
             # Kept for a person: what it says can no longer be delivered, and must not stop the rest.
             file.replace(file.with_suffix(".unreadable"))
             log.error("%s cannot be read (%s) and is set aside as .unreadable", file, type(error).__name__)
             return None
-        return kept
+        return letter

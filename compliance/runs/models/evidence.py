@@ -4,16 +4,34 @@ from __future__ import annotations
 
 from django.db import models
 
+from compliance.registry.models import has_agent
+from compliance.runs import functions
+from compliance.tenancy.rls import (
+    APP,
+    ORGANIZATION,
+    PLATFORM,
+    Policy,
+    RowLevelSecurity,
+    staff_everything,
+)
+from compliance.tenancy.schema import Privileges, Trigger, insert_only
+
 
 class StepEvidence(models.Model):
-    """The exchange behind one step. Partitioned by month and expired by dropping partitions (migration 0002)."""
+    """The exchange behind one step. Partitioned by month and expired by dropping partitions."""
 
     pk = models.CompositePrimaryKey("run_id", "step_index", "recorded_at")
     run_id = models.UUIDField()
     step_index = models.PositiveSmallIntegerField(help_text="The step's place in the report, from 0.")
     recorded_at = models.DateTimeField()
     agent_url = models.TextField()
-    organization_id = models.CharField(max_length=68, null=True, blank=True)
+    organization_id = models.CharField(
+        max_length=68,
+        null=True,
+        blank=True,
+        db_comment="The organization that caused the run. No foreign key on purpose: see"
+        " agent_compliance_runs.triggered_org_id.",
+    )
     # For a run with no organization: whose credential was used, who then is the only reader.
     credential_organization_id = models.CharField(max_length=68, null=True, blank=True)
     request = models.JSONField(null=True)
@@ -23,6 +41,36 @@ class StepEvidence(models.Model):
 
     class Meta:
         db_table = "step_evidence"
+        constraints = [
+            # Narrower than who may read the run, when it has no organization.
+            RowLevelSecurity(
+                [
+                    Policy(
+                        "readers",
+                        to=APP,
+                        for_="SELECT",
+                        using=f"organization_id = {ORGANIZATION}"
+                        f" OR (organization_id IS NULL AND credential_organization_id = {ORGANIZATION})"
+                        " OR (organization_id IS NULL AND credential_organization_id IS NULL"
+                        f" AND {has_agent('step_evidence', 'verified_owner')})",
+                    ),
+                    Policy(
+                        "recording",
+                        to=APP,
+                        for_="INSERT",
+                        check=f"organization_id = {ORGANIZATION} OR (organization_id IS NULL AND {PLATFORM})",
+                    ),
+                    staff_everything(),
+                ]
+            ),
+            Privileges(app="SELECT, INSERT", staff="SELECT, INSERT"),
+            insert_only(),
+            # The trigger on the whole table fires for statements on the whole table; this one is copied to each
+            # partition, also to those made later.
+            Trigger(name="step_evidence_insert_only_rows", event="BEFORE UPDATE OR DELETE", function="refuse_change"),
+            functions.ENSURE_PARTITIONS,
+            functions.DROP_EXPIRED,
+        ]
 
     def __str__(self) -> str:
         return f"step {self.step_index} of run {self.run_id}"

@@ -11,9 +11,20 @@ from django.db.models import Q
 from django.utils import timezone
 
 from compliance.engines.reports.model import Overall
-from compliance.registry.models import Agent, ExecutorKind, LifecycleStage, Protocol
+from compliance.registry.models import Agent, ExecutorKind, LifecycleStage, Protocol, has_agent
+from compliance.runs import functions
 from compliance.suites.models import SuiteVersion
 from compliance.tenancy.ids import ORGANIZATION_ID_PATTERN, uuid7
+from compliance.tenancy.rls import (
+    APP,
+    ORGANIZATION,
+    PLATFORM,
+    Policy,
+    RowLevelSecurity,
+    owner_reads,
+    staff_everything,
+)
+from compliance.tenancy.schema import Privileges, insert_only
 
 
 class TriggeredBy(models.TextChoices):
@@ -87,7 +98,10 @@ class ComplianceRun(models.Model):
     executor_kind = models.CharField(max_length=10, choices=ExecutorKind.choices, default=ExecutorKind.HOSTED)
     executor_name = models.CharField(max_length=100, blank=True)
     executor_id = models.UUIDField(
-        null=True, blank=True, help_text="Which private runner. No key: history outlives it."
+        null=True,
+        blank=True,
+        help_text="Which private runner. No key: history outlives it.",
+        db_comment="The private runner. No foreign key on purpose: history outlives it.",
     )
     # NULL for a run that came from no job. One run per job, whatever is delivered twice.
     job_id = models.UUIDField(null=True, blank=True, unique=True)
@@ -186,6 +200,34 @@ class ComplianceRun(models.Model):
                 condition=Q(truncated=False, harness_error="") | Q(overall_status="inconclusive"),
                 name="run_cut_short_is_inconclusive",
             ),
+            # Who may read a run: the organization that caused it; of a run with no organization, each that has the
+            # agent. CASE and not OR: an OR invites the planner to collect and sort an agent's whole history by both its
+            # arms.
+            RowLevelSecurity(
+                [
+                    Policy(
+                        "readers",
+                        to=APP,
+                        for_="SELECT",
+                        using=f"CASE WHEN triggered_org_id IS NOT NULL THEN triggered_org_id = {ORGANIZATION}"
+                        f" ELSE {PLATFORM} OR {has_agent('agent_compliance_runs')} END",
+                    ),
+                    Policy(
+                        "recording",
+                        to=APP,
+                        for_="INSERT",
+                        check=f"(triggered_org_id = {ORGANIZATION} OR (triggered_org_id IS NULL AND {PLATFORM}))"
+                        f" AND (NOT by_verified_owner OR {has_agent('agent_compliance_runs', 'verified_owner')})",
+                    ),
+                    staff_everything(),
+                    owner_reads("projection_reads"),
+                ]
+            ),
+            Privileges(app="SELECT, INSERT", staff="SELECT, INSERT"),
+            insert_only(),
+            functions.PROJECT_RUN,
+            functions.STATISTICS,
+            functions.LAST_TEST_VIEW,
         ]
         indexes = [
             # The last-test view and the strips of recent runs.

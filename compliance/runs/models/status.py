@@ -11,8 +11,19 @@ from django.db.models import F
 from django.db.models.expressions import RawSQL
 from django.utils import timezone
 
-from compliance.registry.models import Agent, Relation
+from compliance.registry.models import Agent, Relation, has_agent
+from compliance.runs import functions
 from compliance.runs.models.run import OverallStatus
+from compliance.tenancy.rls import (
+    APP,
+    ORGANIZATION,
+    OWNER,
+    PLATFORM,
+    Policy,
+    RowLevelSecurity,
+    staff_everything,
+)
+from compliance.tenancy.schema import Privileges
 
 STRIP_LENGTH = 30
 
@@ -32,6 +43,24 @@ class AgentStatus(models.Model):
 
     class Meta:
         db_table = "agent_status"
+        constraints = [
+            RowLevelSecurity(
+                [
+                    Policy(
+                        "registered_agents",
+                        to=APP,
+                        for_="SELECT",
+                        using=f"{PLATFORM} OR {has_agent('agent_status')}",
+                    ),
+                    staff_everything(),
+                    Policy("projection", to=OWNER, using="true", check="true"),
+                ]
+            ),
+            Privileges(app="SELECT", staff="SELECT"),
+            functions.STATUS_FROM_RUNS,
+            functions.REFRESH_STATUS,
+            functions.REBUILD_STATUS,
+        ]
 
     def __str__(self) -> str:
         return f"{self.agent_id}: {self.status}"
@@ -47,6 +76,16 @@ class AgentRunTotal(models.Model):
 
     class Meta:
         db_table = "agent_run_totals"
+        constraints = [
+            RowLevelSecurity(
+                [
+                    Policy("organization_own", to=APP, for_="SELECT", using=f"organization_id = {ORGANIZATION}"),
+                    staff_everything(),
+                    Policy("projection", to=OWNER, using="true", check="true"),
+                ]
+            ),
+            Privileges(app="SELECT", staff="SELECT"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.total} of {self.organization_id} on {self.agent_url}"
@@ -139,6 +178,7 @@ class AgentContextWithLatestTest(models.Model):
     last_test_scenario = models.CharField(max_length=150, null=True)
     last_test_summary = models.CharField(max_length=300, null=True)
     last_tested_at = models.DateTimeField(null=True)
+    last_test_full_suite = models.BooleanField(null=True)
     total_tests_run = models.PositiveBigIntegerField()
 
     objects = LastTestQuerySet.as_manager()

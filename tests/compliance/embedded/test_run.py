@@ -96,6 +96,9 @@ def project(folder):
     program = root / "compliance" / "runners" / "program"
     program.mkdir(parents=True)
     (program / "__main__.py").write_text(RUNNER)
+    (root / "compliance" / "tenancy").mkdir()
+    for name in ("__init__", "database_roles"):
+        shutil.copy(PROJECT / "compliance" / "tenancy" / f"{name}.py", root / "compliance" / "tenancy")
     return root
 
 

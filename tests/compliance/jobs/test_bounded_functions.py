@@ -43,10 +43,10 @@ STALE = "SELECT id, organization_id FROM stale_jobs(%s::interval, %s)"
 @pytest.mark.parametrize(
     ("after", "at_most", "says"),
     [
-        ("-1 day", 1, "nudge_after must be 1 second or more"),
-        ("0", 1, "nudge_after must be 1 second or more"),
-        ("999 milliseconds", 1, "nudge_after must be 1 second or more"),
-        (None, 1, "nudge_after must be 1 second or more"),
+        ("-1 day", 1, "dispatch_after must be 1 second or more"),
+        ("0", 1, "dispatch_after must be 1 second or more"),
+        ("999 milliseconds", 1, "dispatch_after must be 1 second or more"),
+        (None, 1, "dispatch_after must be 1 second or more"),
         ("1 minute", -1, "at_most must be 1 to 1000"),
         ("1 minute", 0, "at_most must be 1 to 1000"),
         ("1 minute", 1001, "at_most must be 1 to 1000"),

@@ -1,4 +1,4 @@
-"""Runs whose engines need memory wait for room on the worker, with their leases alive and their clocks not started."""
+"""Runs whose engines need memory wait for capacity, with their leases alive and their clocks not started."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from django.utils import timezone
 
 from compliance.engines import Progress, Report, Target
-from compliance.engines.process.capacity import Room
+from compliance.engines.process.capacity import Capacity
 from compliance.engines.process.runner import ProcessLimits, run_process, scratch_folder
 from compliance.jobs import worker as execution
 from compliance.jobs.actions import request_owner_test
@@ -66,11 +66,11 @@ class Heavy:
 @pytest.fixture
 def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Heavy]:
     heavy = Heavy(tmp_path / "let-go")
-    room = Room(1000)
-    monkeypatch.setattr(execution, "get_engine", lambda name: heavy)
-    monkeypatch.setattr(execution, "_room", lambda: room)
+    capacity = Capacity(1000)
+    monkeypatch.setattr("compliance.engines.execution.loop.get_engine", lambda name: heavy)
+    monkeypatch.setattr(execution, "_capacity", lambda: capacity)
     yield heavy
-    wait_for(lambda: room.taken_mb == 0, what="all room given back")  # a cancelled run ends on the loop's thread
+    wait_for(lambda: capacity.taken_mb == 0, what="all capacity given back")
 
 
 @pytest.fixture
@@ -106,7 +106,7 @@ def taking(leases: list[Lease]) -> Callable[[int], list[Lease]]:
 
 
 @pytest.mark.processes
-def test_runs_wait_for_room_with_their_leases_alive(
+def test_runs_wait_for_capacity_with_their_leases_alive(
     arranged: tuple[Organization, User], engine: Heavy, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings.LEASE_SECONDS = 2
@@ -114,20 +114,21 @@ def test_runs_wait_for_room_with_their_leases_alive(
     leases = jobs_of(*arranged, 3)
     would_have_run_out = look()[2].lease_expires_at
     steps: list[str] = []
-    renew = execution._renew
+    renew = execution.renew_leases
 
-    def renew_and_look(flights: Any) -> None:
-        renew(flights)
+    def renew_and_look(*arguments: Any) -> Any:
+        held = renew(*arguments)
         rows = look()
         if rows[0].progress["step"] == "Holding" and not steps:
             steps.extend(row.progress["step"] for row in rows)
         if steps and timezone.now() > would_have_run_out + timedelta(seconds=1):
             engine.let_go.touch()
+        return held
 
-    monkeypatch.setattr(execution, "_renew", renew_and_look)
+    monkeypatch.setattr(execution, "renew_leases", renew_and_look)
     runs = execution.run_leases(taking(leases), concurrency=8)
 
-    assert steps == ["Holding", "Waiting for room on the worker", "Waiting for room on the worker"]
+    assert steps == ["Holding", "Waiting for capacity on the worker", "Waiting for capacity on the worker"]
     assert [run.overall_status for run in runs] == ["passing"] * 3
     assert engine.most == 1
     assert engine.order == [f"http://127.0.0.1:9/{number}" for number in range(3)]
@@ -140,7 +141,7 @@ def test_engines_inside_the_worker_do_not_wait_for_the_others(
     arranged: tuple[Organization, User], engine: Heavy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     leases = jobs_of(*arranged, 2)
-    everything = execution._room().reserve(1000)
+    everything = execution._capacity().reserve(1000)
     engine.let_go.touch()
 
     class Light:
@@ -150,14 +151,14 @@ def test_engines_inside_the_worker_do_not_wait_for_the_others(
             return make_report("passed")
 
     engines = iter([engine, Light()])
-    monkeypatch.setattr(execution, "get_engine", lambda name: next(engines))
-    land = execution._land
+    monkeypatch.setattr("compliance.engines.execution.loop.get_engine", lambda name: next(engines))
+    complete = execution.complete_job
 
-    def make_room_and_land(flight: Any) -> Any:
+    def release_and_complete(*arguments: Any, **more: Any) -> Any:
         everything.release()
-        return land(flight)
+        return complete(*arguments, **more)
 
-    monkeypatch.setattr(execution, "_land", make_room_and_land)
+    monkeypatch.setattr(execution, "complete_job", release_and_complete)
     runs = execution.run_leases(taking(leases), concurrency=2)
 
     assert [run.agent_url for run in runs] == ["http://127.0.0.1:9/1", "http://127.0.0.1:9/0"]
@@ -169,7 +170,7 @@ def test_run_that_loses_its_lease_while_it_waits_leaves_the_queue(
 ) -> None:
     settings.LEASE_SECONDS = 1
     leases = jobs_of(*arranged, 1)
-    everything = execution._room().reserve(1000)
+    everything = execution._capacity().reserve(1000)
     monkeypatch.setattr(execution, "renew_leases", lambda leases, progress: set())
 
     assert execution.run_leases(taking(leases), concurrency=1) == []

@@ -177,7 +177,7 @@ def test_no_engine_can_take_anothers_suite_and_the_rest_are_published(
         ("stranger", "not valid: suite: the report is about another suite"),
         ("huge", "not valid: observations: more than"),
         ("verbose", "not valid: tracks/0/scenarios/0/steps: more than"),
-        ("writhing", "not valid: its report cannot be checked (RuntimeError)"),
+        ("writhing", "not valid: its report cannot be read (RuntimeError)"),
         ("synchronous", "TypeError in the engine"),
         ("babbles", "AttributeError in the engine"),
     ],

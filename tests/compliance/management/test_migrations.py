@@ -1,78 +1,128 @@
-"""Migrations go forward, over whatever the tables hold: the way back is the backup (docs/operations.md)."""
+"""Migrations, each up, down and up again, on an empty and on a filled database; and upgrades from earlier versions."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from urllib.parse import urlsplit
+import sys
+from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
+from django.core.management import CommandError, call_command
+from django.db import connections
 from django.db.migrations.loader import MigrationLoader
-from django.db.migrations.operations import RunSQL
 
-from compliance.embedded.postgres import create_database, drop_database
+from compliance.embedded.errors import EmbeddedError
+from compliance.embedded.programs import Step
+from compliance.embedded.supervisor import Supervisor
+from tests.compliance.management.databases import BASE, other_database, other_environment, rows, schema
 from tests.compliance.management.test_commands import manage
-from tests.conftest import SUPERUSER_URL
-from tests.services_plugin import DATABASE
+from tests.processes import ROOT
 
-NAME = f"{DATABASE}_upgraded"
-# An organization with an agent, and a request in each state, as the first release had them.
-OLD_ROWS = """
-INSERT INTO organizations (id, name, slug, created_at) VALUES ('org_old', 'Old', 'old', now());
-INSERT INTO agents (agent_url, protocol, protocol_note, lifecycle_stage, created_at, opted_out, paused, registrations,
-    heartbeat_interval_hours, next_heartbeat_at)
-VALUES ('https://old.example/mcp', 'mcp', '', 'production', now(), false, false, 0, 12, now());
-INSERT INTO suites (slug, title, description) VALUES ('old', 'Old', '');
-INSERT INTO suite_versions (suite_id, version, engine, definition, published_at)
-SELECT id, version, 'baseline', '{}', now() FROM suites, unnest(ARRAY['1', '2', '3', '4']) AS version;
-INSERT INTO compliance_jobs (id, triggered_by, actor_kind, actor_id, actor_name, dry_run, options, state,
-    created_at, dispatched_at, attempt, progress, agent_url, organization_id, suite_version_id, lease_token,
-    lease_expires_at, finished_at, run_id)
-SELECT gen_random_uuid(), 'owner_test', 'user', '1', 'Alice', false, '{}', state,
-    now(), now(), 1, '{}', 'https://old.example/mcp', 'org_old', v.id,
-    CASE WHEN state = 'leased' THEN gen_random_uuid() END, CASE WHEN state = 'leased' THEN now() END,
-    CASE WHEN state IN ('finished', 'cancelled') THEN now() END, CASE WHEN state = 'finished' THEN gen_random_uuid() END
-FROM suite_versions v JOIN (VALUES ('1', 'queued'), ('2', 'leased'), ('3', 'finished'), ('4', 'cancelled'))
-    AS wanted (version, state) USING (version);
-"""
+LOADER = MigrationLoader(None, ignore_no_migrations=True)
+OURS = sorted(name for app, name in LOADER.disk_migrations if app == "compliance")
+HEAD = OURS[-1]
+
+pytestmark = pytest.mark.usefixtures("django_db_setup", "_unblocked")
 
 
 @pytest.fixture
-def old_database() -> Iterator[dict[str, str]]:
-    """A database of the release before private runners; the environment that names it."""
-    drop_database(SUPERUSER_URL, NAME)
-    create_database(SUPERUSER_URL, NAME)
-    names = ("DATABASE_URL", "DATABASE_OWNER_URL")
-    environment = {name: urlsplit(os.environ[name])._replace(path=f"/{NAME}").geturl() for name in names}
-    done = manage("migrate", "compliance", "0010", **environment)
-    assert done.returncode == 0, done.stderr
-    with psycopg.connect(SUPERUSER_URL, dbname=NAME, autocommit=True) as connection:
-        connection.execute(OLD_ROWS)
-    yield environment
-    drop_database(SUPERUSER_URL, NAME)
+def _unblocked(django_db_blocker: Any) -> Any:
+    with django_db_blocker.unblock():
+        yield
 
 
-def test_an_upgrade_goes_through_with_rows_in_every_state_and_keeps_them(old_database: dict[str, str]) -> None:
-    done = manage("migrate", **old_database)
-    assert done.returncode == 0, done.stderr
-    with psycopg.connect(SUPERUSER_URL, dbname=NAME) as connection:
-        kept = connection.execute("SELECT state, executor_kind FROM compliance_jobs ORDER BY state").fetchall()
-        unchecked = connection.execute("SELECT conname FROM pg_constraint WHERE NOT convalidated").fetchall()
-    assert kept == [(state, "hosted") for state in ("cancelled", "finished", "leased", "queued")]
-    assert unchecked == []
+def migrate(*target: str) -> None:
+    call_command("migrate", *target, verbosity=0)
+    connections["owner"].close()
 
 
-def test_no_migration_claims_to_take_back_what_its_sql_made() -> None:
-    """One that did nothing on the way back would leave functions and keys that the way forward stumbles over."""
-    loader = MigrationLoader(None, ignore_no_migrations=True)
-    statements = [
-        (name, operation)
-        for (app, name), migration in loader.disk_migrations.items()
-        if app == "compliance"
-        for operation in migration.operations
-        if isinstance(operation, RunSQL)
-    ]
-    assert len(statements) > 20
-    pretending = {name for name, operation in statements if operation.reverse_sql == RunSQL.noop}
-    assert pretending == set()
+def surviving(before: dict[str, list[str]], after: dict[str, list[str]]) -> dict[str, list[str]]:
+    return {table: before[table] for table in before.keys() & after.keys()}
+
+
+def test_there_are_migrations_and_they_are_numbered_without_gaps() -> None:
+    assert [name[:4] for name in OURS] == [f"{number:04}" for number in range(1, len(OURS) + 1)]
+
+
+@pytest.mark.parametrize("name", OURS)
+@pytest.mark.parametrize("filled", [False, True], ids=["empty", "filled"])
+def test_a_migration_goes_up_down_and_up_again_and_keeps_rows(name: str, filled: bool) -> None:
+    before = OURS[OURS.index(name) - 1] if name != OURS[0] else "zero"
+    with other_database(BASE if filled else None) as connection:
+        migrate("compliance", name)
+        up, kept = schema(connection), rows(connection)
+        assert not filled or [table for table in kept if not kept[table]] == []
+        migrate("compliance", before)
+        down = rows(connection)
+        assert down == surviving(kept, down)
+        assert (before == "zero") == ("organizations" not in down)
+        lower = schema(connection)
+        migrate("compliance", name)
+        # What is gone with its table is made again without rows; all else is as it was.
+        assert schema(connection) == up
+        assert surviving(rows(connection), down) == down
+        migrate("compliance", before)
+        assert schema(connection) == lower
+
+
+def test_the_dump_of_the_first_release_is_upgraded_and_keeps_its_rows() -> None:
+    with other_database() as connection:
+        migrate()
+        fresh = schema(connection)
+    with other_database(BASE) as connection:
+        kept = rows(connection)
+        migrate()
+        upgraded = rows(connection)
+        partitions = {table for table, *_ in schema(connection)["row-level security"]} - {
+            table for table, *_ in fresh["row-level security"]
+        }
+        assert all(table.startswith("step_evidence_y") for table in partitions)
+        assert surviving(kept, upgraded) == kept
+        assert without_partitions(schema(connection)) == without_partitions(fresh)
+
+
+def without_partitions(found: dict[str, list[tuple[Any, ...]]]) -> dict[str, list[tuple[Any, ...]]]:
+    """Which months there are depends on the day."""
+    return {
+        kind: [row for row in answer if "step_evidence_y" not in f"{row[0]}{row[1] if len(row) > 1 else ''}"]
+        for kind, answer in found.items()
+    }
+
+
+def named_as_another_version(connection: psycopg.Connection[Any]) -> None:
+    connection.execute(
+        "CREATE TABLE django_migrations (id serial, app text, name text, applied timestamptz DEFAULT now());"
+        "ALTER TABLE django_migrations OWNER TO assay_owner;"
+        "INSERT INTO django_migrations (app, name) VALUES ('compliance', '0001_tables'), ('compliance', '0002_record')"
+    )
+
+
+def test_a_database_of_an_unreleased_version_is_refused_with_what_to_do() -> None:
+    with other_database() as connection:
+        named_as_another_version(connection)
+        with pytest.raises(CommandError) as refused:
+            migrate()
+        for words in ("0001_tables, 0002_record", "rm -r .data", "drop the database", "It is left as it is"):
+            assert words in str(refused.value)
+        assert list(rows(connection)) == []
+        done = manage("migrate", **other_environment())
+        assert done.returncode == 1
+        assert "before 0.1.0" in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+def test_make_run_stops_at_such_a_database_and_says_what_to_do(tmp_path: Path) -> None:
+    with other_database() as connection:
+        named_as_another_version(connection)
+        command = [sys.executable, str(ROOT / "manage.py"), "migrate", "--noinput", "--verbosity=0"]
+        environment = {**os.environ, **other_environment()}
+        step = Step("migrate", command, tmp_path / "migrate.log", lambda: environment, cwd=ROOT)
+        with pytest.raises(EmbeddedError, match="another version of Assay") as stopped:
+            Supervisor(tmp_path).run([step], on_ready=lambda: "")
+        assert "(rm -r .data) and start again" in str(stopped.value)
+
+
+def test_models_and_migrations_agree() -> None:
+    call_command("makemigrations", check=True, dry_run=True, verbosity=0)

@@ -149,7 +149,7 @@ def test_the_database_lets_one_of_two_jobs_for_an_occurrence_in(
                 agent_id=AGENT_URL,
                 triggered_by="monitor",
                 suite_version=version,
-                monitor=monitor,
+                monitor_id=monitor.pk,
                 **{"scheduled_for": occurrence, **changes},
             )
 

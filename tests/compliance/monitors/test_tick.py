@@ -138,7 +138,7 @@ def test_the_database_refuses_a_second_job_for_an_occurrence_or_beside_an_active
                 agent_id=AGENT_URL,
                 triggered_by="monitor",
                 suite_version=job.suite_version,
-                monitor=monitor,
+                monitor_id=monitor.pk,
                 **changes,
             ).save()
 

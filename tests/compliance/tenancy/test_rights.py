@@ -48,7 +48,7 @@ FUNCTIONS: dict[str, set[str]] = {
     "waiting_work": {"assay_app"},
     "runners_gone": {"assay_app"},
     "find_api_key": {"assay_app"},
-    "ledger_metrics": {"assay_app"},
+    "work_metrics": {"assay_app"},
     "forget_decisions": {"assay_app"},
     "forget_webhook_deliveries": {"assay_app"},
     "rebuild_agent_status": {"assay_staff"},
@@ -117,7 +117,7 @@ def test_functions_that_run_as_the_owner_choose_their_tables_themselves(
         "waiting_work",
         "runners_gone",
         "find_api_key",
-        "ledger_metrics",
+        "work_metrics",
         "forget_decisions",
         "forget_webhook_deliveries",
         "count_lease_run_out",
@@ -125,7 +125,8 @@ def test_functions_that_run_as_the_owner_choose_their_tables_themselves(
         "refresh_agent_status",
         "project_run",
         "count_registrations",
-        "bury_organization",
+        "never_reuse_key",
+        "cancel_jobs_without_agent",
     }
     assert {row[1:] for row in rows} == {("assay_owner", '{"search_path=public, pg_temp"}')}
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from compliance.models import AgentContext, MonitorDecision, Organization, User
+from compliance.models import AgentContext, Job, MonitorDecision, Organization, User
 from compliance.tenancy.api_key_actions import revoke_key
 from compliance.tenancy.ids import uuid7
 from compliance.tenancy.scope import organization_scope
@@ -214,7 +214,7 @@ def test_a_decision_that_stops_a_run_stays_on_record(
 ) -> None:  # G4
     alphas.post(f"/jobs/{things.job.pk}/cancel")
     with organization_scope(organization.id):
-        [under_way] = things.monitor.jobs.values_list("pk", flat=True)
+        [under_way] = Job.objects.filter(monitor_id=things.monitor.pk).values_list("pk", flat=True)
         before = MonitorDecision.objects.count()
     assert alphas.post(f"/jobs/{under_way}/cancel").data["state"] == "cancelled"
     with organization_scope(organization.id):

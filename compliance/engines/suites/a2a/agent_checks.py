@@ -16,10 +16,10 @@ from a2a.types.a2a_pb2 import AgentCard
 from compliance.engines.catalog import RuledStepSpec, ScenarioSpec
 from compliance.engines.contract import Target
 from compliance.engines.detection import OLD_CARD_PATH
-from compliance.engines.http.client import Wire
+from compliance.engines.http.client import HttpClient
 from compliance.engines.http.exchange import Exchange
 from compliance.engines.http.jsonrpc import parse
-from compliance.engines.reports.builder import Judgement, Run
+from compliance.engines.reports.builder import ReportBuilder, StepResult
 from compliance.engines.suites.a2a.card import read_card
 from compliance.engines.suites.a2a.client import HTTP_JSON, JSONRPC, Interface
 from compliance.engines.suites.a2a.message_schema import Kind
@@ -76,7 +76,7 @@ INTEROP = ScenarioSpec("interop", "Interfaces agree", (
 # The card
 
 
-async def judge_card(run: Run, document: dict[str, Any], exchange: Exchange, path: str) -> bool:
+async def check_card(run: ReportBuilder, document: dict[str, Any], exchange: Exchange, path: str) -> bool:
     """Judge the card. Whether it can be used."""
     read = await asyncio.to_thread(read_card, document, run.target.limits.card_nodes)
     with run.step("card", "available") as step:
@@ -108,19 +108,21 @@ async def judge_card(run: Run, document: dict[str, Any], exchange: Exchange, pat
         else:
             step.passed("As the specification writes it")
     with run.step("card", "interfaces") as step:
-        _judge_interfaces(run, step, document, exchange, is_old=is_old)
+        _check_interfaces(run, step, document, exchange, is_old=is_old)
     with run.step("card", "signatures") as step:
-        _judge_signatures(run, step, document, exchange)
+        _check_signatures(run, step, document, exchange)
     return True
 
 
-def _blame(run: Run, step: Judgement, exchange: Exchange, problem: str, where: str) -> None:
+def _blame(run: ReportBuilder, step: StepResult, exchange: Exchange, problem: str, where: str) -> None:
     run.keep_evidence("card", "available", at=_BODY + where)
     step.found_in = exchange
     step.failed(problem, at=_BODY + where)
 
 
-def _judge_interfaces(run: Run, step: Judgement, document: dict[str, Any], exchange: Exchange, *, is_old: bool) -> None:
+def _check_interfaces(
+    run: ReportBuilder, step: StepResult, document: dict[str, Any], exchange: Exchange, *, is_old: bool
+) -> None:
     if is_old:
         step.not_applicable("The card is one of version 0.3")
         return
@@ -128,14 +130,14 @@ def _judge_interfaces(run: Run, step: Judgement, document: dict[str, Any], excha
     for index, entry in enumerate(declared):
         if not isinstance(entry, dict):
             continue
-        place = at("supportedInterfaces", index)
+        pointer = at("supportedInterfaces", index)
         version, binding = str(entry.get("protocolVersion", "")), entry.get("protocolBinding")
         url = _url(entry.get("url"))
         if binding in (JSONRPC, HTTP_JSON) and (url is None or url.scheme not in ("http", "https") or not url.host):
-            _blame(run, step, exchange, f"{place}/url is no absolute address", f"{place}/url")
+            _blame(run, step, exchange, f"{pointer}/url is no absolute address", f"{pointer}/url")
             return
         if not re.fullmatch(r"\d+\.\d+(\.\d+)?", version):
-            _blame(run, step, exchange, f"{place}/protocolVersion is no version", f"{place}/protocolVersion")
+            _blame(run, step, exchange, f"{pointer}/protocolVersion is no version", f"{pointer}/protocolVersion")
             return
         if version.count(".") > 1:
             run.notice("patch_version", f"The card names version {version}: patch versions are better left out")
@@ -149,13 +151,13 @@ def _url(text: Any) -> httpx2.URL | None:
         return None
 
 
-def _judge_signatures(run: Run, step: Judgement, document: dict[str, Any], exchange: Exchange) -> None:
+def _check_signatures(run: ReportBuilder, step: StepResult, document: dict[str, Any], exchange: Exchange) -> None:
     signatures = document.get("signatures")
     if not isinstance(signatures, list) or not signatures:
         step.not_applicable("The card is not signed")
         return
     for index, signature in enumerate(signatures):
-        place = at("signatures", index, "protected")
+        pointer = at("signatures", index, "protected")
         protected = signature.get("protected") if isinstance(signature, dict) else None
         try:
             text = str(protected)
@@ -163,11 +165,11 @@ def _judge_signatures(run: Run, step: Judgement, document: dict[str, Any], excha
         except ValueError:
             header = None
         if not isinstance(header, dict):
-            _blame(run, step, exchange, f"{place} is no base64url-encoded JSON object", place)
+            _blame(run, step, exchange, f"{pointer} is no base64url-encoded JSON object", pointer)
             return
         missing = [name for name in ("alg", "kid") if not isinstance(header.get(name), str) or not header[name]]
         if missing:
-            _blame(run, step, exchange, f"{place} lacks {' and '.join(missing)}", place)
+            _blame(run, step, exchange, f"{pointer} lacks {' and '.join(missing)}", pointer)
             return
     step.passed(f"{len(signatures)} signature{'s' if len(signatures) != 1 else ''}, each with algorithm and key")
 
@@ -175,7 +177,7 @@ def _judge_signatures(run: Run, step: Judgement, document: dict[str, Any], excha
 # Security
 
 
-def judge_encryption(run: Run, interfaces: Sequence[Interface]) -> None:
+def check_encryption(run: ReportBuilder, interfaces: Sequence[Interface]) -> None:
     with run.step("security", "encrypted") as step:
         plain = [i for i in interfaces if i.url.lower().startswith("http:")]
         public = [i for i in plain if not _is_private(i.url)]
@@ -205,8 +207,8 @@ def requires_credentials(card: dict[str, Any]) -> bool:
     return False
 
 
-async def judge_security(
-    run: Run, card: dict[str, Any], talks: Sequence[Talk], make_wire: Callable[[Target], Wire]
+async def check_security(
+    run: ReportBuilder, card: dict[str, Any], talks: Sequence[Talk], make_client: Callable[[Target], HttpClient]
 ) -> None:
     """Judge what happens without a credential and with a wrong one; the right one was judged before."""
     reason = "" if requires_credentials(card) else "The card requires no credentials"
@@ -229,8 +231,8 @@ async def judge_security(
             return
         talk = talks[0]
         wrong = replace(run.target, token=_WRONG_TOKEN, credential=None)
-        async with make_wire(wrong) as wire:
-            answer = await talk.ask(step, "GetTask", {"id": talk.no_task}, wire=wire)
+        async with make_client(wrong) as http:
+            answer = await talk.ask(step, "GetTask", {"id": talk.no_task}, http=http)
         if answer.wants_credential:
             step.passed(f"Refused with status {answer.exchange.status}")
         else:
@@ -240,14 +242,14 @@ async def judge_security(
 # Whether the interfaces agree
 
 
-async def judge_interop(run: Run, talks: Sequence[Talk]) -> None:
+async def check_interop(run: ReportBuilder, talks: Sequence[Talk]) -> None:
     """Judge that all interfaces answer alike. Most of the questions have been asked before."""
 
-    async def errors(talk: Talk, step: Judgement) -> str:
+    async def errors(talk: Talk, step: StepResult) -> str:
         answers = [await talk.ask(step, o, {"id": talks[0].no_task}) for o in ("GetTask", "CancelTask")]
         return ", ".join(answer.outcome for answer in answers)
 
-    async def capabilities(talk: Talk, step: Judgement) -> str:
+    async def capabilities(talk: Talk, step: StepResult) -> str:
         task = talks[0].no_task
         asked: list[tuple[str, dict[str, Any]]] = [
             ("SubscribeToTask", {"id": task}),
@@ -256,19 +258,19 @@ async def judge_interop(run: Run, talks: Sequence[Talk]) -> None:
         ]
         return ", ".join([(await talk.ask(step, operation, params)).outcome for operation, params in asked])
 
-    async def credentials(talk: Talk, step: Judgement) -> str:
+    async def credentials(talk: Talk, step: StepResult) -> str:
         answer = await talk.ask(step, "GetTask", {"id": talks[0].no_task}, with_credential=False)
         return "credentials are asked for" if answer.wants_credential else "no credentials are asked for"
 
-    judged: dict[str, Callable[[Talk, Judgement], Awaitable[str]]] = {
+    judged: dict[str, Callable[[Talk, StepResult], Awaitable[str]]] = {
         "errors": errors, "capabilities": capabilities, "credentials": credentials,
     }  # fmt: skip
-    for key, look in judged.items():
+    for key, check_limits in judged.items():
         with run.step("interop", key) as step:
             if len(talks) < 2:
                 step.not_applicable(_ONE)
                 continue
-            outcomes = {NAMES[talk.caller.interface.binding]: await look(talk, step) for talk in talks}
+            outcomes = {NAMES[talk.caller.interface.binding]: await check_limits(talk, step) for talk in talks}
             said = "; ".join(f"{name}: {outcome}" for name, outcome in outcomes.items())
             if len(set(outcomes.values())) > 1:
                 step.failed(said)
@@ -278,11 +280,11 @@ async def judge_interop(run: Run, talks: Sequence[Talk]) -> None:
         if len(talks) < 2:
             step.not_applicable(_ONE)
         else:
-            await _judge_results(talks, step)
+            await _check_results(talks, step)
 
 
-async def _judge_results(talks: Sequence[Talk], step: Judgement) -> None:
-    async def look(talk: Talk) -> str:
+async def _check_results(talks: Sequence[Talk], step: StepResult) -> None:
+    async def check_limits(talk: Talk) -> str:
         talk.caller.forget()
         answer = await talk.ask(step, "ListTasks", {"pageSize": 5, "historyLength": 0})
         if not isinstance(answer.result, dict):
@@ -292,10 +294,10 @@ async def _judge_results(talks: Sequence[Talk], step: Judgement) -> None:
         names = [str(task.get("id")) if isinstance(task, dict) else "?" for task in tasks]
         return f"{', '.join(names) or 'none'} of {answer.result.get('totalSize')} tasks"
 
-    first, *others = [await look(talk) for talk in talks]
+    first, *others = [await check_limits(talk) for talk in talks]
     if all(other == first for other in others):
         step.passed("The same tasks are listed")
-    elif await look(talks[0]) != first:
+    elif await check_limits(talks[0]) != first:
         step.silent("The agent's tasks changed while they were listed: there is nothing to compare")
     else:
         step.failed(f"{first} on one interface, {others[0]} on another")

@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import quote, urlencode
 from uuid import uuid4
 
-from compliance.engines.http.client import Wire
+from compliance.engines.http.client import HttpClient
 from compliance.engines.http.exchange import Exchange, Headers
 from compliance.engines.http.jsonrpc import error_of, message_of, parse, wrong_at
 
@@ -106,7 +106,7 @@ class Answer:
 class Caller:
     """Asks one interface, in its binding and version."""
 
-    wire: Wire
+    http: HttpClient
     interface: Interface
     _known: dict[str, Answer] = field(default_factory=dict)
 
@@ -118,41 +118,41 @@ class Caller:
         version: str | None = None,
         headers: Headers | None = None,
         with_credential: bool = True,
-        wire: Wire | None = None,
+        http: HttpClient | None = None,
     ) -> Answer:
         """Ask; the same question twice is one request. version: of the A2A-Version header, None for the interface's."""
         params = dict(params or {})
-        key = json.dumps([operation, params, version, str(headers), with_credential, wire is None])
+        key = json.dumps([operation, params, version, str(headers), with_credential, http is None])
         if key not in self._known:
             if self.interface.tenant:
                 params["tenant"] = self.interface.tenant
             ours = [] if version == "" else [(b"A2A-Version", (version or "1.0").encode())]
             asked = [*ours, *(headers or [])]
-            self._known[key] = await self._ask(wire or self.wire, operation, params, asked, with_credential)
+            self._known[key] = await self._ask(http or self.http, operation, params, asked, with_credential)
         return self._known[key]
 
     def forget(self) -> None:
         self._known.clear()
 
     async def _ask(
-        self, wire: Wire, operation: str, params: dict[str, Any], headers: Headers, with_credential: bool
+        self, http: HttpClient, operation: str, params: dict[str, Any], headers: Headers, with_credential: bool
     ) -> Answer:
         kinds = b"text/event-stream, application/json" if operation in _STREAMS else b"application/json"
         if self.interface.binding == JSONRPC:
             body = json.dumps({"jsonrpc": "2.0", "id": str(uuid4()), "method": operation, "params": params}).encode()
             sent = [(b"Content-Type", b"application/json"), (b"Accept", kinds), *headers]
-            exchange = await wire.send("POST", self.interface.url, sent, body, with_credential=with_credential)
+            exchange = await http.send("POST", self.interface.url, sent, body, with_credential=with_credential)
             return read_jsonrpc(exchange)
         method, url, body = self._request(operation, params)
         sent = [(b"Accept", kinds + b", application/a2a+json"), *headers]
         if body:
             sent.insert(0, (b"Content-Type", b"application/a2a+json"))
-        exchange = await wire.send(method, url, sent, body, with_credential=with_credential)
+        exchange = await http.send(method, url, sent, body, with_credential=with_credential)
         if operation == "SubscribeToTask" and (
             exchange.status == 405 or (exchange.status == 404 and not read_http(exchange).error)
         ):
             # The specification's text says POST, its protocol buffers say GET: either has to do.
-            exchange = await wire.send("GET", url, sent[1:] if body else sent, with_credential=with_credential)
+            exchange = await http.send("GET", url, sent[1:] if body else sent, with_credential=with_credential)
         return read_http(exchange)
 
     def _request(self, operation: str, params: dict[str, Any]) -> tuple[str, str, bytes]:
@@ -211,8 +211,8 @@ def problem_with(answer: Answer, *expected: str) -> tuple[str, str]:
         return ("", "") if answer.error in expected else (answer.words, answer.root + ("/code" if is_error else ""))
     status = answer.exchange.status
     if answer.error in expected:
-        wanted = ERRORS[answer.error][1]
-        return ("", "") if status == wanted else (f"{answer.error} with status {status} instead of {wanted}", _STATUS)
+        right = ERRORS[answer.error][1]
+        return ("", "") if status == right else (f"{answer.error} with status {status} instead of {right}", _STATUS)
     if "INVALID_PARAMS" in expected and status == 400:
         return "", ""  # no error of A2A's own: the status says it all
     if status == ERRORS[expected[0]][1] and not answer.error:

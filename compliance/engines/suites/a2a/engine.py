@@ -10,10 +10,10 @@ from importlib.metadata import version
 
 from compliance.engines.catalog import SuiteSpec
 from compliance.engines.contract import Health, OnStep, Target
-from compliance.engines.execution.session import conduct
-from compliance.engines.http.client import Wire
+from compliance.engines.execution.session import run_session
+from compliance.engines.http.client import HttpClient
 from compliance.engines.http.egress import Guard, Resolve, system_resolve
-from compliance.engines.reports.builder import Run
+from compliance.engines.reports.builder import ReportBuilder
 from compliance.engines.reports.model import Report
 from compliance.engines.suites.a2a.catalog import MUST, SPEC_VERSION
 from compliance.engines.suites.a2a.plan import converse
@@ -38,29 +38,16 @@ class A2AEngine:
     def health(self) -> Health:
         return Health(True, runtime=self._runtime)
 
-    def _wire(self, target: Target) -> Wire:
-        return Wire(
-            guard=Guard(target.allow, self._resolve, run_key=target.run_key),
-            limits=target.limits,
-            deadline=target.deadline,
-            credential=target.credential,
-            credential_url=target.url,
-            ssl_context=self._ssl_context,
-        )
+    def _http(self, target: Target) -> HttpClient:
+        guard = Guard(target.allow, self._resolve, run_key=target.run_key)
+        return HttpClient.for_target(target, guard, self._ssl_context)
 
     async def run(self, target: Target, *, on_step: OnStep | None = None) -> Report:
-        async with self._wire(target) as wire:
-            run = Run(target, wire, "a2a", on_step, suite=MUST)
+        async with self._http(target) as http:
+            run = ReportBuilder(target, http, "a2a", on_step, suite=MUST)
 
-            def make_wire(other: Target) -> Wire:
-                return self._wire(replace(other, deadline=max(wire.remaining, 0.0)))
+            def make_client(other: Target) -> HttpClient:
+                return self._http(replace(other, deadline=max(http.remaining, 0.0)))
 
-            await conduct(run, converse(run, make_wire), self.name)
-            report = run.report(self.name, self.version)
-        return replace(
-            report,
-            suite_version=target.suite_version,
-            spec_version=SPEC_VERSION,
-            runtime=dict(self._runtime),
-            full=MUST.full,
-        )
+            await run_session(run, converse(run, make_client), self.name)
+            return run.report(self.name, self.version, spec_version=SPEC_VERSION, runtime=self._runtime, full=MUST.full)

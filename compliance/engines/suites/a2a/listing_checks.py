@@ -6,15 +6,15 @@ from typing import Any
 
 from a2a.types.a2a_pb2 import ListTasksResponse
 
-from compliance.engines.reports.builder import Judgement
+from compliance.engines.reports.builder import StepResult
 from compliance.engines.suites.a2a.message_schema import Kind
-from compliance.engines.suites.a2a.session import Check, Group, Talk, first_flaw, judge_shape
+from compliance.engines.suites.a2a.session import Check, Group, Talk, check_shape, first_flaw
 
 _STRUCTURE = (Kind.TYPE, Kind.REQUIRED, Kind.ONE_OF)
 _SERIALIZATION = (Kind.NAME, Kind.ENUM, Kind.TIMESTAMP)
 
 
-async def _list(talk: Talk, step: Judgement, **params: Any) -> dict[str, Any] | None:
+async def _list(talk: Talk, step: StepResult, **params: Any) -> dict[str, Any] | None:
     """A page of tasks; None when there is none, which the step then says. Small: they are somebody's."""
     asked = {"pageSize": 5, "historyLength": 0, **params}
     answer = await talk.ask(step, "ListTasks", asked)
@@ -32,7 +32,7 @@ def _tasks(page: dict[str, Any]) -> list[dict[str, Any]]:
     return [task for task in tasks if isinstance(task, dict)] if isinstance(tasks, list) else []
 
 
-async def _list_page(talk: Talk, step: Judgement) -> None:
+async def _list_page(talk: Talk, step: StepResult) -> None:
     if (page := await _list(talk, step)) is None:
         return
     flaw = first_flaw(ListTasksResponse.DESCRIPTOR, page, _STRUCTURE)
@@ -44,12 +44,12 @@ async def _list_page(talk: Talk, step: Judgement) -> None:
         step.passed(f"A page with {len(_tasks(page))} of {page.get('totalSize')} tasks")
 
 
-async def _list_serialized(talk: Talk, step: Judgement) -> None:
+async def _list_serialized(talk: Talk, step: StepResult) -> None:
     if (page := await _list(talk, step)) is not None:
-        judge_shape(step, ListTasksResponse.DESCRIPTOR, page, talk.seen["list_root"], _SERIALIZATION)
+        check_shape(step, ListTasksResponse.DESCRIPTOR, page, talk.seen["list_root"], _SERIALIZATION)
 
 
-async def _list_token(talk: Talk, step: Judgement) -> None:
+async def _list_token(talk: Talk, step: StepResult) -> None:
     if (page := await _list(talk, step)) is None:
         return
     token = page.get("nextPageToken")
@@ -62,7 +62,7 @@ async def _list_token(talk: Talk, step: Judgement) -> None:
         step.passed("Empty, as there are no more" if not token else "Names the next page")
 
 
-async def _list_order(talk: Talk, step: Judgement) -> None:
+async def _list_order(talk: Talk, step: StepResult) -> None:
     if (page := await _list(talk, step)) is None:
         return
     times = [task["status"].get("timestamp") for task in _tasks(page) if isinstance(task.get("status"), dict)]
@@ -75,8 +75,8 @@ async def _list_order(talk: Talk, step: Judgement) -> None:
     if wrong is None:
         step.passed(f"{len(texts)} tasks, newest first")
     else:
-        place = f"{talk.seen['list_root']}/tasks/{wrong}/status/timestamp"
-        step.failed(f"Task {wrong + 1} is newer than the one before it", at=place)
+        pointer = f"{talk.seen['list_root']}/tasks/{wrong}/status/timestamp"
+        step.failed(f"Task {wrong + 1} is newer than the one before it", at=pointer)
 
 
 def _instant(text: str) -> tuple[str, str]:
@@ -84,7 +84,7 @@ def _instant(text: str) -> tuple[str, str]:
     return whole, rest.ljust(9, "0")
 
 
-async def _list_artifacts(talk: Talk, step: Judgement) -> None:
+async def _list_artifacts(talk: Talk, step: StepResult) -> None:
     if (page := await _list(talk, step)) is None:
         return
     tasks = _tasks(page)
@@ -92,13 +92,13 @@ async def _list_artifacts(talk: Talk, step: Judgement) -> None:
     if not tasks:
         step.silent("No task is listed: there is nothing to see")
     elif wrong is not None:
-        place = f"{talk.seen['list_root']}/tasks/{wrong}/artifacts"
-        step.failed("Artifacts are listed although nobody asked for them", at=place)
+        pointer = f"{talk.seen['list_root']}/tasks/{wrong}/artifacts"
+        step.failed("Artifacts are listed although nobody asked for them", at=pointer)
     else:
         step.passed("Tasks are listed without artifacts")
 
 
-async def _list_cursor(talk: Talk, step: Judgement) -> None:
+async def _list_cursor(talk: Talk, step: StepResult) -> None:
     if (page := await _list(talk, step, pageSize=1)) is None:
         return
     root, token = talk.seen["list_root"], page.get("nextPageToken")
@@ -118,10 +118,10 @@ async def _list_cursor(talk: Talk, step: Judgement) -> None:
 
 
 def _list_refused(**params: Any) -> Any:
-    async def judge(talk: Talk, step: Judgement) -> None:
+    async def perform(talk: Talk, step: StepResult) -> None:
         await talk.refused(step, "ListTasks", params, "INVALID_PARAMS")
 
-    return judge
+    return perform
 
 
 _L = "314-list-tasks"

@@ -7,33 +7,32 @@ from typing import Any
 from uuid import uuid4
 
 from compliance.engines.contract import Target
-from compliance.engines.detection import find_card
-from compliance.engines.http.client import Wire
+from compliance.engines.http.client import HttpClient
 from compliance.engines.http.exchange import FaultKind
 from compliance.engines.http.jsonrpc import parse
-from compliance.engines.reports.builder import Run
+from compliance.engines.reports.builder import ReportBuilder
 from compliance.engines.reports.digest import digest_of_card
 from compliance.engines.suites.a2a import v03_checks as old
-from compliance.engines.suites.a2a.agent_checks import judge_card, judge_encryption, judge_interop, judge_security
+from compliance.engines.suites.a2a.agent_checks import check_card, check_encryption, check_interop, check_security
 from compliance.engines.suites.a2a.catalog import ANSWERS, GROUPS, PREFIXES
 from compliance.engines.suites.a2a.client import Answer, Caller, Interface
 from compliance.engines.suites.a2a.session import NAMES, Check, Talk
 from compliance.engines.suites.a2a.task_checks import NEEDS
-from compliance.engines.suites.assertions import judge_challenge, judge_connection, judge_credential
+from compliance.engines.suites.assertions import check_challenge, check_credential, reach_card
 
 _REACH = "connectivity/reach"
 _MOST = 20  # interfaces looked at; a card may declare thousands
-MakeWire = Callable[[Target], Wire]
+MakeWire = Callable[[Target], HttpClient]
 
 
-async def converse(run: Run, make_wire: MakeWire) -> None:
+async def converse(run: ReportBuilder, make_client: MakeWire) -> None:
     """The whole conversation. What breaks in here is raised to the engine; an agent's faults are steps."""
     document = await _card(run)
     if document is None:
         return
     interfaces = _interfaces(document)
     run.protocol_version = interfaces[0].version if interfaces else ""
-    judge_encryption(run, interfaces)
+    check_encryption(run, interfaces)
     _grpc(run, document)
     talks = await _open(run, document, [i for i in interfaces if not i.is_old])
     if run.locked or run.stop_reason:
@@ -43,37 +42,23 @@ async def converse(run: Run, make_wire: MakeWire) -> None:
     former = [i for i in interfaces if i.is_old]
     if not talks and not await old.is_open(run, former):
         return
-    await old.judge_old(run, document, former)
+    await old.check_old(run, document, former)
     if run.wants("interop"):
-        await judge_interop(run, talks)
+        await check_interop(run, talks)
     if run.wants("security"):
-        await judge_security(run, document, talks, make_wire)
+        await check_security(run, document, talks, make_client)
 
 
-async def _card(run: Run) -> dict[str, Any] | None:
-    with run.step(_REACH, "reachable") as step:
-        document, exchange, path = await find_card(run.wire, run.target.url)
-        if exchange is None:
-            raise AssertionError("no address was asked for a card")
-        step.exchange = exchange
-        reached = judge_connection(run, exchange, step)
-    if not reached:
+async def _card(run: ReportBuilder) -> dict[str, Any] | None:
+    card = await reach_card(run, "security")
+    if card is None:
         return None
-    if exchange.status in (401, 403):
-        judge_credential(run, "security", exchange)
-        return None
-    with run.step(_REACH, "speaks") as step:
-        step.exchange = exchange
-        if document is None:
-            step.failed(f"There is no agent card: status {exchange.status}", at="/response/status")
-            run.stop_reason = "Left out: there is no agent card"
-            return None
-        step.passed(f"An agent card was answered at {path}")
+    document = card.document
     for key, name in (("name", "agent_name"), ("version", "agent_version")):
         run.observe(name, run.said(document.get(key, ""), 100))
     if digest := digest_of_card(document):
         run.observe("tools_digest", digest)
-    return document if await judge_card(run, document, exchange, path) else None
+    return document if await check_card(run, document, card.exchange, card.path) else None
 
 
 def _interfaces(document: dict[str, Any]) -> list[Interface]:
@@ -94,7 +79,7 @@ def _interfaces(document: dict[str, Any]) -> list[Interface]:
     ]
 
 
-def _grpc(run: Run, document: dict[str, Any]) -> None:
+def _grpc(run: ReportBuilder, document: dict[str, Any]) -> None:
     with run.step("grpc/interface", ANSWERS) as step:
         if any(interface.binding == "GRPC" for interface in _interfaces(document)):
             step.silent("gRPC is not spoken by this engine: its connections would not pass the guard of addresses")
@@ -102,26 +87,26 @@ def _grpc(run: Run, document: dict[str, Any]) -> None:
             step.not_applicable("The card declares no gRPC interface")
 
 
-async def _open(run: Run, document: dict[str, Any], interfaces: list[Interface]) -> list[Talk]:
+async def _open(run: ReportBuilder, document: dict[str, Any], interfaces: list[Interface]) -> list[Talk]:
     """A conversation with the first interface of each binding that answers."""
     talks: list[Talk] = []
-    shut_out = False
+    credential_refused = False
     for binding, prefix in PREFIXES.items():
         interface = next((i for i in interfaces if i.binding == binding), None)
         if interface is None:
             _leave_out(run, binding, f"The card declares no {NAMES[binding]} interface of version 1")
             continue
-        talk = Talk(run, Caller(run.wire, interface), document, talks[0].no_task if talks else str(uuid4()))
+        talk = Talk(run, Caller(run.http, interface), document, talks[0].no_task if talks else str(uuid4()))
         with run.step(f"{prefix}/interface", ANSWERS) as step:
             answer = await talk.ask(step, "GetTask", {"id": talk.no_task})
             fault = answer.exchange.fault
             if fault is not None and fault.kind is FaultKind.REFUSED:
                 step.failed(f"The card points to where a test may not go: {fault.message}", at="/request/url")
-            elif answer.wants_credential and (shut_out or not talks or run.target.credential is None):
+            elif answer.wants_credential and (credential_refused or not talks or run.target.credential is None):
                 # When another interface has taken the credential, it is this one that is at fault.
                 another = "a" if run.target.credential is None else "another"
                 step.passed(f"Answered with status {answer.exchange.status}: it wants {another} credential")
-                shut_out = True
+                credential_refused = True
             elif fault is not None or (answer.wrong and not _speaks(talk, answer)):
                 step.failed(answer.words, at=answer.root)
             else:
@@ -136,17 +121,17 @@ async def _open(run: Run, document: dict[str, Any], interfaces: list[Interface])
             _no_credentials(run, "The card declares no interface of version 1 that is tested")
         return talks
     first = await talks[0].caller.ask("GetTask", {"id": talks[0].no_task})
-    if not judge_credential(run, "security", first.exchange):
+    if not check_credential(run, "security", first.exchange):
         return []
     if run.target.credential is None:
         _no_credentials(run, "The agent answers without credentials")
     else:
         bare = await talks[0].caller.ask("GetTask", {"id": talks[0].no_task}, with_credential=False)
-        judge_challenge(run, "security", bare.exchange)
+        check_challenge(run, "security", bare.exchange)
     return talks
 
 
-def _no_credentials(run: Run, reason: str) -> None:
+def _no_credentials(run: ReportBuilder, reason: str) -> None:
     for key in ("unauthorized", "accepted"):
         with run.step("security", key) as step:
             step.not_applicable(reason)
@@ -158,7 +143,7 @@ def _speaks(talk: Talk, answer: Answer) -> bool:
     return isinstance(value, dict) and (talk.over_http or "jsonrpc" in value)
 
 
-def _leave_out(run: Run, binding: str, reason: str) -> None:
+def _leave_out(run: ReportBuilder, binding: str, reason: str) -> None:
     prefix = PREFIXES[binding]
     with run.step(f"{prefix}/interface", ANSWERS) as step:
         step.not_applicable(reason)
@@ -168,7 +153,7 @@ def _leave_out(run: Run, binding: str, reason: str) -> None:
                 step.not_applicable(reason)
 
 
-async def _all(run: Run, talk: Talk) -> None:
+async def _all(run: ReportBuilder, talk: Talk) -> None:
     binding = talk.caller.interface.binding
     for group in GROUPS:
         scenario = f"{PREFIXES[binding]}/{group.key}"
@@ -181,10 +166,10 @@ async def _all(run: Run, talk: Talk) -> None:
                 elif (need := NEEDS.get(check.key)) and need[0] not in talk.seen:
                     step.not_applicable(need[1])
                 else:
-                    await check.judge(talk, step)
+                    await check.perform(talk, step)
 
 
-def _reason_to_skip(run: Run, check: Check) -> str:
+def _reason_to_skip(run: ReportBuilder, check: Check) -> str:
     if check.works and not run.option("allow_side_effects"):
         return "Would set the agent to work, which this suite's options do not allow"
     return ""

@@ -10,10 +10,10 @@ from a2a.types.a2a_pb2 import AgentCard
 
 from compliance.engines.http.exchange import Exchange
 from compliance.engines.http.jsonrpc import error_of, message_of, parse, wrong_at
-from compliance.engines.reports.builder import Judgement
+from compliance.engines.reports.builder import StepResult
 from compliance.engines.suites.a2a.client import ERROR_INFO, HTTP_JSON, JSONRPC, problem_with
 from compliance.engines.suites.a2a.message_schema import Kind
-from compliance.engines.suites.a2a.session import Check, Group, Talk, judge_shape
+from compliance.engines.suites.a2a.session import Check, Group, Talk, check_shape
 
 _STRUCTURE = (Kind.TYPE, Kind.REQUIRED, Kind.ONE_OF)
 _SERIALIZATION = (Kind.NAME, Kind.ENUM, Kind.TIMESTAMP)
@@ -22,13 +22,13 @@ _SERIALIZATION = (Kind.NAME, Kind.ENUM, Kind.TIMESTAMP)
 # JSON-RPC's envelope
 
 
-async def _send_raw(talk: Talk, step: Judgement, body: bytes) -> Exchange:
+async def _send_raw(talk: Talk, step: StepResult, body: bytes) -> Exchange:
     headers = [(b"Content-Type", b"application/json"), (b"Accept", b"application/json"), (b"A2A-Version", b"1.0")]
-    step.exchange = await talk.run.wire.send("POST", talk.caller.interface.url, headers, body)
+    step.exchange = await talk.run.http.send("POST", talk.caller.interface.url, headers, body)
     return step.exchange
 
 
-def _judge_code(step: Judgement, exchange: Exchange, *codes: int) -> None:
+def _check_code(step: StepResult, exchange: Exchange, *codes: int) -> None:
     message, wrong = message_of(exchange)
     code, text = error_of(message)
     if wrong:
@@ -41,25 +41,25 @@ def _judge_code(step: Judgement, exchange: Exchange, *codes: int) -> None:
         step.failed(f"Error {code}: {text}", at="/response/body/error/code")
 
 
-async def _parse_error(talk: Talk, step: Judgement) -> None:
-    _judge_code(step, await _send_raw(talk, step, b'{"jsonrpc": "2.0", "id": 1, "method": '), -32700)
+async def _parse_error(talk: Talk, step: StepResult) -> None:
+    _check_code(step, await _send_raw(talk, step, b'{"jsonrpc": "2.0", "id": 1, "method": '), -32700)
 
 
-async def _no_method(talk: Talk, step: Judgement) -> None:
-    _judge_code(step, await _send_raw(talk, step, b'{"jsonrpc": "2.0", "id": 1, "params": {}}'), -32600)
+async def _no_method(talk: Talk, step: StepResult) -> None:
+    _check_code(step, await _send_raw(talk, step, b'{"jsonrpc": "2.0", "id": 1, "params": {}}'), -32600)
 
 
-async def _wrong_jsonrpc(talk: Talk, step: Judgement) -> None:
+async def _wrong_jsonrpc(talk: Talk, step: StepResult) -> None:
     body = {"jsonrpc": "1.0", "id": 1, "method": "GetTask", "params": {"id": talk.no_task}}
-    _judge_code(step, await _send_raw(talk, step, json.dumps(body).encode()), -32600)
+    _check_code(step, await _send_raw(talk, step, json.dumps(body).encode()), -32600)
 
 
-async def _unknown_method(talk: Talk, step: Judgement) -> None:
+async def _unknown_method(talk: Talk, step: StepResult) -> None:
     body = {"jsonrpc": "2.0", "id": 1, "method": "AssayNoSuchMethod", "params": {}}
-    _judge_code(step, await _send_raw(talk, step, json.dumps(body).encode()), -32601)
+    _check_code(step, await _send_raw(talk, step, json.dumps(body).encode()), -32601)
 
 
-async def _identifiers(talk: Talk, step: Judgement) -> None:
+async def _identifiers(talk: Talk, step: StepResult) -> None:
     for sent in (f"assay-{uuid4()}", 4711):
         body = {"jsonrpc": "2.0", "id": sent, "method": "GetTask", "params": {"id": talk.no_task}}
         exchange = await _send_raw(talk, step, json.dumps(body).encode())
@@ -74,7 +74,7 @@ async def _identifiers(talk: Talk, step: Judgement) -> None:
     step.passed("A text and a number came back as they were sent")
 
 
-async def _envelope(talk: Talk, step: Judgement) -> None:
+async def _envelope(talk: Talk, step: StepResult) -> None:
     answer = await talk.ask(step, "GetTask", {"id": talk.no_task})
     value, _ = parse(bytes(answer.exchange.body))
     if answer.wrong:
@@ -85,7 +85,7 @@ async def _envelope(talk: Talk, step: Judgement) -> None:
         step.passed("One error in a JSON-RPC 2.0 response")
 
 
-async def _media_type(talk: Talk, step: Judgement) -> None:
+async def _media_type(talk: Talk, step: StepResult) -> None:
     answer = await talk.ask(step, "GetTask", {"id": talk.no_task})
     kind = answer.exchange.media_type
     if talk.over_http:
@@ -105,31 +105,31 @@ async def _media_type(talk: Talk, step: Judgement) -> None:
 # Errors
 
 
-async def _get_unknown(talk: Talk, step: Judgement) -> None:
+async def _get_unknown(talk: Talk, step: StepResult) -> None:
     await talk.refused(step, "GetTask", {"id": talk.no_task}, "TASK_NOT_FOUND")
 
 
-async def _cancel_unknown(talk: Talk, step: Judgement) -> None:
+async def _cancel_unknown(talk: Talk, step: StepResult) -> None:
     await talk.refused(step, "CancelTask", {"id": talk.no_task}, "TASK_NOT_FOUND")
 
 
-async def _subscribe_unknown(talk: Talk, step: Judgement) -> None:
+async def _subscribe_unknown(talk: Talk, step: StepResult) -> None:
     expected = "TASK_NOT_FOUND" if talk.declares("streaming") else "UNSUPPORTED_OPERATION"
     await talk.refused(step, "SubscribeToTask", {"id": talk.no_task}, expected)
 
 
-async def _bad_parameter(talk: Talk, step: Judgement) -> None:
+async def _bad_parameter(talk: Talk, step: StepResult) -> None:
     if talk.over_http:
         await talk.refused(step, "ListTasks", {"pageSize": "many"}, "INVALID_PARAMS")
     else:
         await talk.refused(step, "GetTask", {"id": {"not": "a string"}}, "INVALID_PARAMS")
 
 
-async def _no_parameter(talk: Talk, step: Judgement) -> None:
+async def _no_parameter(talk: Talk, step: StepResult) -> None:
     await talk.refused(step, "GetTask", {}, "INVALID_PARAMS")
 
 
-async def _error_object(talk: Talk, step: Judgement) -> None:
+async def _error_object(talk: Talk, step: StepResult) -> None:
     answer = await talk.ask(step, "GetTask", {"id": talk.no_task})
     if talk.locked_out(step, answer):
         return
@@ -150,7 +150,7 @@ async def _error_object(talk: Talk, step: Judgement) -> None:
         step.passed(f"Code {error['code']} and a message" + (", with details" if details else ""))
 
 
-async def _error_details(talk: Talk, step: Judgement) -> None:
+async def _error_details(talk: Talk, step: StepResult) -> None:
     answer = await talk.ask(step, "GetTask", {"id": talk.no_task})
     if talk.locked_out(step, answer):
         return
@@ -182,20 +182,20 @@ async def _error_details(talk: Talk, step: Judgement) -> None:
 # Versions
 
 
-async def _version_unknown(talk: Talk, step: Judgement) -> None:
+async def _version_unknown(talk: Talk, step: StepResult) -> None:
     await talk.refused(step, "GetTask", {"id": talk.no_task}, "VERSION_NOT_SUPPORTED", version="99.0")
 
 
-async def _version_patch(talk: Talk, step: Judgement) -> None:
+async def _version_patch(talk: Talk, step: StepResult) -> None:
     await talk.refused(step, "GetTask", {"id": talk.no_task}, "TASK_NOT_FOUND", version="1.0.7")
 
 
-async def _version_header(talk: Talk, step: Judgement) -> None:
+async def _version_header(talk: Talk, step: StepResult) -> None:
     headers = [(b"a2a-VERSION", b"99.0")]
     await talk.refused(step, "GetTask", {"id": talk.no_task}, "VERSION_NOT_SUPPORTED", version="", headers=headers)
 
 
-async def _version_empty(talk: Talk, step: Judgement) -> None:
+async def _version_empty(talk: Talk, step: StepResult) -> None:
     answer = await talk.ask(step, "GetTask", {"id": talk.no_task}, version="")
     if talk.locked_out(step, answer):
         return
@@ -217,14 +217,14 @@ async def _version_empty(talk: Talk, step: Judgement) -> None:
 
 
 def _push(operation: str, **params: Any) -> Any:
-    async def judge(talk: Talk, step: Judgement) -> None:
+    async def perform(talk: Talk, step: StepResult) -> None:
         expected = "TASK_NOT_FOUND" if talk.declares("pushNotifications") else "PUSH_NOTIFICATION_NOT_SUPPORTED"
         await talk.refused(step, operation, {"taskId": talk.no_task, **params}, expected)
 
-    return judge
+    return perform
 
 
-async def _push_delete(talk: Talk, step: Judgement) -> None:
+async def _push_delete(talk: Talk, step: StepResult) -> None:
     params = {"taskId": talk.no_task, "id": "assay-none"}
     if not talk.declares("pushNotifications"):
         await talk.refused(step, "DeleteTaskPushNotificationConfig", params, "PUSH_NOTIFICATION_NOT_SUPPORTED")
@@ -240,7 +240,7 @@ async def _push_delete(talk: Talk, step: Judgement) -> None:
         step.passed(answer.words)
 
 
-async def _extended_card(talk: Talk, step: Judgement) -> None:
+async def _extended_card(talk: Talk, step: StepResult) -> None:
     if not talk.declares("extendedAgentCard"):
         await talk.refused(step, "GetExtendedAgentCard", {}, "UNSUPPORTED_OPERATION")
         return
@@ -250,7 +250,7 @@ async def _extended_card(talk: Talk, step: Judgement) -> None:
     elif talk.locked_out(step, answer):
         return
     elif answer.has_result:
-        judge_shape(step, AgentCard.DESCRIPTOR, answer.result, answer.root, (Kind.TYPE, Kind.REQUIRED))
+        check_shape(step, AgentCard.DESCRIPTOR, answer.result, answer.root, (Kind.TYPE, Kind.REQUIRED))
     else:
         problem, where = problem_with(answer, "EXTENDED_AGENT_CARD_NOT_CONFIGURED")
         if problem:
@@ -259,7 +259,7 @@ async def _extended_card(talk: Talk, step: Judgement) -> None:
             step.passed(answer.words)
 
 
-async def _extended_card_closed(talk: Talk, step: Judgement) -> None:
+async def _extended_card_closed(talk: Talk, step: StepResult) -> None:
     if not talk.declares("extendedAgentCard"):
         step.not_applicable("The card declares no extended card")
         return

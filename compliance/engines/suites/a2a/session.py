@@ -12,7 +12,7 @@ from google.protobuf.descriptor import Descriptor
 from compliance.engines.catalog import RuledStepSpec
 from compliance.engines.http.exchange import Headers
 from compliance.engines.http.jsonrpc import pointer
-from compliance.engines.reports.builder import Judgement, Run
+from compliance.engines.reports.builder import ReportBuilder, StepResult
 from compliance.engines.suites.a2a.client import HTTP_JSON, JSONRPC, Answer, Caller, problem_with
 from compliance.engines.suites.a2a.message_schema import Flaw, Kind, flaws
 
@@ -24,7 +24,7 @@ NAMES = {JSONRPC: "JSON-RPC", HTTP_JSON: "HTTP+JSON"}
 class Talk:
     """One interface, what its agent declares, and what the checks so far have found."""
 
-    run: Run
+    run: ReportBuilder
     caller: Caller
     card: dict[str, Any]  # as it came
     no_task: str = field(default_factory=lambda: str(uuid4()))  # an identifier that no task has
@@ -38,13 +38,13 @@ class Talk:
         capabilities = self.card.get("capabilities")
         return isinstance(capabilities, dict) and capabilities.get(capability) is True
 
-    async def ask(self, step: Judgement, operation: str, params: dict[str, Any] | None = None, **how: Any) -> Answer:
+    async def ask(self, step: StepResult, operation: str, params: dict[str, Any] | None = None, **how: Any) -> Answer:
         """Ask, and make the exchange the step's evidence."""
         answer = await self.caller.ask(operation, params, **how)
         step.exchange = answer.exchange
         return answer
 
-    def locked_out(self, step: Judgement, answer: Answer) -> bool:
+    def locked_out(self, step: StepResult, answer: Answer) -> bool:
         """Skip a step whose question wants a credential that this run has not, or may not send there."""
         if not answer.wants_credential:
             return False
@@ -57,7 +57,7 @@ class Talk:
 
     async def refused(
         self,
-        step: Judgement,
+        step: StepResult,
         operation: str,
         params: dict[str, Any],
         *expected: str,
@@ -75,7 +75,7 @@ class Talk:
             step.passed(answer.words)
 
 
-Judge = Callable[[Talk, Judgement], Awaitable[None]]
+CheckFunction = Callable[[Talk, StepResult], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,7 @@ class Check:
     expected: str
     requirement: str  # as the official compatibility kit calls it, or "A2A-1.0 §<section>"
     anchor: str  # of the section in the specification
-    judge: Judge
+    perform: CheckFunction
     works: bool = False  # it makes the agent work: only with allow_side_effects
     only: str = ""  # the binding that it is for
 
@@ -107,12 +107,12 @@ class Group:
 
 
 def first_flaw(message: Descriptor, value: Any, kinds: Iterable[Kind] = tuple(Kind)) -> Flaw | None:
-    wanted = set(kinds)
-    return next((flaw for flaw in flaws(message, value) if flaw.kind in wanted), None)
+    chosen = set(kinds)
+    return next((flaw for flaw in flaws(message, value) if flaw.kind in chosen), None)
 
 
-def judge_shape(
-    step: Judgement, message: Descriptor, value: Any, root: str, kinds: Iterable[Kind] = tuple(Kind)
+def check_shape(
+    step: StepResult, message: Descriptor, value: Any, root: str, kinds: Iterable[Kind] = tuple(Kind)
 ) -> bool:
     """Judge that a value is that message. root: where the value is in the exchange. Whether it is."""
     flaw = first_flaw(message, value, kinds)

@@ -8,9 +8,9 @@ from uuid import uuid4
 from a2a.types.a2a_pb2 import SendMessageResponse, StreamResponse, Task
 
 from compliance.engines.http.jsonrpc import parse
-from compliance.engines.reports.builder import Judgement
+from compliance.engines.reports.builder import StepResult
 from compliance.engines.suites.a2a.client import JSONRPC, Answer, problem_with
-from compliance.engines.suites.a2a.session import Check, Group, Talk, first_flaw, judge_shape
+from compliance.engines.suites.a2a.session import Check, Group, Talk, check_shape, first_flaw
 
 _GREETING = "Hello"
 _TERMINAL = {"TASK_STATE_COMPLETED", "TASK_STATE_FAILED", "TASK_STATE_CANCELED", "TASK_STATE_REJECTED"}
@@ -37,11 +37,11 @@ def _required_extensions(talk: Talk) -> list[str]:
     return [str(e.get("uri", "")) for e in found if e.get("required") is True]
 
 
-async def _tell(talk: Talk, step: Judgement, params: dict[str, Any]) -> Answer:
+async def _send_message(talk: Talk, step: StepResult, params: dict[str, Any]) -> Answer:
     return await talk.ask(step, "SendMessage", params, headers=_extensions(talk))
 
 
-async def _read(talk: Talk, step: Judgement, task: dict[str, Any], **params: Any) -> dict[str, Any] | None:
+async def _read(talk: Talk, step: StepResult, task: dict[str, Any], **params: Any) -> dict[str, Any] | None:
     """The task as the agent has it now; None when it was not answered, which the step then says."""
     talk.caller.forget()
     answer = await talk.ask(step, "GetTask", {"id": task["id"], **params})
@@ -64,15 +64,15 @@ def _plain(state: str) -> str:
 # A message
 
 
-async def _send(talk: Talk, step: Judgement) -> None:
+async def _send(talk: Talk, step: StepResult) -> None:
     params = message()
-    answer = await _tell(talk, step, params)
+    answer = await _send_message(talk, step, params)
     if talk.locked_out(step, answer):
         return
     if not answer.has_result:
         step.failed(answer.words, at=answer.root)
         return
-    if judge_shape(step, SendMessageResponse.DESCRIPTOR, answer.result, answer.root):
+    if check_shape(step, SendMessageResponse.DESCRIPTOR, answer.result, answer.root):
         talk.seen["sent"], talk.seen["sent_root"] = answer.exchange, answer.root
         task = answer.result.get("task")
         if task is not None:
@@ -80,7 +80,7 @@ async def _send(talk: Talk, step: Judgement) -> None:
         step.passed(f"A task in state {_plain(_state(task))}" if task is not None else "A message")
 
 
-async def _context(talk: Talk, step: Judgement) -> None:
+async def _context(talk: Talk, step: StepResult) -> None:
     step.exchange, task, root = talk.seen["sent"], talk.seen["task"], talk.seen["sent_root"]
     if task.get("contextId"):
         step.passed("The task says which context it belongs to")
@@ -95,7 +95,7 @@ def _history(task: dict[str, Any]) -> list[dict[str, Any]]:
     return [entry for entry in history if isinstance(entry, dict)] if isinstance(history, list) else []
 
 
-async def _blocking(talk: Talk, step: Judgement) -> None:
+async def _blocking(talk: Talk, step: StepResult) -> None:
     step.exchange, state = talk.seen["sent"], _state(talk.seen["task"])
     if state in _TERMINAL | _PAUSED:
         step.passed(f"Answered when the task was {_plain(state)}")
@@ -103,11 +103,11 @@ async def _blocking(talk: Talk, step: Judgement) -> None:
         step.failed(f"Answered with a task that is {_plain(state)}", at=f"{talk.seen['sent_root']}/task/status/state")
 
 
-async def _non_blocking(talk: Talk, step: Judgement) -> None:
-    answer = await _tell(talk, step, {**message(), "configuration": {"returnImmediately": True}})
+async def _non_blocking(talk: Talk, step: StepResult) -> None:
+    answer = await _send_message(talk, step, {**message(), "configuration": {"returnImmediately": True}})
     if not answer.has_result:
         step.failed(answer.words, at=answer.root)
-    elif judge_shape(step, SendMessageResponse.DESCRIPTOR, answer.result, answer.root):
+    elif check_shape(step, SendMessageResponse.DESCRIPTOR, answer.result, answer.root):
         state = _state(answer.result.get("task"))
         if state in _TERMINAL:
             step.silent(f"The task was {_plain(state)} at once: whether the agent would have waited is not to be seen")
@@ -117,8 +117,8 @@ async def _non_blocking(talk: Talk, step: Judgement) -> None:
             )
 
 
-async def _unique(talk: Talk, step: Judgement) -> None:
-    answer = await _tell(talk, step, message())
+async def _unique(talk: Talk, step: StepResult) -> None:
+    answer = await _send_message(talk, step, message())
     task = answer.result.get("task") if isinstance(answer.result, dict) else None
     if not isinstance(task, dict):
         step.failed(answer.words if not answer.has_result else "No task this time", at=answer.root)
@@ -128,18 +128,18 @@ async def _unique(talk: Talk, step: Judgement) -> None:
         step.passed("Each message has a task of its own")
 
 
-async def _get(talk: Talk, step: Judgement) -> None:
+async def _get(talk: Talk, step: StepResult) -> None:
     task = talk.seen["task"]
     if (again := await _read(talk, step, task)) is None:
         return
     if again.get("id") != task["id"]:
         step.failed("Another task was answered", at=f"{talk.seen['root']}/id")
-    elif judge_shape(step, Task.DESCRIPTOR, again, talk.seen["root"]):
+    elif check_shape(step, Task.DESCRIPTOR, again, talk.seen["root"]):
         talk.seen["task"] = again
         step.passed(f"Read back in state {_plain(_state(again))}")
 
 
-async def _history_length(talk: Talk, step: Judgement) -> None:
+async def _history_length(talk: Talk, step: StepResult) -> None:
     whole = await _read(talk, step, talk.seen["task"])
     if whole is None:
         return
@@ -161,17 +161,17 @@ async def _history_length(talk: Talk, step: Judgement) -> None:
 # What has to be refused
 
 
-async def _unknown_task(talk: Talk, step: Judgement) -> None:
+async def _unknown_task(talk: Talk, step: StepResult) -> None:
     await talk.refused(step, "SendMessage", message(taskId=talk.no_task), "TASK_NOT_FOUND", headers=_extensions(talk))
 
 
-async def _no_parts(talk: Talk, step: Judgement) -> None:
+async def _no_parts(talk: Talk, step: StepResult) -> None:
     await talk.refused(step, "SendMessage", message(parts=[]), "INVALID_PARAMS", headers=_extensions(talk))
 
 
-async def _mismatch(talk: Talk, step: Judgement) -> None:
+async def _mismatch(talk: Talk, step: StepResult) -> None:
     params = message(taskId=talk.seen["task"]["id"], contextId=str(uuid4()))
-    answer = await _tell(talk, step, params)
+    answer = await _send_message(talk, step, params)
     # Which error is not said, only that there is one.
     if answer.has_result or answer.wrong:
         step.failed(f"{answer.words} for a context that is not the task's", at=answer.root)
@@ -179,29 +179,29 @@ async def _mismatch(talk: Talk, step: Judgement) -> None:
         step.passed(answer.words)
 
 
-async def _terminal(talk: Talk, step: Judgement, operation: str, params: dict[str, Any], error: str) -> None:
+async def _terminal(talk: Talk, step: StepResult, operation: str, params: dict[str, Any], error: str) -> None:
     if _state(talk.seen["task"]) not in _TERMINAL:
         step.silent(_UNFINISHED)
         return
     await talk.refused(step, operation, params, error, headers=_extensions(talk))
 
 
-async def _terminal_send(talk: Talk, step: Judgement) -> None:
+async def _terminal_send(talk: Talk, step: StepResult) -> None:
     params = message(taskId=talk.seen["task"]["id"])
     await _terminal(talk, step, "SendMessage", params, "UNSUPPORTED_OPERATION")
 
 
-async def _terminal_cancel(talk: Talk, step: Judgement) -> None:
+async def _terminal_cancel(talk: Talk, step: StepResult) -> None:
     await _terminal(talk, step, "CancelTask", {"id": talk.seen["task"]["id"]}, "TASK_NOT_CANCELABLE")
 
 
-async def _terminal_subscribe(talk: Talk, step: Judgement) -> None:
+async def _terminal_subscribe(talk: Talk, step: StepResult) -> None:
     await _terminal(talk, step, "SubscribeToTask", {"id": talk.seen["task"]["id"]}, "UNSUPPORTED_OPERATION")
 
 
-async def _content_type(talk: Talk, step: Judgement) -> None:
+async def _content_type(talk: Talk, step: StepResult) -> None:
     part = {"text": _GREETING, "mediaType": "application/x-assay-unheard-of"}
-    answer = await _tell(talk, step, message(parts=[part]))
+    answer = await _send_message(talk, step, message(parts=[part]))
     if answer.has_result:
         step.silent("The agent takes this content type: when it would refuse one is not to be seen")
         return
@@ -212,14 +212,14 @@ async def _content_type(talk: Talk, step: Judgement) -> None:
         step.passed(answer.words)
 
 
-async def _extension(talk: Talk, step: Judgement) -> None:
+async def _extension(talk: Talk, step: StepResult) -> None:
     if not _required_extensions(talk):
         step.not_applicable("The card requires no extension")
         return
     await talk.refused(step, "SendMessage", message(), "EXTENSION_SUPPORT_REQUIRED")
 
 
-async def _push_create(talk: Talk, step: Judgement) -> None:
+async def _push_create(talk: Talk, step: StepResult) -> None:
     if talk.declares("pushNotifications"):
         step.not_applicable("The card declares push notifications: the agent would be made to call an address")
         return
@@ -230,7 +230,7 @@ async def _push_create(talk: Talk, step: Judgement) -> None:
 # Streams
 
 
-async def _stream(talk: Talk, step: Judgement) -> None:
+async def _stream(talk: Talk, step: StepResult) -> None:
     if not talk.declares("streaming"):
         await talk.refused(step, "SendStreamingMessage", message(), "UNSUPPORTED_OPERATION", headers=_extensions(talk))
         return
@@ -270,7 +270,7 @@ def _events(raw: bytes, binding: str) -> tuple[list[Any], str]:
     return found, ""
 
 
-async def _stream_shape(talk: Talk, step: Judgement) -> None:
+async def _stream_shape(talk: Talk, step: StepResult) -> None:
     step.exchange = talk.seen["stream"]
     for number, event in enumerate(talk.seen["events"], 1):
         if (flaw := first_flaw(StreamResponse.DESCRIPTOR, event)) is not None:
@@ -279,7 +279,7 @@ async def _stream_shape(talk: Talk, step: Judgement) -> None:
     step.passed("Every event is one of the four that there are")
 
 
-async def _stream_pattern(talk: Talk, step: Judgement) -> None:
+async def _stream_pattern(talk: Talk, step: StepResult) -> None:
     step.exchange = talk.seen["stream"]
     events = [event if isinstance(event, dict) else {} for event in talk.seen["events"]]
     if "message" in events[0]:
@@ -304,7 +304,7 @@ async def _stream_pattern(talk: Talk, step: Judgement) -> None:
     step.passed(f"A task and {len(events) - 1} updates of it")
 
 
-async def _stream_end(talk: Talk, step: Judgement) -> None:
+async def _stream_end(talk: Talk, step: StepResult) -> None:
     exchange = step.exchange = talk.seen["stream"]
     events = [event for event in talk.seen["events"] if isinstance(event, dict)]
     states = [_state(event.get("task") or event.get("statusUpdate")) for event in events]

@@ -10,16 +10,15 @@ import httpx2
 
 from compliance.engines.catalog import CONNECTIVITY, OptionSpec, ScenarioSpec, SuiteSpec, TrackSpec
 from compliance.engines.contract import Health, OnStep, Progress, Target
-from compliance.engines.detection import find_card
-from compliance.engines.execution.session import conduct
-from compliance.engines.http.client import Wire
+from compliance.engines.execution.session import run_session
+from compliance.engines.http.client import HttpClient
 from compliance.engines.http.egress import Guard, Resolve, system_resolve
-from compliance.engines.reports.builder import Run
-from compliance.engines.reports.model import Notice, Report, Scenario, Step, Track, Verdict
+from compliance.engines.reports.builder import ReportBuilder
+from compliance.engines.reports.model import Report, Scenario, Step, Track, Verdict
 from compliance.engines.suites.a2a.agent_checks import SECURITY, requires_credentials
 from compliance.engines.suites.a2a.catalog import SPEC_VERSION
-from compliance.engines.suites.a2a.tck_kit import MEMORY_MB, NAME, KitMissing, Result, Told, find_kit, run_kit
-from compliance.engines.suites.assertions import judge_connection, judge_credential
+from compliance.engines.suites.a2a.tck_kit import MEMORY_MB, NAME, KitMissing, Result, RunnerOutput, find_kit, run_kit
+from compliance.engines.suites.assertions import reach_card
 
 _ADAPTER = "1.0"
 _FOLDERS = {
@@ -91,32 +90,25 @@ class TckEngine:
 
     async def run(self, target: Target, *, on_step: OnStep | None = None) -> Report:
         guard = Guard(target.allow, self._resolve, run_key=target.run_key)
-        told = Told()
-        async with Wire(
-            guard=guard,
-            limits=target.limits,
-            deadline=target.deadline,
-            credential=target.credential,
-            credential_url=target.url,
-            ssl_context=self._ssl_context,
-        ) as wire:
-            run = Run(target, wire, "a2a", None, suite=_OPENING)
+        output = RunnerOutput()
+        async with HttpClient.for_target(target, guard, self._ssl_context) as http:
+            run = ReportBuilder(target, http, "a2a", None, suite=_OPENING)
 
             def on_test(test: str, done: int, total: int) -> None:
                 if on_step is not None:
                     on_step(Progress(run.clean(_title(test)), done, max(total, done)))
 
             async def converse() -> None:
-                nonlocal told
+                nonlocal output
                 if (base_url := await _open(run)) is None:
                     return
-                told = await run_kit(
+                output = await run_kit(
                     kit,
                     target,
                     base_url=base_url,
                     everything=bool(run.option("allow_side_effects")),
                     guard=guard,
-                    seconds=wire.remaining,
+                    seconds=http.remaining,
                     on_test=on_test,
                     memory_mb=self.memory_mb,
                 )
@@ -126,56 +118,33 @@ class TckEngine:
             except KitMissing as missing:
                 run.harness_error = str(missing)
             else:
-                await conduct(run, converse(), self.name)
-            run.harness_error = run.harness_error or told.harness_error
-            run.truncated = run.truncated or told.truncated
-            report = run.report(self.name, self.version)
-        notices = [*report.notices, *_notices(run, told)]
-        return replace(
-            report,
-            tracks=(*report.tracks, *_tracks(run, told)),
-            notices=tuple(notices),
-            observations=report.observations | ({"memory_mb": told.peak_mb} if told.peak_mb else {}),
-            suite_version=target.suite_version,
-            spec_version=SPEC_VERSION,
-            runtime=dict(self.health().runtime),
-            full=TCK.full,
-        )
+                await run_session(run, converse(), self.name)
+            output.note_on(run)
+            _note_advice(run, output)
+            runtime = self.health().runtime
+            report = run.report(self.name, self.version, spec_version=SPEC_VERSION, runtime=runtime, full=TCK.full)
+        return replace(report, tracks=(*report.tracks, *_tracks(run, output)))
 
 
-async def _open(run: Run) -> str | None:
-    """Reach the agent over our own wire: the kit would call an agent that is not there one that breaks rules.
+async def _open(run: ReportBuilder) -> str | None:
+    """Reach the agent over our own HTTP client: the kit would call an agent that is not there one that breaks rules.
 
     Its base address as the kit wants it; None when there is nothing for the kit to do.
     """
-    with run.step("connectivity/reach", "reachable") as step:
-        document, exchange, path = await find_card(run.wire, run.target.url)
-        if exchange is None:
-            raise AssertionError("no address was asked for a card")
-        step.exchange = exchange
-        reached = judge_connection(run, exchange, step)
-    if not reached:
+    card = await reach_card(run, "security")
+    if card is None:
         return None
-    if exchange.status in (401, 403):
-        judge_credential(run, "security", exchange)
-        return None
-    with run.step("connectivity/reach", "speaks") as step:
-        step.exchange = exchange
-        if document is None:
-            step.failed(f"There is no agent card: status {exchange.status}", at="/response/status")
-            return None
-        step.passed(f"An agent card was answered at {path}")
     for key in ("unauthorized", "accepted"):
         with run.step("security", key) as step:
-            if requires_credentials(document):
+            if requires_credentials(card.document):
                 step.skipped("The card requires credentials, and the kit has no way to send any")
                 run.locked = True
             else:
                 step.not_applicable("The agent's card asks for no credentials")
     if run.locked:
         return None
-    asked = httpx2.URL(exchange.url)
-    return str(asked.copy_with(path=path.partition("/.well-known/")[0] or "/", query=None)).rstrip("/")
+    asked = httpx2.URL(card.exchange.url)
+    return str(asked.copy_with(path=card.path.partition("/.well-known/")[0] or "/", query=None)).rstrip("/")
 
 
 def _title(test: str) -> str:
@@ -185,22 +154,22 @@ def _title(test: str) -> str:
     return f"{words} ({variant.rstrip(']')})" if variant else words
 
 
-def _requirement(told: Told, result: Result) -> str:
-    return told.requirements.get(result.test, "") or result.requirement
+def _requirement(output: RunnerOutput, result: Result) -> str:
+    return output.requirements.get(result.test, "") or result.requirement
 
 
-def _is_advice(told: Told, result: Result) -> bool:
+def _is_advice(output: RunnerOutput, result: Result) -> bool:
     """Whether the test is of what an agent should or may do: not doing it breaks no rule."""
-    return result.expected_failure or _requirement(told, result) in told.advice
+    return result.expected_failure or _requirement(output, result) in output.advice
 
 
-def _verdict(run: Run, told: Told, result: Result) -> tuple[Verdict, str]:
+def _verdict(run: ReportBuilder, output: RunnerOutput, result: Result) -> tuple[Verdict, str]:
     reason = re.sub(r"^.*?(AssertionError|Error|Exception|Skipped): ", "", result.reason.strip(), flags=re.S)
     said = run.clean(reason)
     if result.outcome == "passed":
         return Verdict.PASSED, "The kit's test passed"
     # Pytest calls skipped what was expected to fail, and did.
-    if result.expected_failure or (result.outcome == "failed" and _is_advice(told, result)):
+    if result.expected_failure or (result.outcome == "failed" and _is_advice(output, result)):
         return Verdict.SILENT, f"Advice that is not followed: {said}"
     if result.outcome == "failed":
         if result.when != "call":
@@ -212,13 +181,13 @@ def _verdict(run: Run, told: Told, result: Result) -> tuple[Verdict, str]:
     return (Verdict.NOT_APPLICABLE if not_declared else Verdict.SKIPPED), said or "The kit skipped it"
 
 
-def _tracks(run: Run, told: Told) -> list[Track]:
+def _tracks(run: ReportBuilder, output: RunnerOutput) -> list[Track]:
     """One scenario for each of the kit's files, in its order; what it did not come to is not tested."""
     files: dict[str, list[Step]] = {}
-    for test in dict.fromkeys([*told.collected, *told.results]):
-        result = told.results.get(test)
+    for test in dict.fromkeys([*output.collected, *output.results]):
+        result = output.results.get(test)
         file, _, key = test.partition("::")
-        verdict, actual = (Verdict.NOT_TESTED, "Not reached") if result is None else _verdict(run, told, result)
+        verdict, actual = (Verdict.NOT_TESTED, "Not reached") if result is None else _verdict(run, output, result)
         files.setdefault(file.removesuffix(".py"), []).append(
             Step(
                 key=key,
@@ -226,7 +195,7 @@ def _tracks(run: Run, told: Told) -> list[Track]:
                 verdict=verdict,
                 actual=actual,
                 duration_ms=result.ms if result else 0,
-                requirement=_requirement(told, result) if result else told.requirements.get(test, ""),
+                requirement=_requirement(output, result) if result else output.requirements.get(test, ""),
             )
         )
     tracks = []
@@ -236,7 +205,7 @@ def _tracks(run: Run, told: Told) -> list[Track]:
             for file, steps in ((file, tuple(steps)) for file, steps in files.items())
             if file.startswith(f"{folder}/")
         ]
-        if not scenarios and told.collected and folder != _HARMLESS:
+        if not scenarios and output.collected and folder != _HARMLESS:
             skipped = Step("all", f"{title}: all tests of the kit", Verdict.SKIPPED, actual=_WORKS)
             scenarios = [Scenario(f"tck/{folder}", title, (skipped,))]
         if scenarios:
@@ -247,13 +216,10 @@ def _tracks(run: Run, told: Told) -> list[Track]:
 _WORKS = "Would set the agent to work, which this suite's options do not allow"
 
 
-def _notices(run: Run, told: Told) -> list[Notice]:
-    found = []
-    results = told.results.values()
-    advised = sum(result.outcome != "passed" and _verdict(run, told, result)[0] is Verdict.SILENT for result in results)
+def _note_advice(run: ReportBuilder, output: RunnerOutput) -> None:
+    results = output.results.values()
+    advised = sum(
+        result.outcome != "passed" and _verdict(run, output, result)[0] is Verdict.SILENT for result in results
+    )
     if advised:
-        found.append(Notice("advice", f"{advised} pieces of the kit's advice are not followed"))
-    if told.refused:
-        words = run.clean("; ".join(told.refused))
-        found.append(Notice("led_astray", f"The agent led to addresses that a test may not use: {words}"))
-    return found
+        run.notice("advice", f"{advised} pieces of the kit's advice are not followed")

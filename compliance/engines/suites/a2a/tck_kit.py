@@ -14,15 +14,14 @@ from typing import Any
 
 from compliance.engines.contract import Target
 from compliance.engines.http.egress import Guard
-from compliance.engines.http.proxy import ProxyLimits, egress_proxy
 from compliance.engines.process.paths import path_of
-from compliance.engines.process.runner import ProcessLimits, WardenLost, run_process, scratch_folder
+from compliance.engines.process.runner import scratch_folder
+from compliance.engines.suites.official import ProgramOutput
 
 NAME = "a2a-tck"
 MEMORY_MB = 512
 _PLUGIN = Path(__file__).with_name("tck_plugin.py")
 _MARK = b"\x1eASSAY "
-_MARGIN = 30.0  # seconds
 _TESTS = "tests/compatibility"
 # Needs a listener of ours that the agent could call: the guard is about connections that go out.
 _LEFT_OUT = ("core_operations/test_push_notifications.py", "grpc")
@@ -59,17 +58,13 @@ class Result:
 
 
 @dataclass(slots=True)
-class Told:
+class RunnerOutput(ProgramOutput):
     """Everything that came of one start of the kit."""
 
     collected: list[str] = field(default_factory=list)
     results: dict[str, Result] = field(default_factory=dict)
     requirements: dict[str, str] = field(default_factory=dict)  # test to identifier, from the kit's own report
     advice: set[str] = field(default_factory=set)  # identifiers of what is no MUST, from there too
-    truncated: bool = False
-    harness_error: str = ""  # without anything that the agent sent
-    refused: list[str] = field(default_factory=list)
-    peak_mb: int = 0
 
 
 def find_kit() -> Kit:
@@ -99,15 +94,14 @@ async def run_kit(
     seconds: float,
     on_test: Callable[[str, int, int], None],
     memory_mb: int = MEMORY_MB,
-) -> Told:
+) -> RunnerOutput:
     """Run the kit's tests in one process. everything: also those that set the agent to work.
 
     on_test: the test that has ended, how many have, and how many there are.
     """
-    told, ended = Told(), False
+    output = RunnerOutput()
 
     def hear(line: bytes) -> None:
-        nonlocal ended
         # Pytest writes its dots where it likes: the mark says where a line of ours begins.
         _, found, text = line.partition(_MARK)
         if not found:
@@ -115,48 +109,36 @@ async def run_kit(
         try:
             event = json.loads(text)
             if event["event"] == "collected":
-                told.collected = [_short(test) for test in event["tests"]]
+                output.collected = [_short(test) for test in event["tests"]]
             elif event["event"] == "test":
                 result = _result(event)
-                told.results[result.test] = result
-                on_test(result.test, len(told.results), len(told.collected))
+                output.results[result.test] = result
+                on_test(result.test, len(output.results), len(output.collected))
             elif event["event"] == "broken":
-                told.harness_error = "Some of the kit's tests could not be loaded"
+                output.harness_error = "Some of the kit's tests could not be loaded"
             elif event["event"] == "end":
-                ended = True
+                output.ended = True
         except (ValueError, KeyError, TypeError) as error:
-            told.harness_error = f"The kit's output could not be read ({type(error).__name__})"
+            output.harness_error = f"The kit's output could not be read ({type(error).__name__})"
 
     with scratch_folder() as folder:
         (folder / "plugin").mkdir()
         (folder / "plugin" / "assay_tck_plugin.py").write_bytes(_PLUGIN.read_bytes())
-        argv = _command(kit, base_url, folder, everything=everything)
-        limits = ProcessLimits(seconds=max(seconds, 0.1), memory_mb=memory_mb)
-        network = ProxyLimits(seconds=limits.seconds + _MARGIN)
-        async with egress_proxy(guard, run_key=target.run_key, limits=network) as proxy:
-            env = proxy.environment() | {
-                "PYTHONPATH": f"{folder / 'plugin'}:{kit.folder}",
-                "PYTHONDONTWRITEBYTECODE": "1",
-            }
-            try:
-                finished = await run_process(argv, limits=limits, env=env, folder=folder, on_line=hear)
-            except (OSError, WardenLost) as error:
-                told.harness_error = f"The kit could not be run ({type(error).__name__})"
-                return told
-            told.refused, exhausted = list(proxy.refused), proxy.exhausted
-        told.requirements, told.advice = _requirements(folder / "kit.json")
-    told.peak_mb = finished.peak_mb
-    if finished.stopped == "deadline":
-        told.truncated = True
-    elif finished.stopped:
-        told.harness_error = f"The kit was stopped: it passed its limit of {finished.stopped}"
-    elif exhausted:
-        told.harness_error = f"The run used more of the network than it may: {exhausted}"
-    elif not told.harness_error and not ended:
-        told.harness_error = f"The kit ended before its work was done (exit {finished.returncode})"
-    elif not told.harness_error and not told.collected:
-        told.harness_error = "The kit found no tests of its own"
-    return told
+        await output.run(
+            _command(kit, base_url, folder, everything=everything),
+            program="The kit",
+            target=target,
+            guard=guard,
+            seconds=seconds,
+            memory_mb=memory_mb,
+            folder=folder,
+            on_line=hear,
+            env={"PYTHONPATH": f"{folder / 'plugin'}:{kit.folder}", "PYTHONDONTWRITEBYTECODE": "1"},
+        )
+        output.requirements, output.advice = _requirements(folder / "kit.json")
+    if not output.collected and not output.truncated and not output.harness_error:
+        output.harness_error = "The kit found no tests of its own"
+    return output
 
 
 def _command(kit: Kit, base_url: str, folder: Path, *, everything: bool) -> list[str]:

@@ -9,9 +9,9 @@ from uuid import uuid4
 from compliance.engines.catalog import RuledStepSpec, ScenarioSpec
 from compliance.engines.http.exchange import Exchange
 from compliance.engines.http.jsonrpc import error_of, message_of, wrong_at
-from compliance.engines.reports.builder import Judgement, Run
+from compliance.engines.reports.builder import ReportBuilder, StepResult
 from compliance.engines.suites.a2a.client import HTTP_JSON, JSONRPC, Interface
-from compliance.engines.suites.assertions import judge_credential
+from compliance.engines.suites.assertions import check_credential
 
 _SPEC = "https://a2a-protocol.org/v0.3.0/specification/"
 
@@ -60,37 +60,37 @@ def declared_interfaces(card: dict[str, Any]) -> list[Interface]:
     return found
 
 
-async def is_open(run: Run, interfaces: list[Interface]) -> bool:
+async def is_open(run: ReportBuilder, interfaces: list[Interface]) -> bool:
     """Whether the agent answers on the first of these with what the run has to show; judged when it does not."""
     for interface in interfaces:
         if interface.binding == JSONRPC:
             sent = [(b"Content-Type", b"application/json"), (b"Accept", b"application/json, text/event-stream")]
             task = {"jsonrpc": "2.0", "id": "assay-1", "method": "tasks/get", "params": {"id": str(uuid4())}}
-            exchange = await run.wire.send("POST", interface.url, sent, json.dumps(task).encode())
+            exchange = await run.http.send("POST", interface.url, sent, json.dumps(task).encode())
         elif interface.binding == HTTP_JSON:
             url = f"{interface.url.rstrip('/')}/v1/tasks/{uuid4()}"
-            exchange = await run.wire.send("GET", url, [(b"Accept", b"application/json")])
+            exchange = await run.http.send("GET", url, [(b"Accept", b"application/json")])
         else:
             continue
-        return exchange.status not in (401, 403) or judge_credential(run, "security", exchange)
+        return exchange.status not in (401, 403) or check_credential(run, "security", exchange)
     return True
 
 
-async def judge_old(run: Run, card: dict[str, Any], interfaces: list[Interface]) -> None:
+async def check_old(run: ReportBuilder, card: dict[str, Any], interfaces: list[Interface]) -> None:
     rpc = next((i for i in interfaces if i.binding == JSONRPC), None)
-    http = next((i for i in interfaces if i.binding == HTTP_JSON), None)
+    http_json = next((i for i in interfaces if i.binding == HTTP_JSON), None)
     reason = "The card declares no such interface of version 0.3"
-    for scenario, interface in zip(SCENARIOS, (rpc, http), strict=True):
+    for scenario, interface in zip(SCENARIOS, (rpc, http_json), strict=True):
         if interface is None:
             for spec in scenario.steps:
                 with run.step(scenario.key, spec.key) as step:
                     step.not_applicable(reason)
     if rpc is not None and run.wants("v03/jsonrpc"):
         await _jsonrpc(run, card, rpc)
-    if http is not None and run.wants("v03/http_json"):
+    if http_json is not None and run.wants("v03/http_json"):
         with run.step("v03/http_json", "get_unknown") as step:
-            url = f"{http.url.rstrip('/')}/v1/tasks/{uuid4()}"
-            answer = await run.wire.send("GET", url, [(b"Accept", b"application/json")])
+            url = f"{http_json.url.rstrip('/')}/v1/tasks/{uuid4()}"
+            answer = await run.http.send("GET", url, [(b"Accept", b"application/json")])
             if answer.fault is not None:
                 step.failed(answer.fault.message, at="/response/fault")
             elif answer.status != 404:
@@ -99,7 +99,7 @@ async def judge_old(run: Run, card: dict[str, Any], interfaces: list[Interface])
                 step.passed("Status 404")
 
 
-async def _jsonrpc(run: Run, card: dict[str, Any], interface: Interface) -> None:
+async def _jsonrpc(run: ReportBuilder, card: dict[str, Any], interface: Interface) -> None:
     capabilities = card.get("capabilities")
     declared = capabilities if isinstance(capabilities, dict) else {}
     task = {"id": str(uuid4())}
@@ -107,7 +107,7 @@ async def _jsonrpc(run: Run, card: dict[str, Any], interface: Interface) -> None
 
     async def send(body: bytes) -> Exchange:
         headers = [(b"Content-Type", b"application/json"), (b"Accept", b"application/json, text/event-stream")]
-        return await run.wire.send("POST", interface.url, headers, body)
+        return await run.http.send("POST", interface.url, headers, body)
 
     def request(method: str, params: dict[str, Any]) -> bytes:
         return json.dumps({"jsonrpc": "2.0", "id": "assay-1", "method": method, "params": params}).encode()
@@ -138,7 +138,7 @@ async def _jsonrpc(run: Run, card: dict[str, Any], interface: Interface) -> None
             step.passed("It came back")
 
 
-def _judge(step: Judgement, exchange: Exchange, expected: int) -> None:
+def _judge(step: StepResult, exchange: Exchange, expected: int) -> None:
     message, wrong = message_of(exchange)
     code, text = error_of(message)
     if wrong:

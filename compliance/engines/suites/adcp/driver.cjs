@@ -23,7 +23,7 @@ const { createHash } = require("node:crypto");
 const fs = require("node:fs");
 const path = require("node:path");
 const { createRequire } = require("node:module");
-const { replaceDispatchers } = require("../node/egress.cjs");
+const { replaceDispatchers } = require("../../process/node/egress.cjs");
 const { Wire } = require("./wire.cjs");
 
 // Standard output is ours; libraries that log to it would break the lines.

@@ -24,10 +24,10 @@ from compliance.engines.http.egress import AddressRefused, Guard, Resolve, refus
 from compliance.engines.http.proxy import EgressProxy, ProxyLimits, egress_proxy
 from compliance.engines.http.redaction import Redactor
 from compliance.engines.process.node_runtime import RuntimeMissing, node, node_version, package
-from compliance.engines.process.runner import Finished, ProcessLimits, WardenLost, run_process, scratch_folder
+from compliance.engines.process.runner import Finished, ProcessLimits, SupervisorLost, run_process, scratch_folder
 from compliance.engines.reports.model import Report
 from compliance.engines.suites.adcp.catalog import FULL, NAME, CatalogueUnreadable, make_suites, part_of, read_catalogue
-from compliance.engines.suites.adcp.outcome import Told
+from compliance.engines.suites.adcp.outcome import RunnerOutput
 from compliance.engines.suites.adcp.prepared import NODE_FLAGS, PACKAGE, folder_of, link_compiled, parsed_storyboards
 from compliance.engines.suites.adcp.reporting import report_of
 
@@ -90,7 +90,7 @@ class AdcpEngine:
     async def run(self, target: Target, *, on_step: OnStep | None = None) -> Report:
         started = time.monotonic()
         redactor = Redactor(_secrets(target.credential), target.limits.evidence_bytes)
-        told = Told(lambda text: redactor.text(text)[:300], on_step)
+        output = RunnerOutput(lambda text: redactor.text(text)[:300], on_step)
         health, harness_error, refused = self.health(), "", False
         finished: Finished | None = None
         proxy: EgressProxy | None = None
@@ -103,17 +103,17 @@ class AdcpEngine:
                 guard, run_key=target.run_key, limits=ProxyLimits(target.deadline + _MARGIN_SECONDS)
             ) as proxy:
                 redactor = Redactor([*_secrets(target.credential), proxy.password], target.limits.evidence_bytes)
-                finished = await self._drive(target, config, proxy, told)
+                finished = await self._drive(target, config, proxy, output)
         except AddressRefused as error:
             refused, harness_error = True, f"Assay does not test this address ({error})"
         except (RuntimeMissing, LookupError) as error:
             harness_error = str(error)
-        except (OSError, WardenLost) as error:
+        except (OSError, SupervisorLost) as error:
             log.error("The AdCP runner could not be run: %s", type(error).__name__)
             harness_error = f"The official runner could not be run ({type(error).__name__})"
         return report_of(
             target,
-            told,
+            output,
             redactor,
             engine=(self.name, self.version),
             runtime=dict(health.runtime),
@@ -149,7 +149,9 @@ class AdcpEngine:
     def _prepared_folder(self) -> Path:
         return self._prepared or folder_of(package(PACKAGE).path)
 
-    async def _drive(self, target: Target, config: dict[str, Any], proxy: EgressProxy, told: Told) -> Finished:
+    async def _drive(
+        self, target: Target, config: dict[str, Any], proxy: EgressProxy, output: RunnerOutput
+    ) -> Finished:
         limits = ProcessLimits(
             seconds=target.deadline, memory_mb=self.memory_mb, output_bytes=_OUTPUT_BYTES, processes=4
         )
@@ -160,7 +162,7 @@ class AdcpEngine:
                 env={**proxy.environment(), **link_compiled(self._prepared_folder(), folder), **self._environment},
                 folder=folder,
                 stdin=json.dumps(config).encode(),
-                on_line=told.line,
+                on_line=output.line,
             )
 
 

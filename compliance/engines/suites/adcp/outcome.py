@@ -9,7 +9,7 @@ from typing import Any
 from compliance.engines.contract import OnStep, Progress
 
 
-class Told:
+class RunnerOutput:
     """Collects the driver's lines while it runs. What it printed before it broke still counts as seen."""
 
     def __init__(self, clean: Callable[[str], str], on_step: OnStep | None) -> None:

@@ -17,7 +17,7 @@ from compliance.engines.process.runner import Finished
 from compliance.engines.reports.model import Notice, Report, Scenario, Step, Track, Verdict
 from compliance.engines.suites.adcp.catalog import spec_link
 from compliance.engines.suites.adcp.evidence import evidence_of
-from compliance.engines.suites.adcp.outcome import Told
+from compliance.engines.suites.adcp.outcome import RunnerOutput
 from compliance.engines.suites.adcp.results import Results, connectivity_track
 
 _REACH = {step.key: step for step in CONNECTIVITY.scenarios[0].steps}
@@ -31,7 +31,7 @@ _STOPPED = {
 
 def report_of(
     target: Target,
-    told: Told,
+    output: RunnerOutput,
     redactor: Redactor,
     *,
     engine: tuple[str, str],
@@ -44,9 +44,9 @@ def report_of(
     seconds: float,
 ) -> Report:
     """The report from what the runner told and how its process ended."""
-    ending = _Ending(target, told, redactor, finished, proxy, harness_error, refused)
-    end = told.end or {}
-    results = Results(told, redactor, locked=ending.locked, all_evidence=target.all_evidence)
+    ending = _Ending(target, output, redactor, finished, proxy, harness_error, refused)
+    end = output.end or {}
+    results = Results(output, redactor, locked=ending.locked, all_evidence=target.all_evidence)
     tracks = (*ending.tracks, *results.tracks(ending.unreached))
     server = _members(end.get("server"))
     report = Report(
@@ -68,9 +68,9 @@ def report_of(
         runtime=runtime,
         full=full,
     )
-    if target.credential is None or not ending.shut_out:
+    if target.credential is None or not ending.credential_refused:
         return report
-    return report.without_access(redactor.start(target.credential.name, 100), ending.shut_out)
+    return report.without_access(redactor.start(target.credential.name, 100), ending.credential_refused)
 
 
 class _Ending:
@@ -79,7 +79,7 @@ class _Ending:
     def __init__(
         self,
         target: Target,
-        told: Told,
+        output: RunnerOutput,
         redactor: Redactor,
         finished: Finished | None,
         proxy: EgressProxy | None,
@@ -87,14 +87,14 @@ class _Ending:
         refused: bool,
     ) -> None:
         self.target = target
-        self.told = told
+        self.output = output
         self.redactor = redactor
         self.proxy = proxy
         self.harness_error = harness_error
         self.refused = refused
         self.truncated = False
         self.locked = False
-        self.shut_out = 0  # the status with which the agent refused the run's own credential
+        self.credential_refused = 0  # the status with which the agent refused the run's own credential
         self.tracks: list[Track] = []
         self.notices: list[Notice] = []
         self.unreached = ""  # why what was planned and did not run was not tested
@@ -116,12 +116,12 @@ class _Ending:
         self._network()
         if self.refused:
             return
-        if self.told.garbled:
+        if self.output.garbled:
             self.harness_error = "The official runner printed something that is not its result"
-        elif self.told.end is not None:
-            self._ended(self.told.end)
-        elif self.told.error is not None:
-            self._broke(self.told.error)
+        elif self.output.end is not None:
+            self._ended(self.output.end)
+        elif self.output.error is not None:
+            self._broke(self.output.error)
         elif finished is not None:
             self._stopped(finished)
 
@@ -150,14 +150,14 @@ class _Ending:
         elif wants_credential:
             # The runner asks without a credential, too, when it wonders: only what was seen to be refused was refused.
             seen = end.get("refused")
-            self.shut_out = seen["status"] if seen else 0
+            self.credential_refused = seen["status"] if seen else 0
             spec = Step(
                 "accepted",
                 "The stored credential is accepted",
                 Verdict.FAILED,
                 expected="An answer other than 401 or 403",
-                actual=f"The credential was refused with status {self.shut_out}"
-                if self.shut_out
+                actual=f"The credential was refused with status {self.credential_refused}"
+                if self.credential_refused
                 else "The agent answered that it wants another one",
                 spec_url=spec_link("/protocol/authentication"),
                 evidence=evidence_of({"wire": seen, "checks": []}, self.redactor) if seen else None,

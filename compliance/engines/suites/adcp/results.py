@@ -10,7 +10,7 @@ from compliance.engines.http.redaction import Redactor
 from compliance.engines.reports.model import CONNECTIVITY, Notice, Scenario, Step, Track, Verdict
 from compliance.engines.suites.adcp.catalog import spec_link, track_title
 from compliance.engines.suites.adcp.evidence import evidence_of
-from compliance.engines.suites.adcp.outcome import Told
+from compliance.engines.suites.adcp.outcome import RunnerOutput
 
 _LENGTH = 1000  # characters of a sentence that may quote the agent
 _NOT_APPLICABLE = frozenset(
@@ -28,8 +28,8 @@ _WORDS = {
 class Results:
     """Builds the tracks of a report from what the driver told."""
 
-    def __init__(self, told: Told, redactor: Redactor, *, locked: bool, all_evidence: bool) -> None:
-        self.told = told
+    def __init__(self, output: RunnerOutput, redactor: Redactor, *, locked: bool, all_evidence: bool) -> None:
+        self.output = output
         self.redactor = redactor
         self.locked = locked
         self.all_evidence = all_evidence
@@ -38,16 +38,16 @@ class Results:
 
     def tracks(self, unreached: str = "") -> tuple[Track, ...]:
         """All that ran, and what was planned and did not run, for the reason `unreached`, as not tested."""
-        for result in self.told.results.values():
+        for result in self.output.results.values():
             self._storyboard(result)
-        for planned in self.told.planned.values():
-            if unreached and planned["id"] not in self.told.results:
+        for planned in self.output.planned.values():
+            if unreached and planned["id"] not in self.output.results:
                 self._unreached(planned, unreached)
-        for gated in (self.told.end or {}).get("not_applicable", []):
+        for gated in (self.output.end or {}).get("not_applicable", []):
             self._gated(gated)
-        order = [*self.told.labels, *self._tracks]
+        order = [*self.output.labels, *self._tracks]
         return tuple(
-            Track(key, self.told.labels.get(key) or track_title(key), tuple(self._tracks[key]))
+            Track(key, self.output.labels.get(key) or track_title(key), tuple(self._tracks[key]))
             for key in dict.fromkeys(order)
             if key in self._tracks
         )

@@ -17,14 +17,14 @@ from google.protobuf.json_format import ParseError
 from pydantic import ValidationError
 
 from compliance.engines.catalog import StepSpec
-from compliance.engines.detection import OLD_CARD_PATH, find_card
+from compliance.engines.detection import OLD_CARD_PATH
 from compliance.engines.http.exchange import Exchange, FaultKind
 from compliance.engines.http.jsonrpc import error_of, message_of, wrong_at
 from compliance.engines.http.transports import A2ATransport
-from compliance.engines.reports.builder import Run
+from compliance.engines.reports.builder import ReportBuilder
 from compliance.engines.reports.digest import digest_of_card
 from compliance.engines.suites.a2a.card import read_card
-from compliance.engines.suites.assertions import judge_challenge, judge_connection, judge_credential
+from compliance.engines.suites.assertions import check_challenge, check_credential, reach_card
 
 _SPEC = "https://a2a-protocol.org/latest/specification/"
 _MAX_INTERFACES = 5
@@ -34,7 +34,7 @@ _TASK_NOT_FOUND = -32001
 _GREETING = "Hello"
 
 
-async def converse(run: Run) -> None:
+async def converse(run: ReportBuilder) -> None:
     """The whole conversation. What breaks in here is raised to the engine; an agent's faults are steps."""
     await _Conversation(run).hold()
 
@@ -59,7 +59,7 @@ class _Interface:
 
 
 class _Conversation:
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: ReportBuilder) -> None:
         self.run = run
         self.card: AgentCard | None = None
         self.card_exchange: Exchange | None = None
@@ -85,24 +85,11 @@ class _Conversation:
 
     async def _find(self) -> dict[str, Any] | None:
         run = self.run
-        with run.step("connectivity/reach", "reachable") as step:
-            document, exchange, path = await find_card(run.wire, run.target.url)
-            if exchange is None:
-                raise AssertionError("no address was asked for a card")
-            step.exchange = self.card_exchange = exchange
-            reached = judge_connection(run, exchange, step)
-        if not reached:
+        card = await reach_card(run, "a2a/auth", lambda exchange: (_card_problem(exchange), wrong_at(exchange)))
+        if card is None:
             return None
-        if exchange.status in (401, 403):
-            judge_credential(run, "a2a/auth", exchange)
-            return None
-        with run.step("connectivity/reach", "speaks") as step:
-            step.exchange = exchange
-            if document is None:
-                step.failed(f"There is no agent card: {_card_problem(exchange)}", at=wrong_at(exchange))
-                run.stop_reason = "Left out: there is no agent card"
-                return None
-            step.passed(f"An agent card was answered at {path}")
+        document, exchange, path = card.document, card.exchange, card.path
+        self.card_exchange = exchange
         with run.step("a2a/card", "found") as step:
             step.exchange = exchange
             if path.endswith(OLD_CARD_PATH):
@@ -184,16 +171,16 @@ class _Conversation:
             run.stop_reason = "Left out: the JSON-RPC interface does not answer"
             return False
         if first.status in (401, 403) or run.target.credential is not None:
-            return judge_credential(run, "a2a/auth", first)
+            return check_credential(run, "a2a/auth", first)
         return True
 
     async def _call_on(self, interface: _Interface) -> Exchange:
         """Ask for something that no agent has: every working interface has an answer, and nothing happens."""
-        wire = self.run.wire
+        http = self.run.http
         if interface.binding == "JSONRPC":
-            return await wire.send("POST", interface.url, interface.headers(), _request(_NO_METHOD, {}))
+            return await http.send("POST", interface.url, interface.headers(), _request(_NO_METHOD, {}))
         base = interface.url.rstrip("/") + ("/v1" if interface.is_old else "")
-        return await wire.send("GET", f"{base}/tasks/{uuid4()}", interface.headers())
+        return await http.send("GET", f"{base}/tasks/{uuid4()}", interface.headers())
 
     # Errors, credentials, and a task
 
@@ -215,7 +202,7 @@ class _Conversation:
                 step.failed("A result, as if the method existed", at="/response/body/result")
         with run.step("a2a/errors", "unknown_task") as step:
             body = _request("tasks/get" if self.rpc.is_old else "GetTask", {"id": str(uuid4())})
-            exchange = await run.wire.send("POST", self.rpc.url, self.rpc.headers(), body)
+            exchange = await run.http.send("POST", self.rpc.url, self.rpc.headers(), body)
             message, wrong = message_of(exchange)
             code, text = error_of(message)
             if wrong:
@@ -239,8 +226,8 @@ class _Conversation:
                     step.not_applicable("The agent answers without credentials")
             return
         body = _request(_NO_METHOD, {})
-        probe = await run.wire.send("POST", self.rpc.url, self.rpc.headers(), body, with_credential=False)
-        judge_challenge(run, "a2a/auth", probe)
+        probe = await run.http.send("POST", self.rpc.url, self.rpc.headers(), body, with_credential=False)
+        check_challenge(run, "a2a/auth", probe)
 
     async def _task(self) -> None:
         run = self.run
@@ -252,9 +239,9 @@ class _Conversation:
                     step.skipped("Would set the agent to work, which this suite's options do not allow")
             return
         task: Task | None = None
-        transport = A2ATransport(run.wire)  # which keeps the time
-        async with httpx.AsyncClient(transport=transport, trust_env=False, timeout=None) as http:  # noqa: S113
-            client = ClientFactory(ClientConfig(httpx_client=http, streaming=False)).create(self.card)
+        transport = A2ATransport(run.http)  # which keeps the time
+        async with httpx.AsyncClient(transport=transport, trust_env=False, timeout=None) as sdk_http:  # noqa: S113
+            client = ClientFactory(ClientConfig(httpx_client=sdk_http, streaming=False)).create(self.card)
             with run.step("a2a/task", "message") as step:
                 request = SendMessageRequest(message=new_text_message(_GREETING, role=Role.ROLE_USER))
                 try:
@@ -289,8 +276,8 @@ class _Conversation:
                         step.failed("Another task was answered", at="/response/body/result/id")
 
     def _send_problem(self, error: Exception) -> tuple[str, str]:
-        """What the wire saw, which says more than the SDK's exception, and where."""
-        exchange = self.run.wire.exchanges[-1]
+        """What the HTTP client saw, which says more than the SDK's exception, and where."""
+        exchange = self.run.http.exchanges[-1]
         message, wrong = message_of(exchange)
         code, text = error_of(message)
         if code is not None:
@@ -328,4 +315,4 @@ def _interface_problem(interface: _Interface, exchange: Exchange) -> tuple[str, 
 
 
 def _state(task: Task) -> str:
-    return TaskState.Name(task.status.state).removeprefix("TASK_STATE_").replace("_", " ").lower()
+    return str(TaskState.Name(task.status.state)).removeprefix("TASK_STATE_").replace("_", " ").lower()

@@ -8,18 +8,17 @@ from __future__ import annotations
 import logging
 import platform
 import ssl
-from dataclasses import replace
 from importlib.metadata import version
 
 from compliance.engines.catalog import SUITES, SuiteSpec
 from compliance.engines.contract import Detection, Health, OnStep, Target
 from compliance.engines.detection import detect_on
-from compliance.engines.execution.session import conduct
-from compliance.engines.http.client import Wire
+from compliance.engines.execution.session import run_session
+from compliance.engines.http.client import HttpClient
 from compliance.engines.http.egress import Guard, Resolve, system_resolve
-from compliance.engines.reports.builder import Run
+from compliance.engines.reports.builder import ReportBuilder
 from compliance.engines.reports.model import Report
-from compliance.engines.suites.assertions import judge_connection
+from compliance.engines.suites.assertions import check_connection
 from compliance.engines.suites.baseline import a2a as baseline_a2a
 from compliance.engines.suites.baseline import mcp as baseline_mcp
 
@@ -47,54 +46,44 @@ class BaselineEngine:
     def health(self) -> Health:
         return Health(True, runtime=self._runtime)
 
-    def _wire(self, target: Target) -> Wire:
-        return Wire(
-            guard=Guard(target.allow, self._resolve, run_key=target.run_key),
-            limits=target.limits,
-            deadline=target.deadline,
-            credential=target.credential,
-            credential_url=target.url,
-            ssl_context=self._ssl_context,
-        )
+    def _http(self, target: Target) -> HttpClient:
+        guard = Guard(target.allow, self._resolve, run_key=target.run_key)
+        return HttpClient.for_target(target, guard, self._ssl_context)
 
     async def detect(self, target: Target) -> Detection:
-        async with self._wire(target) as wire:
-            return await detect_on(wire, target)
+        async with self._http(target) as http:
+            return await detect_on(http, target)
 
     async def run(self, target: Target, *, on_step: OnStep | None = None) -> Report:
-        async with self._wire(target) as wire:
+        async with self._http(target) as http:
             protocol, reason = target.protocol, ""
             if protocol not in _CONVERSATIONS:
-                found = await detect_on(wire, target)
+                found = await detect_on(http, target)
                 protocol, reason = found.protocol, found.reason
-            run = Run(target, wire, protocol, on_step)
-            await conduct(run, _converse(run, reason), self.name)
-            return replace(
-                run.report(self.name, self.version),
-                suite_version=target.suite_version,
-                spec_version=_SPECIFICATIONS.get(protocol, ""),
-                runtime=dict(self._runtime),
-            )
+            run = ReportBuilder(target, http, protocol, on_step)
+            await run_session(run, _converse(run, reason), self.name)
+            written_for = _SPECIFICATIONS.get(protocol, "")
+            return run.report(self.name, self.version, spec_version=written_for, runtime=self._runtime)
 
 
-async def _converse(run: Run, reason: str) -> None:
+async def _converse(run: ReportBuilder, reason: str) -> None:
     if run.protocol:
         await _CONVERSATIONS[run.protocol](run)
     else:
-        judge_unknown(run, reason)
+        check_unknown(run, reason)
 
 
-def judge_unknown(run: Run, reason: str) -> None:
+def check_unknown(run: ReportBuilder, reason: str) -> None:
     """The report about an address at which no known protocol answers."""
-    first = run.wire.exchanges[0]
+    first = run.http.exchanges[0]
     with run.step("connectivity/reach", "reachable") as step:
         step.exchange = first
-        reached = judge_connection(run, first, step)
+        reached = check_connection(run, first, step)
     if reached:
         with run.step("connectivity/reach", "speaks") as step:
             step.exchange = first
             if run.target.credential is not None and first.status in (401, 403):
                 step.not_tested(f"The credential was refused with status {first.status}, so nothing was seen")
-                run.shut_out = first.status
+                run.credential_refused = first.status
             else:
                 step.failed(reason)

@@ -5,21 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import httpx2
 import mcp_types as types
 from mcp import ClientSession, MCPError
-from mcp.client.streamable_http import streamable_http_client
 from mcp_types.version import KNOWN_PROTOCOL_VERSIONS, LATEST_HANDSHAKE_VERSION, MODERN_PROTOCOL_VERSIONS
 from pydantic import TypeAdapter, ValidationError
 
 from compliance.engines.http.exchange import Exchange
 from compliance.engines.http.jsonrpc import error_of, message_of, method_of, pointer, wrong_at
-from compliance.engines.http.protected_resource import judge_metadata
-from compliance.engines.http.transports import McpTransport
-from compliance.engines.reports.builder import Run
+from compliance.engines.http.protected_resource import check_metadata
+from compliance.engines.reports.builder import ReportBuilder
 from compliance.engines.reports.digest import digest_of_listings
-from compliance.engines.suites.assertions import judge_challenge, judge_connection, judge_credential
-from compliance.engines.suites.baseline.mcp_tools import Answer, Place, ToolChecks, call_tool
+from compliance.engines.suites.assertions import check_challenge, check_connection, check_credential
+from compliance.engines.suites.baseline.mcp_tools import Answer, Position, ToolChecks, call_tool
+from compliance.engines.suites.mcp_session import check_speaks, in_mcp_session
 
 CLIENT_INFO = types.Implementation(name="assay", title="Assay compliance check", version="1.0")
 _RAW: TypeAdapter[Any] = TypeAdapter(dict[str, Any])  # as it came: the SDK's models drop what they do not know
@@ -37,30 +35,18 @@ _METHOD_NOT_FOUND = -32601
 _JSON_ACCEPT = [(b"Content-Type", b"application/json"), (b"Accept", b"application/json, text/event-stream")]
 
 
-async def converse(run: Run) -> None:
+async def converse(run: ReportBuilder) -> None:
     """The whole conversation. What breaks in here is raised to the engine; an agent's faults are steps."""
-    failure: Exception | None = None
-    step_seconds = run.target.limits.step_seconds
-    async with (
-        httpx2.AsyncClient(transport=McpTransport(run.wire), trust_env=False, timeout=None) as client,
-        streamable_http_client(run.target.url, http_client=client) as (read, write),
-        ClientSession(read, write, read_timeout_seconds=step_seconds + 0.5, client_info=CLIENT_INFO) as session,
-    ):
-        try:
-            await _Conversation(run, session).hold()
-        except Exception as error:  # noqa: BLE001 -- leaves the SDK's task groups unwrapped, and is raised below
-            failure = error
-    if failure is not None:
-        raise failure
+    await in_mcp_session(run, CLIENT_INFO, lambda session: _Conversation(run, session).hold())
 
 
 class _Conversation:
-    def __init__(self, run: Run, session: ClientSession) -> None:
+    def __init__(self, run: ReportBuilder, session: ClientSession) -> None:
         self.run = run
         self.session = session
         self.capabilities: dict[str, Any] = {}
         self.tools: list[dict[str, Any]] = []
-        self.places: list[Place] = []  # of the tools
+        self.positions: list[Position] = []  # of the tools
         self.listed: dict[str, list[dict[str, Any]]] = {}  # what was listed whole
 
     async def hold(self) -> None:
@@ -74,11 +60,11 @@ class _Conversation:
         digest = digest_of_listings(self.listed) if len(self.listed) == len(_KINDS) else ""
         if digest:
             run.observe("tools_digest", digest)
-        tools = ToolChecks(run, self.tools, self.places, declared="tools" in self.capabilities, ask=self._ask)
+        tools = ToolChecks(run, self.tools, self.positions, declared="tools" in self.capabilities, ask=self._ask)
         if run.wants("mcp/schemas") or run.wants("mcp/calls"):
-            await tools.judge_schemas()
+            await tools.check_schemas()
         if run.wants("mcp/calls"):
-            await tools.judge_calls()
+            await tools.check_calls()
         if run.wants("mcp/errors"):
             await self._errors()
         if run.wants("mcp/auth"):
@@ -89,7 +75,7 @@ class _Conversation:
         try:
             return Answer(await self.session.send_request(request, _RAW))
         except MCPError:
-            pass  # the wire knows better what it was
+            pass  # the HTTP client knows better what it was
         except ValidationError as error:
             problem, at = _shape_words(error), _shape_at(error)
         exchange = self._exchange(request.method)
@@ -105,7 +91,7 @@ class _Conversation:
         return Answer(result, problem, at)
 
     def _exchange(self, method: str) -> Exchange:
-        return next(e for e in reversed(self.run.wire.exchanges) if method_of(e) == method)
+        return next(e for e in reversed(self.run.http.exchanges) if method_of(e) == method)
 
     # Opening
 
@@ -122,19 +108,14 @@ class _Conversation:
             except RuntimeError as error:
                 problem = str(error)
             step.exchange = exchange = self._exchange("initialize")
-            reached = judge_connection(run, exchange, step)
-        if not reached or not judge_credential(run, "mcp/auth", exchange):
+            reached = check_connection(run, exchange, step)
+        if not reached or not check_credential(run, "mcp/auth", exchange):
             if exchange.status == 401:
-                await judge_metadata(run, exchange)
+                await check_metadata(run, exchange)
             return False
-        message, wrong = message_of(exchange)
-        with run.step("connectivity/reach", "speaks") as step:
-            step.exchange = exchange
-            if message is None:
-                step.failed(f"Initialize was answered with {wrong}", at=wrong_at(exchange))
-                run.stop_reason = "Left out: the agent does not speak MCP"
-                return False
-            step.passed("Initialize was answered with a JSON-RPC message")
+        message = check_speaks(run, exchange)
+        if message is None:
+            return False
         code, text = error_of(message)
         if code in (_UNSUPPORTED_VERSION, _METHOD_NOT_FOUND):
             modern = await self._discover()
@@ -216,7 +197,7 @@ class _Conversation:
     async def _listing(self, kind: str, request: Callable[..., types.Request[Any, Any]]) -> None:
         run, pages = self.run, 0
         items: list[dict[str, Any]] = []
-        places: list[Place] = []
+        positions: list[Position] = []
         cursor: str | None = None
         needed = ("mcp/listings", "mcp/schemas", "mcp/calls") if kind == "tools" else ("mcp/listings",)
         if not any(map(run.wants, needed)):
@@ -235,7 +216,7 @@ class _Conversation:
                 for index, item in enumerate(found if isinstance(found, list) else ()):
                     if isinstance(item, dict):
                         items.append(item)
-                        places.append(Place(page, f"/response/body/result/{kind}/{index}"))
+                        positions.append(Position(page, f"/response/body/result/{kind}/{index}"))
                 pages += 1
                 cursor = result.get("nextCursor") if result else None
                 if problem or not isinstance(cursor, str) or not cursor:
@@ -244,11 +225,11 @@ class _Conversation:
                     problem, at = "the same cursor twice: the pages never end", "/response/body/result/nextCursor"
                     break
                 seen.add(cursor)
-                if pages >= run.target.limits.pages or run.wire.received > run.target.limits.run_bytes // 4:
+                if pages >= run.target.limits.pages or run.http.received > run.target.limits.run_bytes // 4:
                     break
             run.observe(kind, len(items))
             if kind == "tools":
-                self.tools, self.places = items, places
+                self.tools, self.positions = items, positions
             if problem:
                 step.failed(f"Page {pages}: {problem}" if pages > 1 else problem, at=at)
             elif cursor:
@@ -292,13 +273,13 @@ class _Conversation:
                     step.not_applicable("The agent answers without credentials")
             return
         body = self._exchange("initialize").request_body
-        probe = await run.wire.send("POST", run.target.url, _JSON_ACCEPT, body, with_credential=False)
-        if judge_challenge(run, "mcp/auth", probe):
-            await judge_metadata(run, probe)
+        probe = await run.http.send("POST", run.target.url, _JSON_ACCEPT, body, with_credential=False)
+        if check_challenge(run, "mcp/auth", probe):
+            await check_metadata(run, probe)
             return
         if session_id := probe.header("mcp-session-id"):
             headers = [*_JSON_ACCEPT, (b"Mcp-Session-Id", session_id.encode("latin-1"))]
-            await run.wire.send("DELETE", run.target.url, headers, with_credential=False)
+            await run.http.send("DELETE", run.target.url, headers, with_credential=False)
         with run.step("mcp/auth", "metadata") as step:
             step.not_applicable("The agent does not ask for credentials")
 

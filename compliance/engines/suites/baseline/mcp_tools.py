@@ -10,7 +10,7 @@ import mcp_types as types
 
 from compliance.engines.catalog import StepSpec
 from compliance.engines.http.exchange import Exchange
-from compliance.engines.reports.builder import Judgement, Run
+from compliance.engines.reports.builder import ReportBuilder, StepResult
 from compliance.engines.suites.json_schemas import Budget, TooLarge, Unjudgeable, mismatch, problem_in
 
 _PROBLEM_LENGTH = 480  # characters of what is wrong with one schema or value
@@ -24,7 +24,7 @@ class Answer(NamedTuple):
     at: str = ""  # where in the exchange, as a JSON pointer
 
 
-class Place(NamedTuple):
+class Position(NamedTuple):
     """Where a listed item came from."""
 
     page: Exchange | None  # None where nobody will look for it
@@ -38,10 +38,12 @@ _LISTING = ("mcp/listings", "tools")  # the step in which the tools came
 
 
 class ToolChecks:
-    def __init__(self, run: Run, tools: list[dict[str, Any]], places: list[Place], *, declared: bool, ask: Ask) -> None:
+    def __init__(
+        self, run: ReportBuilder, tools: list[dict[str, Any]], positions: list[Position], *, declared: bool, ask: Ask
+    ) -> None:
         self.run = run
         self.tools = tools
-        self.places = places  # of the tools, in their order
+        self.positions = positions  # of the tools, in their order
         self.declared = declared  # whether the server says that it has tools
         self.ask = ask
         self.valid_outputs: set[str] = set()
@@ -51,7 +53,7 @@ class ToolChecks:
         """The tool's name as a report may hold it: an agent may call a tool by the credential that it was sent (V1)."""
         return self.run.said(tool.get("name", ""), 128)
 
-    async def judge_schemas(self) -> None:
+    async def check_schemas(self) -> None:
         run, limits = self.run, self.run.target.limits
         with run.step("mcp/schemas", "names") as step:
             names = [tool.get("name") for tool in self.tools]
@@ -61,15 +63,15 @@ class ToolChecks:
             if not self.declared:
                 step.not_applicable("The server does not declare tools")
             elif twice or len(set(map(str, names))) < len(names):
-                place = self.places[_second(names)]
+                position = self.positions[_second(names)]
                 said = f"More than once: {', '.join(twice[:10])}" if twice else "Some names occur more than once"
-                self._blame(step, said, place.page, f"{place.at}/name")
+                self._blame(step, said, position.page, f"{position.at}/name")
             else:
                 step.passed(f"{len(names)} different names")
         budget = Budget(limits.schema_nodes)
         run.expected_steps += min(len(self.tools), limits.items)
         keys: set[str] = set()
-        for tool, place in zip(self.tools[: limits.items], self.places, strict=False):
+        for tool, position in zip(self.tools[: limits.items], self.positions, strict=False):
             name = self._shown(tool)
             key, again = f"tool/{name}", 0
             while key in keys:
@@ -83,7 +85,7 @@ class ToolChecks:
                 f"{_SPEC}#tool",
             )
             with run.step("mcp/schemas", spec) as step:
-                await self._judge_tool(step, tool, name, budget, place)
+                await self._check_tool(step, tool, name, budget, position)
         if len(self.tools) > limits.items:
             spec = StepSpec(
                 "more", "The other tools' schemas are valid", "The same as for the tools above", f"{_SPEC}#tool"
@@ -93,13 +95,15 @@ class ToolChecks:
                     f"{len(self.tools) - limits.items:,} more tools: only the first {limits.items} are checked"
                 )
 
-    def _blame(self, step: Judgement, problem: str, page: Exchange | None, at: str) -> None:
+    def _blame(self, step: StepResult, problem: str, page: Exchange | None, at: str) -> None:
         """Fail a step for what stands in the listing, which is kept as the evidence of both."""
         self.run.keep_evidence(*_LISTING, found_in=page, at=at)
         step.found_in = page
         step.failed(problem, at=at)
 
-    async def _judge_tool(self, step: Judgement, tool: dict[str, Any], name: str, budget: Budget, place: Place) -> None:
+    async def _check_tool(
+        self, step: StepResult, tool: dict[str, Any], name: str, budget: Budget, position: Position
+    ) -> None:
         problems: list[str] = []
         for part in ("inputSchema", "outputSchema"):
             schema = tool.get(part)
@@ -126,7 +130,7 @@ class ToolChecks:
         if problems:
             # Each by itself: in the midst of the sentence nobody would look for the beginning of a secret.
             said = "; ".join(self.run.said(problem, _PROBLEM_LENGTH) for problem in problems)
-            self._blame(step, said, place.page, place.at + _place_in(problems[0]))
+            self._blame(step, said, position.page, position.at + _pointer_in(problems[0]))
         else:
             step.passed("Valid")
 
@@ -143,7 +147,7 @@ class ToolChecks:
                 chosen.append(tool)
         return chosen[: self.run.target.limits.tool_calls]
 
-    async def judge_calls(self) -> None:
+    async def check_calls(self) -> None:
         for tool in self._callable():
             name, shown = str(tool.get("name", "")), self._shown(tool)
             spec = StepSpec(
@@ -165,9 +169,9 @@ class ToolChecks:
                         at="/response/body/result",
                     )
                 else:
-                    await self._judge_output(step, tool, result)
+                    await self._check_output(step, tool, result)
 
-    async def _judge_output(self, step: Judgement, tool: dict[str, Any], result: dict[str, Any]) -> None:
+    async def _check_output(self, step: StepResult, tool: dict[str, Any], result: dict[str, Any]) -> None:
         schema, content = tool.get("outputSchema"), result.get("structuredContent")
         if schema is None:
             step.passed("Answered; the tool declares no output schema")
@@ -184,7 +188,7 @@ class ToolChecks:
                 step.silent(f"Answered; not compared with the output schema: {reason}")
                 return
             if problem:
-                at = "/response/body/result/structuredContent" + _place_in(problem)
+                at = "/response/body/result/structuredContent" + _pointer_in(problem)
                 said = self.run.said(problem, _PROBLEM_LENGTH)
                 step.failed(f"The structured content does not match the output schema at {said}", at=at)
             else:
@@ -201,7 +205,7 @@ def _text_of(result: dict[str, Any]) -> str:
     return " ".join(texts)
 
 
-def _place_in(problem: str) -> str:
+def _pointer_in(problem: str) -> str:
     """The JSON pointer that a sentence about a value begins with; "" when it is about the whole value."""
     return re.split(r":? ", problem, maxsplit=1)[0] if problem.startswith("/") else ""
 

@@ -1,4 +1,4 @@
-"""What a server says of itself, asked over our own wire before the official runner starts.
+"""What a server says of itself, asked over our own HTTP client before the official runner starts.
 
 It tells an agent that cannot be reached, or that wants a credential, from one that breaks a rule: to the
 runner all of these are failures.
@@ -11,17 +11,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-import httpx2
 import mcp_types as types
 from mcp import ClientSession, MCPError
-from mcp.client.streamable_http import streamable_http_client
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS, LATEST_HANDSHAKE_VERSION
 from pydantic import TypeAdapter, ValidationError
 
-from compliance.engines.http.jsonrpc import error_of, message_of, method_of
-from compliance.engines.http.transports import McpTransport
-from compliance.engines.reports.builder import Run
-from compliance.engines.suites.assertions import judge_connection, judge_credential
+from compliance.engines.http.jsonrpc import error_of, method_of
+from compliance.engines.reports.builder import ReportBuilder
+from compliance.engines.suites.assertions import check_connection, check_credential
+from compliance.engines.suites.mcp_session import check_speaks, in_mcp_session
 
 _CLIENT = types.Implementation(name="assay", title="Assay compliance check", version="1.0")
 _RAW: TypeAdapter[Any] = TypeAdapter(dict[str, Any])
@@ -74,30 +72,18 @@ def _matches(template: str, uri: str) -> bool:
     return len(parts) > 1 and (not parts[-1] or uri.endswith(parts[-1]))
 
 
-async def discover(run: Run) -> Found:
+async def discover(run: ReportBuilder) -> Found:
     """Open a session, judge what stands before the runner, and list what the server declares.
 
-    Raises PolicyRefused, OutOfTime and Unable as the wire's steps do; what the agent does wrong is in the run.
+    Raises PolicyRefused, OutOfTime and Unable as the HTTP client's steps do; what the agent does wrong is in the run.
     """
-    found, failure = Found(), None
-    async with (
-        httpx2.AsyncClient(transport=McpTransport(run.wire), trust_env=False, timeout=None) as client,
-        streamable_http_client(run.target.url, http_client=client) as (read, write),
-        ClientSession(
-            read, write, read_timeout_seconds=run.target.limits.step_seconds + 0.5, client_info=_CLIENT
-        ) as session,
-    ):
-        try:
-            await _Opening(run, session, found).hold()
-        except Exception as error:  # noqa: BLE001 -- leaves the SDK's task groups unwrapped, and is raised below
-            failure = error
-    if failure is not None:
-        raise failure
+    found = Found()
+    await in_mcp_session(run, _CLIENT, lambda session: _Opening(run, session, found).hold())
     return found
 
 
 class _Opening:
-    def __init__(self, run: Run, session: ClientSession, found: Found) -> None:
+    def __init__(self, run: ReportBuilder, session: ClientSession, found: Found) -> None:
         self.run = run
         self.session = session
         self.found = found
@@ -129,19 +115,14 @@ class _Opening:
                 await self._open()
                 opened = True
             except (MCPError, ValidationError, RuntimeError):
-                pass  # what it was is on the wire, and for the runner to judge
-            step.exchange = exchange = next(e for e in run.wire.exchanges if method_of(e) == "initialize")
-            reached = judge_connection(run, exchange, step)
-        if not reached or not judge_credential(run, "mcp/auth", exchange):
+                pass  # the exchange says what it was, and the runner what follows
+            step.exchange = exchange = next(e for e in run.http.exchanges if method_of(e) == "initialize")
+            reached = check_connection(run, exchange, step)
+        if not reached or not check_credential(run, "mcp/auth", exchange):
             return False
-        message, wrong = message_of(exchange)
-        with run.step("connectivity/reach", "speaks") as step:
-            step.exchange = exchange
-            if message is None:
-                step.failed(f"Initialize was answered with {wrong}")
-                run.stop_reason = "Left out: the agent does not speak MCP"
-                return False
-            step.passed("Initialize was answered with a JSON-RPC message")
+        message = check_speaks(run, exchange)
+        if message is None:
+            return False
         self.found.ready = True
         code, _ = error_of(message)
         if code == _UNSUPPORTED_VERSION:
@@ -179,7 +160,7 @@ class _Opening:
         if not self.found.declares(capability):
             return []
         for _ in range(self.run.target.limits.pages):
-            if self.run.wire.time_is_up():
+            if self.run.http.time_is_up():
                 return None
             params = types.PaginatedRequestParams(cursor=cursor) if cursor else None
             try:

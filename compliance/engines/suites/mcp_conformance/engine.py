@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
 import platform
 import ssl
 import time
-import traceback
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -16,20 +13,18 @@ import httpx2
 
 from compliance.engines.catalog import SuiteSpec
 from compliance.engines.contract import Health, OnStep, Progress, Target
-from compliance.engines.http.client import Wire
+from compliance.engines.execution.session import run_session
+from compliance.engines.http.client import HttpClient
 from compliance.engines.http.egress import Guard, Resolve, system_resolve
 from compliance.engines.process.node_runtime import RuntimeMissing, node_version, package
-from compliance.engines.reports.builder import OutOfTime, PolicyRefused, Run, Unable
-from compliance.engines.reports.model import Notice, Report, Scenario, Track, Verdict
+from compliance.engines.reports.builder import ReportBuilder, Unable
+from compliance.engines.reports.model import Report, Scenario, Track, Verdict
 from compliance.engines.suites.mcp_conformance.discover import Found, discover
-from compliance.engines.suites.mcp_conformance.runner import DRIVER, MEMORY_MB, PACKAGE, Told, run_scenarios
+from compliance.engines.suites.mcp_conformance.runner import DRIVER, MEMORY_MB, PACKAGE, RunnerOutput, run_scenarios
 from compliance.engines.suites.mcp_conformance.scenarios import BY_SUITE, OPENING, SPEC_VERSION, SUITES, Official
 from compliance.engines.suites.mcp_conformance.verdicts import Scribe
 
-log = logging.getLogger(__name__)
-
 _ADAPTER = "1.0"
-_GRACE = 5.0  # seconds for closing a session after the deadline
 _LOCAL = ("localhost", "127.0.0.1", "::1", "[::1]")  # the names that the official scenario takes for this machine
 
 
@@ -76,15 +71,8 @@ class ConformanceEngine:
             work.harness_error = f"This engine has no suite called {target.suite!r}"
         else:
             guard = Guard(target.allow, self._resolve)
-            async with Wire(
-                guard=guard,
-                limits=target.limits,
-                deadline=target.deadline,
-                credential_url=target.url,
-                credential=target.credential,
-                ssl_context=self._ssl_context,
-            ) as wire:
-                await work.hold(wire, guard, suite)
+            async with HttpClient.for_target(target, guard, self._ssl_context) as http:
+                await work.hold(http, guard, suite)
         report = work.report()
         return replace(
             report,
@@ -107,52 +95,42 @@ class _Work:
         self.suite: SuiteSpec | None = None
         self.scenarios: list[Official] = []
         self.filtered = False
-        self.opening: Run | None = None
+        self.opening: ReportBuilder | None = None
         self.found = Found()
-        self.told = Told()
+        self.output = RunnerOutput()
         self.harness_error = ""
-        self.truncated = False
 
-    async def hold(self, wire: Wire, guard: Guard, suite: SuiteSpec) -> None:
+    async def hold(self, http: HttpClient, guard: Guard, suite: SuiteSpec) -> None:
         self.suite = suite
-        wanted = {str(key) for key in self.target.options.get("scenarios") or ()}
-        self.scenarios = [s for s in BY_SUITE[suite.slug] if not wanted or s.key in wanted]
+        asked = {str(key) for key in self.target.options.get("scenarios") or ()}
+        self.scenarios = [s for s in BY_SUITE[suite.slug] if not asked or s.key in asked]
         self.filtered = len(self.scenarios) < len(BY_SUITE[suite.slug])
-        run = self.opening = Run(replace(self.target, options={}), wire, "mcp", None, suite=OPENING)
+        run = self.opening = ReportBuilder(replace(self.target, options={}), http, "mcp", None, suite=OPENING)
+        await run_session(run, self._converse(run, guard), "conformance")
+
+    async def _converse(self, run: ReportBuilder, guard: Guard) -> None:
+        self.found = await discover(run)
+        chosen = [s.key for s in self.scenarios if not self._left_out(s)[1]]
+        if not self.found.ready or not chosen:
+            return
+        titles = {s.key: s.title for s in self.scenarios}
+
+        def on_start(scenario: str, done: int) -> None:
+            if self.on_step is not None:
+                self.on_step(Progress(titles.get(scenario, scenario), done, len(chosen)))
+
         try:
-            async with asyncio.timeout(max(wire.remaining, 0) + _GRACE):
-                self.found = await discover(run)
-                if self.found.ready and (chosen := [s.key for s in self.scenarios if not self._left_out(s)[1]]):
-                    titles = {s.key: s.title for s in self.scenarios}
-
-                    def on_start(scenario: str, done: int) -> None:
-                        if self.on_step is not None:
-                            self.on_step(Progress(titles.get(scenario, scenario), done, len(chosen)))
-
-                    self.told = await run_scenarios(
-                        self.target,
-                        chosen,
-                        guard=guard,
-                        seconds=wire.remaining,
-                        on_start=on_start,
-                        memory_mb=self.memory_mb,
-                        driver=self.driver,
-                    )
-        except (OutOfTime, TimeoutError):
-            self.truncated = True
-        except PolicyRefused as refused:
-            run.refused = True
-            self.harness_error = f"Assay does not test this address ({refused})"
-            run.notice("refused", "Private and reserved addresses are not tested unless Assay's operator allows them")
-        except Unable as unable:
-            self.harness_error = str(unable)
+            self.output = await run_scenarios(
+                self.target,
+                chosen,
+                guard=guard,
+                seconds=run.http.remaining,
+                on_start=on_start,
+                memory_mb=self.memory_mb,
+                driver=self.driver,
+            )
         except RuntimeMissing as missing:
-            self.harness_error = str(missing)
-        except Exception as error:  # noqa: BLE001
-            # Whatever it is, it is ours: the report says so, and never that the agent failed (R7).
-            frame = traceback.extract_tb(error.__traceback__)[-1]
-            log.error("The conformance engine broke: %s at %s:%s", type(error).__name__, frame.filename, frame.lineno)
-            self.harness_error = f"{type(error).__name__} in the conformance engine"
+            raise Unable(str(missing)) from None
 
     def _left_out(self, official: Official) -> tuple[Verdict, str]:
         """Why a scenario is not run against this agent, and the verdict that this is; with "" it is run."""
@@ -173,9 +151,8 @@ class _Work:
         run = self.opening
         if run is None or self.suite is None:
             return Report("", "", self.target.suite, "mcp", "", (), 0, harness_error=self.harness_error)
-        run.harness_error = self.harness_error or self.told.harness_error
-        run.truncated = self.truncated or self.told.truncated
-        opening = run.report("", "")
+        self.output.note_on(run)
+        opening = run.report("", "", full=self.suite.full and not self.filtered)
         everything = self.target.all_evidence or self.target.options.get("evidence") == "all"
         scribe = Scribe(self.found, run.redactor, all_evidence=everything)
         written = {official.key: self._scenario(official, scribe) for official in self.scenarios}
@@ -187,27 +164,17 @@ class _Work:
         # The runner counts no opening of ours: it is shown where it is what there is to say.
         if not self.found.ready:
             tracks = [*opening.tracks, *tracks]
-        notices = [*opening.notices, *scribe.notices]
-        if self.told.refused:
-            words = run.clean("; ".join(self.told.refused))
-            notices.append(Notice("led_astray", f"The agent led to addresses that a test may not use: {words}"))
-        observations = dict(opening.observations)
-        if self.told.peak_mb:
-            observations["memory_mb"] = self.told.peak_mb
-        if scribe.withdrawn:
-            observations["withdrawn_passes"] = scribe.withdrawn
+        withdrawn = {"withdrawn_passes": scribe.withdrawn} if scribe.withdrawn else {}
         return replace(
             opening,
             suite=self.suite.slug,
-            suite_version=self.target.suite_version,
             tracks=tuple(tracks),
-            notices=tuple(notices),
-            observations=observations,
-            full=self.suite.full and not self.filtered,
+            notices=(*opening.notices, *scribe.notices),
+            observations=opening.observations | withdrawn,
         )
 
     def _scenario(self, official: Official, scribe: Scribe) -> Scenario:
-        if (outcome := self.told.outcomes.get(official.key)) is not None:
+        if (outcome := self.output.outcomes.get(official.key)) is not None:
             return scribe.judged(official, outcome)
         assert self.opening is not None
         if self.opening.harness_error:

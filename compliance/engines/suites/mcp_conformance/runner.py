@@ -13,14 +13,13 @@ from typing import Any
 from compliance.engines.contract import Target
 from compliance.engines.http.egress import Guard
 from compliance.engines.http.exchange import Exchange, Fault, FaultKind
-from compliance.engines.http.proxy import ProxyLimits, egress_proxy
 from compliance.engines.process.node_runtime import node, package
-from compliance.engines.process.runner import ProcessLimits, WardenLost, run_process, scratch_folder
+from compliance.engines.process.runner import scratch_folder
+from compliance.engines.suites.official import ProgramOutput
 
 PACKAGE = "@modelcontextprotocol/conformance"
 MEMORY_MB = 512
 DRIVER = Path(__file__).with_name("driver.mjs")
-_MARGIN = 30.0  # seconds
 _STATUSES = {"SUCCESS", "FAILURE", "WARNING", "INFO", "SKIPPED"}
 
 
@@ -35,14 +34,10 @@ class Outcome:
 
 
 @dataclass(slots=True)
-class Told:
+class RunnerOutput(ProgramOutput):
     """Everything that came of one start of the runner."""
 
     outcomes: dict[str, Outcome] = field(default_factory=dict)
-    truncated: bool = False
-    harness_error: str = ""  # without anything that the agent sent
-    peak_mb: int = 0
-    refused: list[str] = field(default_factory=list)  # addresses that the agent led to and that are off limits
 
 
 class _Broken(Exception):
@@ -76,57 +71,44 @@ async def run_scenarios(
     on_start: Callable[[str, int], None],
     memory_mb: int,
     driver: Path,
-) -> Told:
+) -> RunnerOutput:
     """Run the named scenarios in one process. on_start: the scenario at hand, and how many are done.
 
     Raises RuntimeMissing when Node or the package is not installed. All else is in what it returns.
     """
-    told, ended = Told(), False
+    output = RunnerOutput()
 
     def hear(line: bytes) -> None:
-        nonlocal ended
         try:
             event = json.loads(line)
             if event["event"] == "start":
-                on_start(str(event["scenario"]), len(told.outcomes))
+                on_start(str(event["scenario"]), len(output.outcomes))
             elif event["event"] == "scenario":
-                told.outcomes[str(event["scenario"])] = _outcome(event)
+                output.outcomes[str(event["scenario"])] = _outcome(event)
             elif event["event"] == "broken":
                 where = f" in {event['scenario']}" if event["scenario"] else ""
-                told.harness_error = f"The official runner broke{where}: {str(event['reason'])[:150]}"
+                output.harness_error = f"The official runner broke{where}: {str(event['reason'])[:150]}"
             elif event["event"] == "end":
-                ended = True
+                output.ended = True
             else:
                 raise _Broken("an event of no known kind")
         except (ValueError, KeyError, TypeError, AttributeError, _Broken) as error:
-            told.harness_error = f"The official runner's output could not be read ({type(error).__name__})"
+            output.harness_error = f"The official runner's output could not be read ({type(error).__name__})"
 
     argv = [str(node()), f"--max-old-space-size={memory_mb // 2}", str(driver)]
-    limits = ProcessLimits(seconds=max(seconds, 0.1), memory_mb=memory_mb)
     with scratch_folder() as folder:
-        order = _order(target, scenarios, folder)
-        # The process ends first: a proxy that left before it would look like an agent that does not answer.
-        network = ProxyLimits(seconds=limits.seconds + _MARGIN)
-        async with egress_proxy(guard, run_key=target.run_key, limits=network) as proxy:
-            try:
-                finished = await run_process(
-                    argv, limits=limits, env=proxy.environment(), folder=folder, stdin=order, on_line=hear
-                )
-            except (OSError, WardenLost) as error:
-                told.harness_error = f"The official runner could not be run ({type(error).__name__})"
-                return told
-            told.refused = list(proxy.refused)
-            exhausted = proxy.exhausted
-    told.peak_mb = finished.peak_mb
-    if finished.stopped == "deadline":
-        told.truncated = True
-    elif finished.stopped:
-        told.harness_error = f"The official runner was stopped: it passed its limit of {finished.stopped}"
-    elif exhausted:
-        told.harness_error = f"The run used more of the network than it may: {exhausted}"
-    elif not told.harness_error and not ended:
-        told.harness_error = f"The official runner ended before its work was done (exit {finished.returncode})"
-    return told
+        await output.run(
+            argv,
+            program="The official runner",
+            target=target,
+            guard=guard,
+            seconds=seconds,
+            memory_mb=memory_mb,
+            folder=folder,
+            on_line=hear,
+            stdin=_order(target, scenarios, folder),
+        )
+    return output
 
 
 def _outcome(event: dict[str, Any]) -> Outcome:
@@ -143,21 +125,21 @@ def _headers(pairs: Any) -> list[tuple[bytes, bytes]]:
     return [(str(k).encode("latin-1", "replace"), str(v).encode("latin-1", "replace")) for k, v in pairs or ()]
 
 
-def _exchange(told: dict[str, Any]) -> Exchange:
-    fault = told.get("fault")
+def _exchange(output: dict[str, Any]) -> Exchange:
+    fault = output.get("fault")
     try:
-        body = base64.b64decode(told.get("response_body") or "", validate=True)
+        body = base64.b64decode(output.get("response_body") or "", validate=True)
     except binascii.Error as error:
         raise _Broken("a payload that is no base64") from error
     return Exchange(
-        method=str(told["method"]),
-        url=str(told["url"]),
-        request_headers=_headers(told["request_headers"]),
-        request_body=str(told["request_body"]).encode("utf-8", "replace"),
-        status=int(told.get("status") or 0),
-        headers=_headers(told.get("headers")),
+        method=str(output["method"]),
+        url=str(output["url"]),
+        request_headers=_headers(output["request_headers"]),
+        request_body=str(output["request_body"]).encode("utf-8", "replace"),
+        status=int(output.get("status") or 0),
+        headers=_headers(output.get("headers")),
         body=bytearray(body),
-        size=whole if (whole := int(told.get("size") or 0)) > len(body) else 0,
+        size=whole if (whole := int(output.get("size") or 0)) > len(body) else 0,
         fault=Fault(FaultKind.CLOSED, str(fault)) if fault else None,
-        seconds=int(told.get("ms") or 0) / 1000,
+        seconds=int(output.get("ms") or 0) / 1000,
     )

@@ -1,6 +1,6 @@
 from compliance.engines import Evidence, Health, Report, Scenario, Step, SuiteSpec, Track, Verdict
 from compliance.engines.catalog import ScenarioSpec, StepSpec, TrackSpec
-from compliance.engines.http.client import Wire
+from compliance.engines.http.client import HttpClient
 from compliance.engines.http.egress import Guard
 from compliance.engines.http.exchange import FaultKind
 from compliance.engines.http.redaction import Redactor
@@ -21,8 +21,8 @@ class HttpManners:
         return [SuiteSpec("http-manners", "1", engine=self.name, protocols=("mcp", "a2a"), tracks=TRACKS, **WORDS)]
 
     async def run(self, target, *, on_step=None):
-        async with Wire(guard=Guard(target.allow), limits=target.limits, deadline=target.deadline) as wire:
-            exchange = await wire.send("GET", target.url.rstrip("/") + "/there-is-nothing-here")
+        async with HttpClient(guard=Guard(target.allow), limits=target.limits, deadline=target.deadline) as http:
+            exchange = await http.send("GET", target.url.rstrip("/") + "/there-is-nothing-here")
         held = target.credential
         fault, clean = exchange.fault, Redactor(held.hidden if held else (), target.limits.evidence_bytes)
         ours = fault.message if fault and fault.kind in OURS else ""

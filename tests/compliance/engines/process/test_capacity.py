@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from compliance.engines.process import capacity as room_module
-from compliance.engines.process.capacity import Room, default_room_mb, default_room_programs
+from compliance.engines.process.capacity import Capacity, default_memory_mb, default_programs
 from compliance.engines.process.runner import ProcessLimits, run_process, scratch_folder
 from tests.processes import wait_for
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.processes
 
 
 async def test_places_are_given_until_the_room_is_full() -> None:
-    room = Room(1000)
+    room = Capacity(1000)
     first, second, third = room.reserve(400), room.reserve(600), room.reserve(100)
 
     assert (first.held, second.held, third.held) == (True, True, False)
@@ -29,7 +29,7 @@ async def test_places_are_given_until_the_room_is_full() -> None:
 
 
 async def test_who_comes_first_is_served_first() -> None:
-    room = Room(1000)
+    room = Capacity(1000)
     holder = room.reserve(600)
     large, small = room.reserve(800), room.reserve(100)
 
@@ -40,7 +40,7 @@ async def test_who_comes_first_is_served_first() -> None:
 
 
 async def test_no_more_programs_at_once_than_the_room_takes_however_small_they_are() -> None:
-    room = Room(1000, programs=2)
+    room = Capacity(1000, programs=2)
     first, second, third = room.reserve(1), room.reserve(1), room.reserve(1)
 
     assert (first.held, second.held, third.held) == (True, True, False)
@@ -50,7 +50,7 @@ async def test_no_more_programs_at_once_than_the_room_takes_however_small_they_a
 
 
 async def test_one_that_wants_more_than_the_room_runs_alone() -> None:
-    room = Room(1000)
+    room = Capacity(1000)
     small, giant, after = room.reserve(1), room.reserve(5000), room.reserve(1)
 
     assert not giant.held
@@ -62,7 +62,7 @@ async def test_one_that_wants_more_than_the_room_runs_alone() -> None:
 
 
 async def test_engines_inside_the_worker_never_wait() -> None:
-    room = Room(1000)
+    room = Capacity(1000)
     room.reserve(1000)
     room.reserve(1000)
 
@@ -70,7 +70,7 @@ async def test_engines_inside_the_worker_never_wait() -> None:
 
 
 async def test_cancelled_wait_lets_the_next_one_in() -> None:
-    room = Room(1000)
+    room = Capacity(1000)
     holder = room.reserve(500)
     large, small = room.reserve(1000), room.reserve(100)
     waiting = asyncio.ensure_future(large.wait())
@@ -87,7 +87,7 @@ async def test_cancelled_wait_lets_the_next_one_in() -> None:
 
 
 async def test_place_that_was_given_to_one_who_was_cancelled_comes_back() -> None:
-    room = Room(1000)
+    room = Capacity(1000)
     holder, next_one = room.reserve(1000), room.reserve(1000)
     waiting = asyncio.ensure_future(next_one.wait())
     await asyncio.sleep(0)
@@ -101,7 +101,7 @@ async def test_place_that_was_given_to_one_who_was_cancelled_comes_back() -> Non
 
 
 async def test_second_release_gives_nothing_back() -> None:
-    room = Room(1000)
+    room = Capacity(1000)
     first, second = room.reserve(500), room.reserve(500)
     first.release()
     first.release()
@@ -110,7 +110,7 @@ async def test_second_release_gives_nothing_back() -> None:
 
 
 def test_runs_of_several_event_loops_share_one_room() -> None:
-    room = Room(100)
+    room = Capacity(100)
     now, most, lock = 0, 0, threading.Lock()
 
     async def one() -> None:
@@ -140,7 +140,7 @@ def test_runs_of_several_event_loops_share_one_room() -> None:
 
 
 async def test_processes_at_once_stay_within_the_room(tmp_path: Path) -> None:
-    room = Room(250)
+    room = Capacity(250)
     begun: list[int] = []
     code = """
 import os, sys, time
@@ -180,13 +180,13 @@ def test_room_of_a_machine_is_a_quarter_of_it_and_enough_for_one(
     limit = tmp_path / "memory.max"
     monkeypatch.setattr(room_module, "_CGROUP_FILES", (str(tmp_path / "none"), str(limit)))
 
-    assert default_room_mb() == max(memory_mb // 4, 1024)
+    assert default_memory_mb() == max(memory_mb // 4, 1024)
     limit.write_text("max\n")
-    assert default_room_mb() == max(memory_mb // 4, 1024)
+    assert default_memory_mb() == max(memory_mb // 4, 1024)
     limit.write_text(str(6 * 1024**3))
-    assert default_room_mb() == max(min(memory_mb, 6 * 1024) // 4, 1024)
+    assert default_memory_mb() == max(min(memory_mb, 6 * 1024) // 4, 1024)
     limit.write_text(str(512 * 1024**2))
-    assert default_room_mb() == 1024
+    assert default_memory_mb() == 1024
 
 
 def test_programs_by_default_follow_the_cores_that_a_container_may_use(
@@ -195,8 +195,8 @@ def test_programs_by_default_follow_the_cores_that_a_container_may_use(
     share = tmp_path / "cpu.max"
     monkeypatch.setattr(room_module, "_CGROUP_CPU", str(share))
     monkeypatch.setattr(room_module.os, "sched_getaffinity", lambda pid: set(range(4)))
-    assert default_room_programs() == 12
+    assert default_programs() == 12
     share.write_text("max 100000\n")
-    assert default_room_programs() == 12
+    assert default_programs() == 12
     share.write_text("150000 100000\n")
-    assert default_room_programs() == 6
+    assert default_programs() == 6

@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from compliance.engines.process.node_runtime import node
-from compliance.engines.process.runner import Finished, ProcessLimits, WardenLost, run_process, scratch_folder
+from compliance.engines.process.runner import Finished, ProcessLimits, SupervisorLost, run_process, scratch_folder
 from tests.processes import ROOT, wait_for
 
 pytestmark = pytest.mark.processes
@@ -295,16 +295,16 @@ def test_killed_worker_leaves_no_scratch_folder(folder: Path) -> None:  # V1
     wait_for(lambda: not scratch.exists(), seconds=10, what="the end of the folder")
 
 
-async def test_killed_warden_takes_its_programs_along(folder: Path) -> None:
+async def test_killed_supervisor_takes_its_programs_along(folder: Path) -> None:
     family = Family()
-    # The one without its environment's marker is beyond reach when its warden is gone.
+    # The one without its environment's marker is beyond reach when its supervisor is gone.
     code = FAMILY.replace("env={}", "env=os.environ").replace(
         "import subprocess, sys; print", "import os, subprocess, sys; print"
     )
     task = asyncio.create_task(run(python(code, "600"), folder, on_line=family.line))
     await family.ready.wait()
     psutil.Process(family.pids[0]).parent().kill()
-    with pytest.raises(WardenLost):
+    with pytest.raises(SupervisorLost):
         await task
 
     assert family.survivors() == []

@@ -16,7 +16,7 @@ from starlette.responses import JSONResponse, PlainTextResponse
 from starlette.routing import Route
 
 from compliance.engines.http.egress import NOTHING_ELSE, AddressRefused, Guard
-from compliance.runners.program import allowing, cli
+from compliance.runners.program import allowlist, cli
 from compliance.runners.program.problems import Exit
 from compliance.runners.program.state import State
 from tests.compliance.engines.servers import serving
@@ -268,7 +268,7 @@ def test_what_is_on_the_list_may_be_reached_and_nothing_else(allow: list[str], h
         asked.append(name)
         return ["10.77.0.1"]
 
-    guard = Guard(allowing.for_engines(allowing.parse(allow, None)), resolve)
+    guard = Guard(allowlist.for_engines(allowlist.parse(allow, None)), resolve)
     if may:
         assert asyncio.run(guard.check(host, port))
     else:

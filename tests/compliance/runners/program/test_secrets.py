@@ -14,7 +14,7 @@ from starlette.responses import Response
 from compliance.engines import Credential
 from compliance.runners.program.logs import Hider
 from compliance.runners.program.problems import Exit, Problem
-from compliance.runners.program.secretsfile import read_secrets
+from compliance.runners.program.secrets_file import read_secrets
 from compliance.runners.program.token import open_to_others
 from tests.compliance.engines.servers import scripted
 from tests.compliance.runners.program.assay import TOKEN, Assay

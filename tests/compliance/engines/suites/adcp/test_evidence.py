@@ -1,4 +1,4 @@
-"""The exchanges behind the steps: true to the wire, without secrets, within a size."""
+"""The exchanges behind the steps: true to the HTTP client, without secrets, within a size."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ from compliance.engines.process.node_runtime import node
 from compliance.engines.reports.model import CONNECTIVITY
 from compliance.engines.reports.validation import accepted
 from compliance.engines.suites.adcp import AdcpEngine, engine
-from compliance.engines.suites.adcp.outcome import Told
+from compliance.engines.suites.adcp.outcome import RunnerOutput
 from compliance.engines.suites.adcp.reporting import report_of
 from tests.compliance.engines.servers import serving, step
 from tests.compliance.engines.suites.adcp.agents import CAPABILITIES, SIGNALS_TOKEN, Scripted, check, signals, target
@@ -78,7 +78,7 @@ def test_an_agent_that_leads_to_hundreds_of_places_is_still_judged() -> None:  #
     asked = target("http://127.0.0.1:9/mcp")
     report = report_of(
         asked,
-        Told(str, None),
+        RunnerOutput(str, None),
         Redactor([], 1000),
         engine=("adcp", "1"),
         runtime={},

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from email.utils import parsedate_to_datetime
 
 from compliance.engines import engine_health, engine_names, get_engine
-from compliance.runners.program.allowing import in_words
+from compliance.runners.program.allowlist import in_words
 from compliance.runners.program.client import Client, Refused, Unavailable
-from compliance.runners.program.pool import CLOCK_OFF_SECONDS
+from compliance.runners.program.jobs import CLOCK_OFF_SECONDS
 from compliance.runners.program.problems import Exit, Problem
 from compliance.runners.program.state import InUse
 
