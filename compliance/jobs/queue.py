@@ -12,6 +12,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from django.conf import settings
+from django.db import connection
 from django.db.models import F, Q
 from django.db.models.expressions import CombinedExpression
 from django.db.models.functions import Greatest, Now
@@ -134,19 +135,8 @@ def _lease(jobs: Iterable[Job], executor: Executor = HOSTED_WORKER) -> list[Leas
     # Each has a token of its own: a private runner knows by it which of its leases is meant.
     tokens = {job.pk: uuid4() for job in leased}
     run_ids = {job.pk: uuid7() for job in leased}
-    for job in leased:
-        Job.objects.filter(pk=job.pk).update(
-            state=JobState.LEASED,
-            attempt=F("attempt") + 1,
-            lease_token=tokens[job.pk],
-            lease_expires_at=_lease_end(),
-            started_at=Now(),
-            progress={},
-            leased_by=executor.id,
-            leased_by_name=executor.name if executor.id else "",
-            # A private runner is given a secret in another call, and its use is recorded with the run's key.
-            lease_run_id=run_ids[job.pk] if executor.id else None,
-        )
+    if leased:
+        _write_leases(tokens, run_ids, executor)
     wanted = wanted_credentials(leased)
     return [
         Lease(
@@ -169,6 +159,32 @@ def _lease(jobs: Iterable[Job], executor: Executor = HOSTED_WORKER) -> list[Leas
         )
         for job in leased
     ]
+
+
+def _write_leases(tokens: dict[UUID, UUID], run_ids: dict[UUID, UUID], executor: Executor) -> None:
+    """Write the leases by the jobs' keys: in one statement, or the benchmark of leases misses its goal.
+
+    A private runner's run has its key from here on: a secret is given, and its use recorded, in another call.
+    """
+    kept: list[UUID | None] = [None if executor.id is None else run_ids[job_id] for job_id in tokens]
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            UPDATE compliance_jobs r
+            SET state = 'leased', attempt = r.attempt + 1, lease_token = l.token, progress = '{}',
+                lease_expires_at = statement_timestamp() + make_interval(secs => %s),
+                started_at = statement_timestamp(), leased_by = %s::uuid, leased_by_name = %s, lease_run_id = l.run_id
+            FROM unnest(%s::uuid[], %s::uuid[], %s::uuid[]) AS l(id, token, run_id) WHERE r.id = l.id
+            """,
+            [
+                settings.LEASE_SECONDS,
+                executor.id,
+                executor.name if executor.id else "",
+                list(tokens),
+                list(tokens.values()),
+                kept,
+            ],
+        )
 
 
 def _lease_end() -> CombinedExpression:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -9,12 +10,11 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.conf import settings
-from django.db.models import Exists, OuterRef, Q
-from django.db.models.functions import Now
+from django.db import connection
 
-from compliance.jobs.models import Job, JobState, expires
+from compliance.jobs.models import Job, expires
 from compliance.monitors.models import Monitor, MonitorState, Outcome
-from compliance.registry.models import AgentContext, ExecutorKind, LifecycleStage, Runner, RunnerState
+from compliance.registry.models import Agent, AgentContext, LifecycleStage, Runner, RunnerState
 from compliance.runs.models import TriggeredBy
 from compliance.suites.health import Availability
 from compliance.suites.models import SuiteVersion
@@ -38,25 +38,34 @@ class Ledger:
     def read(
         cls, organization_id: str, now: datetime, monitors: Collection[Monitor], availability: Availability
     ) -> Ledger:
-        """Read after the statements that lock: what was read before would miss what a lock's last holder did."""
-        jobs = Job.objects.filter(organization_id=organization_id)
-        under_way = Counter(jobs.active().filter(_under_way(organization_id)).values_list("agent_id", flat=True))
-        since = now - timedelta(hours=settings.MONITOR_BUDGET_WINDOW_HOURS)
-        spent = jobs.filter(_SPENT, triggered_by=TriggeredBy.MONITOR, created_at__gt=since)
-        keys = [monitor.pk for monitor in monitors]
-        occurrences = Job.objects.filter(monitor_id__in=keys, scheduled_for__isnull=False)
-        with_job = set(occurrences.exclude(state=JobState.EXPIRED).values_list("monitor_id", "scheduled_for"))
-        active = set(Job.objects.active().filter(monitor_id__in=keys).values_list("monitor_id", flat=True))
-        placed = any(monitor.pin.is_private for monitor in monitors)
+        """Read after the statements that lock: what was read before would miss what a lock's last holder did.
+
+        One statement of our own, because the tick's benchmark misses its goal with five of the ORM for each
+        organization.
+        """
+        with connection.cursor() as cursor:
+            cursor.execute(
+                _LEDGER,
+                {
+                    "organization": organization_id,
+                    "since": now - timedelta(hours=settings.MONITOR_BUDGET_WINDOW_HOURS),
+                    "budget": settings.MONITOR_BUDGET_RUNS,
+                    "agents": list({monitor.agent_url for monitor in monitors}),
+                    "monitors": [monitor.pk for monitor in monitors],
+                    "occurrences": [monitor.next_run_at for monitor in monitors],
+                },
+            )
+            in_flight, spent, of_agent, busy, taken = cursor.fetchone()
+        pinned = any(monitor.pin.is_private for monitor in monitors)
         return cls(
             now=now,
             availability=availability,
-            of_agent=under_way,
-            in_flight=under_way.total(),
-            spent=spent[: settings.MONITOR_BUDGET_RUNS].count(),
-            busy={key for key in keys if key in active},
-            taken={monitor.pk for monitor in monitors if (monitor.pk, monitor.next_run_at) in with_job},
-            runners=list(Runner.objects.kept_by(organization_id)) if placed else [],
+            of_agent=Counter(json.loads(of_agent)),
+            in_flight=in_flight,
+            spent=spent,
+            busy=set(busy),
+            taken=set(taken),
+            runners=list(Runner.objects.kept_by(organization_id)) if pinned else [],
         )
 
     def reserve(self, monitor: Monitor) -> None:
@@ -119,26 +128,35 @@ def _reasons(monitor: Monitor, context: AgentContext, ledger: Ledger, asked: boo
         yield Outcome.BUDGET, f"Your organization's monitors may run {times} in {window} hours, and did."
 
 
-# What was cancelled before it began, or expired, has cost nothing.
-_SPENT = ~Q(state__in=[JobState.CANCELLED, JobState.EXPIRED]) | Q(
-    state=JobState.CANCELLED, executor_kind=ExecutorKind.HOSTED, attempt__gt=0
-)
-
-
-def _under_way(organization_id: str) -> Q:
-    """What somebody works on, what a hosted worker is about to take, and a monitor's job whose runner is online.
-
-    What else waits for private runners costs nobody anything, and may wait for long: it must not keep the
-    organization's monitors from running.
-    """
-    online = Runner.objects.filter(
-        Q(pk=OuterRef("runner_id")) | (~Q(pool="") & Q(pool=OuterRef("pool"))),
-        organization_id=organization_id,
-        state=RunnerState.ACTIVE,
-        online_until__gt=Now(),
+# Under way is what somebody works on, what a hosted worker is about to take, and a monitor's job whose runner is
+# online. What else waits for private runners costs nobody anything, and may wait for long: it must not keep the
+# organization's monitors from running.
+_LEDGER = """
+    WITH under_way AS MATERIALIZED (
+        SELECT r.agent_url FROM compliance_jobs r
+        WHERE r.organization_id = %(organization)s AND r.state IN ('queued', 'leased')
+            AND (r.executor_kind = 'hosted' OR r.state = 'leased'
+                OR (r.triggered_by = 'monitor' AND EXISTS (SELECT FROM runners w
+                    WHERE w.organization_id = r.organization_id AND w.state = 'active'
+                        AND w.online_until > statement_timestamp()
+                        AND (w.id = r.runner_id OR (r.pool <> '' AND w.pool = r.pool)))))
     )
-    worked_on = Q(executor_kind=ExecutorKind.HOSTED) | Q(state=JobState.LEASED)
-    return worked_on | Q(Exists(online), triggered_by=TriggeredBy.MONITOR)
+    SELECT
+        (SELECT count(*) FROM under_way),
+        (SELECT count(*) FROM (SELECT FROM compliance_jobs r
+            WHERE r.organization_id = %(organization)s AND r.triggered_by = 'monitor' AND r.created_at > %(since)s
+                AND (r.state NOT IN ('cancelled', 'expired')
+                    OR (r.state = 'cancelled' AND r.executor_kind = 'hosted' AND r.attempt > 0))
+                LIMIT %(budget)s) spent),
+        (SELECT coalesce(jsonb_object_agg(a.agent_url, a.number), '{}') FROM (
+            SELECT u.agent_url, count(*) AS number FROM under_way u
+            WHERE u.agent_url = ANY(%(agents)s::text[]) GROUP BY u.agent_url) a),
+        ARRAY(SELECT r.monitor_id FROM compliance_jobs r
+            WHERE r.monitor_id = ANY(%(monitors)s::uuid[]) AND r.state IN ('queued', 'leased')),
+        ARRAY(SELECT m.id FROM unnest(%(monitors)s::uuid[], %(occurrences)s::timestamptz[]) AS m(id, at)
+            JOIN compliance_jobs r ON r.monitor_id = m.id AND r.scheduled_for = m.at
+            WHERE r.state <> 'expired' AND r.scheduled_for IS NOT NULL)
+"""
 
 
 def _private_reasons(monitor: Monitor, version: SuiteVersion, ledger: Ledger, asked: bool) -> Iterator[tuple[str, str]]:
@@ -174,9 +192,19 @@ def locked_contexts(monitors: Iterable[Monitor]) -> dict[UUID, AgentContext]:
     waited for by whoever holds them.
     """
     keys = [monitor.context_id for monitor in monitors if monitor.context_id]
-    contexts = AgentContext.objects.select_related("agent").filter(pk__in=keys)
-    locked = contexts.select_for_update(no_key=True, skip_locked=True, of=("self",))
-    return {context.pk: context for context in locked}
+    # Raw, because the tick's benchmark misses its goal when the ORM composes both for each organization.
+    contexts = list(
+        AgentContext.objects.raw(
+            "SELECT * FROM agent_contexts WHERE id = ANY(%s::uuid[]) FOR NO KEY UPDATE SKIP LOCKED", [keys]
+        )
+    )
+    urls = [context.agent_id for context in contexts]
+    agents = {
+        agent.pk: agent for agent in Agent.objects.raw("SELECT * FROM agents WHERE agent_url = ANY(%s::text[])", [urls])
+    }
+    for context in contexts:
+        context.agent = agents[context.agent_id]
+    return {context.pk: context for context in contexts}
 
 
 def job_for(monitor: Monitor, ledger: Ledger, *, by: Actor) -> Job:

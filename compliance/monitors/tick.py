@@ -14,7 +14,7 @@ from datetime import datetime
 from uuid import UUID
 
 from django.conf import settings
-from django.db import DatabaseError, close_old_connections
+from django.db import DatabaseError, close_old_connections, connection
 from django.db.models.functions import Now
 
 from compliance.database import call, database_time
@@ -171,8 +171,29 @@ def _locked_by_us(organization_id: str) -> datetime | None:
 
 
 def _store(moved: Collection[Monitor]) -> None:
-    """Write the states and next times of monitors."""
-    Monitor.objects.bulk_update(moved, ["state", "state_reason", "next_run_at", "deferred_until"], batch_size=100)
+    """Write the states and next times of monitors.
+
+    Raw, because the ORM's bulk_update, with a branch for each value, takes the tick's benchmark to six times its time.
+    """
+    if not moved:
+        return
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            UPDATE monitors m
+            SET state = n.state, state_reason = n.reason, next_run_at = n.at, deferred_until = n.deferred_until
+            FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::timestamptz[], %s::timestamptz[])
+                AS n(id, state, reason, at, deferred_until)
+            WHERE m.id = n.id
+            """,
+            [
+                [monitor.pk for monitor in moved],
+                [str(monitor.state) for monitor in moved],
+                [monitor.state_reason for monitor in moved],
+                [monitor.next_run_at for monitor in moved],
+                [monitor.deferred_until for monitor in moved],
+            ],
+        )
 
 
 def _decide(monitor: Monitor, contexts: dict[UUID, AgentContext], ledger: Ledger) -> tuple[MonitorDecision, Job | None]:
