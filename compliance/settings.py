@@ -158,7 +158,7 @@ LOGIN_REDIRECT_URL = "home"
 ACCOUNT_LOGOUT_REDIRECT_URL = "account_login"
 ACCOUNT_LOGIN_METHODS = {"email"}
 ACCOUNT_SIGNUP_FIELDS = ["email*", "name*", "password1*", "password2*"]
-ACCOUNT_SIGNUP_FORM_CLASS = "dashboard.common.forms.SignupForm"
+ACCOUNT_SIGNUP_FORM_CLASS = "dashboard.accounts.forms.SignupForm"
 ACCOUNT_USER_MODEL_USERNAME_FIELD = None
 ACCOUNT_EMAIL_VERIFICATION = env.str("ACCOUNT_EMAIL_VERIFICATION", default="optional" if DEMO or DEBUG else "mandatory")
 ACCOUNT_PREVENT_ENUMERATION = True
@@ -171,7 +171,7 @@ MFA_TOTP_ISSUER = "Assay"
 MFA_ADAPTER = "dashboard.accounts.adapters.MFAAdapter"
 # Staff see across organizations: a password alone is not enough, except where everything is made up.
 STAFF_REQUIRES_MFA = env.bool("ASSAY_STAFF_REQUIRES_MFA", default=not (DEMO or DEBUG))
-STAFF_LOOK_MINUTES = env.int("ASSAY_STAFF_LOOK_MINUTES", default=60)
+STAFF_ACCESS_MINUTES = env.int("ASSAY_STAFF_ACCESS_MINUTES", default=60)
 
 EMAIL_CONFIG = env.email_url("EMAIL_URL", default="consolemail://")
 vars().update(EMAIL_CONFIG)

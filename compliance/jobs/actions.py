@@ -154,7 +154,7 @@ def _queue_is_full(organization_id: str, pin: Pin) -> bool:
         runner_id=pin.runner_id,
         pool=pin.pool,
     ).exclude(triggered_by=TriggeredBy.MONITOR)
-    return waiting.count() >= settings.PRIVATE_QUEUE_MAX_JOBS
+    return bool(waiting.count() >= settings.PRIVATE_QUEUE_MAX_JOBS)
 
 
 def _inserted(job: Job) -> bool:

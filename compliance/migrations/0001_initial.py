@@ -543,8 +543,8 @@ class Migration(migrations.Migration):
                 ('at', models.DateTimeField(db_index=True, default=django.utils.timezone.now)),
             ],
             options={
-                'verbose_name': 'look across organizations',
-                'verbose_name_plural': 'looks across organizations',
+                'verbose_name': 'access record',
+                'verbose_name_plural': 'access records',
                 'db_table': 'system_scope_uses',
                 'ordering': ['-at', '-id'],
             },

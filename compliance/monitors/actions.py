@@ -31,11 +31,11 @@ from compliance.runners.placement import lock_pin
 from compliance.runs.models import ComplianceRun
 from compliance.suites.health import read_availability
 from compliance.suites.models import SuiteVersion
-from compliance.tenancy.actions import lock_organization, managing_membership
 from compliance.tenancy.api_keys import Principal
 from compliance.tenancy.errors import Invalid, Refused
 from compliance.tenancy.models import Organization
 from compliance.tenancy.names import plain_name
+from compliance.tenancy.roles import lock_organization, managing_membership
 from compliance.tenancy.scope import organization_scope
 from compliance.vault.models import Credential
 

@@ -18,11 +18,11 @@ from compliance.registry.models import (
     Protocol,
 )
 from compliance.registry.urls import normalize_agent_url, refuse_credentials
-from compliance.tenancy.actions import managing_membership
 from compliance.tenancy.api_keys import Principal
 from compliance.tenancy.errors import NotAllowed, Refused
 from compliance.tenancy.models import Organization, User
 from compliance.tenancy.names import plain_name
+from compliance.tenancy.roles import managing_membership
 from compliance.tenancy.scope import organization_scope, platform_scope
 
 

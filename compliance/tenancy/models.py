@@ -1,4 +1,4 @@
-"""Who: users, organizations, their members, invitations, and the record of looks across organizations."""
+"""Who: users, organizations, their members, invitations, and the record of access across organizations."""
 
 from __future__ import annotations
 
@@ -324,7 +324,7 @@ class ApiKey(models.Model):
 
 
 class SystemScopeUse(models.Model):
-    """One look across organizations: who, why, what, when (I7). Insert-only."""
+    """One access across organizations: who, why, what, when (I7). Insert-only."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     actor_kind = models.CharField(max_length=10)
@@ -336,8 +336,8 @@ class SystemScopeUse(models.Model):
 
     class Meta:
         db_table = "system_scope_uses"
-        verbose_name = "look across organizations"
-        verbose_name_plural = "looks across organizations"
+        verbose_name = "access record"
+        verbose_name_plural = "access records"
         ordering = ["-at", "-id"]
         constraints = [
             Privileges(staff="SELECT, INSERT"),

@@ -13,10 +13,10 @@ from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 
 from compliance.registry.models import AgentContext
-from compliance.tenancy.actions import managing_membership
 from compliance.tenancy.errors import Refused
 from compliance.tenancy.models import Organization, User
 from compliance.tenancy.names import plain_name
+from compliance.tenancy.roles import managing_membership
 from compliance.tenancy.scope import organization_scope
 from compliance.vault.encryption import Unreadable, seal
 from compliance.vault.kinds import checked, hint_of

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from django.urls import path
 
-from dashboard.agents import overview, settings, testing, views
+from dashboard.agents import views
 
 urlpatterns = [
-    path("", overview.overview, name="overview"),
+    path("", views.overview, name="overview"),
     path("agents/add/", views.agent_add, name="agent_add"),
     path("agents/<uuid:agent>/", views.agent, name="agent"),
     path("agents/<uuid:agent>/protocol/", views.agent_protocol, name="agent_protocol"),
-    path("agents/<uuid:agent>/test/", testing.agent_test, name="agent_test"),
-    path("agents/<uuid:agent>/settings/", settings.agent_settings, name="agent_settings"),
-    path("agents/<uuid:agent>/remove/", settings.agent_remove, name="agent_remove"),
+    path("agents/<uuid:agent>/test/", views.agent_test, name="agent_test"),
+    path("agents/<uuid:agent>/settings/", views.agent_settings, name="agent_settings"),
+    path("agents/<uuid:agent>/remove/", views.agent_remove, name="agent_remove"),
 ]

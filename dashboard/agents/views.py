@@ -1,4 +1,4 @@
-"""Agents: registering one, its page, and asking for a test."""
+"""Agents: the overview, one agent's page, registering, testing and removing one, and its settings."""
 
 from __future__ import annotations
 
@@ -11,9 +11,12 @@ from django.http import Http404
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
+from django.urls import reverse
 from django.utils import timezone
 
-from compliance.jobs import dispatch as nudge
+from compliance.jobs import dispatch
+from compliance.jobs.actions import request_owner_test
+from compliance.jobs.options import PlaceRefused
 from compliance.models import (
     AgentContextWithLatestTest,
     ComplianceRun,
@@ -22,21 +25,68 @@ from compliance.models import (
     Organization,
     Role,
     Runner,
+    SuiteVersion,
 )
-from compliance.registry.actions import AlreadyRegistered, register_agent
+from compliance.registry.actions import (
+    AlreadyRegistered,
+    change_heartbeats,
+    register_agent,
+    remove_context,
+    rename_context,
+)
 from compliance.registry.models import Pin
 from compliance.registry.urls import InvalidAgentURL
 from compliance.runs.history import history_page, last_of_each_kind, recent_heartbeat_verdicts, recent_verdicts
+from compliance.runs.status import facets
+from compliance.suites.catalogue import OfferedSuite
+from compliance.tenancy.errors import Refused
+from compliance.vault.access_log import granted_credentials
+from compliance.vault.models import UseFor
+from dashboard.agents.filters import FACETS, STALE_DAYS, AgentFilter
+from dashboard.agents.forms import AgentForm, HeartbeatForm, RenameForm
+from dashboard.agents.tables import AgentTable
 from dashboard.common.access import OrganizationRequest, organization_view
-from dashboard.common.forms import AgentForm
-from dashboard.jobs.placement import TRUST, kept_runners, value_of
+from dashboard.common.confirm import ask_first
+from dashboard.common.filters import as_part
+from dashboard.jobs.forms import value_of
 from dashboard.jobs.views import progress_context
 from dashboard.runs.tables import RunTable
-from dashboard.suites.forms import SuiteForm, default_among, suites_for
+from dashboard.suites.forms import SuiteForm, TestForm, default_among, suites_for
 
 LAST_RUNS = 10
 # Longer than asking takes. After that the page no longer says that an answer is on its way.
 ASKING = timedelta(minutes=2)
+REMOVAL = (
+    "The agent leaves your list, and heartbeats of it are no longer shown to you. The tests that you ran stay in the"
+    " record: register the same address again and they are back."
+)
+
+
+@organization_view()
+def overview(request: OrganizationRequest) -> HttpResponseBase:
+    """The page, or for htmx the part of it below the search field."""
+    organization = request.organization
+    agents = AgentContextWithLatestTest.objects.of_organization(organization.id)
+    narrowed = AgentFilter(request.GET, queryset=agents)
+    sought, status = narrowed.chosen.get("q") or "", narrowed.chosen.get("status") or ""
+    totals = facets(organization_id=organization.id, sought=sought, stale_days=STALE_DAYS)
+    counts = {"": totals.everything, **{value: getattr(totals, value) for value, _ in FACETS}}
+    context = {
+        "table": AgentTable(narrowed.qs.failing_first().as_rows()).on_page(request, count=counts[status]),
+        "total": counts[status],
+        "is_empty": not counts[""] and not sought,
+        "sought": sought,
+        "kept": [(name, request.GET[name]) for name in ("status", "sort") if request.GET.get(name)],
+        "status": status,
+        "facets": [
+            (value, words, counts[value])
+            for value, words in (("", "All"), *FACETS)
+            if counts[value] or value in ("", status)
+        ],
+    }
+    if request.htmx and request.htmx.target == "agents":
+        return as_part(TemplateResponse(request, "agents/_list.html", context), request.path, request.GET)
+    return TemplateResponse(request, "agents/list.html", context)
 
 
 @organization_view(Role.ADMIN)
@@ -58,11 +108,11 @@ def agent_add(request: OrganizationRequest) -> HttpResponseBase:
             form.add_error("url", str(error))
             existing = error.context
         else:
-            nudge.after_commit(nudge.DETECT, context.agent_id)
+            dispatch.after_commit(dispatch.DETECT, context.agent_id)
             messages.success(request, f"{context.name} is registered. Test it now, or wait for its first heartbeat.")
             return redirect("agent", request.organization.slug, context.pk)
     status = 422 if form.errors else 200
-    return TemplateResponse(request, "agent_add.html", {"form": form, "existing": existing}, status=status)
+    return TemplateResponse(request, "agents/add.html", {"form": form, "existing": existing}, status=status)
 
 
 def get_agent(organization: Organization, agent: UUID) -> AgentContextWithLatestTest:
@@ -97,7 +147,7 @@ def agent(request: OrganizationRequest, agent: UUID) -> HttpResponseBase:
     newest = history_page(organization_id=organization.id, agent_url=url, size=LAST_RUNS)
     suites = suites_for(context.agent.protocol)
     default = default_among(suites)
-    runners = kept_runners(organization.id)
+    runners = list(Runner.objects.kept_by(organization.id))
     page: dict[str, Any] = {
         "context": context,
         "agent": context.agent,
@@ -105,8 +155,8 @@ def agent(request: OrganizationRequest, agent: UUID) -> HttpResponseBase:
         "asking": is_being_asked(context),
         "last_own": last["own"],
         "last_heartbeat": last["platform"],
-        "own_strip": own,
-        "heartbeat_strip": recent_heartbeat_verdicts(url),
+        "own_verdicts": own,
+        "heartbeat_verdicts": recent_heartbeat_verdicts(url),
         "table": RunTable(newest.rows),
         "more": newest.next is not None,
         "choice": SuiteForm(
@@ -116,15 +166,14 @@ def agent(request: OrganizationRequest, agent: UUID) -> HttpResponseBase:
             initial={"suite": default.slug if default else "", "executor": _last_executor(last["own"], runners)},
         ),
         "runners": runners,
-        "trust": TRUST,
         "suites": suites,
         "whole_suites": sum(suite.facts.full for suite in suites),
         "default_suite": default,
         "monitors": list(Monitor.objects.kept_by(organization.id).filter(context_id=agent)),
     }
     if active is not None:
-        page |= progress_context(active, organization)
-    return TemplateResponse(request, "agent.html", page)
+        page |= progress_context(active)
+    return TemplateResponse(request, "agents/detail.html", page)
 
 
 def _last_executor(last: ComplianceRun | None, runners: list[Runner]) -> str:
@@ -141,4 +190,129 @@ def agent_protocol(request: OrganizationRequest, agent: UUID) -> HttpResponseBas
     if not request.htmx:
         return redirect("agent", request.organization.slug, agent)
     page = {"context": context, "agent": context.agent, "asking": is_being_asked(context)}
-    return TemplateResponse(request, "_protocol.html", page)
+    return TemplateResponse(request, "agents/_protocol.html", page)
+
+
+@organization_view()
+def agent_test(request: OrganizationRequest, agent: UUID) -> HttpResponseBase:
+    """Ask for a test; a GET shows what can be chosen. A second press leads to the test under way.
+
+    `suite` names the suite, in a GET and in a POST; `executor` where it runs. Without `choices` a POST comes from a
+    page that does not show the suite's options, and they stay as the suite has them.
+    """
+    context = get_agent(request.organization, agent)
+    suites = suites_for(context.agent.protocol)
+    posted = request.method == "POST"
+    asked = request.POST if posted else request.GET
+    slug = str(asked.get("suite") or "")
+    found = next((suite for suite in suites if suite.slug == slug), None)
+    suite = found if slug and posted else found or default_among(suites)
+    choice = SuiteForm({"suite": slug} if slug else None, suites=suites)
+    form = None
+    runners = list(Runner.objects.kept_by(request.organization.id))
+    if suite is not None:
+        choice.initial["suite"] = suite.slug
+        form = TestForm(
+            request.POST if posted else None,
+            runners=runners,
+            engine=suite.engine,
+            options=suite.facts.options,
+            scenarios=scenarios_of(suite.version_id, context.agent.protocol),
+            credentials=granted_credentials(
+                organization_id=request.organization.id, context_id=agent, use=UseFor.OWNER_TESTS
+            ),
+        )
+        if posted and "choices" not in request.POST:
+            form.take_suites_options()
+        if posted and form.is_valid():
+            try:
+                return _ask(request, agent, suite, form)
+            except PlaceRefused as refusal:
+                form.add_error("executor", str(refusal))
+    can_run = suite is not None and (not suite.problem or bool(runners))
+    page = {"context": context, "choice": choice, "suite": suite, "form": form, "suites": suites, "can_run": can_run}
+    failed = posted or (slug and found is None)
+    return TemplateResponse(request, "agents/test.html", page, status=422 if failed else 200)
+
+
+def _ask(request: OrganizationRequest, agent: UUID, suite: OfferedSuite, form: TestForm) -> HttpResponseBase:
+    job, created = request_owner_test(
+        organization=request.organization,
+        context_id=agent,
+        by=request.user,
+        suite_slug=suite.slug,
+        scenarios=form.cleaned_data["scenarios"],
+        # A box that is not there is not a box that was cleared.
+        options=form.chosen_options() if "choices" in request.POST else {},
+        all_evidence=form.cleaned_data["all_evidence"],
+        dry_run=form.cleaned_data["dry_run"],
+        credential=form.cleaned_data["credential"],
+        pin=form.chosen_pin,
+    )
+    if not created:
+        messages.info(request, "This test is under way already.")
+    return redirect("job", request.organization.slug, job.pk)
+
+
+def scenarios_of(version_id: int, protocol: str) -> list[tuple[str, str]]:
+    """Keys and titles of the scenarios that an agent of this protocol can be asked."""
+    tracks = SuiteVersion.objects.values_list("definition__tracks", flat=True).get(pk=version_id)
+    return [
+        (scenario["key"], f"{track['title']}: {scenario['title']}")
+        for track in tracks or []
+        for scenario in track["scenarios"]
+        if not protocol or scenario.get("protocol", "") in ("", protocol)
+    ]
+
+
+@organization_view(Role.ADMIN)
+def agent_settings(request: OrganizationRequest, agent: UUID) -> HttpResponseBase:
+    """The forms; each is posted with its name in the button."""
+    context = get_agent(request.organization, agent)
+    renaming, heartbeats = "rename" in request.POST, "heartbeats" in request.POST
+    rename = RenameForm(request.POST if renaming else None, initial={"name": context.name})
+    beat = HeartbeatForm(request.POST if heartbeats else None, instance=context.agent)
+    try:
+        if renaming and rename.is_valid():
+            rename_context(
+                organization=request.organization,
+                context_id=agent,
+                name=rename.cleaned_data["name"],
+                by=request.user,
+            )
+            messages.success(request, "The name is changed.")
+            return redirect("agent", request.organization.slug, agent)
+        if heartbeats and beat.is_valid():
+            change_heartbeats(
+                organization=request.organization,
+                context_id=agent,
+                interval_hours=beat.cleaned_data["heartbeat_interval_hours"],
+                lifecycle_stage=beat.cleaned_data["lifecycle_stage"],
+                paused=beat.cleaned_data["paused"],
+                opted_out=beat.cleaned_data["opted_out"],
+                by=request.user,
+            )
+            messages.success(request, "The heartbeat settings are changed.")
+            return redirect("agent", request.organization.slug, agent)
+    except Refused as refusal:
+        (rename if renaming else beat).add_error(None, str(refusal))
+    page = {"context": context, "rename": rename, "heartbeats": beat, "removal": REMOVAL}
+    return TemplateResponse(request, "agents/settings.html", page, status=422 if rename.errors or beat.errors else 200)
+
+
+@organization_view(Role.ADMIN)
+def agent_remove(request: OrganizationRequest, agent: UUID) -> HttpResponseBase:
+    """Remove the agent from the organization, once that is confirmed."""
+    context = get_agent(request.organization, agent)
+    question = ask_first(
+        request,
+        title=f"Remove {context.name}?",
+        text=REMOVAL,
+        button="Remove the agent",
+        back=reverse("agent_settings", args=[request.organization.slug, agent]),
+    )
+    if question is not None:
+        return question
+    remove_context(organization=request.organization, context_id=agent, by=request.user)
+    messages.success(request, f"{context.name} is removed.")
+    return redirect("overview", request.organization.slug)

@@ -1,9 +1,6 @@
-"""Badges: one colour, one shape and one word for each status and verdict, the same on every page (R6)."""
+"""The word for each status and verdict, the same on every page (R6). common/_badge.html adds a colour and a shape."""
 
 from __future__ import annotations
-
-from django.utils.html import format_html
-from django.utils.safestring import SafeString
 
 WORDS = {
     # What a whole run, or an agent, is.
@@ -19,27 +16,7 @@ WORDS = {
     "silent": "Silent",
     "not_applicable": "Not applicable",
     "not_tested": "Not tested",
-    # Where a request is.
+    # Where a job is.
     "queued": "Queued",
     "leased": "Running",
 }
-_SHAPE = {"leased": "running"}
-# Made once: a list page shows hundreds.
-_BADGES = {
-    key: format_html('<span class="v v-{}">{}</span>', _SHAPE.get(key, key), word) for key, word in WORDS.items()
-}
-
-
-def badge(key: str | None) -> SafeString:
-    """The badge of a status or verdict; of None, that there is no test yet."""
-    return _BADGES[key or "never"]
-
-
-def tally(counts: dict[str, int]) -> SafeString:
-    """A run's verdicts with their numbers, those that occur, each by its own name."""
-    items = [
-        format_html('<li><span class="v v-{}">{} {}</span></li>', key, count, WORDS[key].lower())
-        for key, count in counts.items()
-        if count
-    ]
-    return SafeString(f'<ul class="tally">{"".join(items)}</ul>')

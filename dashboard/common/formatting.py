@@ -1,48 +1,10 @@
-"""Instants in HTML: exact and in UTC here; assay.js turns them into the reader's words and zone."""
+"""Points in time and lengths of time in words. Exact and in UTC here: assay.js turns them into the reader's."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
-
-from django.utils import timezone
-from django.utils.safestring import SafeString
-
-
-def instant(moment: datetime | None, empty: str = "never", exact: bool = False) -> SafeString:
-    """A <time> element. exact: the script shows the full date and time instead of "3 hours ago"."""
-    if moment is None:
-        return SafeString(empty)
-    utc = (moment if moment.tzinfo is UTC else moment.astimezone(UTC)).isoformat()
-    # Digits and signs of isoformat only: nothing to escape.
-    return SafeString(
-        f'<time datetime="{utc[:19]}Z"{" data-exact" if exact else ""}>{utc[:10]} {utc[11:16]} UTC</time>'
-    )
-
-
-def due(moment: datetime | None, before: str = "") -> SafeString:
-    """When something is to come: its time while that is ahead, then for how long it is due. before: "next ", if ever.
-
-    The script keeps it up to date, so that an open page does not call what is late "next".
-    """
-    if moment is None:
-        return SafeString("never")
-    utc = moment.astimezone(UTC).isoformat()
-    words = (
-        f"{before}{utc[:10]} {utc[11:16]} UTC" if moment > timezone.now() else f"due since {utc[:10]} {utc[11:16]} UTC"
-    )
-    return SafeString(f'<time datetime="{utc[:19]}Z" data-due="{before}">{words}</time>')
-
-
-def lasting(since: datetime | None) -> SafeString:
-    """How long something has lasted, as a <time> element that names its beginning; the script keeps it up to date."""
-    if since is None:
-        return SafeString("an unknown time")
-    utc = since.astimezone(UTC).isoformat()
-    return SafeString(
-        f'<time datetime="{utc[:19]}Z" data-lasting>{span((timezone.now() - since).total_seconds())}</time>'
-    )
 
 
 class Utc(NamedTuple):

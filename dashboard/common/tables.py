@@ -26,7 +26,7 @@ What narrows a list is a `FilterSet` in the feature's `filters.py`, shown by `co
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import django_tables2
 from django.core.paginator import EmptyPage, PageNotAnInteger, Paginator
@@ -96,10 +96,3 @@ class Pages(Paginator):
             return 1
         except EmptyPage:
             return self.num_pages
-
-
-class Column(NamedTuple):
-    """A column of the lists that are not yet made of Table."""
-
-    name: str
-    words: str

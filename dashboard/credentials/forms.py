@@ -11,7 +11,7 @@ from django.conf import settings
 from compliance.models import AgentContext
 from compliance.vault.kinds import ClientAuthentication, Kind
 from compliance.vault.models import UseFor
-from dashboard.common.forms import PLAIN_TEXT, PlainSelect, StyledForm
+from dashboard.common.forms import PLAIN_TEXT, StyledForm
 
 
 def _text(label: str, help_text: str, **more: Any) -> forms.CharField:
@@ -73,7 +73,7 @@ def _parameter_fields(kind: str) -> dict[str, forms.Field]:
             "client_authentication": forms.ChoiceField(
                 label="The client proves itself",
                 choices=ClientAuthentication.choices,
-                widget=PlainSelect,
+                widget=forms.Select,
                 help_text="In the header is the rule; some endpoints want it in the form.",
             ),
         }

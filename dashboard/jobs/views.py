@@ -1,4 +1,4 @@
-"""A request's progress: from queued to its run, live with JavaScript and by reloading without."""
+"""A job's progress: from queued to its run, live with JavaScript and by reloading without."""
 
 from __future__ import annotations
 
@@ -29,7 +29,6 @@ from compliance.runners.placement import why_waiting
 from compliance.tenancy.errors import Refused
 from dashboard.common.access import OrganizationRequest, organization_view
 from dashboard.common.confirm import ask_first
-from dashboard.jobs.placement import state_badge, state_since, where
 
 # Workers answer within a second or two; after this the page says that none did.
 UNSERVED_AFTER = timedelta(seconds=30)
@@ -42,39 +41,45 @@ STOPPING = (
 )
 
 
-def progress_context(job: Job, organization: Organization) -> dict[str, Any]:
-    """What _progress.html shows. Needs the organization's scope; asks for runners only if the request is theirs."""
-    base = reverse("overview", args=[organization.slug])
+def progress_context(job: Job) -> dict[str, Any]:
+    """What jobs/_progress.html shows. Needs the organization's scope; asks for runners only if the job is theirs."""
     runners = _runners_for(job) if job.pin.is_private else []
     engine = job.suite_version.engine
     done, total = (_number(job.progress.get(name)) for name in ("done", "total"))
-    waiting = job.state == JobState.QUEUED and timezone.now() - job.created_at > UNSERVED_AFTER
-    lost = job.state == JobState.LEASED and job.lease_expires_at is not None and job.lease_expires_at < timezone.now()
-    return {
+    context = {
         "job": job,
-        "progress_url": reverse("job", args=[organization.slug, job.pk]),
         "step": str(job.progress.get("step") or ""),
         "done": min(done, total),
         "total": total,
         "percent": 100 * min(done, total) // total if total else 0,
-        "unserved": waiting,
-        "lost": lost,
-        "where": where(job.pin, {runner.pk: runner.name for runner in runners}, base),
-        "runners": [
-            (runner, state_badge(runner), state_since(runner), job.is_active and runner.lacks(engine))
-            for runner in runners[:RUNNERS_SHOWN]
-        ],
-        "hindrance": why_waiting(job.pin, engine, runners) if job.state == JobState.QUEUED else "",
+        "is_unserved": job.state == JobState.QUEUED and timezone.now() - job.created_at > UNSERVED_AFTER,
+        "is_lost": job.state == JobState.LEASED and job.lease_expires_at and job.lease_expires_at < timezone.now(),
+        "runner_name": next((runner.name for runner in runners if runner.pk == job.runner_id), ""),
+        "job_runners": [(runner, job.is_active and runner.lacks(engine)) for runner in runners[:RUNNERS_SHOWN]],
         "more_runners": max(len(runners) - RUNNERS_SHOWN, 0),
+        "hindrance": why_waiting(job.pin, engine, runners) if job.state == JobState.QUEUED else "",
         "none_enabled": not any(runner.state == RunnerState.ACTIVE for runner in runners),
-        "lacking": any(runner.lacks(engine) for runner in runners),
         "none_online": job.pin.is_private and not any(runner.is_online for runner in runners),
-        "again": job.attempt > 1,
+        "some_lack_engine": any(runner.lacks(engine) for runner in runners),
     }
+    return {**context, "announcement": _announcement(job, context)}
+
+
+def _announcement(job: Job, context: dict[str, Any]) -> str:
+    """What is said to those who do not see the page change."""
+    if not job.is_active:
+        return "The test has ended without a run"
+    if context["hindrance"]:
+        return str(context["hindrance"])
+    if context["none_online"] and job.state == JobState.QUEUED:
+        return "No runner for it is online"
+    if context["is_unserved"] or context["is_lost"]:
+        return f"Still waiting for a {'private runner' if job.pin.is_private else 'worker'}"
+    return "The test is queued" if job.state == JobState.QUEUED else "The test is running"
 
 
 def _runners_for(job: Job) -> list[Runner]:
-    """Those that may take the request, whatever their state, a deleted one too: it says what became of it."""
+    """Those that may take the job, whatever their state, a deleted one too: it says what became of it."""
     assert job.organization_id is not None
     if job.runner_id:
         return list(Runner.objects.filter(organization_id=job.organization_id, pk=job.runner_id))
@@ -86,8 +91,8 @@ def _number(value: object) -> int:
     return value if isinstance(value, int) and value > 0 else 0
 
 
-def get_request(organization: Organization, job: UUID) -> Job:
-    """One of the organization's requests; 404 for any other's."""
+def get_job(organization: Organization, job: UUID) -> Job:
+    """One of the organization's jobs; 404 for any other's."""
     known = Job.objects.select_related("suite_version__suite")
     found = known.filter(organization=organization, pk=job).first()
     if found is None:
@@ -102,7 +107,7 @@ def _may_cancel(request: OrganizationRequest, job: Job) -> bool:
 @organization_view()
 def job_detail(request: OrganizationRequest, job: UUID) -> HttpResponseBase:
     """The page, or for htmx the part that is polled; when the run is there, to the run."""
-    found = get_request(request.organization, job)
+    found = get_job(request.organization, job)
     if found.run_id is not None:
         run_url = resolve_url("run", request.organization.slug, found.run_id)
         if not request.htmx:
@@ -110,21 +115,22 @@ def job_detail(request: OrganizationRequest, job: UUID) -> HttpResponseBase:
         # The reader who watched goes on to the result; the one on the agent's page stays there.
         watched = request.htmx.current_url_abs_path == request.path
         return HttpResponseClientRedirect(run_url) if watched else HttpResponseClientRefresh()
-    page = progress_context(found, request.organization)
+    page = progress_context(found)
     if request.htmx:
         if not found.is_active and request.htmx.current_url_abs_path == request.path:
             return HttpResponseClientRefresh()  # its title and its button say that it goes on
-        return TemplateResponse(request, "_progress.html", page)
+        return TemplateResponse(request, "jobs/_progress.html", page)
     if found.is_active and _may_cancel(request, found):
         page["cancelling"] = CANCELLING
+    page["title"] = "Test under way" if found.is_active else f"Test {found.get_state_display().lower()}"
     page["context"] = AgentContext.objects.filter(organization=request.organization, agent_id=found.agent_id).first()
-    return TemplateResponse(request, "job.html", page)
+    return TemplateResponse(request, "jobs/detail.html", page)
 
 
 @organization_view()
 def job_cancel(request: OrganizationRequest, job: UUID) -> HttpResponseBase:
     """End it without a run: at once what waits, and what runs once that is confirmed. Of a monitor's, who manages."""
-    found = get_request(request.organization, job)
+    found = get_job(request.organization, job)
     back = reverse("job", args=[request.organization.slug, job])
     if request.method != "POST":
         return redirect(back)

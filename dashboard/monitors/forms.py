@@ -19,7 +19,7 @@ from compliance.monitors.actions import What, When, times_of
 from compliance.monitors.models import CRON_LENGTH, MAX_COOLDOWN_SECONDS, MAX_INTERVAL_MINUTES
 from compliance.monitors.schedule import BadSchedule, Schedule, is_timezone
 from compliance.suites.catalogue import OfferedSuite
-from dashboard.common.forms import PLAIN_TEXT, PlainSelect
+from dashboard.common.forms import PLAIN_TEXT
 from dashboard.common.timezones import ZoneSelect
 from dashboard.suites.forms import SuiteForm, TestForm, by_engine, family_of, parts_among
 
@@ -42,7 +42,7 @@ def _known_timezone(name: str) -> None:
 
 def _unit_field(units: dict[str, int]) -> forms.ChoiceField:
     choices = [(unit, unit.capitalize()) for unit in reversed(units)]
-    return forms.ChoiceField(label="Unit", choices=choices, initial="hours", required=False, widget=PlainSelect)
+    return forms.ChoiceField(label="Unit", choices=choices, initial="hours", required=False, widget=forms.Select)
 
 
 def _described(name: str) -> dict[str, str]:

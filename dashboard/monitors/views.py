@@ -33,7 +33,7 @@ from compliance.suites.catalogue import OfferedSuite, facts_of
 from compliance.tenancy.errors import Refused
 from compliance.vault.access_log import granted_credentials
 from compliance.vault.models import UseFor
-from dashboard.agents.testing import scenarios_of
+from dashboard.agents.views import scenarios_of
 from dashboard.common.access import OrganizationRequest, organization_view
 from dashboard.common.confirm import ask_first
 from dashboard.common.filters import as_part

@@ -177,7 +177,7 @@ def member_remove(request: OrganizationRequest, membership_id: int) -> HttpRespo
             "button": "Leave" if leaving else "Remove",
             "back": resolve_url("members", organization.slug),
         }
-        return TemplateResponse(request, "confirm.html", context)
+        return TemplateResponse(request, "common/confirm.html", context)
     name = theirs.user.get_full_name()
     actions.remove_member(organization=organization, membership_id=membership_id, by=request.user)
     if leaving:

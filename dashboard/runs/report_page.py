@@ -92,7 +92,8 @@ def tracks_of(
         others = [scenario for scenario in scenarios if not scenario.fails]
         shown, folded = (failing, others) if is_long else (failing + others, [])
         tracks.append(TrackShown(track["title"], shown, folded, _counted(every)))
-    return _opened(sorted(tracks, key=lambda track: not track.fails))
+    tracks.sort(key=lambda track: not track.fails)
+    return _opened(tracks, and_the_first=run.overall_status != OverallStatus.PASSING)
 
 
 def _counted(steps: list[StepShown]) -> str:
@@ -100,14 +101,16 @@ def _counted(steps: list[StepShown]) -> str:
     return ", ".join(f"{counts[verdict]} {words.lower()}" for verdict, words in WORDS.items() if counts[verdict])
 
 
-def _opened(tracks: list[TrackShown]) -> list[TrackShown]:
-    """The same tracks, with the first failing scenarios open."""
+def _opened(tracks: list[TrackShown], *, and_the_first: bool) -> list[TrackShown]:
+    """The same tracks, with the first failing scenarios open, and if asked for the first of all."""
     left = OPENED
-    opened = []
+    opened: list[TrackShown] = []
     for track in tracks:
-        scenarios = []
+        scenarios: list[ScenarioShown] = []
         for scenario in track.scenarios:
-            scenarios.append(replace(scenario, is_open=scenario.fails and left > 0))
+            is_first = not opened and not scenarios
+            is_open = (scenario.fails and left > 0) or (is_first and and_the_first)
+            scenarios.append(replace(scenario, is_open=is_open))
             left -= scenario.fails
         opened.append(replace(track, scenarios=scenarios))
     return opened

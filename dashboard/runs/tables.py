@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from django_tables2 import Column
 
+from compliance.models import ComplianceRun
+from compliance.runs.comparison import Difference
+from compliance.runs.history import HistoryRun
 from dashboard.common.tables import Table
 
 
@@ -37,3 +42,28 @@ class OtherRunTable(Table):
     class Meta(Table.Meta):
         template_name = "runs/_other_table.html"
         attrs = {"class": "table runs stack"}
+
+    def __init__(self, runs: Sequence[HistoryRun], *, run: ComplianceRun) -> None:
+        super().__init__(runs)
+        self.run = run
+
+
+class DifferenceTable(Table):
+    """What differed around two runs."""
+
+    what = Column("What")
+    whose = Column("Whose change")
+    before = Column()
+    after = Column()
+
+    caption = "What differed around the two runs"
+
+    class Meta(Table.Meta):
+        template_name = "runs/_differences_table.html"
+        attrs = {"class": "table stack differences"}
+
+    def __init__(self, differences: Sequence[Difference], *, before: str, after: str) -> None:
+        """before, after: what the page calls the two runs."""
+        super().__init__(differences)
+        self.columns["before"].column.verbose_name = before
+        self.columns["after"].column.verbose_name = after

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from django.urls import path
 
-from dashboard.runs import history, views
+from dashboard.runs import views
 
 urlpatterns = [
-    path("agents/<uuid:agent>/history/", history.history, name="history"),
+    path("agents/<uuid:agent>/history/", views.history, name="history"),
     path("runs/<uuid:run>/", views.run, name="run"),
     path("runs/<uuid:run>/steps/<int:step>/", views.evidence, name="evidence"),
     path("runs/<uuid:run>/compare/", views.compare_pick, name="compare_pick"),

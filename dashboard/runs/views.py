@@ -1,4 +1,4 @@
-"""A run: what was tested, by whom, how, and what came of it, step by step."""
+"""Runs: one with its steps and their evidence, two of them compared, and an agent's history."""
 
 from __future__ import annotations
 
@@ -22,14 +22,17 @@ from compliance.models import (
     RunnerState,
     StepEvidence,
 )
-from compliance.registry.models import Pin
+from compliance.registry.models import ExecutorKind, Pin
 from compliance.runs.comparison import Kind, background_of, compare_runs
 from compliance.runs.history import HISTORY, history_page, neighbours_of
 from dashboard.common.access import OrganizationRequest, organization_view
-from dashboard.jobs.placement import TRUST, is_private, value_of
+from dashboard.common.filters import as_part
+from dashboard.jobs.forms import value_of
 from dashboard.runs import comparison_page as comparisons
 from dashboard.runs import report_page as reports
 from dashboard.runs.exchanges import as_sent, exchange_of, expires_at, has_expired
+from dashboard.runs.filters import RunFilter
+from dashboard.runs.tables import DifferenceTable, OtherRunTable, RunTable
 
 
 def get_run(organization: Organization, run: UUID) -> tuple[ComplianceRun, AgentContext | None]:
@@ -86,9 +89,9 @@ def run(request: OrganizationRequest, run: UUID) -> HttpResponseBase:
         "evidence_months": settings.EVIDENCE_RETENTION_MONTHS,
         "background": background,
         "neighbours": neighbours_of(found),
-        **(_by_runner(found, organization) if is_private(found) else {}),
+        **(_by_runner(found, organization) if found.executor_kind == ExecutorKind.PRIVATE else {}),
     }
-    return TemplateResponse(request, "run.html", page)
+    return TemplateResponse(request, "runs/detail.html", page)
 
 
 def _by_runner(run: ComplianceRun, organization: Organization) -> dict[str, Any]:
@@ -96,7 +99,6 @@ def _by_runner(run: ComplianceRun, organization: Organization) -> dict[str, Any]
     runner = Runner.objects.filter(organization=organization, pk__in=[run.executor_id]).first()
     rejected = RejectedReport.objects.filter(organization_id=organization.id, job_id__in=[run.job_id]).first()
     return {
-        "trust": TRUST,
         "runner": runner,
         "again_by": value_of(Pin(runner_id=runner.pk)) if runner and runner.state != RunnerState.DELETED else "",
         "rejected": rejected,
@@ -122,7 +124,7 @@ def evidence(request: OrganizationRequest, run: UUID, step: int) -> HttpResponse
         "evidence_months": settings.EVIDENCE_RETENTION_MONTHS,
         **({} if kept is None else exchange_of(kept)),
     }
-    template = "_evidence.html" if request.htmx else "evidence.html"
+    template = "runs/_evidence.html" if request.htmx else "runs/evidence.html"
     return TemplateResponse(request, template, page, status=HTTPStatus.GONE if kept is None else HTTPStatus.OK)
 
 
@@ -135,9 +137,9 @@ def compare_pick(request: OrganizationRequest, run: UUID) -> HttpResponseBase:
         agent_url=found.agent_url,
         cursor=HISTORY.decode(request.GET.get("at", "")),
     )
-    others = [other for other in page.rows if other.pk != found.pk]
+    table = OtherRunTable([other for other in page.rows if other.pk != found.pk], run=found)
     return TemplateResponse(
-        request, "compare_pick.html", {"run": found, "context": context, "page": page, "others": others}
+        request, "runs/compare_choose.html", {"run": found, "context": context, "page": page, "table": table}
     )
 
 
@@ -152,7 +154,6 @@ def compare(request: OrganizationRequest, run: UUID, other: UUID) -> HttpRespons
     first, second = ("Earlier", "Later") if in_order else ("First", "Second")
     page = {
         "sides": [(before, first), (after, second)],
-        "trust": TRUST,
         "first": first,
         "second": second,
         "in_order": in_order,
@@ -160,9 +161,35 @@ def compare(request: OrganizationRequest, run: UUID, other: UUID) -> HttpRespons
         "after": after,
         "context": context,
         "before_context": before_context,
-        "comparison": comparison,
+        "differences": DifferenceTable(comparison.differences, before=first, after=second),
         "groups": comparisons.groups_of(comparison, first, second),
         "unchanged": comparison.of(Kind.SAME),
         "verdict": comparisons.verdict_on(comparison),
     }
-    return TemplateResponse(request, "compare.html", page)
+    return TemplateResponse(request, "runs/compare.html", page)
+
+
+@organization_view()
+def history(request: OrganizationRequest, agent: UUID) -> HttpResponseBase:
+    """The page, or for htmx the part of it below the filters."""
+    organization = request.organization
+    context = AgentContext.objects.of(organization.id, agent)
+    narrowed = RunFilter(request.GET)
+    cursor = HISTORY.decode(request.GET.get("at", ""))
+    page = history_page(
+        organization_id=organization.id,
+        agent_url=context.agent_id,
+        narrowed_to=narrowed.as_history_filter(),
+        cursor=cursor,
+    )
+    content = {
+        "context": context,
+        "filter": narrowed,
+        "table": RunTable(page.rows),
+        "page": page,
+        "upwards": cursor is not None and cursor.backwards,
+        "is_lost": cursor is not None and not page.rows,
+    }
+    if request.htmx and request.htmx.target == "history":
+        return as_part(TemplateResponse(request, "runs/_history.html", content), request.path, request.GET)
+    return TemplateResponse(request, "runs/history.html", content)

@@ -1,4 +1,4 @@
-"""A staff member's look across organizations: the reason they gave, for how long it counts (I7)."""
+"""Recorded access: why a staff member reads across organizations, and until when that reason counts (I7)."""
 
 from __future__ import annotations
 
@@ -12,13 +12,11 @@ from django.utils import timezone
 
 from compliance.models import User
 
-_SESSION_KEY = "staff_look"
+_SESSION_KEY = "staff_access"
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
-    """Why somebody looks, and until when they need not say so again."""
-
+class Access:
     reason: str
     until: datetime
 
@@ -29,7 +27,7 @@ class Look:
 
 class ReasonForm(forms.Form):
     reason = forms.CharField(
-        label="Why are you looking?",
+        label="Why do you need access?",
         min_length=5,
         max_length=300,
         help_text="A ticket, a question, an incident: what somebody will understand in a year.",
@@ -38,21 +36,20 @@ class ReasonForm(forms.Form):
     next = forms.CharField(required=False, widget=forms.HiddenInput)
 
 
-def begin(request: HttpRequest, reason: str) -> Look:
-    """Keep the reason in the session for STAFF_LOOK_MINUTES."""
-    look = Look(reason, timezone.now() + timedelta(minutes=settings.STAFF_LOOK_MINUTES))
-    request.session[_SESSION_KEY] = {"by": request.user.pk, "reason": look.reason, "until": look.until.isoformat()}
-    return look
+def begin(request: HttpRequest, reason: str) -> None:
+    """Keep the reason in the session for STAFF_ACCESS_MINUTES."""
+    until = timezone.now() + timedelta(minutes=settings.STAFF_ACCESS_MINUTES)
+    request.session[_SESSION_KEY] = {"by": request.user.pk, "reason": reason, "until": until.isoformat()}
 
 
 def end(request: HttpRequest) -> None:
     request.session.pop(_SESSION_KEY, None)
 
 
-def current(request: HttpRequest) -> Look | None:
-    """The look that is under way, or None: none was begun, its time is over, or it was somebody else's."""
+def current(request: HttpRequest) -> Access | None:
+    """The access that was given to this user and has not ended."""
     kept = request.session.get(_SESSION_KEY)
     if not kept or not isinstance(request.user, User) or kept["by"] != request.user.pk:
         return None
-    look = Look(kept["reason"], datetime.fromisoformat(kept["until"]))
-    return look if look.until > timezone.now() else None
+    access = Access(kept["reason"], datetime.fromisoformat(kept["until"]))
+    return access if access.until > timezone.now() else None

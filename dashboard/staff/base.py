@@ -1,16 +1,20 @@
-"""What the pages of the staff site have in common."""
+"""What the admins of the staff site have in common."""
 
 from __future__ import annotations
 
 from typing import Any
+from uuid import UUID
 
 from django.contrib import admin
 from django.contrib.admin import ShowFacets
+from django.db.models import QuerySet
 from django.http import HttpRequest
+
+from compliance.registry.urls import InvalidAgentURL, normalize_agent_url
 
 
 class StaffAdmin(admin.ModelAdmin):
-    """All staff may look; changes need Django's permission for them."""
+    """All staff may view; changes need Django's permission for them."""
 
     show_full_result_count = False
     show_facets = ShowFacets.NEVER  # a facet is a COUNT for each of its values
@@ -35,3 +39,48 @@ class ReadOnlyAdmin(StaffAdmin):
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
+
+
+class ExactSearch(admin.ModelAdmin):
+    """Searches for a whole key, organization or agent, each of which an index finds, instead of parts of texts."""
+
+    search_fields = ("pk",)
+    organization_field = "organization_id"  # the fields that a search for org_… and for a URL reads; empty: none
+    agent_field = ""
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        term = search_term.strip()
+        return (self.find(request, queryset, term) if term else queryset), False
+
+    def find(self, request: HttpRequest, queryset: QuerySet[Any], term: str) -> QuerySet[Any]:
+        key = as_uuid(term)
+        if key is not None:
+            return self.find_key(queryset, key)
+        if term.startswith("org_") and self.organization_field:
+            return queryset.filter(**{self.organization_field: term})
+        url = as_agent_url(term)
+        if url is not None and self.agent_field:
+            return queryset.filter(**{self.agent_field: url})
+        return self.find_other(queryset, term)
+
+    def find_key(self, queryset: QuerySet[Any], key: UUID) -> QuerySet[Any]:
+        return queryset.filter(pk=key)
+
+    def find_other(self, queryset: QuerySet[Any], term: str) -> QuerySet[Any]:
+        return queryset.none()
+
+
+def as_uuid(text: str) -> UUID | None:
+    try:
+        return UUID(text)
+    except ValueError:
+        return None
+
+
+def as_agent_url(text: str) -> str | None:
+    try:
+        return normalize_agent_url(text)
+    except InvalidAgentURL:
+        return None

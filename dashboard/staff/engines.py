@@ -1,4 +1,4 @@
-"""Which engines the workers have, to read: workers say it themselves."""
+"""Which engines the workers have, as they report it."""
 
 from __future__ import annotations
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from uuid import UUID
-
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.db.models import QuerySet
@@ -12,12 +10,13 @@ from django.http import HttpRequest, HttpResponse
 from compliance.jobs.models import ACTIVE
 from compliance.models import Job
 from compliance.pagination import Keyset
+from dashboard.staff.base import ExactSearch
 from dashboard.staff.confirm import ask, confirmed, log_change
 from dashboard.staff.history import HistoryAdmin
 
 
 @admin.register(Job)
-class JobAdmin(HistoryAdmin):
+class JobAdmin(ExactSearch, HistoryAdmin):
     keyset = Keyset("created_at")
     list_display = [
         "created_at",
@@ -33,26 +32,13 @@ class JobAdmin(HistoryAdmin):
     list_display_links = ["created_at"]
     list_filter = ["state", "triggered_by", "dry_run"]
     list_select_related = ["organization", "suite_version__suite"]
-    search_fields = ["pk"]
-    search_help_text = "A job's id, an agent's address or an organization's key (org_…), in full."
-    exclude = ["lease_token", "finished_token"]  # whoever has one may write the result, or read what came of it
+    agent_field = "agent_id"
+    search_help_text = "A job's id, an agent's URL or an organization's key (org_…), in full."
+    exclude = ["lease_token", "finished_token"]  # a token writes the result, or reads it
     actions = ["cancel"]
 
     def filters_have_index(self, request: HttpRequest) -> bool:
         return request.GET.get("state__exact") in ACTIVE
-
-    def get_search_results(
-        self, request: HttpRequest, queryset: QuerySet[Job], search_term: str
-    ) -> tuple[QuerySet[Job], bool]:
-        term = search_term.strip()
-        if not term:
-            return queryset, False
-        if term.startswith("org_"):
-            return queryset.filter(organization_id=term), False
-        try:
-            return queryset.filter(pk=UUID(term)), False
-        except ValueError:
-            return queryset.filter(agent_id=term), False
 
     @admin.display(description="agent")
     def address(self, job: Job) -> str:
@@ -60,7 +46,7 @@ class JobAdmin(HistoryAdmin):
 
     @admin.display(description="executor")
     def executor(self, job: Job) -> str:
-        """Where it may run, and which private runner has it or had it last."""
+        """Its placement, and the private runner that leased it last."""
         if not job.pin.is_private:
             return job.get_executor_kind_display()
         where = f"pool {job.pool}" if job.pool else job.get_executor_kind_display()
@@ -79,7 +65,7 @@ class JobAdmin(HistoryAdmin):
                 request,
                 action="cancel",
                 question="Cancel these jobs?",
-                consequence="They end without a run. What an executor has under way is discarded when it comes in.",
+                consequence="They end without a run. A result that an executor still sends is discarded.",
                 rows=[(one.pk, str(one)) for one in chosen],
             )
         cancelled = [one for one in chosen if one.cancel()]

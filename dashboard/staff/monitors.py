@@ -1,4 +1,4 @@
-"""Monitors, the decisions about them, and the tick's phases, for staff to read."""
+"""Monitors, the decisions about them, and the phases of the tick."""
 
 from __future__ import annotations
 
@@ -12,13 +12,12 @@ from django.utils import timezone
 
 from compliance.models import Monitor, MonitorDecision, TickPhase
 from compliance.pagination import Keyset
-from compliance.registry.urls import InvalidAgentURL, normalize_agent_url
-from dashboard.staff.base import ReadOnlyAdmin
+from dashboard.staff.base import ExactSearch, ReadOnlyAdmin
 from dashboard.staff.history import HistoryAdmin
 
 
 class DueFilter(admin.SimpleListFilter):
-    """Where an active monitor's next time stands. What it finds is found by an index."""
+    """Active monitors whose next time has come, or has passed long ago. An index finds them."""
 
     title = "next time"
     parameter_name = "next"
@@ -36,7 +35,7 @@ class DueFilter(admin.SimpleListFilter):
 
 
 @admin.register(Monitor)
-class MonitorAdmin(HistoryAdmin):
+class MonitorAdmin(ExactSearch, HistoryAdmin):
     keyset = Keyset("created_at")
     list_display = [
         "name",
@@ -52,28 +51,12 @@ class MonitorAdmin(HistoryAdmin):
     ]
     list_filter = [DueFilter, "state"]
     list_select_related = ["organization", "suite"]
-    search_fields = ["pk"]
-    search_help_text = "A monitor's id, an organization's key (org_…) or an agent's address, in full."
+    # Contexts have an index by agent; a monitor whose agent was removed is found by its organization.
+    agent_field = "context__agent_id"
+    search_help_text = "A monitor's id, an organization's key (org_…) or an agent's URL, in full."
 
     def filters_have_index(self, request: HttpRequest) -> bool:
         return request.GET.get(DueFilter.parameter_name) in ("due", "overdue")
-
-    def get_search_results(
-        self, request: HttpRequest, queryset: QuerySet[Monitor], search_term: str
-    ) -> tuple[QuerySet[Monitor], bool]:
-        term = search_term.strip()
-        if not term:
-            return queryset, False
-        if term.startswith("org_"):
-            return queryset.filter(organization_id=term), False
-        key = _as_uuid(term)
-        if key is not None:
-            return queryset.filter(pk=key), False
-        try:
-            # By the contexts, which have an index; a monitor whose agent was removed is found by its organization.
-            return queryset.filter(context__agent_id=normalize_agent_url(term)), False
-        except InvalidAgentURL:
-            return queryset.none(), False
 
     @admin.display(description="agent")
     def address(self, monitor: Monitor) -> str:
@@ -85,7 +68,7 @@ class MonitorAdmin(HistoryAdmin):
 
 
 @admin.register(MonitorDecision)
-class MonitorDecisionAdmin(HistoryAdmin):
+class MonitorDecisionAdmin(ExactSearch, HistoryAdmin):
     """Every decision about a run of a monitor, newest first, as long as they are kept."""
 
     keyset = Keyset("at")
@@ -101,25 +84,14 @@ class MonitorDecisionAdmin(HistoryAdmin):
     ]
     list_display_links = ["at"]
     list_filter = ["outcome"]
-    search_fields = ["pk"]
     search_help_text = "A monitor's or a decision's id, or an organization's key (org_…), in full."
 
-    def get_search_results(
-        self, request: HttpRequest, queryset: QuerySet[MonitorDecision], search_term: str
-    ) -> tuple[QuerySet[MonitorDecision], bool]:
-        term = search_term.strip()
-        if not term:
-            return queryset, False
-        if term.startswith("org_"):
-            return queryset.filter(organization_id=term), False
-        key = _as_uuid(term)
-        if key is None:
-            return queryset.none(), False
+    def find_key(self, queryset: QuerySet[MonitorDecision], key: UUID) -> QuerySet[MonitorDecision]:
         # Indexes of decisions begin with the organization.
         organization_id = Monitor.objects.filter(pk=key).values_list("organization_id", flat=True).first()
         if organization_id is None:
-            return queryset.filter(pk=key), False
-        return queryset.filter(organization_id=organization_id, monitor_id=key), False
+            return queryset.filter(pk=key)
+        return queryset.filter(organization_id=organization_id, monitor_id=key)
 
     @admin.display(description="agent")
     def address(self, decision: MonitorDecision) -> str:
@@ -132,7 +104,7 @@ class MonitorDecisionAdmin(HistoryAdmin):
 
 @admin.register(TickPhase)
 class TickPhaseAdmin(ReadOnlyAdmin):
-    """The tick's state: the banner shows when one of these has not completed for too long."""
+    """The staff site shows a banner when one of these has not completed for too long."""
 
     list_display = [
         "name",
@@ -143,10 +115,3 @@ class TickPhaseAdmin(ReadOnlyAdmin):
         "last_error",
     ]
     ordering = [F("last_completed_at").asc(nulls_first=True), "name"]
-
-
-def _as_uuid(text: str) -> UUID | None:
-    try:
-        return UUID(text)
-    except ValueError:
-        return None

@@ -1,4 +1,4 @@
-"""Agents and contexts, for staff: heartbeats, and who is an agent's verified owner."""
+"""Agents and agent contexts: heartbeats, and who is an agent's verified owner."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from django.utils import timezone
 
 from compliance.models import Agent, AgentContext, Relation
 from compliance.registry.models import HeartbeatSlot
-from dashboard.staff.base import StaffAdmin
+from dashboard.staff.base import ExactSearch, ReadOnlyAdmin, StaffAdmin
 from dashboard.staff.confirm import ask, confirmed, log_change
 
 
 class HeartbeatFilter(admin.SimpleListFilter):
-    """Where the agent's heartbeat stands."""
+    """Agents by the state of their heartbeat."""
 
     title = "heartbeat"
     parameter_name = "heartbeat"
@@ -35,7 +35,7 @@ class HeartbeatFilter(admin.SimpleListFilter):
     def queryset(self, request: HttpRequest, queryset: QuerySet[Agent]) -> QuerySet[Agent]:
         now = timezone.now()
         agents = Agent.objects
-        answers = {
+        querysets = {
             "overdue": agents.overdue(now),
             "due": agents.due(now),
             "scheduled": agents.with_heartbeats().filter(next_heartbeat_at__gt=now),
@@ -44,7 +44,7 @@ class HeartbeatFilter(admin.SimpleListFilter):
             "unregistered": agents.filter(registrations=0),
         }
         value = self.value()
-        return queryset & answers[value].order_by() if value in answers else queryset
+        return queryset & querysets[value].order_by() if value in querysets else queryset
 
 
 @admin.register(Agent)
@@ -61,22 +61,9 @@ class AgentAdmin(StaffAdmin):
     ]
     list_filter = [HeartbeatFilter, "lifecycle_stage", "protocol"]
     search_fields = ["agent_url__startswith"]
-    search_help_text = "The beginning of an agent's address."
+    search_help_text = "The beginning of an agent's URL."
     ordering = ["next_heartbeat_at", "agent_url"]
     actions = ["pause", "resume"]
-    fields = [
-        "agent_url",
-        "lifecycle_stage",
-        "heartbeat_interval_hours",
-        "paused",
-        "opted_out",
-        "next_heartbeat_at",
-        "last_checked_at",
-        "protocol",
-        "protocol_note",
-        "registrations",
-        "created_at",
-    ]
     readonly_fields = [
         "agent_url",
         "next_heartbeat_at",
@@ -86,12 +73,17 @@ class AgentAdmin(StaffAdmin):
         "registrations",
         "created_at",
     ]
+    fields = [
+        readonly_fields[0],
+        *("lifecycle_stage", "heartbeat_interval_hours", "paused", "opted_out"),
+        *readonly_fields[1:],
+    ]
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False  # its runs stay, and the next registration would make it anew
+        return False  # its runs stay, and the next registration would create it again
 
     def save_model(self, request: HttpRequest, obj: Agent, form: ModelForm, change: bool) -> None:
         if "heartbeat_interval_hours" in form.changed_data:
@@ -131,35 +123,16 @@ class AgentAdmin(StaffAdmin):
 
 
 @admin.register(AgentContext)
-class AgentContextAdmin(StaffAdmin):
-    """The relation changes by the two actions below, and in no other way."""
+class AgentContextAdmin(ExactSearch, ReadOnlyAdmin):
+    """Only the relation changes, by the two actions below."""
 
     list_display = ["name", "organization", "address", "relation", "created_at"]
     list_filter = ["relation"]
     list_select_related = ["organization"]
-    search_fields = ["agent_id", "organization_id"]
-    search_help_text = "An agent's address or an organization's key (org_…), in full."
+    agent_field = "agent_id"
+    search_help_text = "An agent's URL or an organization's key (org_…), in full."
     ordering = ["-id"]  # keys are time-ordered, and indexed
     actions = ["mark_verified_owner", "unmark_verified_owner"]
-
-    def get_search_results(
-        self, request: HttpRequest, queryset: QuerySet[AgentContext], search_term: str
-    ) -> tuple[QuerySet[AgentContext], bool]:
-        term = search_term.strip()
-        if not term:
-            return queryset, False
-        if term.startswith("org_"):
-            return queryset.filter(organization_id=term), False
-        return queryset.filter(agent_id=term), False
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
 
     @admin.display(description="agent", ordering="agent_id")
     def address(self, context: AgentContext) -> str:

@@ -1,43 +1,20 @@
-"""Private runners and API keys, for staff to read. What opens something is not shown, not even as a hash."""
+"""Private runners and API keys. No secret is shown, not even as a hash."""
 
 from __future__ import annotations
 
 from typing import Any
-from uuid import UUID
 
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
 from compliance.models import ApiKey, Runner
-from dashboard.staff.base import ReadOnlyAdmin
-
-
-class _OfOrganization(ReadOnlyAdmin):
-    """What organizations have a few of, the newest first: found by its own key or by theirs."""
-
-    ordering = ("-id",)
-    search_fields = ["pk"]
-
-    def get_search_results(
-        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
-    ) -> tuple[QuerySet[Any], bool]:
-        term = search_term.strip()
-        if not term:
-            return queryset, False
-        if term.startswith("org_"):
-            return queryset.filter(organization_id=term), False
-        try:
-            return queryset.filter(pk=UUID(term)), False
-        except ValueError:
-            return self.found_otherwise(queryset, term), False
-
-    def found_otherwise(self, queryset: QuerySet[Any], term: str) -> QuerySet[Any]:
-        return queryset.none()
+from dashboard.staff.base import ExactSearch, ReadOnlyAdmin
 
 
 @admin.register(Runner)
-class RunnerAdmin(_OfOrganization):
+class RunnerAdmin(ExactSearch, ReadOnlyAdmin):
+    ordering = ["-id"]
     list_display = ["name", "organization", "pool", "state", "online", "last_seen_at", "version", "last_error"]
     list_filter = ["state"]
     list_select_related = ["organization"]
@@ -49,7 +26,8 @@ class RunnerAdmin(_OfOrganization):
 
 
 @admin.register(ApiKey)
-class ApiKeyAdmin(_OfOrganization):
+class ApiKeyAdmin(ExactSearch, ReadOnlyAdmin):
+    ordering = ["-id"]
     list_display = ["name", "organization", "prefix", "may", "expires_at", "revoked_at", "last_used_at", "created_by"]
     list_select_related = ["organization"]
     search_help_text = "A key's id, its public part (8 characters) or an organization's key (org_…), in full."
@@ -61,7 +39,7 @@ class ApiKeyAdmin(_OfOrganization):
     def get_queryset(self, request: HttpRequest) -> QuerySet[ApiKey]:
         return super().get_queryset(request).defer("secret_hash")  # staff has no right to it
 
-    def found_otherwise(self, queryset: QuerySet[Any], term: str) -> QuerySet[Any]:
+    def find_other(self, queryset: QuerySet[Any], term: str) -> QuerySet[Any]:
         return queryset.filter(prefix=term)
 
     @admin.display(description="may")

@@ -1,4 +1,4 @@
-"""Suites and their versions, to read: a published version never changes, and publishing is a command's."""
+"""Suites and their versions. A published version never changes; a command publishes one."""
 
 from __future__ import annotations
 

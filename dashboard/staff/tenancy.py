@@ -1,4 +1,4 @@
-"""Organizations, members and invitations, for staff."""
+"""Organizations, members and invitations."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from dashboard.staff.base import StaffAdmin
 class OrganizationAdmin(StaffAdmin):
     list_display = ["name", "slug", "id", "created_at"]
     search_fields = ["id__exact", "slug__startswith"]
-    search_help_text = "An organization's key (org_…) in full, or the beginning of its address part."
+    search_help_text = "An organization's key (org_…) in full, or the beginning of its slug."
     ordering = ["slug"]
     fields = ["name", "slug", "id", "created_at"]
     readonly_fields = ["slug", "id", "created_at"]  # links and runs name them
     delete_confirmation_template = "staff/delete_organization.html"
 
     def has_add_permission(self, request: HttpRequest) -> bool:
-        return False  # who creates one is its owner
+        return False  # whoever creates one becomes its owner
 
     def get_deleted_objects(
         self, objs: QuerySet[Organization] | Sequence[Organization], request: HttpRequest
     ) -> tuple[list[str], dict[str, int], set[str], list[str]]:
-        # Django's own would load and name every request that the organization ever made.
+        # Django's own would load and name every job that the organization ever had.
         keys = [organization.pk for organization in objs]
         counts = {
             "members": Membership.objects.filter(organization__in=keys).count(),
@@ -64,7 +64,7 @@ class MembershipAdmin(StaffAdmin):
     list_filter = ["role"]
     list_select_related = ["user", "organization"]
     search_fields = ["user__email__startswith", "organization__slug__startswith", "organization__id__exact"]
-    search_help_text = "The beginning of an e-mail address or of an organization's address part."
+    search_help_text = "The beginning of an e-mail address or of an organization's slug."
     ordering = ["-id"]
     raw_id_fields = ["organization", "user"]
     fields = ["organization", "user", "role"]
@@ -85,13 +85,13 @@ class MembershipAdmin(StaffAdmin):
 
 @admin.register(Invitation)
 class InvitationAdmin(StaffAdmin):
-    """To read and to withdraw. The link stays with those who invited."""
+    """Can be read and withdrawn. The link is not shown."""
 
     list_display = ["email", "organization", "role", "invited_by_name", "created_at", "expires_at", "accepted_at"]
     list_filter = ["role"]
     list_select_related = ["organization"]
     search_fields = ["email__startswith", "organization__slug__startswith"]
-    search_help_text = "The beginning of an e-mail address or of an organization's address part."
+    search_help_text = "The beginning of an e-mail address or of an organization's slug."
     ordering = ["-id"]
 
     def has_add_permission(self, request: HttpRequest) -> bool:

@@ -1,4 +1,4 @@
-"""People, for staff."""
+"""Users."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from dashboard.staff.confirm import ask, confirmed, log_change
 
 @admin.register(User)
 class UserAdmin(StaffAdmin):
-    """People sign up by themselves and choose their own passwords; an account is switched off, never deleted."""
+    """People sign up and choose their passwords themselves; an account is deactivated, never deleted."""
 
     list_display = ["email", "name", "is_active", "is_staff", "is_superuser", "last_login", "date_joined"]
     list_filter = ["is_staff", "is_superuser", "is_active"]
@@ -25,7 +25,7 @@ class UserAdmin(StaffAdmin):
     ordering = ["-id"]
     fields = ["email", "name", "is_active", "is_staff", "is_superuser", "last_login", "date_joined"]
     readonly_fields = ["email", "last_login", "date_joined"]
-    actions = ["forget_second_factors"]
+    actions = ["reset_two_factor"]
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
@@ -34,13 +34,13 @@ class UserAdmin(StaffAdmin):
         return False  # an organization could be left without an owner
 
     def has_change_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
-        # Otherwise somebody who may change people could switch off, or lock out, those above them.
+        # Otherwise somebody who may change users could deactivate, or lock out, those above them.
         if obj is not None and (obj.is_staff or obj.is_superuser) and not request.user.is_superuser:
             return False
         return super().has_change_permission(request, obj)
 
     def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> list[str]:
-        # Nobody makes themselves, or others, more powerful than they are.
+        # Nobody gives themselves, or others, more rights than they have.
         extra = [] if request.user.is_superuser else ["is_staff", "is_superuser"]
         if obj is not None and obj.pk == request.user.pk:
             extra = ["is_active", "is_staff", "is_superuser"]
@@ -51,21 +51,21 @@ class UserAdmin(StaffAdmin):
     ) -> tuple[QuerySet[User], bool]:
         return super().get_search_results(request, queryset, search_term.lower())
 
-    @admin.action(description="Forget second factors (lost phone)", permissions=["change"])
-    def forget_second_factors(self, request: HttpRequest, queryset: QuerySet[User]) -> HttpResponse | None:
+    @admin.action(description="Reset two-factor authentication (lost phone)", permissions=["change"])
+    def reset_two_factor(self, request: HttpRequest, queryset: QuerySet[User]) -> HttpResponse | None:
         chosen = [user for user in queryset[:100] if self.has_change_permission(request, user)]
         if not confirmed(request):
             return ask(
                 self,
                 request,
-                action="forget_second_factors",
-                question="Forget these people's second factors?",
-                consequence="A password alone signs them in until they set one up again."
+                action="reset_two_factor",
+                question="Reset these people's two-factor authentication?",
+                consequence="A password alone signs them in until they set it up again."
                 " Be sure that it is they who ask.",
                 rows=[(user.pk, user.email) for user in chosen],
             )
         Authenticator.objects.filter(user__in=chosen).delete()
         if chosen:
-            log_change(request, chosen, "Second factors forgotten.")
-        self.message_user(request, f"Second factors forgotten: {len(chosen)}.", messages.SUCCESS)
+            log_change(request, chosen, "Two-factor authentication reset.")
+        self.message_user(request, f"Two-factor authentication reset: {len(chosen)}.", messages.SUCCESS)
         return None

@@ -1,4 +1,4 @@
-"""Deliveries of webhooks, for staff to read."""
+"""Deliveries of inbound webhooks."""
 
 from __future__ import annotations
 
@@ -6,45 +6,34 @@ from uuid import UUID
 
 from django.contrib import admin
 from django.db.models import Q, QuerySet
-from django.http import HttpRequest
 
 from compliance.models import WebhookDelivery
 from compliance.pagination import Keyset
-from compliance.registry.urls import InvalidAgentURL, normalize_agent_url
+from dashboard.staff.base import ExactSearch
 from dashboard.staff.history import HistoryAdmin
 
 
 @admin.register(WebhookDelivery)
-class WebhookDeliveryAdmin(HistoryAdmin):
+class WebhookDeliveryAdmin(ExactSearch, HistoryAdmin):
     """Every delivery whose signature was right, newest first, as long as they are kept."""
 
     keyset = Keyset("received_at")
-    list_display = ["received_at", "source", "kind", "agent_url", "outcome", "delivery", "asked_for"]
+    list_display = ["received_at", "source", "kind", "agent_url", "outcome", "delivery", "job"]
     list_filter = ["outcome"]
-    search_fields = ["pk"]
-    search_help_text = "A delivery's id, as its source or as Assay calls it, or an agent's address, in full."
+    organization_field = ""
+    agent_field = "agent_url"
+    search_help_text = "A delivery's id, its source's or Assay's own, or an agent's URL, in full."
 
     @admin.display(description="delivery")
     def delivery(self, delivery: WebhookDelivery) -> str:
         return delivery.delivery_id
 
     @admin.display(description="job")
-    def asked_for(self, delivery: WebhookDelivery) -> str:
+    def job(self, delivery: WebhookDelivery) -> str:
         return str(delivery.job_id or "")
 
-    def get_search_results(
-        self, request: HttpRequest, queryset: QuerySet[WebhookDelivery], search_term: str
-    ) -> tuple[QuerySet[WebhookDelivery], bool]:
-        term = search_term.strip()
-        if not term:
-            return queryset, False
-        try:
-            key = UUID(term)
-        except ValueError:
-            pass
-        else:
-            return queryset.filter(Q(pk=key) | Q(delivery_id=term)), False
-        try:
-            return queryset.filter(agent_url=normalize_agent_url(term)), False
-        except InvalidAgentURL:
-            return queryset.filter(delivery_id=term), False
+    def find_key(self, queryset: QuerySet[WebhookDelivery], key: UUID) -> QuerySet[WebhookDelivery]:
+        return queryset.filter(Q(pk=key) | Q(delivery_id=str(key)))
+
+    def find_other(self, queryset: QuerySet[WebhookDelivery], term: str) -> QuerySet[WebhookDelivery]:
+        return queryset.filter(delivery_id=term)

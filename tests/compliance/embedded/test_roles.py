@@ -3,6 +3,8 @@ import pytest
 
 from compliance.tenancy.database_roles import roles_sql
 
+pytestmark = pytest.mark.processes
+
 
 @pytest.fixture
 def superuser(servers):

@@ -23,6 +23,8 @@ from compliance.tenancy.scope import Actor, organization_scope, platform_scope, 
 from tests.conftest import AGENT_URL, make_context, make_report, make_user
 from tests.racing import Meanwhile, Racer, Raised, gate, race
 
+pytestmark = pytest.mark.processes
+
 RUNS, JOBS = "agent_compliance_runs", "compliance_jobs"
 
 

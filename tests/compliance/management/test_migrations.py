@@ -24,7 +24,7 @@ LOADER = MigrationLoader(None, ignore_no_migrations=True)
 OURS = sorted(name for app, name in LOADER.disk_migrations if app == "compliance")
 HEAD = OURS[-1]
 
-pytestmark = pytest.mark.usefixtures("django_db_setup", "_unblocked")
+pytestmark = [pytest.mark.processes, pytest.mark.usefixtures("django_db_setup", "_unblocked")]
 
 
 @pytest.fixture

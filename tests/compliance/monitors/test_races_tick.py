@@ -47,6 +47,8 @@ from tests.conftest import AGENT_URL, add_member, make_context, make_report, mak
 from tests.processes import ROOT
 from tests.racing import Meanwhile, Racer, Raised, gate, race
 
+pytestmark = pytest.mark.processes
+
 JOBS = "compliance_jobs"
 
 

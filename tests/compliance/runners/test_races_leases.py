@@ -38,6 +38,8 @@ from tests.compliance.runners.conftest import Calling, ask, job_row, make_runner
 from tests.conftest import add_member, make_context, make_report, make_user
 from tests.racing import Meanwhile, Racer, Raised, gate, race
 
+pytestmark = pytest.mark.processes
+
 RUNS, JOBS = "agent_compliance_runs", "compliance_jobs"
 
 

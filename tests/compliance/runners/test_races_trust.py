@@ -25,6 +25,8 @@ from tests.compliance.runners.test_races_leases import JOBS, RUNS, Lab, complete
 from tests.conftest import make_report
 from tests.racing import Meanwhile, Racer, Raised, gate, race
 
+pytestmark = pytest.mark.processes
+
 __all__ = ["lab"]
 
 

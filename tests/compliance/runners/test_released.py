@@ -20,6 +20,8 @@ from tests.compliance.vault.servers import Asked, token_endpoint
 from tests.conftest import DATABASE, SUPERUSER_URL, make_report
 from tests.racing import Meanwhile
 
+pytestmark = pytest.mark.processes
+
 TOKEN = "issued-token-5b1e"
 
 

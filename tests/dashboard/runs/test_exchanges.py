@@ -18,6 +18,7 @@ from compliance.engines.reports.model import Evidence
 from compliance.models import AgentContext, ComplianceRun, Organization, User
 from dashboard.runs.exchanges import as_curl, expires_at, lines_of
 from tests.conftest import make_report, make_run
+from tests.dashboard.pages import markup
 
 PAYLOAD = {"status": 200, "body": {"tools": [{"name": "a"}, {"name": "b", "a/b": {"x~y": 1}}]}}
 JSON = st.recursive(
@@ -106,8 +107,9 @@ class TestPage:
             "/response/body/error",
         )
         run = make_run(organization=organization, report=make_report("failed", evidence=evidence))
-        text = alices.get(reverse("evidence", args=[organization.slug, run.pk, 0])).content.decode()
-        assert "Response · 503 · 41 ms" in text
+        response = alices.get(reverse("evidence", args=[organization.slug, run.pk, 0]))
+        assert "<h3>Response · 503 · 41 ms</h3>" in markup(response)
+        text = response.content.decode()
         assert "{\n<mark>    &quot;error&quot;: &quot;&lt;b&gt;down&quot;\n</mark>  }\n" in text
         assert "/response/body/error" in text
         assert "curl -i -X GET https://a.example" in text
@@ -119,7 +121,7 @@ class TestPage:
         run = make_run(organization=organization, report=make_report("failed", "passed"))
         # As if the month were long over: no evidence, and a retention that the run is beyond.
         settings.EVIDENCE_RETENTION_MONTHS = -1
-        page = alices.get(reverse("run", args=[organization.slug, run.pk])).content.decode()
+        page = markup(alices.get(reverse("run", args=[organization.slug, run.pk])))
         assert "The evidence has expired." in page
         gone = alices.get(reverse("evidence", args=[organization.slug, run.pk, 0]))
         assert gone.status_code == 410

@@ -24,6 +24,6 @@ def staff_without_reason(log_in: Callable[[User], Any], staff_user: User) -> Any
 
 @pytest.fixture
 def staff(staff_without_reason: Any) -> Any:
-    """The client of a staff member who has said why they look."""
+    """The client of a staff member who has given a reason for access."""
     staff_without_reason.post("/staff/reason/", {"reason": REASON})
     return staff_without_reason

@@ -84,8 +84,8 @@ SECRETS = (b"Alpha", b"Omega", b"agent.example", b"dana@example.org", b"alice@ex
 READS_NOTHING = ("/staff/reason/", "/staff/logout/", "/staff/password_change", "/staff/jsi18n/")
 
 
-def looks() -> list[tuple[str, str, str]]:
-    with system_scope(by=Actor.system("tests"), reason="read the looks"):
+def access_records() -> list[tuple[str, str, str]]:
+    with system_scope(by=Actor.system("tests"), reason="read the records"):
         rows = SystemScopeUse.objects.filter(actor_kind="user").order_by("at", "id")
         return list(rows.values_list("actor_name", "reason", "what"))
 
@@ -104,7 +104,7 @@ def test_nobody_but_staff_gets_in(  # I5
         assert response.status_code == 403, address
         assert not any(secret in response.content for secret in SECRETS[:4]), address
         assert client.post(address, {"post": "yes"}, follow=True).status_code == 403, address
-    assert looks() == []
+    assert access_records() == []
 
 
 def test_staff_without_a_reason_see_nothing(staff_without_reason: Any, addresses: list[str]) -> None:  # I7
@@ -121,31 +121,31 @@ def test_staff_without_a_reason_see_nothing(staff_without_reason: Any, addresses
         assert not any(secret in response.content for secret in SECRETS), address
     with system_scope(by=Actor.system("tests"), reason="count"):
         assert Organization.objects.count() == before
-    assert looks() == []
+    assert access_records() == []
 
 
-def test_staff_with_a_reason_open_every_page_and_each_look_is_recorded(  # I7
+def test_staff_with_a_reason_open_every_page_and_each_access_is_recorded(  # I7
     staff: Any, addresses: list[str]
 ) -> None:
     for address in addresses:
         if address in ("/staff/logout/", "/staff/reason/end/"):
             continue
-        before = len(looks())
+        before = len(access_records())
         response = staff.get(address)
         assert response.status_code in (200, 302, 403, 404), (address, response.status_code)
-        now = looks()
+        now = access_records()
         if address.startswith(READS_NOTHING):
             assert len(now) == before, address
         elif response.status_code in (200, 302):
             assert now[before:] == [("Sam Staff", REASON, address)], address
         else:
-            assert len(now) == before, f"{address}: a refused look shows nothing and leaves nothing"
+            assert len(now) == before, f"{address}: a refused access shows nothing and leaves nothing"
 
 
 def test_the_reason_leads_on_to_the_page_that_was_wanted_and_to_no_other_site(staff_without_reason: Any) -> None:
     wanted = "/staff/compliance/organization/?q=alpha"
     asked = staff_without_reason.get(wanted, follow=True)
-    assert b"Why are you looking?" in asked.content
+    assert b"Why do you need access?" in asked.content
     form = asked.context["form"]
     assert form.initial["next"] == wanted
     others = ("https://evil.example/", "//evil.example", "/accounts/logout/", "/o/alpha/")
@@ -159,11 +159,11 @@ def test_what_was_posted_without_a_reason_is_not_taken_up_again(staff_without_re
     assert (response.status_code, response.url) == (302, "/staff/reason/")
 
 
-def test_a_look_that_may_have_changed_something_is_recorded_as_such(staff: Any, alice: User) -> None:  # I7
+def test_an_access_that_may_have_changed_something_is_recorded_as_such(staff: Any, alice: User) -> None:  # I7
     address = reverse("admin:compliance_user_change", args=[alice.pk])
     staff.get(address)
     staff.post(address, {"name": "Alice", "is_active": "on"})
-    assert [what for _, _, what in looks()] == [address, f"POST {address}"]
+    assert [what for _, _, what in access_records()] == [address, f"POST {address}"]
 
 
 def test_a_reason_has_some_substance(staff_without_reason: Any) -> None:
@@ -173,7 +173,7 @@ def test_a_reason_has_some_substance(staff_without_reason: Any) -> None:
     assert staff_without_reason.get("/staff/").status_code == 302
 
 
-def test_the_banner_says_who_and_why_and_the_look_can_be_ended(staff: Any) -> None:
+def test_the_banner_says_who_and_why_and_the_access_can_be_ended(staff: Any) -> None:
     page = staff.get("/staff/").content.decode()
     assert "Sam Staff" in page
     assert REASON in page
@@ -184,19 +184,19 @@ def test_the_banner_says_who_and_why_and_the_look_can_be_ended(staff: Any) -> No
 
 def test_a_reason_counts_for_its_time_only(staff: Any, settings: Any) -> None:
     session = staff.session
-    session["staff_look"] = {**session["staff_look"], "until": (timezone.now() - timedelta(seconds=1)).isoformat()}
+    session["staff_access"] = {**session["staff_access"], "until": (timezone.now() - timedelta(seconds=1)).isoformat()}
     session.save()
     assert staff.get("/staff/compliance/organization/").status_code == 302
 
 
 def test_a_reason_does_not_pass_to_somebody_else(staff: Any, staff_user: User) -> None:
     session = staff.session
-    session["staff_look"] = {**session["staff_look"], "by": staff_user.pk + 1}
+    session["staff_access"] = {**session["staff_access"], "by": staff_user.pk + 1}
     session.save()
     assert staff.get("/staff/compliance/organization/").status_code == 302
 
 
-def test_a_look_that_fails_leaves_no_record_and_no_scope(staff: Any, monkeypatch: Any) -> None:  # I4
+def test_an_access_that_fails_leaves_no_record_and_no_scope(staff: Any, monkeypatch: Any) -> None:  # I4
     from dashboard.staff.tenancy import OrganizationAdmin
 
     def fail(*args: Any, **kwargs: Any) -> None:
@@ -205,7 +205,7 @@ def test_a_look_that_fails_leaves_no_record_and_no_scope(staff: Any, monkeypatch
     monkeypatch.setattr(OrganizationAdmin, "get_queryset", fail)
     with pytest.raises(RuntimeError):
         staff.get("/staff/compliance/organization/")
-    assert looks() == []
+    assert access_records() == []
     with connection.cursor() as cursor:
         cursor.execute("SELECT current_user")
         assert cursor.fetchone() == ("assay_app",)
@@ -220,7 +220,7 @@ def test_staff_with_no_second_factor_set_one_up_first(staff: Any, settings: Any,
     assert staff.get("/staff/compliance/organization/").status_code == 200
 
 
-def test_ordinary_staff_look_and_change_nothing(client: Any, staff_user: User, world: None) -> None:
+def test_ordinary_staff_view_and_change_nothing(client: Any, staff_user: User, world: None) -> None:
     staff_user.is_superuser = False
     staff_user.save()
     client.force_login(staff_user)
@@ -258,7 +258,7 @@ def test_what_other_apps_would_register_is_not_there() -> None:
         reverse("admin:mfa_authenticator_changelist")
 
 
-def test_the_app_role_cannot_read_the_record_of_looks(db: None, superuser: psycopg.Connection[Any]) -> None:
+def test_the_app_role_cannot_read_the_record_of_access(db: None, superuser: psycopg.Connection[Any]) -> None:
     from django.db import ProgrammingError, transaction
 
     with pytest.raises(ProgrammingError), transaction.atomic():

@@ -207,18 +207,18 @@ def test_nobody_makes_themselves_more_powerful(client: Any, staff_user: User, al
     assert change(staff_user, name="x") == 403
     TOTP.activate(staff_user, generate_totp_secret())
     TOTP.activate(alice, generate_totp_secret())
-    press(client, "/staff/compliance/user/", "forget_second_factors", staff_user.pk, alice.pk)
+    press(client, "/staff/compliance/user/", "reset_two_factor", staff_user.pk, alice.pk)
     assert list(Authenticator.objects.values_list("user__email", flat=True)) == ["sam@assay.example"]
 
 
-def test_forgetting_second_factors_asks_and_is_logged(staff: Any, alice: User, bob: User) -> None:
+def test_resetting_two_factor_authentication_asks_and_is_logged(staff: Any, alice: User, bob: User) -> None:
     TOTP.activate(alice, generate_totp_secret())
     TOTP.activate(bob, generate_totp_secret())
-    asked = press(staff, "/staff/compliance/user/", "forget_second_factors", alice.pk, confirmed=False)
-    assert "Forget these people&#x27;s second factors?" in asked.content.decode()
+    asked = press(staff, "/staff/compliance/user/", "reset_two_factor", alice.pk, confirmed=False)
+    assert "Reset these people&#x27;s two-factor authentication?" in asked.content.decode()
     assert Authenticator.objects.count() == 2
     assert not LogEntry.objects.exists()
-    press(staff, "/staff/compliance/user/", "forget_second_factors", alice.pk)
+    press(staff, "/staff/compliance/user/", "reset_two_factor", alice.pk)
     assert list(Authenticator.objects.values_list("user__email", flat=True)) == ["bob@example.org"]
     entry = LogEntry.objects.get()
-    assert (entry.object_id, entry.change_message) == (str(alice.pk), "Second factors forgotten.")
+    assert (entry.object_id, entry.change_message) == (str(alice.pk), "Two-factor authentication reset.")

@@ -69,7 +69,7 @@ def test_a_rare_value_reads_a_bounded_part_and_offers_to_go_on(
     assert [key for page in found for key in page] == [r.pk for r in many_runs if r.overall_status == "failing"]
     first = staff.get(RUNS + "?triggered_by__exact=webhook")
     assert rows(first) == []
-    assert "Look further back" in first.content.decode()
+    assert "Search further back" in first.content.decode()
 
 
 @pytest.mark.parametrize("size", [2, 50])
@@ -193,7 +193,7 @@ def test_deliveries_of_webhooks_are_found_by_agent_and_by_either_id_and_can_only
     assert staff.get(reverse("admin:compliance_webhookdelivery_add")).status_code == 403
 
 
-def test_a_look_is_in_the_list_of_looks(staff: Any) -> None:
+def test_an_access_is_in_the_list_of_access_records(staff: Any) -> None:
     staff.get("/staff/compliance/organization/?q=alpha")
     page = staff.get("/staff/compliance/systemscopeuse/").content.decode()
     assert "/staff/compliance/organization/?q=alpha" in page

@@ -40,7 +40,7 @@ def rows(organization: Organization, context: AgentContext, alice: User, monkeyp
 def test_the_index_names_things_as_people_do(staff: Any) -> None:
     names = re.findall(r'<th scope="row"[^>]*>(.*?)</th>', staff.get("/staff/").content.decode(), re.DOTALL)
     shown = [strip_tags(name).strip() for name in names]
-    assert {"Runs", "Requests", "Members", "Looks across organizations", "Agent contexts"} <= set(shown)
+    assert {"Runs", "Jobs", "Members", "Access records", "Agent contexts"} <= set(shown)
     assert [name for name in shown if OF_TABLES.search(name)] == []
 
 

@@ -22,6 +22,8 @@ from compliance.engines.process.runner import Finished, ProcessLimits, run_proce
 from tests.compliance.engines.http.test_egress import REFUSED
 from tests.compliance.engines.servers import answer, raw, says, scripted, serving
 
+pytestmark = pytest.mark.processes
+
 LIMITS = ProcessLimits(seconds=60, memory_mb=800)
 NETWORK = ProxyLimits(seconds=60)
 

@@ -16,6 +16,8 @@ from compliance.engines.reports.validation import accepted
 from tests.compliance.engines.servers import bound, serving, step, target
 from tests.compliance.engines.suites.a2a.test_a2a_must import altered, on_card, reference
 
+pytestmark = pytest.mark.processes
+
 CONFTEST = """
 import json, httpx, pytest
 
