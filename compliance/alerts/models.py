@@ -33,7 +33,7 @@ class NoticeQuerySet(models.QuerySet["Notice"]):
 
 
 class Notice(models.Model):
-    """One thing that an organization is told. Its members share it: who reads it first has read it for all."""
+    """One thing that an organization is notified of. Its members share it: who reads it first has read it for all."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     # The database's reference, below, takes the notices along with their organization.
@@ -43,7 +43,7 @@ class Notice(models.Model):
     subject = models.CharField(max_length=10, choices=Subject.choices)
     subject_id = models.UUIDField()
     text = models.CharField(max_length=300)
-    occasion = models.CharField(max_length=200, help_text="The same occasion is told once.")
+    occasion = models.CharField(max_length=200, help_text="Each occasion has one notice.")
     read_at = models.DateTimeField(null=True, blank=True)
 
     objects = NoticeQuerySet.as_manager()

@@ -11,8 +11,11 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable
-from contextlib import ExitStack
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
 
 import uvicorn
 from starlette.applications import Starlette
@@ -24,27 +27,9 @@ from compliance.demo_agents.mcp_agents import library, payroll, shipping, weathe
 from compliance.engines.process.node_runtime import RuntimeMissing
 
 HOST = "127.0.0.1"
-APPS: dict[str, Callable[[str], Starlette]] = {
-    "library": library,
-    "weather": weather,
-    "payroll": payroll,
-    "translator": translator,
-    "shipping": shipping,
-}
-
-
-class QuietServer(uvicorn.Server):
-    """Several of these share one process, so none of them may take the signals for itself."""
-
-    def capture_signals(self) -> ExitStack:  # type: ignore[override]
-        return ExitStack()
-
-
-def _ports(args: argparse.Namespace) -> dict[DemoAgent, int]:
-    if args.only:
-        agent = next(agent for agent in AGENTS if agent.name == args.only)
-        return {agent: args.port}
-    return {agent: args.port_base + index if args.port_base else 0 for index, agent in enumerate(AGENTS)}
+APPS = {"library": library, "weather": weather, "payroll": payroll, "translator": translator, "shipping": shipping}
+FIRST_PORT, PORTS = 9100, 16
+WAIT_SECONDS = 20.0
 
 
 class PortTaken(Exception):
@@ -69,65 +54,107 @@ def _open(port: int, *, listens: bool) -> socket.socket:
     return sock
 
 
-async def serve(ports: dict[DemoAgent, int], announce: Callable[[dict[str, str]], None]) -> None:
-    """Until told to stop. Raises PortTaken, before any of them is served."""
-    stopping = asyncio.Event()
-    loop = asyncio.get_running_loop()
+Sockets = dict[DemoAgent, socket.socket]
+
+
+def _open_all(base: int) -> Sockets:
+    """Each agent's socket, its place in the list added to the base; at ports that the system chooses when it is 0."""
+    with ExitStack() as opened:
+        sockets = {
+            agent: opened.enter_context(_open(base + index if base else 0, listens=agent.listens))
+            for index, agent in enumerate(AGENTS)
+        }
+        opened.pop_all()
+        return sockets
+
+
+def _open_again(base: int) -> Sockets:
+    """At ports by which others know the agents. Raises PortTaken for one that does not come free."""
+    deadline = time.monotonic() + WAIT_SECONDS
+    while True:
+        try:
+            return _open_all(base)
+        except PortTaken as taken:
+            if time.monotonic() > deadline:
+                raise PortTaken(
+                    f"{taken} The demo's agents are known by the ports from {base} to {base + len(AGENTS) - 1}. "
+                    "End that program and start again; or start with another DATA_DIR=, or with ASSAY_DEMO=0."
+                ) from None
+            time.sleep(0.2)
+
+
+def _open_noted(note: Path) -> Sockets:
+    """At the ports of the note; without one, at the first free ones, which are noted."""
+    if note.exists():
+        return _open_again(int(note.read_text()))
+    for base in range(FIRST_PORT, 65_536 - PORTS, PORTS):
+        try:
+            sockets = _open_all(base)
+        except PortTaken:
+            continue
+        note.write_text(str(base))
+        return sockets
+    raise PortTaken("No free ports for the demo agents. ASSAY_DEMO=0 runs without them.")
+
+
+async def serve(sockets: Sockets) -> None:
+    """Until told to stop."""
     logging.getLogger("a2a").setLevel(logging.ERROR)  # it warns of every unknown method, and tests ask for one
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopping.set)
     addresses: dict[str, str] = {}
-    examples: list[asyncio.subprocess.Process] = []
-    with ExitStack() as sockets:
-        servers = []
-        opened = {agent: sockets.enter_context(_open(port, listens=agent.listens)) for agent, port in ports.items()}
-        for agent, sock in opened.items():
-            url = addresses[agent.name] = agent.url(sock.getsockname()[1])
-            if not agent.listens:
-                continue  # bound but not listening: connections are refused, and nobody else takes the port
-            if agent.example:
-                try:
-                    examples.append(await start_example(agent.example, sock))
-                except RuntimeMissing as missing:
-                    sys.stderr.write(f"{agent.title} is not served. {missing}\n")
-                    sock.close()
-                    del addresses[agent.name]
-                continue
-            config = uvicorn.Config(
-                APPS[agent.name](url), log_level="warning", lifespan="on", timeout_graceful_shutdown=2
-            )
-            servers.append((QuietServer(config), sock))
-        running = [asyncio.create_task(server.serve(sockets=[sock])) for server, sock in servers]
-        while not all(server.started for server, _ in servers):
-            if any(task.done() for task in running):
-                break
-            await asyncio.sleep(0.01)
-        else:
-            announce(addresses)
-            waiting = asyncio.create_task(stopping.wait())
-            await asyncio.wait([waiting, *running], return_when=asyncio.FIRST_COMPLETED)
-            waiting.cancel()
-        for server, _ in servers:
-            server.should_exit = True
-        for example in examples:
-            if example.returncode is None:
-                example.kill()
-        await asyncio.gather(*running, *(example.wait() for example in examples))
+    apps: dict[int, Starlette] = {}
+    served = []
+    for agent, sock in sockets.items():
+        port = sock.getsockname()[1]
+        addresses[agent.name] = url = agent.url(port)
+        if agent.example:
+            try:
+                await start_example(agent.example, sock)
+            except RuntimeMissing as missing:
+                sys.stderr.write(f"{agent.title} is not served. {missing}\n")
+                sock.close()
+                del addresses[agent.name]
+        elif agent.listens:  # else bound but not listening: connections are refused, and nobody else takes the port
+            apps[port] = APPS[agent.name](url)
+            served.append(sock)
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            for app in apps.values():
+                await stack.enter_async_context(app.router.lifespan_context(app))
+            sys.stdout.write(json.dumps(addresses) + "\n")
+            sys.stdout.flush()
+            yield
+
+    start_and_stop = Starlette(lifespan=lifespan)
+
+    async def by_port(scope: Any, receive: Any, send: Any) -> None:
+        app = start_and_stop if scope["type"] == "lifespan" else apps[scope["server"][1]]
+        await app(scope, receive, send)
+
+    for number in (signal.SIGTERM, signal.SIGINT):  # uvicorn ends at these, and raises them again
+        signal.signal(number, lambda number, frame: None)
+    config = uvicorn.Config(by_port, log_level="warning", lifespan="on", timeout_graceful_shutdown=2)
+    await uvicorn.Server(config).serve(sockets=served)
 
 
 def main() -> int:
-    """The exit code: os.EX_TEMPFAIL when a port is taken, so that other ports may do."""
+    """The exit code: os.EX_TEMPFAIL when a port is taken."""
     parser = argparse.ArgumentParser(prog="python -m compliance.demo_agents", description=__doc__)
     parser.add_argument("--port-base", type=int, default=0, help="first port; without it the system chooses")
+    parser.add_argument("--port-file", type=Path, help="where the first port is noted at the first start, and kept")
     parser.add_argument("--only", choices=[agent.name for agent in AGENTS], help="serve one agent")
     parser.add_argument("--port", type=int, default=0, help="the port of that one agent")
-
-    def announce(addresses: dict[str, str]) -> None:
-        sys.stdout.write(json.dumps(addresses) + "\n")
-        sys.stdout.flush()
-
+    arguments = parser.parse_args()
     try:
-        asyncio.run(serve(_ports(parser.parse_args()), announce))
+        if arguments.only:
+            agent = next(agent for agent in AGENTS if agent.name == arguments.only)
+            sockets = {agent: _open(arguments.port, listens=agent.listens)}
+        elif arguments.port_file:
+            sockets = _open_noted(arguments.port_file)
+        else:
+            sockets = _open_all(arguments.port_base)
+        asyncio.run(serve(sockets))
     except PortTaken as taken:
         sys.stderr.write(f"{taken}\n")
         return os.EX_TEMPFAIL

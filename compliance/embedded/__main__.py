@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from compliance.embedded.errors import EmbeddedError
-from compliance.embedded.lock import DataLock
+from compliance.embedded.lock import data_lock
 from compliance.embedded.plan import plan_from_environment
 from compliance.embedded.servers import services
 from compliance.embedded.supervisor import STOP_SIGNALS, Supervisor, say
@@ -17,9 +17,9 @@ from compliance.embedded.supervisor import STOP_SIGNALS, Supervisor, say
 
 def run() -> None:
     plan = plan_from_environment()
-    with DataLock(plan.data_dir, address=plan.site_url):
+    with data_lock(plan.data_dir, address=plan.site_url):
         plan.check()
-        Supervisor(plan.data_dir).run(plan.items(), on_ready=plan.ready_message)
+        Supervisor(plan.data_dir).run(plan.children(), on_ready=plan.ready_message)
 
 
 def serve(data_dir: Path, *, durable: bool, keep: bool) -> None:

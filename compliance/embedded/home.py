@@ -16,7 +16,6 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from compliance.embedded.errors import EmbeddedError
-from compliance.embedded.processes import SystemUser
 
 SERVER_USER = "assay-postgres"
 SHARED = Path("/var/lib/assay")
@@ -26,7 +25,7 @@ SHARED = Path("/var/lib/assay")
 class Home:
     binaries: Path
     data: Path
-    user: SystemUser | None
+    user: pwd.struct_passwd | None
     relocated: bool = False
 
 
@@ -53,7 +52,7 @@ def _package_folder() -> Path:
     return folder
 
 
-def _server_user() -> SystemUser:
+def _server_user() -> pwd.struct_passwd:
     try:
         entry = pwd.getpwnam(SERVER_USER)
     except KeyError:
@@ -70,15 +69,15 @@ def _server_user() -> SystemUser:
                 f"PostgreSQL refuses to run as root, and making the system user {SERVER_USER} failed: {reason}. "
                 "Make that user, or start Assay as an ordinary user."
             ) from None
-    return SystemUser(entry.pw_name, entry.pw_uid, entry.pw_gid)
+    return entry
 
 
-def _can(user: SystemUser, flag: str, path: Path) -> bool:
+def _can(user: pwd.struct_passwd, flag: str, path: Path) -> bool:
     """Ask the kernel, as that user: modes, access lists and mount options all count."""
     done = subprocess.run(  # noqa: S603
         ["test", flag, str(path)],  # noqa: S607
-        user=user.uid,
-        group=user.gid,
+        user=user.pw_uid,
+        group=user.pw_gid,
         extra_groups=[],
         cwd="/",
         check=False,
@@ -86,7 +85,7 @@ def _can(user: SystemUser, flag: str, path: Path) -> bool:
     return done.returncode == 0
 
 
-def _reachable_data(wanted: Path, note: Path, user: SystemUser) -> tuple[Path, bool]:
+def _reachable_data(wanted: Path, note: Path, user: pwd.struct_passwd) -> tuple[Path, bool]:
     if note.exists():
         data, relocated = Path(note.read_text().strip()), True
     elif _can(user, "-x", wanted.parent):
@@ -97,16 +96,16 @@ def _reachable_data(wanted: Path, note: Path, user: SystemUser) -> tuple[Path, b
         note.write_text(f"{data}\n")
     data.mkdir(mode=0o700, exist_ok=True)
     data.chmod(0o700)
-    os.chown(data, user.uid, user.gid)
+    os.chown(data, user.pw_uid, user.pw_gid)
     if not _can(user, "-w", data):
         raise EmbeddedError(
-            f"The system user {user.name} cannot reach {data}, where PostgreSQL's data are. Let it pass through the "
+            f"The system user {user.pw_name} cannot reach {data}, where PostgreSQL's data are. Let it pass through the "
             f"folders above (chmod o+x), or delete {wanted.parent} to start afresh."
         )
     return data, relocated
 
 
-def _reachable_binaries(package: Path, user: SystemUser) -> Path:
+def _reachable_binaries(package: Path, user: pwd.struct_passwd) -> Path:
     binaries = package / "pginstall18" / "bin"
     if _can(user, "-x", binaries / "postgres"):
         return binaries
@@ -126,7 +125,7 @@ def _reachable_binaries(package: Path, user: SystemUser) -> Path:
     binaries = copy / package.name / "pginstall18" / "bin"
     if not _can(user, "-x", binaries / "postgres"):
         raise EmbeddedError(
-            f"The system user {user.name} cannot run {binaries / 'postgres'}. Is {SHARED} on a file system that "
+            f"The system user {user.pw_name} cannot run {binaries / 'postgres'}. Is {SHARED} on a file system that "
             "forbids running programs? Start Assay as an ordinary user, or from a folder that everyone can reach."
         )
     return binaries

@@ -13,20 +13,11 @@ class KeyFile:
         self.path = path
 
     def get(self, name: str) -> str:
-        keys = self._read()
+        keys: dict[str, str] = json.loads(self.path.read_text()) if self.path.exists() else {}
         if name not in keys:
             keys[name] = secrets.token_urlsafe(32)
-            self._write(keys)
+            write_private(self.path, json.dumps(keys, indent=1))
         return keys[name]
-
-    def _read(self) -> dict[str, str]:
-        try:
-            return dict(json.loads(self.path.read_text()))
-        except FileNotFoundError:
-            return {}
-
-    def _write(self, keys: dict[str, str]) -> None:
-        write_private(self.path, json.dumps(keys, indent=1))
 
 
 def write_private(path: Path, text: str) -> None:

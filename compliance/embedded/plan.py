@@ -7,23 +7,25 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from http.client import HTTPConnection, HTTPException
-from itertools import chain
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote, urlsplit
 
 from compliance.embedded.errors import EmbeddedError
 from compliance.embedded.keys import KeyFile, write_private
-from compliance.embedded.ports import LOOPBACK, free_range, is_free
+from compliance.embedded.ports import LOOPBACK, is_free
 from compliance.embedded.postgres import Postgres
-from compliance.embedded.programs import Program, Runnable, Step
+from compliance.embedded.processes import Child
+from compliance.embedded.programs import Program
 from compliance.embedded.redis import Redis
 
 PROJECT = Path(__file__).resolve().parents[2]
-DEMO_PORTS = 16
 # What the demo's private runner needs of the environment: it stands for a program on another machine, and gets no key.
 RUNNER_NEEDS = ("PATH", "HOME", "LANG", "TMPDIR", "A2A_TCK_PATH")
 # Exit codes with which it says that it cannot work here, as when its token was replaced (docs/runners.md).
 RUNNER_GIVES_UP = (2, 3, 5, 6)
+# What a command in another terminal needs to reach this database.
+FOR_OTHERS = ("DATABASE_URL", "REDIS_URL", "SECRET_KEY", "ASSAY_VAULT_KEYS", "SITE_URL", "ALLOWED_HOSTS", "EMAIL_URL")
 
 
 class Plan:
@@ -36,10 +38,8 @@ class Plan:
         self.site_url = given.get("SITE_URL") or f"http://localhost:{port}"
         self.keys = KeyFile(self.data_dir / "keys.json")
         self.agents_file = self.data_dir / "demo-agents.json"
-        self.runner_token_file = self.data_dir / "demo-runner.token"
         self.runner_allow_file = self.data_dir / "demo-runner.allow"
         self.agents: dict[str, str] = {}
-        self.demo_port_base = 0
         self.postgres = None if given.get("DATABASE_URL") else Postgres(self.data_dir)
         self.redis = None if given.get("REDIS_URL") else Redis(self.data_dir)
         self.demo = given.get("ASSAY_DEMO", "1").lower() in ("1", "true", "yes", "on")
@@ -54,64 +54,34 @@ class Plan:
         if not is_free(self.port):
             raise EmbeddedError(f"Port {self.port} is taken by another program. Choose another one: make run PORT=8001")
 
-    def items(self) -> Sequence[Runnable | Step]:
-        servers: list[Runnable] = [server for server in (self.postgres, self.redis) if server is not None]
-        preparation = [
-            self._step("migrate", "migrate", "--noinput", "--verbosity=0", environment=self.owner_environment),
-            self._step("suites", "publish_suites", "--verbosity=0"),
-            self._step("static files", "collectstatic", "--noinput", "--verbosity=0"),
-        ]
-        demo: list[Runnable | Step] = []
-        if self.demo:
-            files = ("--agents-json", str(self.agents_file), "--runner-token-file", str(self.runner_token_file))
-            seed = self._step("demo data", "seed_demo", *files)
-            seed.show_output = True
-            demo = [self._demo_agents(), seed]
+    def children(self) -> Sequence[Child]:
         celery = ("-m", "celery", "-A", "compliance.celery:app")
-        concurrency = self.given.get("WORKER_CONCURRENCY", "4")
+        worker = ("worker", "--pool=threads", f"--concurrency={self.given.get('WORKER_CONCURRENCY', '4')}")
+        beat = ("beat", f"--schedule={self.data_dir / 'beat-schedule'}", "--pidfile=")
+        quiet = ("--hostname=hosted@%h", "--without-gossip", "--without-mingle", "--loglevel=info")
         return [
-            *servers,
-            *preparation,
-            *demo,
-            self._program(
-                "worker",
-                *celery,
-                "worker",
-                "--pool=threads",
-                f"--concurrency={concurrency}",
-                *("--hostname=hosted@%h", "--without-gossip", "--without-mingle", "--loglevel=info"),
-                grace=4.0,
-            ),
-            self._program(
-                "beat", *celery, "beat", f"--schedule={self.data_dir / 'beat-schedule'}", "--pidfile=", grace=1.0
-            ),
-            self._program(
-                "web",
-                *("-m", "compliance.server"),
-                ready=lambda output: self._web_answers(),
-            ),
+            *(server for server in (self.postgres, self.redis) if server is not None),
+            self._command("migrate", "migrate", "--noinput", environment=self.owner_environment),
+            self._command("suites", "publish_suites"),
+            self._command("static files", "collectstatic", "--noinput"),
+            *(self._demo() if self.demo else ()),
+            self._program("worker", *celery, *worker, *quiet, grace=4.0),
+            self._program("beat", *celery, *beat, grace=1.0),
+            self._program("web", "-m", "compliance.server", ready=lambda output: self._web_answers()),
             *([self._demo_runner()] if self.demo else []),
         ]
 
     def ready_message(self) -> str:
-        env_file = self._write_env_file()
+        environment, path = self.environment(), self.data_dir / "env"
+        names = [name for name in (*FOR_OTHERS, "ASSAY_DEMO") if name in environment]
+        write_private(path, "".join(f"{name}={shlex.quote(environment[name])}\n" for name in names))
         return (
             f"\nAssay runs at {self.site_url}\n"
-            f"For manage.py in another terminal: set -a; . {env_file}; set +a\n"
+            f"For manage.py in another terminal: set -a; . {path}; set +a\n"
             f"Ctrl-C stops everything. Data, sent mail and logs are in {self.data_dir} (mail/, log/)."
         )
 
-    def _write_env_file(self) -> Path:
-        """What a command in another terminal needs to reach this database. Private, because it holds passwords."""
-        wanted = (
-            *("DATABASE_URL", "REDIS_URL", "SECRET_KEY", "ASSAY_VAULT_KEYS"),
-            *("SITE_URL", "ALLOWED_HOSTS", "EMAIL_URL", "ASSAY_DEMO"),
-        )
-        environment = self.environment()
-        path = self.data_dir / "env"
-        lines = [f"{name}={shlex.quote(environment[name])}\n" for name in wanted if name in environment]
-        write_private(path, "".join(lines))
-        return path
+    # Environments
 
     def environment(self) -> dict[str, str]:
         environment = {
@@ -128,9 +98,9 @@ class Plan:
             "PORT": str(self.port),
             "PYTHONUNBUFFERED": "1",
         }
+        environment.pop("DATABASE_OWNER_URL", None)
         if self.postgres:
             environment["DATABASE_URL"] = self.postgres.app_url
-        environment.pop("DATABASE_OWNER_URL", None)
         if self.redis:
             environment["REDIS_URL"] = self.redis.url
         if self.agents:
@@ -138,74 +108,52 @@ class Plan:
             environment["ASSAY_EGRESS_ALLOW"] = ",".join(allowed)
         return environment
 
-    def _agents_hosts(self) -> list[str]:
-        return sorted({urlsplit(url).netloc for url in self.agents.values()})
-
     def owner_environment(self) -> dict[str, str]:
         """With the right to change tables, which nothing that serves or works has."""
         owner_url = self.postgres.owner_url if self.postgres else self.given["DATABASE_OWNER_URL"]
         return {**self.environment(), "DATABASE_OWNER_URL": owner_url}
 
-    # Commands
+    def _agents_hosts(self) -> list[str]:
+        return sorted({urlsplit(url).netloc for url in self.agents.values()})
 
-    def _step(self, name: str, *arguments: str, environment: Callable[[], dict[str, str]] | None = None) -> Step:
-        command = [sys.executable, str(PROJECT / "manage.py"), *arguments]
-        return Step(name, command, self._log(name), environment or self.environment, cwd=PROJECT)
+    # Programs
 
-    def _program(
-        self, name: str, *arguments: str, ready: Callable[[str], bool] | None = None, grace: float = 3.0
-    ) -> Program:
-        command = [sys.executable, *arguments]
-        return Program(name, command, self._log(name), self.environment, cwd=PROJECT, ready=ready, grace=grace)
+    def _program(self, name: str, *arguments: str, **options: Any) -> Program:
+        log = self.data_dir / "log" / f"{name.replace(' ', '-')}.log"
+        environment: Callable[[], Mapping[str, str]] = options.pop("environment", self.environment)
+        return Program(name, [sys.executable, *arguments], log, environment, cwd=PROJECT, **options)
 
-    def _log(self, name: str) -> Path:
-        return self.data_dir / "log" / f"{name.replace(' ', '-')}.log"
+    def _command(self, name: str, *arguments: str, **options: Any) -> Program:
+        return self._program(name, str(PROJECT / "manage.py"), *arguments, "--verbosity=0", once=True, **options)
 
-    def _demo_agents(self) -> Program:
-        agents = self._program("demo agents", "-m", "compliance.demo_agents", ready=self._note_agents, grace=1.0)
-        agents.arguments = self._demo_ports
-        agents.elsewhere = (os.EX_TEMPFAIL,)  # somebody took a port since it was found free
-        return agents
-
-    def _demo_ports(self) -> Sequence[str]:
-        """Chosen anew at each start until the agents have said where they are: from then on others know it."""
-        if not self.agents:
-            self.demo_port_base = self._demo_port_base()
-        return "--port-base", str(self.demo_port_base)
+    def _demo(self) -> Sequence[Program]:
+        """The demo's agents keep the ports of their first start: everybody else knows them by their addresses."""
+        ports = ("--port-file", str(self.data_dir / "demo-port-base"))
+        token = str(self.data_dir / "demo-runner.token")
+        files = ("--agents-json", str(self.agents_file), "--runner-token-file", token)
+        return (
+            self._program("demo agents", "-m", "compliance.demo_agents", *ports, ready=self._note_agents, grace=1.0),
+            self._command("demo data", "seed_demo", *files, show_output=True),
+        )
 
     def _demo_runner(self) -> Program:
         """A private runner of a demo organization. The rest does not wait for it, and goes on without it."""
-        options = {"--url": self.site_url, "--token-file": str(self.runner_token_file), "--grace": "0"}
-        options |= {"--state-dir": str(self.data_dir / "demo-runner"), "--allow-file": str(self.runner_allow_file)}
-        runner = self._program(
-            "runner", "-m", "compliance.runners.program", *chain.from_iterable(options.items()), grace=6.0
+        return self._program(
+            *("runner", "-m", "compliance.runners.program", "--url", self.site_url, "--grace", "0"),
+            *("--token-file", str(self.data_dir / "demo-runner.token"), "--allow-file", str(self.runner_allow_file)),
+            *("--state-dir", str(self.data_dir / "demo-runner")),
+            environment=lambda: {name: self.given[name] for name in RUNNER_NEEDS if name in self.given},
+            grace=6.0,
+            spare=True,
+            final=RUNNER_GIVES_UP,
         )
-        runner.environment = self._runner_environment
-        runner.spare, runner.final = True, RUNNER_GIVES_UP
-        return runner
-
-    def _runner_environment(self) -> dict[str, str]:
-        return {name: self.given[name] for name in RUNNER_NEEDS if name in self.given}
-
-    def _demo_port_base(self) -> int:
-        """The same ports at every start if possible: an agent is known by its URL."""
-        note = self.data_dir / "demo-port-base"
-        with suppress(FileNotFoundError, ValueError):
-            base = int(note.read_text())
-            if free_range(base, DEMO_PORTS, attempts=1) is not None:
-                return base
-        free = free_range(9100, DEMO_PORTS)
-        if free is None:
-            raise EmbeddedError("No free ports for the demo agents. ASSAY_DEMO=0 runs without them.")
-        note.write_text(str(free))
-        return free
 
     def _note_agents(self, output: str) -> bool:
         """The demo agents say with one line of JSON where they are, once they answer."""
         for line in output.splitlines():
-            if line.startswith("{"):
-                with suppress(ValueError):
-                    self.agents = {name: url for name, url in json.loads(line).items() if isinstance(url, str)}
+            with suppress(ValueError):
+                if line.startswith("{"):
+                    self.agents = json.loads(line)
                     write_private(self.agents_file, json.dumps(self.agents))
                     write_private(self.runner_allow_file, "\n".join([*self._agents_hosts(), ""]))
                     return True

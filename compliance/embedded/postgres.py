@@ -3,7 +3,6 @@
 import os
 import shutil
 import signal
-import subprocess
 import time
 from pathlib import Path
 
@@ -15,20 +14,19 @@ from compliance.embedded.errors import EmbeddedError
 from compliance.embedded.home import Home, find_home
 from compliance.embedded.keys import KeyFile, write_private
 from compliance.embedded.ports import LOOPBACK, free_port
-from compliance.embedded.processes import end_orphans, spawn, stop, tail, wait_until, working_in
+from compliance.embedded.processes import Child, end_orphans, spawn, tail, wait_until, working_in
 from compliance.tenancy.database_roles import APP, OWNER, database_sql, roles_sql
 
 DATABASE = "assay"
 SUPERUSER = "postgres"
 
-# Fast shutdown, then immediate shutdown (the next start replays the log), then the end.
-STOP_LADDER = [(signal.SIGINT, 5.0), (signal.SIGQUIT, 2.0), (signal.SIGKILL, 2.0)]
 
-
-class Postgres:
+class Postgres(Child):
     """Loopback only, password only. `start()` may be called again after a crash and keeps the port."""
 
     name = "postgres"
+    # Fast shutdown, then immediate shutdown (the next start replays the log), then the end.
+    stop_signals = ((signal.SIGINT, 5.0), (signal.SIGQUIT, 2.0))
     kill_signal = signal.SIGQUIT  # immediate shutdown: it ends its children at once, whatever they are doing
 
     def __init__(self, data_dir: Path, *, durable: bool = True, shared_buffers: str = "256MB") -> None:
@@ -38,10 +36,7 @@ class Postgres:
         self.log = self.data_dir / "log" / "postgres.log"
         self.keys = KeyFile(self.data_dir / "keys.json")
         self.port: int | None = None
-        self.process: subprocess.Popen[bytes] | None = None
         self._home: Home | None = None
-
-    # URLs
 
     def url(self, user: str, database: str = DATABASE) -> str:
         return f"postgresql://{user}:{self.keys.get(user)}@{LOOPBACK}:{self.port}/{database}"
@@ -58,8 +53,6 @@ class Postgres:
     def app_url(self) -> str:
         return self.url(APP)
 
-    # Life
-
     def start(self) -> None:
         self.data_dir.mkdir(parents=True, exist_ok=True)
         home = self._home = find_home(self.data_dir)
@@ -75,34 +68,17 @@ class Postgres:
             raise EmbeddedError(f"PostgreSQL does not start. The end of {self.log}:\n{tail(self.log)}")
         self._bootstrap()
 
-    def poll(self) -> int | None:
-        return self.process.poll() if self.process else None
-
-    def stop(self) -> None:
-        if self.process:
-            stop(self.process, STOP_LADDER)
-            self.process = None
-
-    def kill(self) -> None:
-        if self.process:
-            stop(self.process, [(self.kill_signal, 2.0)])
-            self.process = None
-
     def remove(self) -> None:
         """Delete the cluster of a stopped server."""
         if self._home:
             shutil.rmtree(self._home.data, ignore_errors=True)
             (self.data_dir / "postgres-folder").unlink(missing_ok=True)
 
-    # Databases
-
     def create_database(self, name: str, template: str | None = None) -> None:
         create_database(self.superuser_url, name, template)
 
     def drop_database(self, name: str) -> None:
         drop_database(self.superuser_url, name)
-
-    # Steps of a start
 
     def _initialize(self, home: Home) -> None:
         # A first start that was killed half-way leaves files without PG_VERSION or with an incomplete rest; initdb
@@ -117,7 +93,7 @@ class Postgres:
             *(() if self.durable else ("--no-sync",)),
         ]
         if home.user:
-            os.chown(password, home.user.uid, home.user.gid)
+            os.chown(password, home.user.pw_uid, home.user.pw_gid)
         try:
             done = spawn(command, log=self.log, env=_bare_environment(), cwd=Path("/"), user=home.user).wait()
         finally:
@@ -132,7 +108,7 @@ class Postgres:
         rules = home.data / "pg_hba.conf"
         write_private(rules, f"host all all {LOOPBACK}/32 scram-sha-256\n")
         if home.user:
-            os.chown(rules, home.user.uid, home.user.gid)
+            os.chown(rules, home.user.pw_uid, home.user.pw_gid)
 
     def _launch(self, home: Home) -> bool:
         settings = {
@@ -190,7 +166,8 @@ class Postgres:
         """Nobody else holds the data folder's lock, so a server in there belongs to a supervisor that was killed."""
         orphans = working_in(home.data, "postgres")
         postmasters = [process for process in orphans if process.ppid() not in {other.pid for other in orphans}]
-        if not end_orphans(postmasters, STOP_LADDER) or not end_orphans(orphans, [(signal.SIGQUIT, 2.0)]):
+        ended = end_orphans(postmasters, [*self.stop_signals, (signal.SIGKILL, 2.0)])
+        if not ended or not end_orphans(orphans, [(signal.SIGQUIT, 2.0)]):
             raise EmbeddedError(f"A PostgreSQL server in {home.data} does not stop (process {orphans[0].pid}).")
         pid_file = home.data / "postmaster.pid"
         if pid_file.exists() and _is_alive(pid_file.read_text().partition("\n")[0]):

@@ -1,28 +1,21 @@
-"""Starting, finding and ending processes, so that none outlives its usefulness."""
+"""Starting, finding and ending processes, so that none outlives its use."""
 
-import json
+import ctypes
 import os
+import pwd
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
 
-from compliance.embedded.keys import write_private
-
-TETHER = Path(__file__).with_name("tether.py")
-
-
-@dataclass(frozen=True)
-class SystemUser:
-    name: str
-    uid: int
-    gid: int
+_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
+_PR_SET_PDEATHSIG = 1
+Signals = Sequence[tuple[signal.Signals, float]]  # one after the other, each with the seconds that it is given
 
 
 def spawn(
@@ -31,40 +24,77 @@ def spawn(
     log: Path,
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
-    user: SystemUser | None = None,
-    death_signal: signal.Signals = signal.SIGTERM,
+    user: pwd.struct_passwd | None = None,
+    death_signal: int = signal.SIGTERM,
 ) -> subprocess.Popen[bytes]:
     """Start a program in a session of its own: the terminal's Ctrl-C reaches only the supervisor."""
     log.parent.mkdir(parents=True, exist_ok=True)
-    identity = f"{user.uid}:{user.gid}" if user else "-"
-    command = [sys.executable, "-I", "-S", str(TETHER), str(int(death_signal)), str(os.getpid()), identity]
     with open(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab") as output:
         return subprocess.Popen(  # noqa: S603 - argument list from our own code, no shell
-            [*command, *map(str, argv)],
+            [str(part) for part in argv],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
             env=None if env is None else dict(env),
             cwd=cwd,
             start_new_session=True,
+            preexec_fn=_ends_with_parent(death_signal),
+            user=user.pw_uid if user else None,
+            group=user.pw_gid if user else None,
+            extra_groups=[] if user else None,
+            umask=0o077 if user else -1,
         )
 
 
-def stop(process: subprocess.Popen[bytes], ladder: Sequence[tuple[signal.Signals, float]]) -> None:
-    """Send each signal in turn, waiting its seconds; at the end kill the whole process group, so none is left."""
-    for number, grace in ladder:
-        if process.poll() is not None:
-            break
-        process.send_signal(number)
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(grace)
-    kill_group(process)
+def _ends_with_parent(death_signal: int) -> Callable[[], None] | None:
+    """What a child does before it runs its program. Python changes its user before: the kernel would forget it."""
+    if _LIBC is None or not death_signal:
+        return None
+    parent, prctl = os.getpid(), _LIBC.prctl
+
+    def prepare() -> None:
+        prctl(_PR_SET_PDEATHSIG, death_signal, 0, 0, 0)
+        if os.getppid() != parent:
+            os._exit(1)
+
+    return prepare
 
 
-def kill_group(process: subprocess.Popen[bytes]) -> None:
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+class Child:
+    """A program that runs until it is stopped. It may be started again."""
+
+    name: str
+    log: Path
+    stop_signals: Signals = ((signal.SIGTERM, 3.0),)
+    kill_signal = signal.SIGKILL
+    process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        raise NotImplementedError
+
+    def poll(self) -> int | None:
+        return self.process.poll() if self.process else None
+
+    def stop(self) -> None:
+        for number, seconds in self.stop_signals:
+            if self.process and self.process.poll() is None:
+                self.process.send_signal(number)
+                with suppress(subprocess.TimeoutExpired):
+                    self.process.wait(seconds)
+        self.signal_group(signal.SIGKILL)
+
+    def kill(self) -> None:
+        """End it at once, with all that it has started."""
+        self.signal_group(self.kill_signal)
+        self.stop()
+
+    def signal_group(self, number: signal.Signals) -> None:
+        if self.process:
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.process.pid, number)
+            if number == signal.SIGKILL:
+                self.process.wait()
+                self.process = None
 
 
 def working_in(folder: Path, name: str) -> list[psutil.Process]:
@@ -78,27 +108,35 @@ def working_in(folder: Path, name: str) -> list[psutil.Process]:
 
 
 def _works_in(process: psutil.Process, folder: Path) -> bool:
-    if str(folder) in process.cmdline():
-        return True
     try:
-        return bool(process.cwd() == str(folder))
+        return str(folder) in process.cmdline() or bool(process.cwd() == str(folder))
     except psutil.AccessDenied:  # another user's, in a container without the right to trace
         return False
 
 
-def end_orphans(orphans: Sequence[psutil.Process], ladder: Sequence[tuple[signal.Signals, float]]) -> bool:
+def in_groups_of(leaders: Mapping[int, float]) -> list[psutil.Process]:
+    """The processes of these groups. A pid is reused sooner or later; pid and start time of a leader are not."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error, ProcessLookupError):
+            group = os.getpgid(process.pid)
+            if group in leaders and (
+                not psutil.pid_exists(group) or abs(psutil.Process(group).create_time() - leaders[group]) < 0.02
+            ):
+                found.append(process)
+    return found
+
+
+def end_orphans(orphans: Sequence[psutil.Process], signals: Signals) -> bool:
     """End processes that are not our children (their exit status is nobody's); True when none is left."""
     alive = list(orphans)
-    for number, grace in ladder:
+    for number, seconds in signals:
         for process in alive:
             with suppress(psutil.Error):
                 process.send_signal(number)
-        deadline = time.monotonic() + grace
-        while alive := [process for process in alive if lives(process)]:
-            if not wait_until(deadline):
-                break
-        if not alive:
-            return True
+        deadline = time.monotonic() + seconds
+        while (alive := [process for process in alive if lives(process)]) and wait_until(deadline):
+            pass
     return not alive
 
 
@@ -110,49 +148,9 @@ def lives(process: psutil.Process) -> bool:
         return False
 
 
-class ChildRecord:
-    """Which children a supervisor has, on disk, so that its successor can end those that outlived it.
-
-    A pid is reused sooner or later; pid and start time together are not.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._children: dict[str, tuple[int, float]] = {}
-
-    def add(self, name: str, process: subprocess.Popen[bytes]) -> None:
-        with suppress(psutil.NoSuchProcess):
-            self._children[name] = (process.pid, psutil.Process(process.pid).create_time())
-            write_private(self.path, json.dumps(self._children))
-
-    def clear(self) -> None:
-        self._children.clear()
-        self.path.unlink(missing_ok=True)
-
-    def end_leftovers(self) -> list[str]:
-        """End what an earlier supervisor left running; returns the names."""
-        try:
-            recorded = json.loads(self.path.read_text())
-        except (FileNotFoundError, ValueError):
-            return []
-        names, leftovers = [], []
-        for name, (pid, born) in recorded.items():
-            with suppress(psutil.Error):
-                process = psutil.Process(pid)
-                if abs(process.create_time() - born) < 0.02:
-                    names.append(name)
-                    leftovers += [process, *process.children(recursive=True)]
-        end_orphans(leftovers, [(signal.SIGTERM, 5.0), (signal.SIGKILL, 2.0)])
-        self.clear()
-        return names
-
-
 def tail(path: Path, lines: int = 20) -> str:
     """The last lines of a log, for a message about a failure."""
-    try:
-        return "\n".join(path.read_text(errors="replace").splitlines()[-lines:])
-    except FileNotFoundError:
-        return ""
+    return "\n".join(path.read_text(errors="replace").splitlines()[-lines:]) if path.exists() else ""
 
 
 def wait_until(deadline: float, interval: float = 0.02) -> bool:

@@ -1,7 +1,6 @@
 """A Redis server of our own, from the binary in a wheel. It listens on the loopback only and asks for a password."""
 
 import signal
-import subprocess
 import time
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,19 +11,16 @@ from redis.exceptions import ConnectionError as NotReachable
 from compliance.embedded.errors import EmbeddedError
 from compliance.embedded.keys import KeyFile, write_private
 from compliance.embedded.ports import LOOPBACK, free_port
-from compliance.embedded.processes import end_orphans, kill_group, spawn, stop, tail, wait_until, working_in
-
-STOP_LADDER = [(signal.SIGTERM, 3.0), (signal.SIGKILL, 2.0)]
+from compliance.embedded.processes import Child, end_orphans, spawn, tail, wait_until, working_in
 
 # With these a client could write files as the server's user or send it elsewhere; nobody here needs them.
 FORBIDDEN = ("CONFIG", "DEBUG", "MODULE", "REPLICAOF", "SLAVEOF", "MIGRATE")
 
 
-class Redis:
+class Redis(Child):
     """`start()` may be called again after a crash and keeps the port."""
 
     name = "redis"
-    kill_signal = signal.SIGKILL
 
     def __init__(self, data_dir: Path, *, durable: bool = True) -> None:
         self.data_dir = data_dir.resolve()
@@ -33,7 +29,6 @@ class Redis:
         self.log = self.data_dir / "log" / "redis.log"
         self.keys = KeyFile(self.data_dir / "keys.json")
         self.port: int | None = None
-        self.process: subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
@@ -42,26 +37,13 @@ class Redis:
     def start(self) -> None:
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         orphans = working_in(self.folder, "redis-server")
-        if not end_orphans(orphans, STOP_LADDER):
+        if not end_orphans(orphans, [*self.stop_signals, (signal.SIGKILL, 2.0)]):
             raise EmbeddedError(f"A Redis server in {self.folder} does not stop (process {orphans[0].pid}).")
         for attempt in range(5):  # the free port may be taken meanwhile
             self.port = self.port if self.port and attempt == 0 else free_port()
             if self._launch():
                 return
         raise EmbeddedError(f"Redis does not start. The end of {self.log}:\n{tail(self.log)}")
-
-    def poll(self) -> int | None:
-        return self.process.poll() if self.process else None
-
-    def stop(self) -> None:
-        if self.process:
-            stop(self.process, STOP_LADDER)
-            self.process = None
-
-    def kill(self) -> None:
-        if self.process:
-            kill_group(self.process)
-            self.process = None
 
     def _launch(self) -> bool:
         settings = [

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from compliance.embedded.errors import AlreadyRunning
-from compliance.embedded.lock import DataLock
+from compliance.embedded.lock import data_lock
 from compliance.embedded.postgres import Postgres
 from compliance.embedded.redis import Redis
 
@@ -45,7 +45,7 @@ def services(
         if data_dir is None:
             data_dir = stack.enter_context(tempfile.TemporaryDirectory(prefix="assay-", ignore_cleanup_errors=True))
         folder = Path(data_dir).resolve()
-        stack.enter_context(DataLock(folder, address="a pair of servers without web pages"))
+        stack.enter_context(data_lock(folder, address="a pair of servers without web pages"))
         postgres = Postgres(folder, durable=durable, shared_buffers=shared_buffers)
         if not (durable if keep is None else keep):
             stack.callback(postgres.remove)

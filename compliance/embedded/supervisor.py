@@ -1,189 +1,132 @@
-"""Runs a plan: servers, steps and programs in order, then watches over what stays, and stops it in reverse order."""
+"""Runs a plan in its order, then starts again what dies, and stops all of it in reverse order."""
 
+import json
 import os
 import selectors
 import signal
 import socket
 import sys
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
+
+import psutil  # type: ignore[import-untyped]
 
 from compliance.embedded.errors import EmbeddedError
-from compliance.embedded.processes import ChildRecord, spawn, stop, tail
-from compliance.embedded.programs import Program, Runnable, Step
+from compliance.embedded.keys import write_private
+from compliance.embedded.processes import Child, end_orphans, in_groups_of, tail
+from compliance.embedded.programs import Program
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+READY_WITHIN_SECONDS = 90.0
+# How often what dies is started again: after a pause that doubles, and in so many seconds so many times.
+RESTARTS, RESTARTS_WITHIN_SECONDS, FIRST_PAUSE_SECONDS = 5, 120.0, 1.0
 
 
 class Stopped(BaseException):
     """Somebody asked for the end. Not an Exception: nothing on the way may take it for a failure."""
 
 
-@dataclass(frozen=True)
-class Patience:
-    """How often a program that dies is started again before the supervisor gives up."""
-
-    restarts: int = 5
-    within: float = 120.0
-    first_pause: float = 1.0
-    longest_pause: float = 30.0
-
-    def pause(self, failures: int) -> float:
-        return min(self.first_pause * 2.0 ** (failures - 1), self.longest_pause)
-
-
-@dataclass
-class Watched:
-    runnable: Runnable
-    deaths: deque[float] = field(default_factory=deque)
-    start_again_at: float | None = None
-
-
 class Supervisor:
-    def __init__(self, data_dir: Path, *, patience: Patience | None = None) -> None:
-        self.children = ChildRecord(data_dir / "children.json")
-        self.patience = patience or Patience()
-        self._watched: list[Watched] = []
-        self._stop_requests = 0
-        self._stopping = False
+    def __init__(self, data_dir: Path) -> None:
+        self._record = data_dir / "children.json"
+        self._children: dict[str, tuple[int, float]] = {}
+        self._running: list[Child] = []
+        self._deaths: dict[str, list[float]] = {}
+        self._due: dict[str, float] = {}  # what waits to be started again, and when
+        self._stop_asked = self._stopping = False
         self._wakeups, self._wake = socket.socketpair()
 
-    # The plan
-
-    def run(self, plan: Sequence[Runnable | Step], *, on_ready: Callable[[], str]) -> None:
+    def run(self, plan: Sequence[Child], *, on_ready: Callable[[], str]) -> None:
         """Returns after a stop that was asked for; raises EmbeddedError on a failure. Nothing is left either way."""
+        began = time.monotonic()
         with self._signals():
             try:
-                for name in self.children.end_leftovers():
-                    say(f"Ended {name}, which an earlier start had left behind.")
-                for item in plan:
-                    self._wait(0)
-                    if isinstance(item, Step):
-                        self._take(item)
-                    else:
-                        self._bring_up(item)
-                say(on_ready())
-                self._watch()
+                self._end_leftovers()
+                for child in plan:
+                    self._bring_up(child)
+                say(f"{on_ready()}\nThe start took {time.monotonic() - began:.1f} s.")
+                while True:
+                    self._wait(min([60.0, *(due - time.monotonic() for due in self._due.values())]))
+                    for child in list(self._running):
+                        self._look_after(child)
             except Stopped:
                 say("Stopping. (Ctrl-C again kills.)")
             finally:
-                self._stop_all()
+                self._stopping = True
+                for child in reversed(self._running):
+                    child.stop()
+                self._record.unlink(missing_ok=True)
                 say("Everything has stopped.")
 
-    def _take(self, step: Step) -> None:
+    def _end_leftovers(self) -> None:
+        """An earlier supervisor that was killed may have left programs."""
+        with suppress(FileNotFoundError, ValueError):
+            recorded = json.loads(self._record.read_text())
+            leftovers = in_groups_of(dict(recorded.values()))
+            if leftovers:
+                end_orphans(leftovers, [(signal.SIGTERM, 5.0), (signal.SIGKILL, 2.0)])
+                say("Ended what an earlier start had left behind.")
+
+    def _bring_up(self, child: Child) -> None:
+        self._wait(0)
         began = time.monotonic()
-        written = step.log.stat().st_size if step.log.exists() else 0
-        process = spawn(step.command, log=step.log, env=step.environment(), cwd=step.cwd)
-        self.children.add(step.name, process)
-        try:
-            while process.poll() is None:
-                self._wait(1.0)
-        finally:
-            stop(process, [(signal.SIGTERM, 3.0)])
-        if process.returncode != 0:
-            raise EmbeddedError(_failure(step.name, process.returncode, step.log))
-        say(f"{step.name:<14}done in {time.monotonic() - began:.1f} s")
-        if step.show_output:
-            with step.log.open("rb") as stream:
-                stream.seek(written)
-                say(stream.read().decode(errors="replace").rstrip())
-
-    def _bring_up(self, runnable: Runnable) -> None:
-        watched = Watched(runnable)
-        self._watched.append(watched)  # first, so that a failing start is cleaned up as well
-        self._start(runnable)
-        if isinstance(runnable, Program):
-            self._await_ready(runnable)
-        say(f"{runnable.name:<14}started")
-
-    def _start(self, runnable: Runnable) -> None:
-        runnable.start()
-        if runnable.process:
-            self.children.add(runnable.name, runnable.process)
-
-    def _await_ready(self, program: Program) -> None:
-        deadline = time.monotonic() + program.ready_within
-        while not program.is_ready():
-            status = program.poll()
-            if status is not None and status not in program.elsewhere:
-                raise EmbeddedError(_failure(program.name, status, program.log))
-            if time.monotonic() > deadline:
-                raise EmbeddedError(
-                    f"{program.name} was not ready after {program.ready_within:.0f} s.{_log_end(program.log)}"
-                )
+        self._running.append(child)  # first, so that a failing start is cleaned up as well
+        self._start(child)
+        once = isinstance(child, Program) and child.once
+        while isinstance(child, Program) and not child.is_ready():
+            status = child.poll()
             if status is not None:
-                program.kill()  # whatever it had started
-                self._start(program)
+                raise EmbeddedError(_failure(child, status))
+            if time.monotonic() > began + READY_WITHIN_SECONDS and not once:
+                raise EmbeddedError(f"{child.name} was not ready after {READY_WITHIN_SECONDS:.0f} s.{_log_end(child)}")
             self._wait(0.05)
+        say(f"{child.name:<14}{'done' if once else 'started'} in {time.monotonic() - began:.1f} s")
+        if isinstance(child, Program) and once:
+            self._running.remove(child)
+            if child.show_output:
+                say(child.output().rstrip())
 
-    # While it runs
+    def _start(self, child: Child) -> None:
+        child.start()
+        if isinstance(child, Program) and child.process:
+            self._children[child.name] = child.process.pid, psutil.Process(child.process.pid).create_time()
+            write_private(self._record, json.dumps(self._children))
 
-    def _watch(self) -> None:
-        while True:
-            now = time.monotonic()
-            pauses = [60.0]
-            for watched in list(self._watched):
-                if watched.start_again_at is None and watched.runnable.poll() is not None:
-                    self._note_death(watched, now)
-                if watched.start_again_at is not None:
-                    if watched.start_again_at <= now:
-                        watched.start_again_at = None
-                        self._start(watched.runnable)
-                        say(f"{watched.runnable.name} runs again.")
-                    else:
-                        pauses.append(watched.start_again_at - now)
-            self._wait(min(pauses))
+    def _look_after(self, child: Child) -> None:
+        now, due = time.monotonic(), self._due.get(child.name)
+        if due is None and (status := child.poll()) is not None:
+            self._note_death(child, status, now)
+        elif due is not None and due <= now:
+            del self._due[child.name]
+            self._start(child)
+            say(f"{child.name} runs again.")
 
-    def _note_death(self, watched: Watched, now: float) -> None:
-        runnable, patience = watched.runnable, self.patience
-        status = runnable.poll()
-        runnable.kill()  # whatever it had started
-        watched.deaths.append(now)
-        while watched.deaths and watched.deaths[0] < now - patience.within:
-            watched.deaths.popleft()
-        failures = len(watched.deaths)
-        if isinstance(runnable, Program) and runnable.spare:
-            if failures > patience.restarts or status in runnable.final:
-                self._watched.remove(watched)
-                say(f"{runnable.name} {_ending(status)}; the rest goes on without it. Its log: {runnable.log}")
-                return
-        elif failures > patience.restarts:
-            raise EmbeddedError(
-                f"Giving up: {runnable.name} ended {failures} times within {patience.within:.0f} s. "
-                f"{_failure(runnable.name, status, runnable.log)}"
-            )
-        pause = patience.pause(failures)
-        watched.start_again_at = now + pause
-        say(f"{runnable.name} {_ending(status)}; starting it again in {pause:.0f} s. Its log: {runnable.log}")
-
-    # The end
-
-    def _stop_all(self) -> None:
-        self._stopping = True
-        for watched in reversed(self._watched):
-            watched.runnable.stop()
-        self._watched.clear()
-        self.children.clear()
+    def _note_death(self, child: Child, status: int, now: float) -> None:
+        child.kill()  # whatever it had started
+        deaths = [at for at in self._deaths.get(child.name, []) if at > now - RESTARTS_WITHIN_SECONDS] + [now]
+        self._deaths[child.name] = deaths
+        spare, final = (child.spare, child.final) if isinstance(child, Program) else (False, ())
+        if spare and (len(deaths) > RESTARTS or status in final):
+            self._running.remove(child)
+            say(f"{child.name} {_ending(status)}; the rest goes on without it. Its log: {child.log}")
+            return
+        if len(deaths) > RESTARTS:
+            raise EmbeddedError(f"Giving up after {len(deaths)} times: {_failure(child, status)}")
+        pause = FIRST_PAUSE_SECONDS * 2.0 ** (len(deaths) - 1)
+        self._due[child.name] = now + pause
+        say(f"{child.name} {_ending(status)}; starting it again in {pause:.0f} s. Its log: {child.log}")
 
     # Signals
 
-    def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        if self._stopping:
-            self._hurry()
-        self._stop_requests += 1
-
-    def _hurry(self) -> None:
-        """Asked again while stopping: whoever is being waited for ends now, so the wait does too."""
-        for watched in self._watched:
-            process = watched.runnable.process
-            if process and process.returncode is None:
-                with suppress(ProcessLookupError, PermissionError):
-                    os.killpg(process.pid, watched.runnable.kill_signal)
+    def _on_signal(self, number: int, frame: object) -> None:
+        if self._stopping:  # asked again: whoever is being waited for ends now, so the wait does too
+            for child in self._running:
+                if child.process and child.process.returncode is None:
+                    with suppress(ProcessLookupError, PermissionError):
+                        os.killpg(child.process.pid, child.kill_signal)
+        self._stop_asked = True
 
     @contextmanager
     def _signals(self) -> Iterator[None]:
@@ -205,11 +148,11 @@ class Supervisor:
     def _wait(self, seconds: float) -> None:
         with selectors.DefaultSelector() as selector:
             selector.register(self._wakeups, selectors.EVENT_READ)
-            if not self._stop_requests:
-                selector.select(seconds)
+            if not self._stop_asked:
+                selector.select(max(0.0, seconds))
         with suppress(BlockingIOError):
             self._wakeups.recv(4096)
-        if self._stop_requests:
+        if self._stop_asked:
             raise Stopped
 
 
@@ -220,15 +163,13 @@ def say(text: str) -> None:
         sys.stdout.flush()
 
 
-def _ending(status: int | None) -> str:
-    if status is not None and status < 0:
-        return f"was killed ({signal.Signals(-status).name})"
-    return f"ended with exit code {status}"
+def _ending(status: int) -> str:
+    return f"was killed ({signal.Signals(-status).name})" if status < 0 else f"ended with exit code {status}"
 
 
-def _failure(name: str, status: int | None, log: Path) -> str:
-    return f"{name} {_ending(status)}.{_log_end(log)}"
+def _failure(child: Child, status: int) -> str:
+    return f"{child.name} {_ending(status)}.{_log_end(child)}"
 
 
-def _log_end(log: Path) -> str:
-    return f" The end of {log}:\n{tail(log)}"
+def _log_end(child: Child) -> str:
+    return f" The end of {child.log}:\n{tail(child.log)}"

@@ -1,4 +1,4 @@
-"""Jobs: work that should become a run. The rows are the queue; Celery tells workers to look."""
+"""Jobs: work that should become a run. The rows are the queue; Celery dispatches them to workers."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ class Job(models.Model):
 
     state = models.CharField(max_length=10, choices=JobState.choices, default=JobState.QUEUED)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
-    dispatched_at = models.DateTimeField(default=timezone.now, help_text="When a worker was last told of it.")
+    dispatched_at = models.DateTimeField(default=timezone.now, help_text="When it was last sent to a worker.")
     attempt = models.PositiveSmallIntegerField(default=0)
     releases = models.PositiveSmallIntegerField(
         default=0, db_default=0, help_text="How often private runners handed it back."

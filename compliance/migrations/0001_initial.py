@@ -129,7 +129,7 @@ class Migration(migrations.Migration):
             fields=[
                 ('id', models.UUIDField(default=compliance.tenancy.ids.uuid7, editable=False, primary_key=True, serialize=False)),
                 ('name', models.CharField(max_length=100)),
-                ('prefix', models.CharField(help_text="The token's public part, to tell keys apart by.", max_length=8, unique=True)),
+                ('prefix', models.CharField(help_text="The token's public part, by which people know the key.", max_length=8, unique=True)),
                 ('secret_hash', models.CharField(help_text='SHA-256 of the whole token, in hex.', max_length=64, unique=True)),
                 ('scopes', compliance.tenancy.fields.TextArray(help_text='Values of Scope.')),
                 ('runner_id', models.UUIDField(blank=True, help_text='The runner whose key it is.', null=True)),
@@ -325,7 +325,7 @@ class Migration(migrations.Migration):
                 ('pool', models.CharField(blank=True, db_default='', default='', max_length=60)),
                 ('state', models.CharField(choices=[('queued', 'Queued'), ('leased', 'Running'), ('finished', 'Finished'), ('expired', 'Expired'), ('cancelled', 'Cancelled')], default='queued', max_length=10)),
                 ('created_at', models.DateTimeField(default=django.utils.timezone.now, editable=False)),
-                ('dispatched_at', models.DateTimeField(default=django.utils.timezone.now, help_text='When a worker was last told of it.')),
+                ('dispatched_at', models.DateTimeField(default=django.utils.timezone.now, help_text='When it was last sent to a worker.')),
                 ('attempt', models.PositiveSmallIntegerField(default=0)),
                 ('releases', models.PositiveSmallIntegerField(db_default=0, default=0, help_text='How often private runners handed it back.')),
                 ('lease_token', models.UUIDField(blank=True, null=True)),
@@ -425,7 +425,7 @@ class Migration(migrations.Migration):
                 ('subject', models.CharField(choices=[('runner', 'Private runner'), ('monitor', 'Monitor')], max_length=10)),
                 ('subject_id', models.UUIDField()),
                 ('text', models.CharField(max_length=300)),
-                ('occasion', models.CharField(help_text='The same occasion is told once.', max_length=200)),
+                ('occasion', models.CharField(help_text='Each occasion has one notice.', max_length=200)),
                 ('read_at', models.DateTimeField(blank=True, null=True)),
             ],
             options={

@@ -10,7 +10,9 @@ from collections.abc import Sequence
 
 from django.utils.deconstruct import deconstructible
 
-from compliance.tenancy.database_roles import APP, OWNER, STAFF
+from compliance.tenancy.database_roles import APP as APP  # the models name it beside their policies
+from compliance.tenancy.database_roles import OWNER as OWNER
+from compliance.tenancy.database_roles import STAFF
 from compliance.tenancy.schema import DatabaseObject
 from compliance.tenancy.scope import ORGANIZATION_SETTING, PLATFORM_SETTING, USER_SETTING
 

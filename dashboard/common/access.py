@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from functools import wraps
 from typing import Any, cast
 
@@ -24,6 +25,8 @@ from compliance.tenancy.errors import NotAllowed, Refused
 from compliance.tenancy.memberships import memberships_of
 from compliance.tenancy.scope import organization_scope
 
+View = Callable[..., HttpResponseBase]
+
 LAST_ORGANIZATION = "assay_organization"  # the cookie with the address part of the organization shown last
 _RANK = {Role.MEMBER: 0, Role.ADMIN: 1, Role.OWNER: 2}
 _WHO_MAY = {Role.ADMIN: "owners and admins", Role.OWNER: "owners"}
@@ -42,7 +45,7 @@ class OrganizationRequest(HttpRequest):
 
 def organization_view(
     minimum_role: str = Role.MEMBER,
-) -> Callable[[Callable[..., HttpResponseBase]], Callable[..., HttpResponseBase]]:
+) -> Callable[[View], View]:
     """Decorate a view whose first argument after the request is the organization's slug, `org`.
 
     The view is called without it, as view(request, ...), inside organization_scope, and a
@@ -50,7 +53,7 @@ def organization_view(
     member with a lower role a 403 that says who may. Refused becomes a message.
     """
 
-    def decorate(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:
+    def decorate(view: View) -> View:
         @wraps(view)
         def guarded(request: HttpRequest, org: str, *args: Any, **kwargs: Any) -> HttpResponseBase:
             if not request.user.is_authenticated:
@@ -74,7 +77,7 @@ def organization_view(
 def _in_scope(
     request: OrganizationRequest,
     org: str,
-    view: Callable[..., HttpResponseBase],
+    view: View,
     minimum_role: str,
     args: Any,
     kwargs: Any,
@@ -118,6 +121,37 @@ def _where_from(request: OrganizationRequest) -> str:
     if request.method == "POST" and url_has_allowed_host_and_scheme(referer, {request.get_host()}, request.is_secure()):
         return referer
     return resolve_url("overview", request.organization.slug)
+
+
+def reader_view(*, anonymous: bool = False) -> Callable[[View], View]:
+    """Decorate a view that shows nothing of any organization; the bar above shows where the reader came from.
+
+    anonymous: whoever is not signed in may read it too.
+    """
+
+    def decorate(view: View) -> View:
+        @wraps(view)
+        def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+            if not request.user.is_authenticated:
+                return view(request, *args, **kwargs) if anonymous else to_login(request)
+            last = request.COOKIES.get(LAST_ORGANIZATION)
+
+            def choose(memberships: list[Membership]) -> Membership:
+                if not memberships:
+                    raise Membership.DoesNotExist
+                here = next((m for m in memberships if m.organization.slug == last), memberships[0])
+                request.organization = here.organization  # type: ignore[attr-defined]
+                return here
+
+            with suppress(Membership.DoesNotExist), membership_scope(request.user, choose) as belonging:
+                request.memberships, request.unread = belonging  # type: ignore[attr-defined]
+            response = view(request, *args, **kwargs)
+            patch_cache_control(cast(HttpResponse, response), private=True, no_store=True)
+            return response
+
+        return guarded
+
+    return decorate
 
 
 def to_login(request: HttpRequest) -> HttpResponseBase:

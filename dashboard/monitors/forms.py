@@ -42,7 +42,7 @@ def _known_timezone(name: str) -> None:
 
 def _unit_field(units: dict[str, int]) -> forms.ChoiceField:
     choices = [(unit, unit.capitalize()) for unit in reversed(units)]
-    return forms.ChoiceField(label="Unit", choices=choices, initial="hours", required=False, widget=forms.Select)
+    return forms.ChoiceField(label="Unit", choices=choices, initial="hours", required=False)
 
 
 def _described(name: str) -> dict[str, str]:

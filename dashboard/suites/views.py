@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+<<<<<<< HEAD
 from collections.abc import Callable
 from functools import cache, wraps
+=======
+from functools import cache
+>>>>>>> main
 from typing import Any
 
 from django.http import Http404, HttpRequest, HttpResponse
@@ -14,18 +18,26 @@ from django.views.decorators.cache import cache_control
 from django.views.decorators.http import require_safe
 
 from compliance.engines.reports.validation import SCHEMA_FILE
+<<<<<<< HEAD
 from compliance.models import Notice, Suite, SuiteVersion
 from compliance.suites.catalogue import OfferedSuite, facts_of, offered_suites
 from compliance.suites.health import read_availability
 from compliance.tenancy.memberships import memberships_of
 from compliance.tenancy.scope import organization_scope
 from dashboard.common.access import LAST_ORGANIZATION, to_login
+=======
+from compliance.models import Suite, SuiteVersion
+from compliance.suites.catalogue import OfferedSuite, facts_of, offered_suites
+from compliance.suites.health import read_availability
+from dashboard.common.access import reader_view
+>>>>>>> main
 from dashboard.suites.forms import by_family
 from dashboard.suites.tables import SuiteTable
 
 LONG = 40  # so many scenarios are more than one looks through: the page folds its tracks
 
 
+<<<<<<< HEAD
 def reader_view(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:
     """Decorate a view of what everybody who is signed in may read; the bar above shows where they came from."""
 
@@ -45,8 +57,10 @@ def reader_view(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResp
     return cache_control(private=True, no_store=True)(guarded)
 
 
+=======
+>>>>>>> main
 @require_safe
-@reader_view
+@reader_view()
 def suites(request: HttpRequest) -> HttpResponseBase:
     """The whole suites, by family those whose runs change no status, and what is no longer offered. ?q= searches."""
     wanted = request.GET.get("q", "").strip()
@@ -70,7 +84,7 @@ def _is_about(suite: OfferedSuite, words: list[str]) -> bool:
 
 
 @require_safe
-@reader_view
+@reader_view()
 def suite(request: HttpRequest, slug: str) -> HttpResponseBase:
     """To the suite's current version, or to its last."""
     found = get_object_or_404(Suite.objects.select_related("current_version"), slug=slug)
@@ -81,7 +95,7 @@ def suite(request: HttpRequest, slug: str) -> HttpResponseBase:
 
 
 @require_safe
-@reader_view
+@reader_view()
 def suite_version(request: HttpRequest, slug: str, version: str) -> HttpResponseBase:
     """One published version with its tracks, scenarios and steps. It never changes."""
     found = get_object_or_404(SuiteVersion.objects.select_related("suite"), suite__slug=slug, version=version)

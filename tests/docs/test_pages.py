@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 
@@ -58,6 +59,22 @@ def test_every_file_of_ours_that_is_named_exists(page: Path) -> None:
         r"`((?:compliance|dashboard|scripts|templates|tests|benchmarks|docs)/[\w./-]*\w)/?`", prose(page)
     )
     assert [path for path in named if not (PROJECT / path).exists()] == []
+
+
+@pytest.mark.parametrize("page", pages(), ids=name_of)
+def test_every_function_that_is_named_exists(page: Path) -> None:
+    missing = []
+    for file, name in re.findall(r"`((?:compliance|dashboard|tests|benchmarks)/[\w/]+\.py):(\w+)`", prose(page)):
+        path = PROJECT / file
+        if not path.exists() or name not in defined_in(path):
+            missing.append(f"{file}:{name}")
+    assert missing == []
+
+
+def defined_in(path: Path) -> set[str]:
+    """The functions and classes at the top of a module."""
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+    return {node.name for node in ast.parse(path.read_text()).body if isinstance(node, kinds)}
 
 
 @pytest.mark.parametrize("page", pages(), ids=name_of)

@@ -99,10 +99,10 @@ def serve(tmp_path: Path, work: psycopg.Connection[Any]) -> Iterator[Callable[..
     """Start a web server, which listens to the database when this returns."""
     with ExitStack() as stack:
 
-        def start(*, processes: int = 1, **environment: str) -> Server:
+        def start(*command: str, processes: int = 1, **environment: str) -> Server:
             port = free_port()
             process = Process(
-                *(sys.executable, "-m", "compliance.server"),
+                *(sys.executable, *(command or ("-m", "compliance.server"))),
                 log=tmp_path / f"web-{port}.log",
                 env={
                     **os.environ,

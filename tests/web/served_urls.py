@@ -74,6 +74,10 @@ def streamed(request: HttpRequest) -> StreamingHttpResponse:
     return StreamingHttpResponse(lines(), content_type="text/csv")
 
 
+def large(request: HttpRequest) -> HttpResponse:
+    return HttpResponse(b"x" * 1_000_000 * int(request.GET["megabytes"]), content_type="text/plain")
+
+
 def broken(request: HttpRequest) -> HttpResponse:
     raise RuntimeError("broken on purpose")
 
@@ -83,5 +87,6 @@ urlpatterns = [
     path("upload", upload),
     path("where", where),
     path("streamed", streamed),
+    path("large", large),
     path("broken", broken),
 ]

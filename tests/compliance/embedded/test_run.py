@@ -52,17 +52,13 @@ app.conf.broker_connection_retry_on_startup = True
 AGENTS = """
 import json, os, signal, socket, sys
 from pathlib import Path
-port = int(sys.argv[2])
-chosen = Path(os.environ["DATA_DIR"], "chosen")
-if os.environ.get("RIVAL") and not chosen.exists():
-    chosen.with_suffix(".new").write_text(str(port))
-    chosen.with_suffix(".new").rename(chosen)
-    while socket.socket().connect_ex(("127.0.0.1", port)):
-        pass
+note = Path(sys.argv[sys.argv.index("--port-file") + 1])
 try:
-    taken = socket.create_server(("127.0.0.1", port))
+    taken = socket.create_server(("127.0.0.1", int(note.read_text()) if note.exists() else 0))
 except OSError:
-    sys.exit(os.EX_TEMPFAIL)
+    sys.exit("Port " + note.read_text() + " is taken.")
+port = taken.getsockname()[1]
+note.write_text(str(port))
 print(json.dumps({"good": f"http://127.0.0.1:{port}/mcp"}), flush=True)
 signal.pause()
 """
@@ -86,7 +82,8 @@ def project(folder):
     shutil.copytree(
         PROJECT / "compliance" / "engines", root / "compliance" / "engines", ignore=lambda *_: {"__pycache__"}
     )
-    for name in ("server.py", "asgi.py", "runners/__init__.py", "runners/waiting.py"):
+    tenancy = ("tenancy/__init__.py", "tenancy/database_roles.py")
+    for name in ("server.py", "asgi.py", "runners/__init__.py", "runners/waiting.py", *tenancy):
         (root / "compliance" / name).parent.mkdir(exist_ok=True)
         shutil.copy(PROJECT / "compliance" / name, root / "compliance" / name)
     (root / "compliance" / "__init__.py").touch()
@@ -173,29 +170,30 @@ def test_it_starts_everything_restarts_what_dies_and_stops_cleanly(begin, folder
     assert "Everything has stopped." in process.stdout.read()
 
 
-def test_demo_agents_whose_ports_were_taken_since_they_were_chosen_get_others(begin, folder):
-    process = begin(RIVAL="1")
-    chosen = folder / "chosen"
-    wait_for(chosen.exists, what="the choice of ports")
-    first = int(chosen.read_text())
-    with socket.create_server(("127.0.0.1", first)):
-        output = read_until(process, "Ctrl-C stops everything")
-        assert "demo agents   started" in output
-        second = int((folder / "demo-port-base").read_text())
-        assert second != first
-        assert json.loads((folder / "demo-agents.json").read_text()) == {"good": f"http://127.0.0.1:{second}/mcp"}
-        assert get(process.port).split(",")[-1] == f"127.0.0.1:{second}"
+def test_demo_agents_keep_their_addresses_or_the_start_is_refused(begin, folder):
+    process = begin()
+    read_until(process, "Ctrl-C stops everything")
+    port = int((folder / "demo-port-base").read_text())
+    addresses = {"good": f"http://127.0.0.1:{port}/mcp"}
+    assert json.loads((folder / "demo-agents.json").read_text()) == addresses
+    assert get(process.port).split(",")[-1] == f"127.0.0.1:{port}"
 
-        # Once they have said where they are, others know it: those that die come back to the same place, although
-        # the ports are not all free any more.
-        with socket.create_server(("127.0.0.1", second + 1)):
-            children = json.loads((folder / "children.json").read_text())
-            psutil.Process(children["demo agents"][0]).kill()
-            read_until(process, "demo agents runs again")
-            again = psutil.Process(json.loads((folder / "children.json").read_text())["demo agents"][0])
-            assert again.cmdline()[-1] == str(second)
+    # Those that die come back to the same place.
+    psutil.Process(json.loads((folder / "children.json").read_text())["demo agents"][0]).kill()
+    read_until(process, "demo agents runs again")
     process.send_signal(signal.SIGINT)
     assert process.wait(15) == 0
+
+    with socket.create_server(("127.0.0.1", port)):
+        refused = begin()
+        assert refused.wait(60) == 1
+        assert f"Port {port} is taken" in refused.stderr.read()
+        assert "demo data" not in refused.stdout.read(), "nothing is made a second time, at other addresses"
+    again = begin()
+    read_until(again, "Ctrl-C stops everything")
+    assert json.loads((folder / "demo-agents.json").read_text()) == addresses
+    again.send_signal(signal.SIGINT)
+    assert again.wait(15) == 0
 
 
 def test_all_goes_on_without_a_runner_that_says_it_cannot_work_here(begin):

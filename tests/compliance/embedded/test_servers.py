@@ -179,7 +179,7 @@ def test_root_starts_postgres_as_its_own_user_even_below_a_closed_folder(folder)
     with services(folder, durable=False) as running:
         home = running.postgres._home
         assert home.relocated
-        assert psutil.Process(running.postgres.process.pid).uids().real == home.user.uid != 0
+        assert psutil.Process(running.postgres.process.pid).uids().real == home.user.pw_uid != 0
         assert folder.parent.stat().st_mode & 0o777 == 0o700
     assert not home.data.exists()
 

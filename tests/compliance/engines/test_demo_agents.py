@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import signal
+import socket
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -104,7 +105,8 @@ async def test_the_example_that_node_runs_goes_with_who_started_it_however_that_
 
 async def test_without_the_npm_package_the_others_are_served_and_it_is_said() -> None:
     code = (
-        "from pathlib import Path; from compliance.engines import node_runtime; node_runtime.MODULES = Path('/none');"
+        "from pathlib import Path; from compliance.engines.process import node_runtime;"
+        "node_runtime.MODULES = Path('/none');"
         "from compliance.demo_agents.__main__ import main; main()"
     )
     process = await asyncio.create_subprocess_exec(
@@ -134,3 +136,49 @@ async def test_of_two_that_begin_at_the_same_ports_one_serves_and_one_says_that_
     assert f"Port {base} is taken by another program.\n" in (tmp_path / "log").read_text()
     winner.send_signal(signal.SIGTERM)
     assert await winner.wait() == 0
+
+
+def keeping(note: Path) -> list[str]:
+    quick = (
+        "import sys; from compliance.demo_agents import __main__ as demo; demo.WAIT_SECONDS = 2; sys.exit(demo.main())"
+    )
+    return [sys.executable, "-c", quick, "--port-file", str(note)]
+
+
+async def test_agents_keep_the_ports_of_their_first_start(tmp_path: Path) -> None:
+    note = tmp_path / "port"
+    for _ in range(2):
+        process = await asyncio.create_subprocess_exec(*keeping(note), stdout=asyncio.subprocess.PIPE)
+        assert process.stdout is not None
+        served = json.loads(await process.stdout.readline())
+        assert served == urls(int(note.read_text()))
+        # Somebody else who begins meanwhile gets others.
+        other = await asyncio.create_subprocess_exec(*keeping(tmp_path / "other"), stdout=asyncio.subprocess.PIPE)
+        assert other.stdout is not None
+        assert not set(json.loads(await other.stdout.readline()).values()) & set(served.values())
+        for one in (process, other):
+            one.send_signal(signal.SIGTERM)
+            assert await one.wait() == 0
+
+
+@pytest.mark.parametrize("briefly", [True, False])
+async def test_agents_wait_for_a_port_that_is_taken_and_say_which(tmp_path: Path, briefly: bool) -> None:
+    note = tmp_path / "port"
+    base = free_ports(len(AGENTS))
+    note.write_text(str(base))
+    with socket.create_server(("127.0.0.1", base + 1)) as rival:
+        process = await asyncio.create_subprocess_exec(
+            *keeping(note), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+        )
+        assert process.stdout is not None
+        if briefly:
+            await asyncio.sleep(0.5)
+            rival.close()
+            assert json.loads(await process.stdout.readline()) == urls(base)
+            process.send_signal(signal.SIGTERM)
+            await process.communicate()
+        else:
+            _, errors = await process.communicate()
+            assert process.returncode == os.EX_TEMPFAIL
+            assert f"Port {base + 1} is taken by another program." in errors.decode()
+    assert note.read_text() == str(base)
