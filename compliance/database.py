@@ -17,7 +17,8 @@ def call(function: str, *arguments: Any) -> list[tuple[Any, ...]]:
     places = ", ".join(["%s"] * len(arguments))
     with connection.cursor() as cursor:
         cursor.execute(f"SELECT * FROM {function}({places})", arguments)  # noqa: S608
-        return cursor.fetchall()
+        rows: list[tuple[Any, ...]] = cursor.fetchall()
+        return rows
 
 
 def database_time() -> datetime:

@@ -67,7 +67,7 @@ class JobQuerySet(models.QuerySet["Job"]):
         return (
             self.select_related("agent", "suite_version__suite")
             .defer(definition)
-            .annotate(suite_options=F(f"{definition}__options"), suite_is_full=F(f"{definition}__full"))
+            .annotate(**{"suite_options": F(f"{definition}__options"), "suite_is_full": F(f"{definition}__full")})
         )
 
     def free(self) -> JobQuerySet:

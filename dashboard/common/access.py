@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
 from functools import wraps
 from typing import Any, cast
 
@@ -136,15 +135,12 @@ def reader_view(*, anonymous: bool = False) -> Callable[[View], View]:
                 return view(request, *args, **kwargs) if anonymous else to_login(request)
             last = request.COOKIES.get(LAST_ORGANIZATION)
 
-            def choose(memberships: list[Membership]) -> Membership:
-                if not memberships:
-                    raise Membership.DoesNotExist
+            memberships = memberships_of(request.user)
+            if memberships:
                 here = next((m for m in memberships if m.organization.slug == last), memberships[0])
-                request.organization = here.organization  # type: ignore[attr-defined]
-                return here
-
-            with suppress(Membership.DoesNotExist), membership_scope(request.user, choose) as belonging:
-                request.memberships, request.unread = belonging  # type: ignore[attr-defined]
+                with organization_scope(here.organization_id):
+                    unread = Notice.objects.unread_count(here.organization_id)
+                request.organization, request.memberships, request.unread = here.organization, memberships, unread  # type: ignore[attr-defined]
             response = view(request, *args, **kwargs)
             patch_cache_control(cast(HttpResponse, response), private=True, no_store=True)
             return response

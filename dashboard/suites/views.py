@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-<<<<<<< HEAD
-from collections.abc import Callable
-from functools import cache, wraps
-=======
 from functools import cache
->>>>>>> main
 from typing import Any
 
 from django.http import Http404, HttpRequest, HttpResponse
@@ -18,47 +13,16 @@ from django.views.decorators.cache import cache_control
 from django.views.decorators.http import require_safe
 
 from compliance.engines.reports.validation import SCHEMA_FILE
-<<<<<<< HEAD
-from compliance.models import Notice, Suite, SuiteVersion
-from compliance.suites.catalogue import OfferedSuite, facts_of, offered_suites
-from compliance.suites.health import read_availability
-from compliance.tenancy.memberships import memberships_of
-from compliance.tenancy.scope import organization_scope
-from dashboard.common.access import LAST_ORGANIZATION, to_login
-=======
 from compliance.models import Suite, SuiteVersion
 from compliance.suites.catalogue import OfferedSuite, facts_of, offered_suites
 from compliance.suites.health import read_availability
 from dashboard.common.access import reader_view
->>>>>>> main
 from dashboard.suites.forms import by_family
 from dashboard.suites.tables import SuiteTable
 
 LONG = 40  # so many scenarios are more than one looks through: the page folds its tracks
 
 
-<<<<<<< HEAD
-def reader_view(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:
-    """Decorate a view of what everybody who is signed in may read; the bar above shows where they came from."""
-
-    @wraps(view)
-    def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        if not request.user.is_authenticated:
-            return to_login(request)
-        last = request.COOKIES.get(LAST_ORGANIZATION)
-        memberships = memberships_of(request.user)
-        if memberships:
-            here = next((m for m in memberships if m.organization.slug == last), memberships[0])
-            with organization_scope(here.organization_id):
-                unread = Notice.objects.unread_count(here.organization_id)
-            request.organization, request.memberships, request.unread = here.organization, memberships, unread  # type: ignore[attr-defined]
-        return view(request, *args, **kwargs)
-
-    return cache_control(private=True, no_store=True)(guarded)
-
-
-=======
->>>>>>> main
 @require_safe
 @reader_view()
 def suites(request: HttpRequest) -> HttpResponseBase:
