@@ -12,9 +12,9 @@ from django.db import IntegrityError, transaction
 
 from compliance.database import call
 from compliance.jobs.models import CredentialChoice, Job, JobState, expires
-from compliance.jobs.options import PlaceRefused, chosen, refuse_place, suite_to_run
-from compliance.jobs.queue import insert_jobs, tell_executors
-from compliance.registry.models import HOSTED, AgentContext, ExecutorKind, Pin
+from compliance.jobs.options import PlacementRefused, chosen, refuse_placement, suite_to_run
+from compliance.jobs.queue import insert_jobs, notify_executors
+from compliance.registry.models import HOSTED, AgentContext, ExecutorKind, Placement
 from compliance.runs.models import TriggeredBy
 from compliance.tenancy.api_keys import Principal
 from compliance.tenancy.errors import Refused
@@ -24,7 +24,7 @@ from compliance.tenancy.scope import Actor, organization_scope
 from compliance.vault.models import Credential
 
 
-class QueueFull(PlaceRefused):
+class QueueFull(PlacementRefused):
     """As many tests wait for the private runner, or the pool, as may."""
 
 
@@ -39,17 +39,17 @@ def request_owner_test(
     all_evidence: bool = False,
     dry_run: bool = False,
     credential: UUID | CredentialChoice = CredentialChoice.AUTOMATIC,
-    pin: Pin = HOSTED,
+    placement: Placement = HOSTED,
 ) -> tuple[Job, bool]:
     """Ask for a test of an agent, and nudge a worker once that is committed.
 
     Returns the job and whether it is new: the one under way is returned when there is one.
     An observer's test is an observer_test. scenarios: only these; such a run moves no status. options: the
     suite's own, by key; all_evidence: keep the exchanges of steps that passed too. credential: a chosen one's
-    id, CredentialChoice.NONE, or AUTOMATIC for the one that is granted. pin: where it is to run.
+    id, CredentialChoice.NONE, or AUTOMATIC for the one that is granted. placement: where it is to run.
     Raises NotAllowed for a person who is not a member and for a key that may not, Refused for a suite that is not
     there or that no worker can run, for options that it does not have, for a credential that is not there, and
-    while a test with other options or another credential is under way, PlaceRefused for private runners that are
+    while a test with other options or another credential is under way, PlacementRefused for private runners that are
     disabled or lack the suite's engine, and QueueFull, which is one, while too many tests wait for them, and
     AgentContext.DoesNotExist for an agent that the organization does not have.
     """
@@ -59,9 +59,9 @@ def request_owner_test(
             by = by.as_actor()
         # Locked, so that the agent is not removed before the job that its removal would cancel is there.
         context = AgentContext.objects.select_for_update(no_key=True).get(organization=organization, pk=context_id)
-        version = suite_to_run(suite_slug, pin)
-        if pin.is_private:
-            refuse_place(organization.id, pin, version.engine)
+        version = suite_to_run(suite_slug, placement)
+        if placement.is_private:
+            refuse_placement(organization.id, placement, version.engine)
         choice, credential_id = credential, None
         if isinstance(credential, UUID):
             choice, credential_id = CredentialChoice.CHOSEN, credential
@@ -79,17 +79,17 @@ def request_owner_test(
             options=chosen(version.definition, scenarios=scenarios, options=options, all_evidence=all_evidence),
             credential_choice=str(choice),
             credential_id=credential_id,
-            executor_kind=pin.kind,
-            runner_id=pin.runner_id,
-            pool=pin.pool,
-            expires_at=expires(pin),
+            executor_kind=placement.kind,
+            runner_id=placement.runner_id,
+            pool=placement.pool,
+            expires_at=expires(placement),
         )
         like_it = (
             Job.objects.active()
             .filter(organization=organization, agent_id=context.agent_id, suite_version=version, dry_run=dry_run)
             .exclude(triggered_by=TriggeredBy.MONITOR)
         )
-        full = pin.is_private and _queue_is_full(organization.id, pin)
+        full = placement.is_private and _queue_is_full(organization.id, placement)
         while full or not _inserted(job):
             under_way = like_it.select_related("suite_version__suite").first()
             if under_way is not None:
@@ -102,13 +102,13 @@ def request_owner_test(
                     job.credential_id,
                 ):
                     raise Refused("A test with another credential is under way. Ask again when it has ended.")
-                if under_way.pin != pin:
+                if under_way.placement != placement:
                     raise Refused("A test by another executor is under way. Ask again when it has ended.")
                 return under_way, False
             if full:
-                raise QueueFull(_full(pin))
+                raise QueueFull(_full(placement))
             # It ended in the moment between: then there is room for a new one.
-        tell_executors([job])
+        notify_executors([job])
         return job, True
 
 
@@ -132,27 +132,27 @@ def cancel_job(*, organization: Organization, job_id: UUID | str, by: Principal)
         return job
 
 
-def _full(pin: Pin) -> str:
-    where = f"the pool “{pin.pool}”" if pin.pool else "this private runner"
+def _full(placement: Placement) -> str:
+    where = f"the pool “{placement.pool}”" if placement.pool else "this private runner"
     most = settings.PRIVATE_QUEUE_MAX_JOBS
     tests = "1 test waits" if most == 1 else f"{most} tests wait"
     return f"{tests} for {where} already, and no more may. Ask again when some were taken, or cancel some."
 
 
-def _queue_is_full(organization_id: str, pin: Pin) -> bool:
+def _queue_is_full(organization_id: str, placement: Placement) -> bool:
     """Whether as many tests wait for a private runner, or a pool, as people and keys may ask of it.
 
     Nobody else finds out, or adds one, until the transaction ends.
     """
     # No row's lock: the organization's would make the tick pass over it, and the runners' would hold up polls.
-    whose = f"{organization_id}:{pin.runner_id or pin.pool}"
+    whose = f"{organization_id}:{placement.runner_id or placement.pool}"
     call("pg_advisory_xact_lock", 2, zlib.crc32(whose.encode()) - 2**31)
     waiting = Job.objects.filter(
         organization_id=organization_id,
         executor_kind=ExecutorKind.PRIVATE,
         state=JobState.QUEUED,
-        runner_id=pin.runner_id,
-        pool=pin.pool,
+        runner_id=placement.runner_id,
+        pool=placement.pool,
     ).exclude(triggered_by=TriggeredBy.MONITOR)
     return bool(waiting.count() >= settings.PRIVATE_QUEUE_MAX_JOBS)
 
@@ -162,7 +162,7 @@ def _inserted(job: Job) -> bool:
         with transaction.atomic():
             return bool(insert_jobs([job]))
     except IntegrityError:
-        if not job.pin.is_private:
+        if not job.placement.is_private:
             raise
         # The database looks whether there is a runner for it, under a lock.
         raise Refused("There is no such private runner. Choose another.") from None

@@ -13,7 +13,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from compliance.jobs import functions
-from compliance.registry.models import HOSTED, POOL_LENGTH, Agent, ExecutorKind, Pin
+from compliance.registry.models import HOSTED, POOL_LENGTH, Agent, ExecutorKind, Placement
 from compliance.runs.models import BY_ORGANIZATION, BY_PLATFORM, TriggeredBy
 from compliance.suites.models import SuiteVersion
 from compliance.tenancy.ids import uuid7
@@ -50,9 +50,9 @@ class CredentialChoice(models.TextChoices):
 ACTIVE = (JobState.QUEUED, JobState.LEASED)
 
 
-def expires(pin: Pin = HOSTED) -> datetime:
+def expires(placement: Placement = HOSTED) -> datetime:
     """When a job that is created now ends if nobody serves it (L15)."""
-    seconds = settings.PRIVATE_JOB_EXPIRES_SECONDS if pin.is_private else settings.JOB_EXPIRES_SECONDS
+    seconds = settings.PRIVATE_JOB_EXPIRES_SECONDS if placement.is_private else settings.JOB_EXPIRES_SECONDS
     return timezone.now() + timedelta(seconds=seconds)
 
 
@@ -293,8 +293,8 @@ class Job(models.Model):
         return self.state in ACTIVE
 
     @property
-    def pin(self) -> Pin:
-        return Pin(self.runner_id, self.pool)
+    def placement(self) -> Placement:
+        return Placement(self.runner_id, self.pool)
 
     def cancel(self, reason: str = "") -> bool:
         """End the job without a run; False when it has ended meanwhile. reason: why, for its organization.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from compliance.registry.models import HOSTED, Pin, Runner, RunnerState
+from compliance.registry.models import HOSTED, Placement, Runner, RunnerState
 from compliance.suites.health import read_availability
 from compliance.suites.models import Suite, SuiteVersion
 from compliance.tenancy.errors import Invalid, Refused
@@ -19,46 +19,50 @@ _INSTALL = (
 )
 
 
-class PlaceRefused(Refused):
+class PlacementRefused(Refused):
     """The private runner, or the pool, that was chosen cannot take the test."""
 
 
-def hindrance(pin: Pin, engine: str, runners: Sequence[Runner]) -> str:
-    """Why none of the runners that a pin names can run an engine's suite, such as “City box lacks the engine adcp”.
+def obstacle(placement: Placement, engine: str, runners: Sequence[Runner]) -> str:
+    """Why none of a placement's runners can run an engine's suite, such as “City box lacks the engine adcp”.
 
     "" when one can, as far as is known, or when there is none of them. Whether they are online is not asked.
     """
     enabled = [runner for runner in runners if runner.state == RunnerState.ACTIVE]
     if runners and not enabled:
-        return f"Every runner of the pool “{pin.pool}” is disabled" if pin.pool else f"{runners[0].name} is disabled"
+        return (
+            f"Every runner of the pool “{placement.pool}” is disabled"
+            if placement.pool
+            else f"{runners[0].name} is disabled"
+        )
     if enabled and all(runner.lacks(engine) for runner in enabled):
-        if pin.pool:
-            return f"No runner of the pool “{pin.pool}” has the engine {engine}"
+        if placement.pool:
+            return f"No runner of the pool “{placement.pool}” has the engine {engine}"
         return f"{enabled[0].name} lacks the engine {engine}"
     return ""
 
 
-def refuse_place(organization_id: str, pin: Pin, engine: str) -> None:
-    """Raise PlaceRefused, with what to do, for private runners of which none can take what needs the engine.
+def refuse_placement(organization_id: str, placement: Placement, engine: str) -> None:
+    """Raise PlacementRefused, with what to do, for private runners of which none can take what needs the engine.
 
     Needs the organization's scope. One that was never online has listed no engines yet: it may have this one.
     """
-    runners = list(Runner.objects.named_by(organization_id, pin))
-    why = hindrance(pin, engine, runners)
+    runners = list(Runner.objects.named_by(organization_id, placement))
+    why = obstacle(placement, engine, runners)
     if why:
         remedy = _INSTALL if any(runner.state == RunnerState.ACTIVE for runner in runners) else _ENABLE
-        raise PlaceRefused(f"{why}. {remedy}")
+        raise PlacementRefused(f"{why}. {remedy}")
 
 
-def suite_to_run(slug: str, pin: Pin = HOSTED) -> SuiteVersion:
+def suite_to_run(slug: str, placement: Placement = HOSTED) -> SuiteVersion:
     """The suite's current version. Raises Refused, with the reason, for one that cannot be run now.
 
-    What a private runner can run, refuse_place asks.
+    What a private runner can run, refuse_placement asks.
     """
     suite = Suite.objects.with_current_version().filter(slug=slug).first()
     if suite is None or suite.current_version is None:
         raise Invalid("suite", f"There is no suite “{slug}”.")
-    problem = "" if pin.is_private else read_availability().problem(suite.current_version.engine)
+    problem = "" if placement.is_private else read_availability().problem(suite.current_version.engine)
     if problem:
         raise Refused(f"{suite.title} cannot be run now. {problem}")
     return suite.current_version

@@ -6,10 +6,10 @@ from django.db.models import F, OuterRef, Subquery
 from django.db.models.functions import Greatest
 from django.utils import timezone
 
-from compliance.jobs import dispatch as nudge
+from compliance.jobs import dispatch
 from compliance.jobs.models import Job
 from compliance.jobs.queue import insert_jobs
-from compliance.monitors import liveness as pulse
+from compliance.monitors import liveness
 from compliance.registry.models import Agent, HeartbeatSlot
 from compliance.runs.models import ComplianceRun, TriggeredBy
 from compliance.suites.models import STATUS_SUITE, Suite
@@ -45,8 +45,8 @@ def create_due_heartbeats(*, at_most: int = 1000) -> int:
             for agent_url in due.values_list("agent_url", flat=True)[:at_most]
         )
         if created:
-            nudge.after_commit(nudge.HEARTBEATS)
-    pulse.count("heartbeats", {"requested": len(created)})
+            dispatch.after_commit(dispatch.HEARTBEATS)
+    liveness.count("heartbeats", {"requested": len(created)})
     return len(created)
 
 
