@@ -41,7 +41,7 @@ def request_owner_test(
     credential: UUID | CredentialChoice = CredentialChoice.AUTOMATIC,
     placement: Placement = HOSTED,
 ) -> tuple[Job, bool]:
-    """Ask for a test of an agent, and nudge a worker once that is committed.
+    """Create a job that tests an agent, and dispatch it once that is committed.
 
     Returns the job and whether it is new: the one under way is returned when there is one.
     An observer's test is an observer_test. scenarios: only these; such a run moves no status. options: the

@@ -25,7 +25,7 @@ BATCH = 500
 
 
 def clean_up_jobs() -> dict[str, int]:
-    """One round; returns how many jobs were nudged again, taken back from lost private runners, and expired.
+    """One round; returns how many jobs were dispatched again, taken back from lost private runners, and expired.
 
     Each part is tried, whatever becomes of the others; then the first failure is raised.
     """
@@ -45,7 +45,7 @@ def clean_up_jobs() -> dict[str, int]:
 
 @transaction.atomic
 def dispatch_again() -> int:
-    """Nudge again for every hosted job that nobody picked up or whose worker was lost; returns how many."""
+    """Send a message again for every hosted job that nobody picked up or whose worker was lost; returns how many."""
     stale = call("stale_jobs", timedelta(seconds=settings.JOB_REDISPATCH_AFTER_SECONDS), BATCH)
     by_organization: dict[str | None, list[UUID]] = {}
     for job_id, organization_id in stale:

@@ -75,7 +75,7 @@ def chosen(
     options: Mapping[str, Any] | None = None,
     all_evidence: bool = False,
 ) -> dict[str, Any]:
-    """A job's options: only what differs from what the suite does by itself, so that equal wishes are equal.
+    """A job's options: only what differs from what the suite does by itself, so that equal jobs are equal.
 
     scenarios: only these; options: by key; all_evidence: keep the exchanges of steps that passed too.
     Raises Refused for what the suite does not have.

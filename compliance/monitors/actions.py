@@ -50,7 +50,7 @@ CHANGED_BY_PEOPLE = [
 
 @dataclass(frozen=True, slots=True)
 class When:
-    """A schedule as somebody wishes it: minutes, or a cron expression in a timezone."""
+    """A schedule as it is asked for: minutes, or a cron expression in a timezone."""
 
     interval_minutes: int | None = None
     cron: str = ""
@@ -81,7 +81,7 @@ class What:
 
 
 def times_of(when: When, now: datetime) -> list[datetime]:
-    """The next five times of a wished schedule. Raises BadSchedule for one that may not be kept."""
+    """The next five times of a schedule. Raises BadSchedule for one that may not be kept."""
     return first_times(
         Schedule(when.timezone, now, when.interval_minutes, _one_line(when.cron)),
         now,

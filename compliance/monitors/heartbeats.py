@@ -19,7 +19,7 @@ ACTOR = Actor.system("heartbeat")
 
 
 def create_due_heartbeats(*, at_most: int = 1000) -> int:
-    """Create a job for each agent whose heartbeat is due, and nudge a worker; returns how many are new.
+    """Create a job for each agent whose heartbeat is due, and dispatch them; returns how many are new.
 
     Any number of ticks may overlap: the unique key of active jobs lets one of them win.
     The schedule advances when the run is recorded, so a tick that dies loses nothing.
