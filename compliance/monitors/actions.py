@@ -12,8 +12,8 @@ from django.conf import settings
 from django.db import IntegrityError, transaction
 
 from compliance.database import database_time
+from compliance.jobs.actions import chosen, suite_to_run
 from compliance.jobs.models import CredentialChoice, Job
-from compliance.jobs.options import chosen, suite_to_run
 from compliance.jobs.queue import notify_executors
 from compliance.monitors import liveness
 from compliance.monitors.gates import Capacity, job_for, locked_contexts, stopped_by

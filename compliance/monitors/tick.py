@@ -9,8 +9,11 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Collection
-from datetime import datetime
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
+from typing import Any
 from uuid import UUID
 
 from django.conf import settings
@@ -21,13 +24,14 @@ from compliance.database import call, database_time
 from compliance.jobs.models import Job
 from compliance.jobs.queue import notify_executors
 from compliance.monitors import liveness
-from compliance.monitors.due import Offer, lock_due
 from compliance.monitors.gates import Capacity, job_for, locked_contexts, stopped_by
 from compliance.monitors.heartbeats import create_due_heartbeats
 from compliance.monitors.models import SCHEDULER, Monitor, MonitorDecision, Outcome
 from compliance.monitors.schedule import BadSchedule
 from compliance.registry.models import AgentContext
 from compliance.runners.liveness import notify_of_lost_runners
+from compliance.suites.health import Availability, read_availability
+from compliance.suites.models import Suite, SuiteVersion
 from compliance.tenancy.models import Organization
 from compliance.tenancy.scope import organization_scope
 
@@ -248,3 +252,56 @@ def _fail(organization_id: str, monitor_id: UUID, failure: Exception) -> Counter
         monitor.save(update_fields=["state", "state_reason", "next_run_at", "deferred_until"])
         monitor.decision(Outcome.FAILED, reason, scheduled_for=occurrence, at=now).save()
         return Counter([Outcome.FAILED.value])
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """The suites, with the versions that are current, those that monitors may be pinned to, and what can be run."""
+
+    availability: Availability
+    suites: dict[int, Suite]
+    versions: dict[int, SuiteVersion]
+
+    @classmethod
+    def read(cls) -> Offer:
+        """As they are now. Once for some hundred monitors: one that misses a later version by a second is run by it
+        the next time."""
+        # Definitions are many kilobytes, and only an engine reads them.
+        versions = {version.pk: version for version in SuiteVersion.objects.defer("definition")}
+        suites = {suite.pk: suite for suite in Suite.objects.all()}
+        for suite in suites.values():
+            if suite.current_version_id in versions:
+                suite.current_version = versions[suite.current_version_id]
+        return cls(read_availability(), suites, versions)
+
+    def give_to(self, monitors: Iterable[Monitor]) -> None:
+        """Put suite and version at the monitors' hands. What is newer than this is read when it is asked for."""
+        for monitor in monitors:
+            if monitor.suite_id in self.suites:
+                monitor.suite = self.suites[monitor.suite_id]
+            if monitor.suite_version_id in self.versions:
+                monitor.suite_version = self.versions[monitor.suite_version_id]
+
+
+def lock_due(organization_id: str, now: datetime, *, at_most: int, only: UUID | None = None) -> list[Monitor]:
+    """An organization's due monitors, locked, the longest due first; without those that another holds."""
+    if only is not None:
+        due = Monitor.objects.due(organization_id, now).filter(pk=only)
+        return list(due.select_for_update(skip_locked=True, of=("self",)))
+    statement, parameters = _statement(at_most)
+    filled = [
+        organization_id if value == _ANY_ORGANIZATION else now if value == _ANY_TIME else value for value in parameters
+    ]
+    return list(Monitor.objects.raw(statement, filled))
+
+
+_ANY_ORGANIZATION = "any organization"
+_ANY_TIME = datetime(1, 1, 1, tzinfo=UTC)
+
+
+@cache
+def _statement(at_most: int) -> tuple[str, tuple[Any, ...]]:
+    """The question in SQL, with its parameters; composed once, or the tick's benchmark misses its goal."""
+    due = Monitor.objects.due(_ANY_ORGANIZATION, _ANY_TIME).select_for_update(skip_locked=True, of=("self",))
+    statement, parameters = due[:at_most].query.sql_with_params()
+    return statement, parameters

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from compliance.jobs.options import obstacle
+from compliance.jobs.actions import obstacle
 from compliance.registry.models import Placement, Runner, RunnerState
 from compliance.tenancy.errors import Refused
 

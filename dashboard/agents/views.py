@@ -15,8 +15,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from compliance.jobs import dispatch
-from compliance.jobs.actions import request_owner_test
-from compliance.jobs.options import PlacementRefused
+from compliance.jobs.actions import PlacementRefused, request_owner_test
 from compliance.models import (
     AgentContextWithLatestTest,
     ComplianceRun,

@@ -9,7 +9,7 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 
-from compliance.jobs.options import PlacementRefused
+from compliance.jobs.actions import PlacementRefused
 from compliance.models import AgentContext, Job, Organization, Runner, User
 from compliance.monitors.actions import run_monitor_now
 from compliance.monitors.tick import create_due_monitor_jobs
