@@ -1,4 +1,4 @@
-"""The sweeper: what a lost message, a lost executor or nobody at all left behind in the ledger."""
+"""Cleanup: what a lost message, a lost executor or nobody at all left behind in the queue."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from compliance.database import call
-from compliance.jobs import dispatch as nudge
+from compliance.jobs import dispatch
 from compliance.jobs.completion import end_lost
 from compliance.jobs.leases import scope_of
 from compliance.jobs.models import Job, JobState
@@ -25,17 +25,17 @@ BATCH = 500
 
 
 def clean_up_jobs() -> dict[str, int]:
-    """One round; returns how many jobs were nudged again, taken back from lost private runners, and expired.
+    """One round; returns how many jobs were dispatched again, taken back from lost private runners, and expired.
 
     Each part is tried, whatever becomes of the others; then the first failure is raised.
     """
     counts: dict[str, int] = {}
     failures: list[Exception] = []
-    for name, part in (("nudged", repeat_nudges), ("taken_back", take_back), ("expired", expire_jobs)):
+    for name, part in (("dispatched", dispatch_again), ("taken_back", take_back), ("expired", expire_jobs)):
         try:
             counts[name] = part()
         except Exception as failure:
-            logger.exception("a part of the sweep failed: %s", name)
+            logger.exception("a part of the cleanup failed: %s", name)
             failures.append(failure)
             close_old_connections()
     if failures:
@@ -44,8 +44,8 @@ def clean_up_jobs() -> dict[str, int]:
 
 
 @transaction.atomic
-def repeat_nudges() -> int:
-    """Nudge again for every hosted job that nobody picked up or whose worker was lost; returns how many."""
+def dispatch_again() -> int:
+    """Send a message again for every hosted job that nobody picked up or whose worker was lost; returns how many."""
     stale = call("stale_jobs", timedelta(seconds=settings.JOB_REDISPATCH_AFTER_SECONDS), BATCH)
     by_organization: dict[str | None, list[UUID]] = {}
     for job_id, organization_id in stale:
@@ -54,10 +54,10 @@ def repeat_nudges() -> int:
         with scope_of(organization_id):
             Job.objects.filter(pk__in=job_ids).update(dispatched_at=timezone.now())
         if organization_id is None:
-            nudge.after_commit(nudge.HEARTBEATS)
+            dispatch.after_commit(dispatch.HEARTBEATS)
         else:
             for job_id in job_ids:
-                nudge.execute_after_commit(job_id, organization_id)
+                dispatch.execute_after_commit(job_id, organization_id)
     return len(stale)
 
 

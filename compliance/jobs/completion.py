@@ -70,7 +70,7 @@ def held(job_id: UUID, token: UUID, executor: Executor) -> Job | None:
 
 def end_lost(job: Job) -> ComplianceRun:
     """End a locked job whose executors were lost too often, as an inconclusive run."""
-    who = "private runner" if job.pin.is_private else "worker"
+    who = "private runner" if job.placement.is_private else "worker"
     return end_without_result(job, f"the {who} was lost {job.attempt} times while it ran")
 
 

@@ -13,7 +13,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from compliance.jobs import functions
-from compliance.registry.models import HOSTED, POOL_LENGTH, Agent, ExecutorKind, Pin
+from compliance.registry.models import HOSTED, POOL_LENGTH, Agent, ExecutorKind, Placement
 from compliance.runs.models import BY_ORGANIZATION, BY_PLATFORM, TriggeredBy
 from compliance.suites.models import SuiteVersion
 from compliance.tenancy.ids import uuid7
@@ -50,9 +50,9 @@ class CredentialChoice(models.TextChoices):
 ACTIVE = (JobState.QUEUED, JobState.LEASED)
 
 
-def expires(pin: Pin = HOSTED) -> datetime:
+def expires(placement: Placement = HOSTED) -> datetime:
     """When a job that is created now ends if nobody serves it (L15)."""
-    seconds = settings.PRIVATE_JOB_EXPIRES_SECONDS if pin.is_private else settings.JOB_EXPIRES_SECONDS
+    seconds = settings.PRIVATE_JOB_EXPIRES_SECONDS if placement.is_private else settings.JOB_EXPIRES_SECONDS
     return timezone.now() + timedelta(seconds=seconds)
 
 
@@ -64,11 +64,8 @@ class JobQuerySet(models.QuerySet["Job"]):
     def to_run(self) -> JobQuerySet:
         """With what a run needs of the agent and the suite version, and without its long definition."""
         definition = "suite_version__definition"
-        return (
-            self.select_related("agent", "suite_version__suite")
-            .defer(definition)
-            .annotate(**{"suite_options": F(f"{definition}__options"), "suite_is_full": F(f"{definition}__full")})
-        )
+        read = {"suite_options": F(f"{definition}__options"), "suite_is_full": F(f"{definition}__full")}
+        return self.select_related("agent", "suite_version__suite").defer(definition).annotate(**read)
 
     def free(self) -> JobQuerySet:
         """Jobs that nobody works on, locked, the oldest first, without those that another is just taking (L3).
@@ -293,8 +290,8 @@ class Job(models.Model):
         return self.state in ACTIVE
 
     @property
-    def pin(self) -> Pin:
-        return Pin(self.runner_id, self.pool)
+    def placement(self) -> Placement:
+        return Placement(self.runner_id, self.pool)
 
     def cancel(self, reason: str = "") -> bool:
         """End the job without a run; False when it has ended meanwhile. reason: why, for its organization.

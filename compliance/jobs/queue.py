@@ -20,7 +20,7 @@ from django.utils import timezone
 
 from compliance.database import call
 from compliance.engines.reports.text import storable
-from compliance.jobs import dispatch as nudge
+from compliance.jobs import dispatch
 from compliance.jobs.completion import end_lost
 from compliance.jobs.credential_selection import wanted_credentials
 from compliance.jobs.leases import HOSTED_WORKER, Executor, Lease, scope_of
@@ -45,18 +45,18 @@ def insert_jobs(jobs: Iterable[Job]) -> list[UUID]:
     return [key for key in keys if key in inserted]
 
 
-def tell_executors(jobs: Iterable[Job]) -> None:
+def notify_executors(jobs: Iterable[Job]) -> None:
     """Tell whoever may run these jobs of an organization, once the transaction is committed."""
     keys = set()
     hosted: dict[str, list[UUID]] = {}
     for job in jobs:
         assert job.organization_id is not None
-        if job.pin.is_private:
+        if job.placement.is_private:
             keys.add(wake_key(job))
         else:
             hosted.setdefault(job.organization_id, []).append(job.pk)
     for organization_id, job_ids in hosted.items():
-        nudge.execute_all_after_commit(job_ids, organization_id)
+        dispatch.execute_all_after_commit(job_ids, organization_id)
     _wake(keys)
 
 
@@ -240,5 +240,5 @@ def release_jobs(jobs: Iterable[Job], *, counted: bool, by_runner: bool = False)
         attempt=F("attempt") if counted else Greatest(F("attempt") - 1, 0),
         releases=F("releases") + int(by_runner),
     )
-    tell_executors(jobs)
+    notify_executors(jobs)
     return len(jobs)

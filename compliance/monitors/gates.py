@@ -22,7 +22,7 @@ from compliance.tenancy.scope import Actor
 
 
 @dataclass(slots=True)
-class Ledger:
+class Capacity:
     """What an organization has in flight and has spent. Read under the lock of the organization, and reserved in."""
 
     now: datetime
@@ -37,7 +37,7 @@ class Ledger:
     @classmethod
     def read(
         cls, organization_id: str, now: datetime, monitors: Collection[Monitor], availability: Availability
-    ) -> Ledger:
+    ) -> Capacity:
         """Read after the statements that lock: what was read before would miss what a lock's last holder did.
 
         One statement of our own, because the tick's benchmark misses its goal with five of the ORM for each
@@ -45,7 +45,7 @@ class Ledger:
         """
         with connection.cursor() as cursor:
             cursor.execute(
-                _LEDGER,
+                _CAPACITY,
                 {
                     "organization": organization_id,
                     "since": now - timedelta(hours=settings.MONITOR_BUDGET_WINDOW_HOURS),
@@ -56,7 +56,7 @@ class Ledger:
                 },
             )
             in_flight, spent, of_agent, busy, taken = cursor.fetchone()
-        pinned = any(monitor.pin.is_private for monitor in monitors)
+        pinned = any(monitor.placement.is_private for monitor in monitors)
         return cls(
             now=now,
             availability=availability,
@@ -77,7 +77,7 @@ class Ledger:
 
 
 def stopped_by(
-    monitor: Monitor, contexts: Mapping[UUID, AgentContext], ledger: Ledger, *, asked: bool = False
+    monitor: Monitor, contexts: Mapping[UUID, AgentContext], capacity: Capacity, *, asked: bool = False
 ) -> tuple[str, str] | None:
     """The first gate that stops the monitor, as an outcome and a reason in words; None when none does.
 
@@ -87,10 +87,10 @@ def stopped_by(
     context = contexts.get(monitor.context_id) if monitor.context_id else None
     if context is None:
         return Outcome.NO_AGENT, "Your organization no longer has this agent."
-    return next(_reasons(monitor, context, ledger, asked), None)
+    return next(_reasons(monitor, context, capacity, asked), None)
 
 
-def _reasons(monitor: Monitor, context: AgentContext, ledger: Ledger, asked: bool) -> Iterator[tuple[str, str]]:
+def _reasons(monitor: Monitor, context: AgentContext, capacity: Capacity, asked: bool) -> Iterator[tuple[str, str]]:
     agent = context.agent
     if monitor.state == MonitorState.ARCHIVED:
         yield Outcome.ARCHIVED, "The monitor is archived."
@@ -103,26 +103,26 @@ def _reasons(monitor: Monitor, context: AgentContext, ledger: Ledger, asked: boo
     if agent.opted_out:
         yield Outcome.OPTED_OUT, "The agent's verified owner has opted out of automatic tests."
     most = settings.MONITOR_AGENT_CONCURRENCY
-    if ledger.of_agent[monitor.agent_url] >= most:
+    if capacity.of_agent[monitor.agent_url] >= most:
         yield Outcome.CONCURRENCY, f"{_tests(most)} of this agent at once are the most, and so many were under way."
     most = settings.MONITOR_ORGANIZATION_CONCURRENCY
-    if ledger.in_flight >= most:
+    if capacity.in_flight >= most:
         yield (
             Outcome.CONCURRENCY,
             f"{_tests(most)} of your organization at once are the most, and so many were under way.",
         )
     rest = timedelta(seconds=settings.MONITOR_COOLDOWN_SECONDS)
-    if not asked and monitor.last_scheduled_run_at and ledger.now < monitor.last_scheduled_run_at + rest:
+    if not asked and monitor.last_scheduled_run_at and capacity.now < monitor.last_scheduled_run_at + rest:
         yield Outcome.COOLDOWN, f"Its last run ended less than {settings.MONITOR_COOLDOWN_SECONDS} seconds before."
     version = monitor.version_to_run
     if version is None:
         yield Outcome.UNAVAILABLE, f"{monitor.suite.title} has no version that can be run."
-    elif monitor.pin.is_private:
-        yield from _private_reasons(monitor, version, ledger, asked)
-    elif problem := ledger.availability.problem(version.engine):
+    elif monitor.placement.is_private:
+        yield from _private_reasons(monitor, version, capacity, asked)
+    elif problem := capacity.availability.problem(version.engine):
         yield Outcome.UNAVAILABLE, f"{monitor.suite.title} could not be run. {problem}"
     most = settings.MONITOR_BUDGET_RUNS
-    if ledger.spent >= most:
+    if capacity.spent >= most:
         window = settings.MONITOR_BUDGET_WINDOW_HOURS
         times = "once" if most == 1 else f"{most} times"
         yield Outcome.BUDGET, f"Your organization's monitors may run {times} in {window} hours, and did."
@@ -131,7 +131,7 @@ def _reasons(monitor: Monitor, context: AgentContext, ledger: Ledger, asked: boo
 # Under way is what somebody works on, what a hosted worker is about to take, and a monitor's job whose runner is
 # online. What else waits for private runners costs nobody anything, and may wait for long: it must not keep the
 # organization's monitors from running.
-_LEDGER = """
+_CAPACITY = """
     WITH under_way AS MATERIALIZED (
         SELECT r.agent_url FROM compliance_jobs r
         WHERE r.organization_id = %(organization)s AND r.state IN ('queued', 'leased')
@@ -159,11 +159,13 @@ _LEDGER = """
 """
 
 
-def _private_reasons(monitor: Monitor, version: SuiteVersion, ledger: Ledger, asked: bool) -> Iterator[tuple[str, str]]:
+def _private_reasons(
+    monitor: Monitor, version: SuiteVersion, capacity: Capacity, asked: bool
+) -> Iterator[tuple[str, str]]:
     """Its runners are disabled or offline, or cannot run the suite."""
     fitting = [
         runner
-        for runner in ledger.runners
+        for runner in capacity.runners
         if (runner.pk == monitor.runner_id if monitor.runner_id else runner.pool == monitor.pool)
     ]
     online = [runner for runner in fitting if runner.is_online]
@@ -207,11 +209,11 @@ def locked_contexts(monitors: Iterable[Monitor]) -> dict[UUID, AgentContext]:
     return {context.pk: context for context in contexts}
 
 
-def job_for(monitor: Monitor, ledger: Ledger, *, by: Actor) -> Job:
-    """An unsaved job with everything that it needs copied in (L2), reserved in the ledger."""
+def job_for(monitor: Monitor, capacity: Capacity, *, by: Actor) -> Job:
+    """An unsaved job with everything that it needs copied in (L2), reserved in the capacity."""
     version: SuiteVersion | None = monitor.version_to_run
     assert version is not None, "a gate asks for it"
-    ledger.reserve(monitor)
+    capacity.reserve(monitor)
     return Job(
         organization_id=monitor.organization_id,
         agent_id=monitor.agent_url,
@@ -227,8 +229,8 @@ def job_for(monitor: Monitor, ledger: Ledger, *, by: Actor) -> Job:
         executor_kind=monitor.executor_kind,
         runner_id=monitor.runner_id,
         pool=monitor.pool,
-        expires_at=expires(monitor.pin),
+        expires_at=expires(monitor.placement),
         monitor_id=monitor.pk,
-        created_at=ledger.now,
-        dispatched_at=ledger.now,
+        created_at=capacity.now,
+        dispatched_at=capacity.now,
     )

@@ -6,10 +6,10 @@ from django.db.models import F, OuterRef, Subquery
 from django.db.models.functions import Greatest
 from django.utils import timezone
 
-from compliance.jobs import dispatch as nudge
+from compliance.jobs import dispatch
 from compliance.jobs.models import Job
 from compliance.jobs.queue import insert_jobs
-from compliance.monitors import liveness as pulse
+from compliance.monitors import liveness
 from compliance.registry.models import Agent, HeartbeatSlot
 from compliance.runs.models import ComplianceRun, TriggeredBy
 from compliance.suites.models import STATUS_SUITE, Suite
@@ -19,7 +19,7 @@ ACTOR = Actor.system("heartbeat")
 
 
 def create_due_heartbeats(*, at_most: int = 1000) -> int:
-    """Create a job for each agent whose heartbeat is due, and nudge a worker; returns how many are new.
+    """Create a job for each agent whose heartbeat is due, and dispatch them; returns how many are new.
 
     Any number of ticks may overlap: the unique key of active jobs lets one of them win.
     The schedule advances when the run is recorded, so a tick that dies loses nothing.
@@ -45,8 +45,8 @@ def create_due_heartbeats(*, at_most: int = 1000) -> int:
             for agent_url in due.values_list("agent_url", flat=True)[:at_most]
         )
         if created:
-            nudge.after_commit(nudge.HEARTBEATS)
-    pulse.count("heartbeats", {"requested": len(created)})
+            dispatch.after_commit(dispatch.HEARTBEATS)
+    liveness.count("heartbeats", {"requested": len(created)})
     return len(created)
 
 

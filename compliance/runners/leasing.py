@@ -1,4 +1,4 @@
-"""What a private runner does with the ledger: poll, renew, complete, fail, release, and be given a secret.
+"""What a private runner does with jobs: poll, renew, complete, fail, release, and be given a secret.
 
 One rule says who may (L7): `at_work`. Who it is comes from the token that was shown, never from a body (L6).
 """

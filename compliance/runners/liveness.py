@@ -15,7 +15,7 @@ from compliance.tenancy.scope import organization_scope
 BATCH = 500
 
 
-def tell_of_lost_runners() -> int:
+def notify_of_lost_runners() -> int:
     """Tell the organizations of runners that have been offline for long; returns of how many."""
     after = timedelta(seconds=settings.RUNNER_TELL_OFFLINE_AFTER_SECONDS)
     organizations = sorted({organization_id for (organization_id,) in call("runners_gone", after, BATCH)})

@@ -8,7 +8,7 @@ from django.conf import settings
 from django.db.models.functions import Now
 
 from compliance.database import delete_in_batches
-from compliance.jobs import dispatch as nudge
+from compliance.jobs import dispatch
 from compliance.jobs.models import Job
 from compliance.jobs.queue import insert_jobs
 from compliance.registry.models import HEARTBEAT_STAGES, Agent
@@ -53,7 +53,7 @@ def take_delivery(*, source: str, delivery_id: str, kind: str, agent_url: str = 
                 # What was requested for it a moment ago is taken back with the transaction.
                 raise _TakenMeanwhile
             if known.outcome == DeliveryOutcome.REQUESTED:
-                nudge.after_commit(nudge.HEARTBEATS)
+                dispatch.after_commit(dispatch.HEARTBEATS)
             return known, True
     except _TakenMeanwhile:
         with platform_scope():

@@ -12,7 +12,7 @@ from django.http import QueryDict
 
 from compliance.jobs.models import CredentialChoice
 from compliance.models import Credential, Runner
-from compliance.registry.models import HOSTED, Pin
+from compliance.registry.models import HOSTED, Placement
 from compliance.suites.catalogue import OfferedSuite, Option, offered_suites
 from dashboard.common.forms import StyledForm
 from dashboard.jobs.forms import PlacementField, SelectWithDisabled
@@ -140,7 +140,7 @@ class TestForm(StyledForm, forms.Form):
     """What one suite lets one decide. `scenarios`: keys and titles of those that the agent can be asked.
 
     credentials: those that may be used on the agent, the one that is chosen automatically first. runners: the
-    organization's; engine: which one the suite needs. pin: where it runs until something else is chosen.
+    organization's; engine: which one the suite needs. placement: where it runs until something else is chosen.
     """
 
     dry_run = forms.BooleanField(
@@ -165,13 +165,13 @@ class TestForm(StyledForm, forms.Form):
         credentials: Sequence[Credential],
         runners: Sequence[Runner] = (),
         engine: str = "",
-        pin: Pin = HOSTED,
+        placement: Placement = HOSTED,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
-        if runners or pin.is_private:
+        if runners or placement.is_private:
             help_text = "A private runner reaches agents inside your network."
-            self.fields["executor"] = PlacementField(runners, engine=engine, pin=pin, help_text=help_text)
+            self.fields["executor"] = PlacementField(runners, engine=engine, placement=placement, help_text=help_text)
         automatic = f"Automatic: {credentials[0].name}" if credentials else "Automatic: none is granted for this agent"
         self.fields["credential"] = forms.TypedChoiceField(
             label="Credential",
@@ -206,9 +206,9 @@ class TestForm(StyledForm, forms.Form):
         return [self[name] for name in self.options]
 
     @property
-    def chosen_pin(self) -> Pin:
-        pin: Pin = self.cleaned_data.get("executor", HOSTED)
-        return pin
+    def chosen_pin(self) -> Placement:
+        placement: Placement = self.cleaned_data.get("executor", HOSTED)
+        return placement
 
     def chosen_options(self) -> dict[str, Any]:
         """The suite's options as they were chosen; an empty number is as the suite has it."""

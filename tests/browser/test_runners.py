@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from compliance.registry.models import Pin
+from compliance.registry.models import Placement
 from compliance.tenancy.events import Event, Subject, publish
 from compliance.tenancy.scope import organization_scope
 from tests.browser.conftest import Site
@@ -32,13 +32,13 @@ def paths(site: Site, lab: Calling) -> list[str]:
     """The pages that runners are on, with something on each."""
     organization, alice = site.organization, site.alice
     long_one = make_context(organization, f"https://{'agent-' * 9}one.internal.example/mcp", name="An inner agent")
-    ask(organization, site.context, alice, lab.pin())
+    ask(organization, site.context, alice, lab.placement())
     run = lab.complete(*lab.poll(), "failed").json()["run_id"]
-    ask(organization, site.context, alice, lab.pin())
+    ask(organization, site.context, alice, lab.placement())
     lab.poll(version="1.0.0", host="rack-4.internal.example", last_error="connect to " + "agent-" * 20 + "failed")
-    waiting = ask(organization, long_one, alice, Pin(pool="berlin"))
-    ask(organization, long_one, alice, lab.pin(), dry_run=True)
-    monitor = make_monitor(organization, site.context, alice, pin=lab.pin(), name="Nightly")
+    waiting = ask(organization, long_one, alice, Placement(pool="berlin"))
+    ask(organization, long_one, alice, lab.placement(), dry_run=True)
+    monitor = make_monitor(organization, site.context, alice, placement=lab.placement(), name="Nightly")
     with organization_scope(organization.id):
         for number, text in enumerate(("is offline. What is pinned to it waits.", "is back.")):
             about = {"subject": Subject.RUNNER, "subject_id": lab.runner.pk, "occasion": f"test:{number}"}
@@ -175,7 +175,7 @@ def test_all_of_it_works_without_javascript(site: Site, visit: Callable[..., Pag
 def test_whoever_watches_a_test_sees_that_somebody_else_cancelled_it(
     site: Site, visit: Callable[..., Page], lab: Calling
 ) -> None:
-    wanted = ask(site.organization, site.context, site.alice, lab.pin())
+    wanted = ask(site.organization, site.context, site.alice, lab.placement())
     watching, cancelling = visit(site.alice), visit(site.bob)
     for page in (watching, cancelling):
         page.goto(site.path(f"jobs/{wanted.pk}/"))

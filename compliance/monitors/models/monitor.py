@@ -12,11 +12,10 @@ from django.utils.timezone import now as time_now
 
 from compliance.database import database_time
 from compliance.jobs.models import CredentialChoice, Job
-from compliance.monitors import functions
-from compliance.monitors import liveness as pulse
+from compliance.monitors import functions, liveness
 from compliance.monitors.models.decision import MonitorDecision, Outcome
 from compliance.monitors.schedule import BadSchedule, Schedule
-from compliance.registry.models import POOL_LENGTH, AgentContext, ExecutorKind, Pin, Runner, RunnerState
+from compliance.registry.models import POOL_LENGTH, AgentContext, ExecutorKind, Placement, Runner, RunnerState
 from compliance.runs.models import ComplianceRun, OverallStatus
 from compliance.suites.models import Suite, SuiteVersion
 from compliance.tenancy.events import Channel, Event, Priority, Subject, publish
@@ -47,9 +46,9 @@ class MonitorQuerySet(models.QuerySet["Monitor"]):
         """An organization's monitors that are not archived, by name."""
         return self.of_organization(organization_id).exclude(state=MonitorState.ARCHIVED)
 
-    def placed_on(self, organization_id: str, pin: Pin) -> MonitorQuerySet:
+    def placed_on(self, organization_id: str, placement: Placement) -> MonitorQuerySet:
         """Those of them that are placed on a runner, or on a pool, by name."""
-        placed = self.filter(runner_id=pin.runner_id) if pin.runner_id else self.filter(pool=pin.pool)
+        placed = self.filter(runner_id=placement.runner_id) if placement.runner_id else self.filter(pool=placement.pool)
         return placed.kept_by(organization_id).order_by(Lower("name"), "id")
 
     def of_organization(self, organization_id: str) -> MonitorQuerySet:
@@ -281,9 +280,9 @@ class Monitor(models.Model):
         return self.suite_version or self.suite.current_version
 
     @property
-    def pin(self) -> Pin:
+    def placement(self) -> Placement:
         """Where its runs are to run."""
-        return Pin(self.runner_id, self.pool)
+        return Placement(self.runner_id, self.pool)
 
     def locked(self) -> Monitor:
         """The row as it is now, locked."""
@@ -357,7 +356,7 @@ class Monitor(models.Model):
 
     def _note(self, outcome: str, scheduled_for: datetime, now: datetime) -> None:
         self.decision(outcome, self.state_reason, scheduled_for=scheduled_for, at=now).save()
-        pulse.count_after_commit("decisions", outcome)
+        liveness.count_after_commit("decisions", outcome)
 
     def decision(
         self,

@@ -335,7 +335,7 @@ def test_an_offline_runner_defers_and_gets_one_catch_up_when_it_is_back(
 ) -> None:  # L13
     settings.MONITOR_COOLDOWN_SECONDS = 0  # a flood would not be held back by it
     lab = make_runner(organization, alice)
-    monitor = make_monitor(organization, context, alice, pin=lab.pin())
+    monitor = make_monitor(organization, context, alice, placement=lab.placement())
     change(monitor, anchor=database_time() - timedelta(hours=100))
     occurrence = make_due(monitor, since=timedelta(hours=50))
     assert sum(race(superuser, "monitor_decisions", [create_due_monitor_jobs] * 3), Counter()) == {"deferred": 1}

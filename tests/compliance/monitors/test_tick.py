@@ -256,16 +256,16 @@ def test_a_database_whose_clock_is_set_back_does_not_decide_again_about_what_it_
 def test_a_clock_that_is_set_back_while_an_occurrence_is_decided_about_moves_on_all_the_same(
     organization: Organization, monitor: Monitor, monkeypatch: pytest.MonkeyPatch
 ) -> None:  # L19
-    """Found due by one clock, and decided about by another that is behind the occurrence: the ledger's time."""
+    """Found due by one clock, and decided about by another that is behind the occurrence: the time that was read."""
     change(monitor, anchor=database_time() - timedelta(hours=23.5))
     GATES["paused"](monitor)
     occurrence = make_due(monitor)
-    read = ticking.Ledger.read
+    read = ticking.Capacity.read
 
     def read_earlier(organization_id: str, now: Any, *rest: Any) -> Any:
         return read(organization_id, now - timedelta(hours=5), *rest)
 
-    monkeypatch.setattr(ticking.Ledger, "read", read_earlier)
+    monkeypatch.setattr(ticking.Capacity, "read", read_earlier)
     assert create_due_monitor_jobs() == {"paused": 1}
     assert stored(monitor).next_run_at > occurrence
     assert create_due_monitor_jobs() == {}

@@ -205,7 +205,7 @@ def make_world() -> World:
 
 def _make_runner_with_a_rejected_report(organization: Organization, context: AgentContext, owner: User) -> None:
     lab = make_runner(organization, owner)
-    ask(organization, context, owner, lab.pin())
+    ask(organization, context, owner, lab.placement())
     [lease] = lab.poll()
     assert lab.complete(lease, report={"no": "report"}).status_code == 400
     with organization_scope(organization.id):
