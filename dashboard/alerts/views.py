@@ -1,4 +1,4 @@
-"""Notices: what the organization is told. Its members share them: who marks one as read has read it for all."""
+"""Notices: what an organization is notified of. Its members share them: who marks one as read has read it for all."""
 
 from __future__ import annotations
 

@@ -172,9 +172,9 @@ def monitor_add(request: OrganizationRequest) -> HttpResponseBase:
     contexts = list(
         AgentContext.objects.filter(organization=organization).select_related("agent").order_by("name", "id")
     )
-    wanted = str(asked.get("agent") or "")
-    context = next((each for each in contexts if str(each.pk) == wanted), None)
-    if context is None and wanted:
+    chosen_agent = str(asked.get("agent") or "")
+    context = next((each for each in contexts if str(each.pk) == chosen_agent), None)
+    if context is None and chosen_agent:
         raise Http404
     context = context or next(iter(contexts), None)
     if context is None:
@@ -201,7 +201,7 @@ def monitor_add(request: OrganizationRequest) -> HttpResponseBase:
         engine=suite.engine,
         initial={"name": f"{context.name}, {suite.title}"[:100], **carried(request.GET)},
     )
-    if form.is_bound and not form.preview and not wanted:
+    if form.is_bound and not form.preview and not chosen_agent:
         form.full_clean()
         form.add_error(None, f"No agent was chosen. Choose one; the form is for “{context.name}” until then.")
 

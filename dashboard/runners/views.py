@@ -35,9 +35,7 @@ REPLACING = "The old one stops to work at once: the runner is away until it has 
 DISABLING = (
     "It gets no more work, and what it holds is taken back and run again. Its name, its pins and its token stay."
 )
-DELETING = (
-    "Its token stops to work for good, and what waits for it ends without a run. What it ran stays in the record."
-)
+DELETING = "Its token stops to work for good, and what waits for it ends without a run. Its runs stay in the history."
 
 
 def get_runner(organization: Organization, runner: UUID) -> Runner:
