@@ -471,7 +471,7 @@ class Migration(migrations.Migration):
                 ('last_seen_at', models.DateTimeField(blank=True, null=True)),
                 ('online_since', models.DateTimeField(blank=True, null=True)),
                 ('online_until', models.DateTimeField(blank=True, help_text='Offline from then on if nothing is heard.', null=True)),
-                ('told_offline_at', models.DateTimeField(blank=True, help_text='When its organization was told so.', null=True)),
+                ('offline_notified_at', models.DateTimeField(blank=True, help_text='When its organization was notified of that.', null=True)),
                 ('version', models.CharField(blank=True, max_length=40)),
                 ('host', models.CharField(blank=True, max_length=200)),
                 ('engines', models.JSONField(blank=True, default=dict, help_text='Those that it can run, with their versions.')),

@@ -115,7 +115,7 @@ def _note(runner: Runner, about: About) -> None:
         "host": storable(about.host)[:200],
         "engines": {storable(name)[:60]: storable(version)[:60] for name, version in (about.engines or {}).items()},
     }
-    was_away, told = not runner.is_online, runner.told_offline_at is not None
+    was_away, told = not runner.is_online, runner.offline_notified_at is not None
     news = {name: value for name, value in said.items() if getattr(runner, name) != value}
     if about.last_error and about.last_error[:500] != runner.last_error:
         news |= {"last_error": storable(about.last_error)[:500], "last_error_at": now}
@@ -126,7 +126,7 @@ def _note(runner: Runner, about: About) -> None:
     runner.seen(now)
     news |= {"last_seen_at": now, "online_until": runner.online_until, "online_since": runner.online_since}
     if told:
-        news["told_offline_at"] = None
+        news["offline_notified_at"] = None
     Runner.objects.filter(pk=runner.pk).update(**news)
     if told:
         publish(

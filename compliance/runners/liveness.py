@@ -31,14 +31,14 @@ def _tell(organization_id: str) -> int:
     gone = list(
         Runner.objects.kept_by(organization_id)
         .filter(
-            state=RunnerState.ACTIVE, last_seen_at__lt=before, online_until__lt=timezone.now(), told_offline_at=None
+            state=RunnerState.ACTIVE, last_seen_at__lt=before, online_until__lt=timezone.now(), offline_notified_at=None
         )
         .select_for_update(skip_locked=True, of=("self",))[:BATCH]
     )
     for runner in gone:
         assert runner.last_seen_at is not None
-        runner.told_offline_at = timezone.now()
-        runner.save(update_fields=["told_offline_at"])
+        runner.offline_notified_at = timezone.now()
+        runner.save(update_fields=["offline_notified_at"])
         publish(
             Event(
                 organization_id=organization_id,

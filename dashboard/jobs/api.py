@@ -61,7 +61,7 @@ class JobOut(WithActor, OfSuiteVersion):
     agent_url: str = Field(validation_alias="agent_id", examples=["https://agent.example/mcp"])
     triggered_by: TriggeredBy
     dry_run: bool
-    options: dict[str, Any] = Field(description="What was asked for beside the suite's defaults.")
+    options: dict[str, Any] = Field(description="What differs from the suite's defaults.")
     credential_choice: CredentialChoice
     credential_id: UUID | None
     monitor_id: UUID | None

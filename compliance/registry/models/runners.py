@@ -89,7 +89,9 @@ class Runner(models.Model):
     last_seen_at = models.DateTimeField(null=True, blank=True)
     online_since = models.DateTimeField(null=True, blank=True)
     online_until = models.DateTimeField(null=True, blank=True, help_text="Offline from then on if nothing is heard.")
-    told_offline_at = models.DateTimeField(null=True, blank=True, help_text="When its organization was told so.")
+    offline_notified_at = models.DateTimeField(
+        null=True, blank=True, help_text="When its organization was notified of that."
+    )
     version = models.CharField(max_length=40, blank=True)
     host = models.CharField(max_length=200, blank=True)
     engines = models.JSONField(default=dict, blank=True, help_text="Those that it can run, with their versions.")
@@ -124,7 +126,7 @@ class Runner(models.Model):
             isolated(owner_reads("finding_gone", "state = 'active'")),
             Privileges(
                 app="SELECT, INSERT, UPDATE (name, pool, state, last_seen_at, online_since, online_until,"
-                " told_offline_at, version, host, engines, clock_ahead_ms, last_error, last_error_at)",
+                " offline_notified_at, version, host, engines, clock_ahead_ms, last_error, last_error_at)",
                 staff="SELECT",
             ),
             functions.GUARD_PIN,

@@ -28,6 +28,7 @@ from compliance.models import (
 from compliance.monitors.actions import archive_monitor
 from compliance.registry.models import Placement
 from compliance.runners.actions import change_runner, create_runner, delete_runner, disable_runner, new_token
+from compliance.runners.waiting import WAIT, Wait
 from compliance.tenancy.errors import Refused
 from compliance.tenancy.scope import organization_scope
 from tests.compliance.monitors.conftest import make_monitor
@@ -55,10 +56,24 @@ def test_a_pinned_job_goes_to_its_runner_and_becomes_a_run_with_its_name(
     assert job_row(organization, job.pk).state == JobState.FINISHED
 
 
-def test_an_empty_answer_says_by_which_keys_its_runner_can_be_woken(organization: Organization, alice: User) -> None:
-    lab = make_runner(organization, alice, pool="berlin")
-    answer = lab.post("poll", {"at_most": 1, "engines": {}})
-    assert answer["Assay-Wait-For"] == f"runner:{lab.runner.pk}, pool:{organization.id}:berlin"
+def test_a_poll_that_finds_nothing_says_by_which_keys_its_runner_can_be_woken(
+    organization: Organization, alice: User
+) -> None:
+    lab, wait = make_runner(organization, alice, pool="berlin"), Wait()
+    poll(lab, {"at_most": 1, "engines": {}}, wait)
+    assert wait.keys == [f"runner:{lab.runner.pk}", f"pool:{organization.id}:berlin"]
+
+
+def poll(lab: Calling, body: dict[str, Any], wait: Wait) -> None:
+    """A poll as the web server passes it on, with what it knows of its waiting."""
+    answer = Client().post(
+        "/api/v1/runner/poll",
+        data=json.dumps(body),
+        content_type="application/json",
+        headers={"Authorization": f"Bearer {lab.token}"},
+        **{WAIT: wait},  # type: ignore[arg-type]
+    )
+    assert answer.status_code == 200
 
 
 def test_a_runner_gets_only_work_for_engines_that_it_has(
@@ -325,18 +340,9 @@ def test_names_of_runners_are_theirs_and_pools_have_a_shape(
 
 @pytest.mark.parametrize("waited", [0, 50])
 def test_what_a_runner_says_of_its_clock_is_as_old_as_its_question(lab: Calling, waited: int) -> None:
-    """The waiting room puts the same question again, with what the clock said when it was first put."""
+    """The web server repeats the same request, with what the clock said when it was first sent."""
     said = timezone.now() - timedelta(seconds=waited - 7)
-    body = {"at_most": 1, "engines": {}, "clock": said.isoformat()}
-    environ: dict[str, Any] = {"assay.waited_seconds": float(waited)} if waited else {}
-    answer = Client().post(
-        "/api/v1/runner/poll",
-        data=json.dumps(body),
-        content_type="application/json",
-        headers={"Authorization": f"Bearer {lab.token}"},
-        **environ,
-    )
-    assert answer.status_code == 200
+    poll(lab, {"at_most": 1, "engines": {}, "clock": said.isoformat()}, Wait(waited_seconds=waited))
     assert abs(lab.row().clock_ahead_ms - 7000) < 5000
 
 
