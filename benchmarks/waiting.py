@@ -26,7 +26,7 @@ from compliance.tenancy.actions import create_organization
 from compliance.tenancy.scope import organization_scope
 
 DATABASE = "waiting"
-CORES, SECONDS = 0.1, 2.0
+CORES, SECONDS = 0.15, 2.0
 ORGANIZATIONS = 10
 WAIT_SECONDS = 50  # what the runner program asks for
 

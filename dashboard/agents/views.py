@@ -160,7 +160,7 @@ def agent(request: OrganizationRequest, agent: UUID) -> HttpResponseBase:
         "more": newest.next is not None,
         "choice": SuiteForm(
             suites=suites,
-            asks=True,
+            starts_test=True,
             runners=runners,
             initial={"suite": default.slug if default else "", "executor": _last_executor(last["own"], runners)},
         ),

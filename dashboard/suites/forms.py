@@ -87,7 +87,7 @@ def default_among(suites: list[OfferedSuite]) -> OfferedSuite | None:
 class SuiteForm(StyledForm, forms.Form):
     """Which suite, and where it runs.
 
-    asks: the form's button starts the test, and does not show the suite first. Such a form offers whole suites
+    starts_test: the form's button starts the test, and does not show the suite first. Such a form offers whole suites
     only, and none that cannot be run. runners: where else than at Assay a suite can be run.
     """
 
@@ -105,17 +105,17 @@ class SuiteForm(StyledForm, forms.Form):
         self,
         *args: Any,
         suites: list[OfferedSuite],
-        asks: bool = False,
+        starts_test: bool = False,
         runners: Sequence[Runner] = (),
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
         field = self.fields["suite"]
         assert isinstance(field, forms.ChoiceField)
-        field.choices = whole_then_parts([suite for suite in suites if suite.facts.full or not asks])
+        field.choices = whole_then_parts([suite for suite in suites if suite.facts.full or not starts_test])
         if runners:
             self.fields["executor"] = PlacementField(runners)
-        elif asks:  # no runner has what our workers lack
+        elif starts_test:  # no runner has what our workers lack
             field.widget.disabled_values = frozenset(suite.slug for suite in suites if suite.problem)
         self.style()
 
