@@ -67,19 +67,6 @@ def modules(ending: str = "py") -> list[Path]:
     return [path for package in HEIGHT for path in sorted((ROOT / "compliance" / package).rglob(f"*.{ending}"))]
 
 
-# To be moved; nothing is added here.
-REMAINING = {
-    "compliance/jobs/completion.py asks for Monitor",
-    "compliance/runners/placement.py names monitors of monitors",
-    "compliance/tenancy/memberships.py names notices of alerts",
-    "compliance/vault/access_log.py names agent_compliance_runs of runs",
-}
-
-
-def unexpected(found: list[str]) -> list[str]:
-    return [each for each in found if re.sub(r":\d+", "", each) not in REMAINING]
-
-
 def test_no_sql_names_a_table_of_a_package_above() -> None:
     found = []
     for path in [*modules(), *modules("sql")]:
@@ -87,7 +74,7 @@ def test_no_sql_names_a_table_of_a_package_above() -> None:
         for line, text in texts(path):
             wrong = [table for table in tables_in(text) if above(relative.parts[1], TABLES[table])]
             found += [f"{relative}:{line} names {table} of {TABLES[table]}" for table in sorted(wrong)]
-    assert unexpected(found) == []
+    assert found == []
 
 
 def test_no_foreign_key_refers_to_a_package_above() -> None:
@@ -111,7 +98,7 @@ def test_no_late_import_or_registry_look_up_reaches_a_package_above() -> None:
                 model = apps.get_model("compliance", name)
                 if above(relative.parts[1], package_of(model.__module__)):
                     found.append(f"{relative}:{node.lineno} asks for {name}")
-    assert unexpected(found) == []
+    assert found == []
 
 
 @pytest.mark.parametrize(
