@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import re
+import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
@@ -31,8 +33,9 @@ from compliance.models import AgentContext, Organization, User
 from compliance.tenancy.scope import organization_scope
 
 PROJECT = Path(__file__).resolve().parents[1]
-QUERIES, HTML_KB, JS_KB, CSS_KB, MILLISECONDS = 8, 60, 60, 40, 12
+QUERIES, HTML_KB, JS_KB, CSS_KB, MILLISECONDS = 10, 60, 60, 40, 12
 WORKERS = 2
+CLIENTS, AT_LEAST_OF_GUNICORN = 16, 0.85
 _TRANSACTION = re.compile(r"(BEGIN|COMMIT|ROLLBACK|SAVEPOINT|RELEASE)\b", re.IGNORECASE)
 _ASSET = re.compile(r'<(?:script[^>]*\ssrc|link[^>]*\srel="stylesheet"[^>]*\shref|link[^>]*\shref)="([^"]+)"')
 
@@ -73,6 +76,9 @@ def measure(running: Services, runs: int, *, rounds: int) -> Section:
             name: (lambda address=address: web.get(address)) for name, address in addresses.items()
         }
         samples = take_turns(cases, rounds=rounds, warm_up=20)
+    ours, gunicorn = _rates(running, database_name(runs), cookie, addresses["overview"], seconds=rounds / 20)
+    section.at_least("overview at 16 at once, over gunicorn's threaded worker", ours / gunicorn, AT_LEAST_OF_GUNICORN)
+    section.add("overview at 16 at once", f"{ours:.0f}/s, gunicorn {gunicorn:.0f}/s")
     section.at_most("overview: queries", counted["overview"], QUERIES)
     section.at_most("overview: HTML", len(bodies["overview"]) / 1024, HTML_KB, " KB")
     section.at_most("overview: JavaScript of a first load, compressed", sizes["js"] / 1024, JS_KB, " KB")
@@ -91,6 +97,39 @@ def measure(running: Services, runs: int, *, rounds: int) -> Section:
     floor = samples["trivial view, full middleware"]
     section.add("overview over trivial view", f"{ratio(samples['overview'], floor):.1f}")
     return section
+
+
+def _rates(running: Services, database: str, cookie: str, address: str, *, seconds: float) -> tuple[float, float]:
+    """Answers a second to clients that ask all the time: of the web server, and of gunicorn; both take turns."""
+    threaded = ("gunicorn", "compliance.wsgi", "--worker-class=gthread", "--threads=4", "--log-level=warning")
+    rates: list[list[float]] = [[], []]
+    with (
+        web_server(running, database) as (own, _),
+        web_server(running, database, command=threaded) as (other, _),
+    ):
+        for turn in range(4):
+            for port, found in zip((own, other), rates, strict=True):
+                rate = _rate(port, cookie, address, seconds)
+                if turn:  # the first one warms up
+                    found.append(rate)
+    ours, gunicorn = map(statistics.median, rates)
+    return ours, gunicorn
+
+
+def _rate(port: int, cookie: str, address: str, seconds: float) -> float:
+    counts = [0] * CLIENTS
+    end = time.monotonic() + seconds
+
+    def read(number: int) -> None:
+        web = _Reader(port, cookie)
+        while time.monotonic() < end:
+            web.get(address)
+            counts[number] += 1
+        web.connection.close()
+
+    with ThreadPoolExecutor(CLIENTS) as clients:
+        list(clients.map(read, range(CLIENTS)))
+    return sum(counts) / seconds
 
 
 def _sign_in() -> str:
@@ -121,8 +160,10 @@ def _count_queries(cookie: str, addresses: dict[str, str]) -> dict[str, int]:
 
 
 @contextmanager
-def web_server(running: Services, database: str, **more: str) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
-    """The project's web server on a database; yields its port and its main process."""
+def web_server(
+    running: Services, database: str, *, command: Sequence[str] = ("compliance.server",), **more: str
+) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
+    """The project's web server on a database, or another one; yields its port and its main process."""
     port = free_port()
     environment = {
         **os.environ,
@@ -130,10 +171,12 @@ def web_server(running: Services, database: str, **more: str) -> Iterator[tuple[
         "DJANGO_SETTINGS_MODULE": "benchmarks.served_settings",
         "PORT": str(port),
         "WEB_CONCURRENCY": str(WORKERS),
+        "GUNICORN_CMD_ARGS": f"--bind={LOOPBACK}:{port}",
         **more,
     }
-    command = [sys.executable, "-m", "compliance.server"]
-    with subprocess.Popen(command, env=environment, cwd=PROJECT, stderr=subprocess.DEVNULL) as started:
+    with subprocess.Popen(
+        [sys.executable, "-m", *command], env=environment, cwd=PROJECT, stderr=subprocess.DEVNULL
+    ) as started:
         try:
             _await(port)
             yield port, started

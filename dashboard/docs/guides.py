@@ -64,7 +64,7 @@ def guide(name: str) -> Guide:
             token.attrSet("id", anchor)
             if token.tag == "h2":
                 sections.append((anchor, words))
-    end_of_title = next(place for place, token in enumerate(tokens) if token.type == "heading_close") + 1
+    end_of_title = next(index for index, token in enumerate(tokens) if token.type == "heading_close") + 1
     return Guide(name, title, summary, tuple(sections), tokens[end_of_title:])
 
 
