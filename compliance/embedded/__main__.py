@@ -18,8 +18,10 @@ from compliance.embedded.supervisor import STOP_SIGNALS, Supervisor, say
 def run() -> None:
     plan = plan_from_environment()
     with data_lock(plan.data_dir, address=plan.site_url):
+        supervisor = Supervisor(plan.data_dir)
+        supervisor.end_leftovers()  # they may listen where we want to
         plan.check()
-        Supervisor(plan.data_dir).run(plan.children(), on_ready=plan.ready_message)
+        supervisor.run(plan.children(), on_ready=plan.ready_message)
 
 
 def serve(data_dir: Path, *, durable: bool, keep: bool) -> None:

@@ -43,7 +43,6 @@ class Supervisor:
         began = time.monotonic()
         with self._signals():
             try:
-                self._end_leftovers()
                 for child in plan:
                     self._bring_up(child)
                 say(f"{on_ready()}\nThe start took {time.monotonic() - began:.1f} s.")
@@ -60,7 +59,7 @@ class Supervisor:
                 self._record.unlink(missing_ok=True)
                 say("Everything has stopped.")
 
-    def _end_leftovers(self) -> None:
+    def end_leftovers(self) -> None:
         """An earlier supervisor that was killed may have left programs."""
         with suppress(FileNotFoundError, ValueError):
             recorded = json.loads(self._record.read_text())
@@ -85,6 +84,7 @@ class Supervisor:
         say(f"{child.name:<14}{'done' if once else 'started'} in {time.monotonic() - began:.1f} s")
         if isinstance(child, Program) and once:
             self._running.remove(child)
+            del self._children[child.name]
             if child.show_output:
                 say(child.output().rstrip())
 

@@ -81,6 +81,7 @@ class SuiteSpec:
 _BASELINE = Path(__file__).parent / "suites" / "baseline" / "suite.toml"
 BASELINE: SuiteSpec = TypeAdapter(SuiteSpec).validate_python(tomllib.loads(_BASELINE.read_text("utf-8")))
 CONNECTIVITY = BASELINE.tracks[0]  # which every suite begins with
+SCENARIOS_OPTION = next(option for option in BASELINE.options if option.key == "scenarios")
 
 SUITES: tuple[SuiteSpec, ...] = (BASELINE,)
 

@@ -78,6 +78,7 @@ class _HostedJobs(JobSource[Lease]):
         self.recorded: list[ComplianceRun] = []
         self._lease_more = lease_more
         self._running = 0
+        self._healthy: set[str] = set()  # engines, once asked
         self._renewed_at = time.monotonic()
 
     async def lease(self, at_most: int) -> Sequence[Lease]:
@@ -115,9 +116,12 @@ class _HostedJobs(JobSource[Lease]):
         return lease.organization_id is not None  # nobody waits before a screen for a heartbeat
 
     async def begin(self, execution: Execution[Lease]) -> Report | None:
-        health = await asyncio.to_thread(engine_health, execution.lease.engine)
-        if not health.available:
-            raise CannotRun(f"this worker cannot run the suite: {health.reason}")
+        engine = execution.lease.engine
+        if engine not in self._healthy:
+            health = await asyncio.to_thread(engine_health, engine)
+            if not health.available:
+                raise CannotRun(f"this worker cannot run the suite: {health.reason}")
+            self._healthy.add(engine)
         return None
 
     async def access(self, execution: Execution[Lease]) -> Access:

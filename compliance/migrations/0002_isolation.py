@@ -209,7 +209,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddConstraint(
             model_name='runner',
-            constraint=compliance.tenancy.schema.Privileges(app='SELECT, INSERT, UPDATE (name, pool, state, last_seen_at, online_since, online_until, told_offline_at, version, host, engines, clock_ahead_ms, last_error, last_error_at)', name='runner_privileges', staff='SELECT'),
+            constraint=compliance.tenancy.schema.Privileges(app='SELECT, INSERT, UPDATE (name, pool, state, last_seen_at, online_since, online_until, offline_notified_at, version, host, engines, clock_ahead_ms, last_error, last_error_at)', name='runner_privileges', staff='SELECT'),
         ),
         migrations.AddConstraint(
             model_name='suiteversion',

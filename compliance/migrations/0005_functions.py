@@ -40,7 +40,7 @@ class Migration(migrations.Migration):
                     END IF;
                     RETURN QUERY
                         SELECT r.organization_id FROM runners r
-                        WHERE r.state = 'active' AND r.online_until < now() AND r.told_offline_at IS NULL
+                        WHERE r.state = 'active' AND r.online_until < now() AND r.offline_notified_at IS NULL
                             AND r.last_seen_at < now() - notify_after
                         ORDER BY r.online_until LIMIT at_most;
                 END;

@@ -250,7 +250,9 @@ class ApiKey(models.Model):
         Organization, on_delete=models.DO_NOTHING, db_constraint=False, related_name="api_keys"
     )
     name = models.CharField(max_length=100)
-    prefix = models.CharField(max_length=8, unique=True, help_text="The token's public part, to tell keys apart by.")
+    prefix = models.CharField(
+        max_length=8, unique=True, help_text="The token's public part, by which people know the key."
+    )
     secret_hash = models.CharField(max_length=64, unique=True, help_text="SHA-256 of the whole token, in hex.")
     scopes = TextArray(help_text="Values of Scope.")
     runner_id = models.UUIDField(null=True, blank=True, help_text="The runner whose key it is.")

@@ -84,6 +84,6 @@ class WebhookDelivery(models.Model):
 
     @property
     def public_outcome(self) -> str:
-        """What its source is told: why an agent is not tested is between the agent and those who have it."""
+        """What its source learns: why an agent is not tested is between the agent and those who have it."""
         hidden = (DeliveryOutcome.OPTED_OUT, DeliveryOutcome.PAUSED, DeliveryOutcome.NOT_VISITED)
         return DeliveryOutcome.UNKNOWN if self.outcome in hidden else self.outcome

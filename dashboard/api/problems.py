@@ -14,8 +14,9 @@ from ninja import NinjaAPI, Schema
 from ninja.errors import AuthenticationError, HttpError, ValidationError
 from pydantic import Field
 
+from compliance.jobs.leases import LeaseLost
 from compliance.registry.urls import InvalidAgentURL
-from compliance.runners.leasing import KeyEnded
+from compliance.runners.leasing import KeyEnded, NotPrivate
 from compliance.tenancy.api_keys import known_keys
 from compliance.tenancy.errors import Invalid, NotAllowed, Refused
 from dashboard.api import limits
@@ -149,6 +150,10 @@ def _problem_of(request: HttpRequest, refusal: Exception) -> Problem:
             return Problem(403, "not-allowed", str(refusal))
         case Refused():
             return Problem(409, "refused", str(refusal))
+        case LeaseLost():
+            return Problem(409, "lease-lost", str(refusal))
+        case NotPrivate():
+            return Problem(409, "not-private", "This job is for Assay's own workers.")
         case ObjectDoesNotExist() | Http404():
             return not_found()
         case RequestDataTooBig():

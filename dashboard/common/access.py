@@ -19,10 +19,12 @@ from django.utils.http import url_has_allowed_host_and_scheme
 from django_htmx.http import HttpResponseClientRedirect
 from django_htmx.middleware import HtmxDetails
 
-from compliance.models import Membership, Organization, Role, User
+from compliance.models import Membership, Notice, Organization, Role, User
 from compliance.tenancy.errors import NotAllowed, Refused
-from compliance.tenancy.memberships import membership_scope
+from compliance.tenancy.memberships import memberships_of
 from compliance.tenancy.scope import organization_scope
+
+View = Callable[..., HttpResponseBase]
 
 LAST_ORGANIZATION = "assay_organization"  # the cookie with the address part of the organization shown last
 _RANK = {Role.MEMBER: 0, Role.ADMIN: 1, Role.OWNER: 2}
@@ -42,7 +44,7 @@ class OrganizationRequest(HttpRequest):
 
 def organization_view(
     minimum_role: str = Role.MEMBER,
-) -> Callable[[Callable[..., HttpResponseBase]], Callable[..., HttpResponseBase]]:
+) -> Callable[[View], View]:
     """Decorate a view whose first argument after the request is the organization's slug, `org`.
 
     The view is called without it, as view(request, ...), inside organization_scope, and a
@@ -50,7 +52,7 @@ def organization_view(
     member with a lower role a 403 that says who may. Refused becomes a message.
     """
 
-    def decorate(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:
+    def decorate(view: View) -> View:
         @wraps(view)
         def guarded(request: HttpRequest, org: str, *args: Any, **kwargs: Any) -> HttpResponseBase:
             if not request.user.is_authenticated:
@@ -74,22 +76,20 @@ def organization_view(
 def _in_scope(
     request: OrganizationRequest,
     org: str,
-    view: Callable[..., HttpResponseBase],
+    view: View,
     minimum_role: str,
     args: Any,
     kwargs: Any,
 ) -> HttpResponseBase:
-    def choose(memberships: list[Membership]) -> Membership:
-        membership = next((m for m in memberships if m.organization.slug == org), None)
-        if membership is None:
-            raise Http404
-        request.memberships, request.membership, request.organization = memberships, membership, membership.organization
-        return membership
-
+    memberships = memberships_of(request.user)
+    membership = next((m for m in memberships if m.organization.slug == org), None)
+    if membership is None:
+        raise Http404
+    request.memberships, request.membership, request.organization = memberships, membership, membership.organization
     try:
         # The scope is left by the exception before anything is answered: what was half done is rolled back.
-        with membership_scope(request.user, choose) as belonging:
-            request.unread = belonging.unread
+        with organization_scope(membership.organization_id):
+            request.unread = Notice.objects.unread_count(membership.organization_id)
             if _RANK[Role(request.membership.role)] < _RANK[Role(minimum_role)]:
                 raise NotAllowed(f"Only {_WHO_MAY[Role(minimum_role)]} of the organization may do this.")
             return _rendered(view(request, *args, **kwargs))
@@ -120,6 +120,34 @@ def _where_from(request: OrganizationRequest) -> str:
     if request.method == "POST" and url_has_allowed_host_and_scheme(referer, {request.get_host()}, request.is_secure()):
         return referer
     return resolve_url("overview", request.organization.slug)
+
+
+def reader_view(*, anonymous: bool = False) -> Callable[[View], View]:
+    """Decorate a view that shows nothing of any organization; the bar above shows where the reader came from.
+
+    anonymous: whoever is not signed in may read it too.
+    """
+
+    def decorate(view: View) -> View:
+        @wraps(view)
+        def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+            if not request.user.is_authenticated:
+                return view(request, *args, **kwargs) if anonymous else to_login(request)
+            last = request.COOKIES.get(LAST_ORGANIZATION)
+
+            memberships = memberships_of(request.user)
+            if memberships:
+                here = next((m for m in memberships if m.organization.slug == last), memberships[0])
+                with organization_scope(here.organization_id):
+                    unread = Notice.objects.unread_count(here.organization_id)
+                request.organization, request.memberships, request.unread = here.organization, memberships, unread  # type: ignore[attr-defined]
+            response = view(request, *args, **kwargs)
+            patch_cache_control(cast(HttpResponse, response), private=True, no_store=True)
+            return response
+
+        return guarded
+
+    return decorate
 
 
 def to_login(request: HttpRequest) -> HttpResponseBase:

@@ -73,7 +73,6 @@ def _parameter_fields(kind: str) -> dict[str, forms.Field]:
             "client_authentication": forms.ChoiceField(
                 label="The client proves itself",
                 choices=ClientAuthentication.choices,
-                widget=forms.Select,
                 help_text="In the header is the rule; some endpoints want it in the form.",
             ),
         }

@@ -8,28 +8,21 @@ from django.template.response import TemplateResponse
 from django.views.decorators.cache import cache_control
 from django.views.decorators.http import require_safe
 
+from dashboard.common.access import reader_view
 from dashboard.docs.guides import NAMES, Guide, guide, source
-from dashboard.suites.views import reader_view
 
 
 @require_safe
+@reader_view(anonymous=True)
 def guide_index(request: HttpRequest) -> HttpResponseBase:
-    """Which guides there are, below the bar of whoever is signed in."""
-    return (reader_view(_index) if request.user.is_authenticated else _index)(request)
-
-
-def _index(request: HttpRequest) -> HttpResponseBase:
+    """Which guides there are."""
     return TemplateResponse(request, "docs/guides.html", {"guides": _guides().values()})
 
 
 @require_safe
+@reader_view(anonymous=True)
 def guide_page(request: HttpRequest, name: str) -> HttpResponseBase:
-    """One guide, below the bar of whoever is signed in."""
-    # Anybody may read it: whoever sets a runner up need not be a member.
-    return (reader_view(_page) if request.user.is_authenticated else _page)(request, name)
-
-
-def _page(request: HttpRequest, name: str) -> HttpResponseBase:
+    """One guide. Whoever sets a runner up need not be a member."""
     guides = _guides()
     if name not in guides:
         raise Http404

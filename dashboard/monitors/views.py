@@ -146,7 +146,7 @@ def _unserved(monitor: Monitor) -> dict[str, Any]:
     rejected = RejectedReport.objects.filter(job_id__in=[job.pk for job in jobs if job.run_id])
     return {
         "expired": [job for job in jobs if job.state == JobState.EXPIRED][:EXPIRED_SHOWN],
-        "rejected": rejected.order_by("-at").select_related("job").first() if monitor.pin.is_private else None,
+        "rejected": rejected.order_by("-at").select_related("job").first() if monitor.placement.is_private else None,
     }
 
 
@@ -172,9 +172,9 @@ def monitor_add(request: OrganizationRequest) -> HttpResponseBase:
     contexts = list(
         AgentContext.objects.filter(organization=organization).select_related("agent").order_by("name", "id")
     )
-    wanted = str(asked.get("agent") or "")
-    context = next((each for each in contexts if str(each.pk) == wanted), None)
-    if context is None and wanted:
+    chosen_agent = str(asked.get("agent") or "")
+    context = next((each for each in contexts if str(each.pk) == chosen_agent), None)
+    if context is None and chosen_agent:
         raise Http404
     context = context or next(iter(contexts), None)
     if context is None:
@@ -201,7 +201,7 @@ def monitor_add(request: OrganizationRequest) -> HttpResponseBase:
         engine=suite.engine,
         initial={"name": f"{context.name}, {suite.title}"[:100], **carried(request.GET)},
     )
-    if form.is_bound and not form.preview and not wanted:
+    if form.is_bound and not form.preview and not chosen_agent:
         form.full_clean()
         form.add_error(None, f"No agent was chosen. Choose one; the form is for “{context.name}” until then.")
 

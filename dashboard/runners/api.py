@@ -18,7 +18,7 @@ from django.utils import timezone
 from ninja import Router, Schema
 from pydantic import AwareDatetime, Field
 
-from compliance.jobs.leases import Lease, LeaseLost
+from compliance.jobs.leases import Lease
 from compliance.jobs.queue import pool_key, runner_key
 from compliance.runners import leasing
 from compliance.runners.waiting import WAIT, Wait
@@ -258,15 +258,7 @@ def complete(request: RunnerRequest, job_id: UUID, data: CompleteIn) -> RunOut |
         detail = f"{refused}. The job has ended as an inconclusive run; do not send it again."
         # Returned, not raised: the end of the job must be committed.
         return Problem(400, "bad-report", detail).response()
-    except (LeaseLost, leasing.NotPrivate) as lost:
-        raise _conflict(lost) from None
     return _run_out(request, run)
-
-
-def _conflict(lost: Exception) -> Problem:
-    if isinstance(lost, leasing.NotPrivate):
-        return Problem(409, "not-private", "This job is for Assay's own workers.")
-    return Problem(409, "lease-lost", str(lost))
 
 
 def _run_out(request: RunnerRequest, run: ComplianceRun) -> RunOut:
@@ -283,11 +275,7 @@ def _run_out(request: RunnerRequest, run: ComplianceRun) -> RunOut:
 )
 @at_work
 def fail(request: RunnerRequest, job_id: UUID, data: FailIn) -> RunOut:
-    try:
-        run = leasing.fail(request.at_work, token=data.token, reason=data.reason)
-    except (LeaseLost, leasing.NotPrivate) as lost:
-        raise _conflict(lost) from None
-    return _run_out(request, run)
+    return _run_out(request, leasing.fail(request.at_work, token=data.token, reason=data.reason))
 
 
 @router.post(
@@ -298,11 +286,7 @@ def fail(request: RunnerRequest, job_id: UUID, data: FailIn) -> RunOut:
 )
 @at_work
 def release(request: RunnerRequest, job_id: UUID, data: FailIn) -> ReleaseOut:
-    try:
-        state = leasing.release(request.at_work, token=data.token)
-    except (LeaseLost, leasing.NotPrivate) as lost:
-        raise _conflict(lost) from None
-    return ReleaseOut(state=state)
+    return ReleaseOut(state=leasing.release(request.at_work, token=data.token))
 
 
 @router.post(
@@ -316,8 +300,6 @@ def credential(request: ApiRequest, job_id: UUID, data: TokenIn) -> SecretOut:
     # Without at_work: the action opens its own scopes, and commits the use before the credential is sent.
     try:
         released = leasing.release_secret(request.auth, job_id, token=data.token)
-    except (LeaseLost, leasing.NotPrivate) as lost:
-        raise _conflict(lost) from None
     except CredentialRefused as refused:
         raise Problem(403, "not-released", refused.reason) from None
     if released is None:

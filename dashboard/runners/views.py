@@ -35,9 +35,7 @@ REPLACING = "The old one stops to work at once: the runner is away until it has 
 DISABLING = (
     "It gets no more work, and what it holds is taken back and run again. Its name, its pins and its token stay."
 )
-DELETING = (
-    "Its token stops to work for good, and what waits for it ends without a run. What it ran stays in the record."
-)
+DELETING = "Its token stops to work for good, and what waits for it ends without a run. Its runs stay in the history."
 
 
 def get_runner(organization: Organization, runner: UUID) -> Runner:
@@ -260,7 +258,7 @@ def runner_delete(request: OrganizationRequest, runner: UUID) -> HttpResponseBas
     """End it for good, once that is confirmed; refused while monitors need it."""
     found = _kept(request.organization, runner)
     back = reverse("runner_settings", args=[request.organization.slug, runner])
-    if not (pinned_monitors(found.pk) or monitors_of_last(found)):  # else the refusal below names them
+    if not (pinned_monitors(found) or monitors_of_last(found)):  # else the refusal below names them
         affects, affected = _left_waiting(found, with_its_own=False)
         question = ask_first(
             request,

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from django.contrib import admin
-from django.db.models import QuerySet
+from django.contrib.postgres.expressions import ArraySubquery
+from django.db.models import OuterRef, QuerySet
 from django.http import HttpRequest
 from django.template.loader import render_to_string
 
-from compliance.models import ComplianceRun, SystemScopeUse
+from compliance.models import AgentContext, ComplianceRun, SystemScopeUse
 from compliance.pagination import Keyset
+from compliance.runs.models import AgentRunTotal
 from dashboard.staff.base import ExactSearch, as_agent_url, as_uuid
 from dashboard.staff.history import HistoryAdmin
-from dashboard.staff.run_search import newest_run_ids
 
 
 @admin.register(ComplianceRun)
@@ -21,6 +22,7 @@ class RunAdmin(ExactSearch, HistoryAdmin):
     list_display_links = ["tested_at"]
     list_filter = ["overall_status", "triggered_by", "dry_run"]
     list_select_related = ["suite_version__suite"]
+    organization_field = "triggered_org_id"
     search_help_text = "An agent's URL, an organization's key (org_…) or a run's id, in full."
     fieldsets = [
         (None, {"fields": ["overall_status", "headline", "agent_url", "suite", "tracks"]}),
@@ -53,18 +55,15 @@ class RunAdmin(ExactSearch, HistoryAdmin):
         return runs.narrow() if on_list else runs
 
     def find(self, request: HttpRequest, queryset: QuerySet[ComplianceRun], term: str) -> QuerySet[ComplianceRun]:
-        url = None if term.startswith("org_") else as_agent_url(term)
-        if as_uuid(term) is not None or (url is None and not term.startswith("org_")):
+        url = as_agent_url(term)
+        if url is None or as_uuid(term) is not None:
             return super().find(request, queryset, term)
-        keys = newest_run_ids(
-            limit=self.list_per_page + 1,
-            agent_url=url,
-            organization_id=term if url is None else None,
-            older_than=self.cursor_of(request),
-            triggered_by=request.GET.get("triggered_by__exact"),
-            status=request.GET.get("overall_status__exact"),
-            dry_run={"1": True, "0": False}.get(request.GET.get("dry_run__exact", "")),
-        )
+        # Indexes begin with the organization: first who has the agent, or had it, then the newest runs of each.
+        newest = self.keyset.after(queryset.filter(agent_url=url), self.cursor_of(request)).values("pk")
+        of_each = ArraySubquery(newest.filter(triggered_org_id=OuterRef("organization_id"))[: self.list_per_page + 1])
+        keys = set(newest.filter(triggered_org_id=None).values_list("pk", flat=True)[: self.list_per_page + 1])
+        for having in (AgentContext.objects.filter(agent_id=url), AgentRunTotal.objects.filter(agent_url=url)):
+            keys.update(*having.values_list(of_each, flat=True))
         return queryset.filter(pk__in=keys)
 
     @admin.display(description="suite")

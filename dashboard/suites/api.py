@@ -33,7 +33,7 @@ class SuiteOut(Schema):
     slug: str = Field(examples=["baseline"])
     title: str = Field(examples=["Baseline"])
     description: str
-    version: str = Field(description="The current one, which tests are asked of.", examples=["1.0"])
+    version: str = Field(description="The current one, which tests run.", examples=["1.0"])
     engine: str
     protocols: list[str] = Field(
         validation_alias=AliasPath("facts", "protocols"),

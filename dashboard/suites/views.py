@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import suppress
-from functools import cache, wraps
+from functools import cache
 from typing import Any
 
 from django.http import Http404, HttpRequest, HttpResponse
@@ -15,52 +13,28 @@ from django.views.decorators.cache import cache_control
 from django.views.decorators.http import require_safe
 
 from compliance.engines.reports.validation import SCHEMA_FILE
-from compliance.models import Membership, Suite, SuiteVersion
+from compliance.models import Suite, SuiteVersion
 from compliance.suites.catalogue import OfferedSuite, facts_of, offered_suites
 from compliance.suites.health import read_availability
-from compliance.tenancy.memberships import membership_scope
-from dashboard.common.access import LAST_ORGANIZATION, to_login
+from dashboard.common.access import reader_view
 from dashboard.suites.forms import by_family
 from dashboard.suites.tables import SuiteTable
 
 LONG = 40  # so many scenarios are more than one looks through: the page folds its tracks
 
 
-def reader_view(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:
-    """Decorate a view of what everybody who is signed in may read; the bar above shows where they came from."""
-
-    @wraps(view)
-    def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        if not request.user.is_authenticated:
-            return to_login(request)
-        last = request.COOKIES.get(LAST_ORGANIZATION)
-
-        def choose(memberships: list[Membership]) -> Membership:
-            if not memberships:
-                raise Membership.DoesNotExist
-            here = next((m for m in memberships if m.organization.slug == last), memberships[0])
-            request.organization = here.organization  # type: ignore[attr-defined]
-            return here
-
-        with suppress(Membership.DoesNotExist), membership_scope(request.user, choose) as belonging:
-            request.memberships, request.unread = belonging  # type: ignore[attr-defined]
-        return view(request, *args, **kwargs)
-
-    return cache_control(private=True, no_store=True)(guarded)
-
-
 @require_safe
-@reader_view
+@reader_view()
 def suites(request: HttpRequest) -> HttpResponseBase:
     """The whole suites, by family those whose runs change no status, and what is no longer offered. ?q= searches."""
-    wanted = request.GET.get("q", "").strip()
+    sought = request.GET.get("q", "").strip()
     offered = offered_suites()
-    found = [suite for suite in offered if _is_about(suite, wanted.lower().split())]
+    found = [suite for suite in offered if _is_about(suite, sought.lower().split())]
     page = {
         "found": len(found),
         "suites": SuiteTable([suite for suite in found if suite.facts.full]),
         "families": by_family([suite for suite in found if not suite.facts.full]),
-        "wanted": wanted,
+        "sought": sought,
         "any": bool(offered),
         "gone": Suite.objects.filter(current_version__isnull=True).order_by("title", "slug"),
     }
@@ -74,7 +48,7 @@ def _is_about(suite: OfferedSuite, words: list[str]) -> bool:
 
 
 @require_safe
-@reader_view
+@reader_view()
 def suite(request: HttpRequest, slug: str) -> HttpResponseBase:
     """To the suite's current version, or to its last."""
     found = get_object_or_404(Suite.objects.select_related("current_version"), slug=slug)
@@ -85,7 +59,7 @@ def suite(request: HttpRequest, slug: str) -> HttpResponseBase:
 
 
 @require_safe
-@reader_view
+@reader_view()
 def suite_version(request: HttpRequest, slug: str, version: str) -> HttpResponseBase:
     """One published version with its tracks, scenarios and steps. It never changes."""
     found = get_object_or_404(SuiteVersion.objects.select_related("suite"), suite__slug=slug, version=version)

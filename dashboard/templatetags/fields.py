@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from django import template
 from django.forms import BoundField, CheckboxInput, Select
-from django.utils.safestring import SafeString
 
 register = template.Library()
 
 
 @register.simple_tag
-def control(field: BoundField) -> SafeString:
+def control(field: BoundField) -> str:
     """The field's input. Its label, help and errors are the template's."""
     widget = field.field.widget
     widget.attrs.pop("placeholder", None)  # the label says it, and stays while one types

@@ -15,5 +15,5 @@ _EDGES = re.compile(rf"(<(?:{_BLOCK})\b[^>]*>) | (</(?:{_BLOCK})>)")
 
 def markup(response: HttpResponse) -> str:
     """The page as one line: each run of blanks is one, and none where HTML ignores it."""
-    page = re.sub(r"\s+", " ", response.content.decode()).replace("> <", "><")
+    page = re.sub(r"\s+", " ", response.content.decode()).replace(" >", ">").replace("> <", "><")
     return _EDGES.sub(lambda found: found[1] or found[2], page).strip()

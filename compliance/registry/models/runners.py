@@ -31,7 +31,7 @@ class ExecutorKind(models.TextChoices):
 
 
 @dataclass(frozen=True, slots=True)
-class Pin:
+class Placement:
     """Where work is to run: hosted when it says nothing, else one private runner, or any of a named pool."""
 
     runner_id: UUID | None = None
@@ -46,7 +46,7 @@ class Pin:
         return self.kind == ExecutorKind.PRIVATE
 
 
-HOSTED = Pin()
+HOSTED = Placement()
 
 
 class RunnerState(models.TextChoices):
@@ -60,16 +60,16 @@ class RunnerQuerySet(models.QuerySet["Runner"]):
         """An organization's runners that are not deleted, by name."""
         return self.filter(organization_id=organization_id).exclude(state=RunnerState.DELETED).order_by("name", "id")
 
-    def named_by(self, organization_id: str, pin: Pin) -> RunnerQuerySet:
-        """Those that a private pin names, disabled ones too, by name."""
+    def named_by(self, organization_id: str, placement: Placement) -> RunnerQuerySet:
+        """Those that a private placement names, disabled ones too, by name."""
         kept = self.kept_by(organization_id)
-        return kept.filter(pk=pin.runner_id) if pin.runner_id else kept.filter(pool=pin.pool)
+        return kept.filter(pk=placement.runner_id) if placement.runner_id else kept.filter(pool=placement.pool)
 
     def beside(self, runner: Runner) -> RunnerQuerySet:
         """The others of a runner's pool, disabled ones too; none for one without a pool."""
         if not runner.pool:
             return self.none()
-        return self.named_by(runner.organization_id, Pin(pool=runner.pool)).exclude(pk=runner.pk)
+        return self.named_by(runner.organization_id, Placement(pool=runner.pool)).exclude(pk=runner.pk)
 
 
 class Runner(models.Model):
@@ -89,7 +89,9 @@ class Runner(models.Model):
     last_seen_at = models.DateTimeField(null=True, blank=True)
     online_since = models.DateTimeField(null=True, blank=True)
     online_until = models.DateTimeField(null=True, blank=True, help_text="Offline from then on if nothing is heard.")
-    told_offline_at = models.DateTimeField(null=True, blank=True, help_text="When its organization was told so.")
+    offline_notified_at = models.DateTimeField(
+        null=True, blank=True, help_text="When its organization was notified of that."
+    )
     version = models.CharField(max_length=40, blank=True)
     host = models.CharField(max_length=200, blank=True)
     engines = models.JSONField(default=dict, blank=True, help_text="Those that it can run, with their versions.")
@@ -124,7 +126,7 @@ class Runner(models.Model):
             isolated(owner_reads("finding_gone", "state = 'active'")),
             Privileges(
                 app="SELECT, INSERT, UPDATE (name, pool, state, last_seen_at, online_since, online_until,"
-                " told_offline_at, version, host, engines, clock_ahead_ms, last_error, last_error_at)",
+                " offline_notified_at, version, host, engines, clock_ahead_ms, last_error, last_error_at)",
                 staff="SELECT",
             ),
             functions.GUARD_PIN,

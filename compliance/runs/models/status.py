@@ -143,13 +143,13 @@ class LastTestQuerySet(models.QuerySet["AgentContextWithLatestTest"]):
 
     def as_rows(self) -> models.QuerySet[Any, Any]:
         """What a list shows, with the fields of AgentRow: making model instances costs a page more than the query."""
-        told = self.annotate(
+        rows = self.annotate(
             status=F("agent__status__status"),
             since=F("agent__status__since"),
             verdicts=RawSQL(_VERDICTS, [STRIP_LENGTH], models.TextField()),  # noqa: S611 - text of our own
             runner=RawSQL(_RUNNER, [], models.TextField()),  # noqa: S611 - text of our own
         )
-        return told.values_list(*AgentRow._fields, named=True)
+        return rows.values_list(*AgentRow._fields, named=True)
 
     def never_tested(self) -> LastTestQuerySet:
         return self.filter(last_test_run_id__isnull=True)

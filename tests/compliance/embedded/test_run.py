@@ -82,8 +82,7 @@ def project(folder):
     shutil.copytree(
         PROJECT / "compliance" / "engines", root / "compliance" / "engines", ignore=lambda *_: {"__pycache__"}
     )
-    tenancy = ("tenancy/__init__.py", "tenancy/database_roles.py")
-    for name in ("server.py", "asgi.py", "runners/__init__.py", "runners/waiting.py", *tenancy):
+    for name in ("server.py", "asgi.py", "runners/__init__.py", "runners/waiting.py"):
         (root / "compliance" / name).parent.mkdir(exist_ok=True)
         shutil.copy(PROJECT / "compliance" / name, root / "compliance" / name)
     (root / "compliance" / "__init__.py").touch()
@@ -226,6 +225,22 @@ def test_it_starts_again_after_everything_was_killed(begin):
     kill_everything(process)
     again = begin()
     read_until(again, "Ctrl-C stops everything")
+    assert get(again.port)
+
+
+def test_it_starts_again_after_the_web_servers_main_process_was_killed_with_the_supervisor(begin, folder):
+    process = begin(WEB_CONCURRENCY="2")
+    read_until(process, "Ctrl-C stops everything")
+    web = psutil.Process(json.loads((folder / "children.json").read_text())["web"][0])
+    children = web.children()
+    for one in (psutil.Process(process.pid), web):
+        one.suspend()
+    for one in (web, psutil.Process(process.pid)):
+        one.kill()
+    process.wait()
+    again = begin(WEB_CONCURRENCY="2")
+    read_until(again, "Ctrl-C stops everything")
+    assert none_lives(children)
     assert get(again.port)
 
 

@@ -157,7 +157,7 @@ def test_a_partition_that_is_made_is_as_closed_as_the_first_ones(
                 "  WHERE tgrelid = %(name)s::regclass AND tgenabled = 'O') t WHERE oid = %(name)s::regclass",
                 {"name": name},
             ).fetchone()
-            assert row == (True, "assay_owner", 0, ["insert_only_rows"]), name
+            assert row == (True, "assay_owner", 0, ["step_evidence_insert_only_rows"]), name
 
 
 def test_the_job_keeps_this_month_and_the_next_two(db: None, superuser: psycopg.Connection[Any]) -> None:

@@ -38,6 +38,12 @@ def migrate(*target: str) -> None:
     connections["owner"].close()
 
 
+def up_to(name: str) -> None:
+    if name == OURS[0]:
+        migrate()  # those of other apps that went down with it, because they refer to users
+    migrate("compliance", name)
+
+
 def surviving(before: dict[str, list[str]], after: dict[str, list[str]]) -> dict[str, list[str]]:
     return {table: before[table] for table in before.keys() & after.keys()}
 
@@ -51,7 +57,7 @@ def test_there_are_migrations_and_they_are_numbered_without_gaps() -> None:
 def test_a_migration_goes_up_down_and_up_again_and_keeps_rows(name: str, filled: bool) -> None:
     before = OURS[OURS.index(name) - 1] if name != OURS[0] else "zero"
     with other_database(BASE if filled else None) as connection:
-        migrate("compliance", name)
+        up_to(name)
         up, kept = schema(connection), rows(connection)
         assert not filled or [table for table in kept if not kept[table]] == []
         migrate("compliance", before)
@@ -59,7 +65,7 @@ def test_a_migration_goes_up_down_and_up_again_and_keeps_rows(name: str, filled:
         assert down == surviving(kept, down)
         assert (before == "zero") == ("organizations" not in down)
         lower = schema(connection)
-        migrate("compliance", name)
+        up_to(name)
         # What is gone with its table is made again without rows; all else is as it was.
         assert schema(connection) == up
         assert surviving(rows(connection), down) == down

@@ -15,7 +15,6 @@ import psycopg
 import pytest
 from django.db import DatabaseError, connection, connections, transaction
 
-from compliance.alerts.notices import tell
 from compliance.engines.reports.model import Evidence
 from compliance.jobs.actions import request_owner_test
 from compliance.models import AgentContext, Organization, Role, User
@@ -23,6 +22,7 @@ from compliance.monitors.heartbeats import create_due_heartbeats
 from compliance.monitors.tick import create_due_monitor_jobs
 from compliance.runs.recording import UsedCredential
 from compliance.tenancy.actions import create_organization, invite
+from compliance.tenancy.events import Event, publish
 from compliance.tenancy.ids import uuid7
 from compliance.tenancy.scope import Actor, organization_scope, platform_scope, system_scope, user_scope
 from compliance.vault.use import use_credential
@@ -205,11 +205,15 @@ def make_world() -> World:
 
 def _make_runner_with_a_rejected_report(organization: Organization, context: AgentContext, owner: User) -> None:
     lab = make_runner(organization, owner)
-    ask(organization, context, owner, lab.pin())
+    ask(organization, context, owner, lab.placement())
     [lease] = lab.poll()
     assert lab.complete(lease, report={"no": "report"}).status_code == 400
     with organization_scope(organization.id):
-        tell(organization_id=organization.id, subject="runner", subject_id=lab.runner.pk, text="Hello", occasion="1")
+        publish(
+            Event(
+                organization_id=organization.id, subject="runner", subject_id=lab.runner.pk, text="Hello", occasion="1"
+            )
+        )
 
 
 @pytest.fixture(scope="module")

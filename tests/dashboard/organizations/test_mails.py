@@ -61,5 +61,5 @@ def test_every_mail_that_an_account_may_send_is_framed_by_ours() -> None:
             continue
         body = render_to_string(name, {"email": "o'neil@example.org", "activate_url": "https://a.example/?a=1&b=2"})
         assert body.strip().startswith("Hello,"), name
-        assert "keeps the record of every test" in body, name
+        assert "keeps an append-only history of every test" in body, name
         assert STOCK.search(body) is None, (name, body)

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from compliance.engines.catalog import CONNECTIVITY, OptionSpec, ScenarioSpec, StepSpec, SuiteSpec, TrackSpec
+from compliance.engines.catalog import (
+    CONNECTIVITY,
+    SCENARIOS_OPTION,
+    OptionSpec,
+    ScenarioSpec,
+    StepSpec,
+    SuiteSpec,
+    TrackSpec,
+)
 from compliance.engines.suites.a2a import listing_checks as listing
 from compliance.engines.suites.a2a import read_only_checks as asking
 from compliance.engines.suites.a2a import task_checks as working
@@ -78,12 +86,7 @@ MUST = SuiteSpec(
             False,
             "Also sends the agent short greetings, one after another, and judges its messages, tasks and streams.",
         ),
-        OptionSpec(
-            "scenarios",
-            "Only these scenarios",
-            [],
-            "Runs the named scenarios only. A run so filtered says nothing about the agent as a whole.",
-        ),
+        SCENARIOS_OPTION,
     ),
     # The public status of agents says what the baseline says: it would change with whoever ran which suite last.
     full=False,

@@ -271,7 +271,6 @@ async def _extended_card_closed(talk: Talk, step: StepResult) -> None:
 
 
 _E = "332-error-handling"
-_M = "54-error-code-mappings"
 _C = "334-capability-validation"
 _L = "314-list-tasks"
 _INVALID = "Error -32602, or status 400"

@@ -103,7 +103,7 @@ class AdcpEngine:
                 guard, run_key=target.run_key, limits=ProxyLimits(target.deadline + _MARGIN_SECONDS)
             ) as proxy:
                 redactor = Redactor([*_secrets(target.credential), proxy.password], target.limits.evidence_bytes)
-                finished = await self._drive(target, config, proxy, output)
+                finished = await self._run_driver(target, config, proxy, output)
         except AddressRefused as error:
             refused, harness_error = True, f"Assay does not test this address ({error})"
         except (RuntimeMissing, LookupError) as error:
@@ -149,7 +149,7 @@ class AdcpEngine:
     def _prepared_folder(self) -> Path:
         return self._prepared or folder_of(package(PACKAGE).path)
 
-    async def _drive(
+    async def _run_driver(
         self, target: Target, config: dict[str, Any], proxy: EgressProxy, output: RunnerOutput
     ) -> Finished:
         limits = ProcessLimits(

@@ -1,6 +1,6 @@
 """The baseline engine: the checks that hold for every agent, by asking the agent.
 
-This module drives a run and answers for how it ends; what is asked is in baseline_mcp and baseline_a2a.
+What is asked of MCP servers and A2A agents is in the modules mcp and a2a.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import ssl
 from importlib.metadata import version
 
 from compliance.engines.catalog import SUITES, SuiteSpec
-from compliance.engines.contract import Detection, Health, OnStep, Target
+from compliance.engines.contract import Health, OnStep, Target
 from compliance.engines.detection import detect_on
 from compliance.engines.execution.session import run_session
 from compliance.engines.http.client import HttpClient
@@ -49,10 +49,6 @@ class BaselineEngine:
     def _http(self, target: Target) -> HttpClient:
         guard = Guard(target.allow, self._resolve, run_key=target.run_key)
         return HttpClient.for_target(target, guard, self._ssl_context)
-
-    async def detect(self, target: Target) -> Detection:
-        async with self._http(target) as http:
-            return await detect_on(http, target)
 
     async def run(self, target: Target, *, on_step: OnStep | None = None) -> Report:
         async with self._http(target) as http:

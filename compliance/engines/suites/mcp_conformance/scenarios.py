@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from compliance.engines.catalog import CONNECTIVITY, OptionSpec, ScenarioSpec, StepSpec, SuiteSpec, TrackSpec
+from compliance.engines.catalog import CONNECTIVITY, SCENARIOS_OPTION, ScenarioSpec, StepSpec, SuiteSpec, TrackSpec
 
 SPEC_VERSION = "2025-11-25"  # of the scenarios of the runner's release that is pinned
 _NEW = f"https://modelcontextprotocol.io/specification/{SPEC_VERSION}"
@@ -70,12 +70,6 @@ def _tracks(chosen: tuple[Official, ...]) -> tuple[TrackSpec, ...]:
     return tuple(tracks)
 
 
-_ONLY = OptionSpec(
-    "scenarios",
-    "Only these scenarios",
-    [],
-    "Runs the named scenarios only. A run so filtered says nothing about the agent as a whole.",
-)
 DECLARED_SCENARIOS = tuple(s for s in SCENARIOS if s.fixture == ("", ""))
 DECLARED = SuiteSpec(
     slug="mcp-conformance",
@@ -88,7 +82,7 @@ DECLARED = SuiteSpec(
     engine="mcp-conformance",
     protocols=("mcp",),
     tracks=(CONNECTIVITY, *_tracks(DECLARED_SCENARIOS), SECURITY),
-    options=(_ONLY,),
+    options=(SCENARIOS_OPTION,),
 )
 FIXTURE = SuiteSpec(
     slug="mcp-conformance-sdk",
@@ -101,7 +95,7 @@ FIXTURE = SuiteSpec(
     engine="mcp-conformance",
     protocols=("mcp",),
     tracks=(CONNECTIVITY, *_tracks(SCENARIOS), SECURITY),
-    options=(_ONLY,),
+    options=(SCENARIOS_OPTION,),
     full=False,
     requires={
         kind + "s": sorted({s.fixture[1] for s in SCENARIOS if s.fixture[0] == kind})
