@@ -42,7 +42,7 @@ def read_by_settings() -> dict[str, Any]:
 
 def read_from_the_environment(file: str) -> set[str]:
     text = (PROJECT / file).read_text()
-    return set(re.findall(r'(?:environ|environment|given)\.get\("([A-Z_]+)"', text))
+    return set(re.findall(r"""(?:environ|environment|given)\.get\(["']([A-Z_]+)["']""", text))
 
 
 def test_every_variable_that_the_settings_read_is_in_the_table() -> None:
