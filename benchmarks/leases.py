@@ -20,7 +20,7 @@ from compliance.embedded.ports import LOOPBACK
 from compliance.engines.reports.model import Report, Scenario, Step, Track, Verdict
 from compliance.jobs.queue import insert_jobs
 from compliance.models import Agent, AgentContext, Job, Organization, SuiteVersion, TriggeredBy, User
-from compliance.registry.models import Pin
+from compliance.registry.models import Placement
 from compliance.runners.actions import create_runner
 from compliance.tenancy.actions import create_organization
 from compliance.tenancy.scope import organization_scope, platform_scope
@@ -36,7 +36,7 @@ class _Client:
     """A runner that takes what it is given and says at once that it passed. It costs as little as can be."""
 
     organization: Organization
-    pin: Pin
+    placement: Placement
     token: str
     done: int = 0
     failure: Exception | None = None
@@ -156,7 +156,7 @@ def _arrange(work: int) -> list[_Client]:
     for number in range(POLLERS):
         organization = organizations[number % ORGANIZATIONS]
         runner, token = create_runner(organization=organization, name=f"Runner {number}", by=user)
-        clients.append(_Client(organization, Pin(runner_id=runner.pk), token))
+        clients.append(_Client(organization, Placement(runner_id=runner.pk), token))
     for number, client in enumerate(clients):
         urls = [f"https://agent-{number}-{of}.example/mcp" for of in range(work // POLLERS)]
         with platform_scope():
@@ -180,8 +180,8 @@ def _request(client: _Client, url: str, user: User, version: SuiteVersion) -> Jo
         actor_id=by.id,
         actor_name=by.name,
         suite_version=version,
-        executor_kind=client.pin.kind,
-        runner_id=client.pin.runner_id,
+        executor_kind=client.placement.kind,
+        runner_id=client.placement.runner_id,
     )
 
 

@@ -20,7 +20,7 @@ from compliance.embedded import Services
 from compliance.embedded.ports import LOOPBACK
 from compliance.jobs.actions import request_owner_test
 from compliance.models import Agent, AgentContext, Organization, User
-from compliance.registry.models import Pin
+from compliance.registry.models import Placement
 from compliance.runners.actions import create_runner
 from compliance.tenancy.actions import create_organization
 from compliance.tenancy.scope import organization_scope
@@ -149,7 +149,7 @@ def _agents(organizations: list[Organization]) -> list[UUID]:
 
 def _ask(runner: _Runner, agent: UUID, user: User) -> None:
     _, new = request_owner_test(
-        organization=runner.organization, context_id=agent, by=user, pin=Pin(runner_id=runner.id)
+        organization=runner.organization, context_id=agent, by=user, placement=Placement(runner_id=runner.id)
     )
     assert new
 

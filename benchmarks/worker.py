@@ -18,7 +18,7 @@ from benchmarks.measure import Section, milliseconds
 from benchmarks.pages import PROJECT
 from benchmarks.waiting import processor_seconds
 from compliance.embedded import Services
-from compliance.jobs import dispatch as nudge
+from compliance.jobs import dispatch
 from compliance.models import Agent
 from compliance.tenancy.scope import platform_scope
 
@@ -46,7 +46,7 @@ def measure(running: Services, *, seconds: float) -> Section:
             Agent.objects.bulk_create((Agent(agent_url=url, protocol="mcp") for url in urls), batch_size=1000)
         create_heartbeats(urls)
         connection.close()
-        nudge.send(nudge.HEARTBEATS)
+        dispatch.send(dispatch.HEARTBEATS)
         assert running.postgres.process is not None
         pids = [worker.pid, running.postgres.process.pid, agents.pid]
         with connect_superuser(running.postgres, DATABASE) as superuser:

@@ -14,3 +14,20 @@ class ComplianceConfig(AppConfig):
         from compliance.vault import checks  # noqa: F401 - registers them
 
         use_paths(settings.ENGINE_PATHS)
+        self._connect()
+
+    @staticmethod
+    def _connect() -> None:
+        """Register what packages do when one below them, which does not know them, has something to tell."""
+        from compliance.alerts.notices import record_notice
+        from compliance.jobs.completion import on_completion
+        from compliance.monitors.actions import after_monitor_run, names_placed_on
+        from compliance.monitors.heartbeats import after_heartbeat
+        from compliance.runners.placement import runners_are_used_by
+        from compliance.runs.models import TriggeredBy
+        from compliance.tenancy.events import subscribe
+
+        on_completion(TriggeredBy.HEARTBEAT, after_heartbeat)
+        on_completion(TriggeredBy.MONITOR, after_monitor_run)
+        runners_are_used_by(names_placed_on)
+        subscribe(record_notice)

@@ -248,7 +248,7 @@ CELERY_TIMEZONE = "UTC"
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_BEAT_SCHEDULE = {
     "tick": {"task": "compliance.monitors.tasks.tick", "schedule": timedelta(seconds=20)},
-    "sweep-requests": {"task": "compliance.jobs.tasks.sweep", "schedule": timedelta(seconds=15)},
+    "clean-up-jobs": {"task": "compliance.jobs.tasks.clean_up", "schedule": timedelta(seconds=15)},
     "forget-decisions": {"task": "compliance.monitors.tasks.forget_decisions", "schedule": timedelta(minutes=30)},
     "forget-deliveries": {"task": "compliance.webhooks.tasks.forget_deliveries", "schedule": timedelta(minutes=30)},
     "evidence-partitions": {

@@ -2,39 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-from uuid import UUID
-
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 
+from compliance.tenancy.events import Priority, Subject
 from compliance.tenancy.ids import uuid7
 from compliance.tenancy.rls import (
     isolated,
 )
 from compliance.tenancy.schema import Privileges, Reference
 
-
-class Priority(models.TextChoices):
-    LOW = "low", "Low"
-    NORMAL = "normal", "Normal"
-    HIGH = "high", "High"
-
-
-class Channel(models.TextChoices):
-    """How an organization is told."""
-
-    IN_APP = "in_app", "In Assay"
-    MESSAGE = "message", "By message"
-    BOTH = "both", "Both"
-
-
-class Subject(models.TextChoices):
-    """What a notice is about, and so which page it leads to."""
-
-    RUNNER = "runner", "Private runner"
-    MONITOR = "monitor", "Monitor"
+COUNTED = 100  # unread notices; more are shown as "99+"
 
 
 class NoticeQuerySet(models.QuerySet["Notice"]):
@@ -48,9 +27,9 @@ class NoticeQuerySet(models.QuerySet["Notice"]):
     def read(self) -> NoticeQuerySet:
         return self.exclude(read_at=None)
 
-    def beyond(self, at: datetime, notice_id: UUID) -> NoticeQuerySet:
-        """Those that come after this one in a list with the newest first."""
-        return self.filter(Q(at__lt=at) | Q(at=at, pk__lt=notice_id), at__lte=at)
+    def unread_count(self, organization_id: str) -> int:
+        """How many of an organization's notices nobody has read, COUNTED at most."""
+        return self.filter(organization_id=organization_id).unread()[:COUNTED].count()
 
 
 class Notice(models.Model):

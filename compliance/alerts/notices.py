@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any
 from uuid import UUID
 
 from django.utils import timezone
 
-from compliance.alerts.models import Notice, Priority
+from compliance.alerts.models import Notice
+from compliance.pagination import Cursor, Keyset
+from compliance.tenancy.events import Event
+
+NOTICES = Keyset("at")
 
 
-def tell(
-    *,
-    organization_id: str,
-    subject: str,
-    subject_id: UUID,
-    text: str,
-    occasion: str,
-    priority: str = Priority.NORMAL,
-) -> None:
-    """Tell an organization something once, in the transaction that is open; the same occasion again is silent."""
-    row: dict[str, Any] = {"subject": subject, "subject_id": subject_id, "text": text[:300], "priority": priority}
-    notice = Notice(organization_id=organization_id, occasion=occasion[:200], **row)
+def record_notice(event: Event) -> None:
+    """Keep an event as a notice, in the transaction that publishes it; the same occasion again is silent."""
+    notice = Notice(
+        organization_id=event.organization_id,
+        subject=event.subject,
+        subject_id=event.subject_id,
+        text=event.text[:300],
+        occasion=event.occasion[:200],
+        priority=event.priority,
+    )
     Notice.objects.bulk_create([notice], ignore_conflicts=True)
 
 
@@ -36,45 +36,35 @@ def mark_read(*, organization_id: str, notice_id: UUID | None = None) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class NoticePlace:
-    """A place in an organization's notices: after which one the next page goes on."""
+class NoticeCursor:
+    """A position in an organization's notices: among the unread ones, which come first, or the read ones."""
 
-    unread: bool  # whether that one was unread
-    at: datetime
-    notice_id: UUID
+    among_unread: bool
+    cursor: Cursor
 
     def encode(self) -> str:
-        return f"{'u' if self.unread else 'r'}_{self.at.isoformat()}_{self.notice_id}"
+        return ("u" if self.among_unread else "r") + self.cursor.encode()
 
     @classmethod
-    def decode(cls, text: str) -> NoticePlace | None:
-        """The place, or None when the text is none: a damaged link shows the first page."""
-        kind, _, rest = text.partition("_")
-        at, _, notice_id = rest.partition("_")
-        try:
-            place = cls(kind == "u", datetime.fromisoformat(at), UUID(notice_id))
-        except ValueError:
-            return None
-        return place if place.at.tzinfo else None
+    def decode(cls, text: str) -> NoticeCursor | None:
+        """The position, or None when the text is none."""
+        cursor = NOTICES.decode(text[1:])
+        return cls(text.startswith("u"), cursor) if cursor else None
 
 
 def notice_page(
-    *, organization_id: str, place: NoticePlace | None = None, size: int
-) -> tuple[list[Notice], NoticePlace | None]:
-    """The unread notices, the newest first, and then the others; with the place where the next page goes on.
+    *, organization_id: str, cursor: NoticeCursor | None = None, size: int
+) -> tuple[list[Notice], NoticeCursor | None]:
+    """The unread notices, the newest first, and then the others; with the cursor of the next page.
 
-    Costs the same at any depth. Needs the organization's scope.
+    Needs the organization's scope.
     """
-    every = Notice.objects.of_organization(organization_id)
+    notices = Notice.objects.of_organization(organization_id)
     found: list[Notice] = []
-    if place is None or place.unread:
-        unread = every.unread()
-        found += (unread.beyond(place.at, place.notice_id) if place else unread)[: size + 1]
+    if cursor is None or cursor.among_unread:
+        found += NOTICES.after(notices.unread(), cursor.cursor if cursor else None)[: size + 1]
+        cursor = None
     if len(found) <= size:
-        read = every.read()
-        if place is not None and not place.unread:
-            read = read.beyond(place.at, place.notice_id)
-        found += read[: size + 1 - len(found)]
-    shown = found[:size]
-    last = shown[-1] if len(found) > size else None
-    return shown, NoticePlace(last.read_at is None, last.at, last.pk) if last else None
+        found += NOTICES.after(notices.read(), cursor.cursor if cursor else None)[: size + 1 - len(found)]
+    following = NOTICES.page_of(found, None, size=size).next
+    return found[:size], NoticeCursor(found[size - 1].read_at is None, following) if following else None

@@ -2,27 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import zlib
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.db import IntegrityError, connection, transaction
+from django.db import IntegrityError, transaction
 
+from compliance.database import call
 from compliance.jobs.models import CredentialChoice, Job, JobState, expires
-from compliance.jobs.options import PlaceRefused, chosen, refuse_place, suite_to_run
-from compliance.jobs.queue import insert_jobs, tell_executors
-from compliance.registry.models import HOSTED, AgentContext, ExecutorKind, Pin
+from compliance.jobs.queue import insert_jobs, notify_executors
+from compliance.registry.models import HOSTED, AgentContext, ExecutorKind, Placement, Runner, RunnerState
 from compliance.runs.models import TriggeredBy
+from compliance.suites.health import read_availability
+from compliance.suites.models import Suite, SuiteVersion
 from compliance.tenancy.api_keys import Principal
-from compliance.tenancy.errors import Refused
+from compliance.tenancy.errors import Invalid, Refused
 from compliance.tenancy.models import Organization
 from compliance.tenancy.roles import managing_membership, membership_to_test
 from compliance.tenancy.scope import Actor, organization_scope
 from compliance.vault.models import Credential
 
+TEXT_LENGTH = 2000
+_ENABLE = "Owners and admins can enable runners in their settings. Until then choose where else the test runs."
+_INSTALL = (
+    "On the runner's machine, install assay-runner with its extra “node” and run “assay-runner install-engines”, which"
+    " bring the official runners of AdCP and MCP; “assay-runner engines” says what any engine needs. Then start the"
+    " runner anew, or choose where else the test runs."
+)
 
-class QueueFull(PlaceRefused):
+
+class PlacementRefused(Refused):
+    """The private runner, or the pool, that was chosen cannot take the test."""
+
+
+class QueueFull(PlacementRefused):
     """As many tests wait for the private runner, or the pool, as may."""
 
 
@@ -37,17 +52,17 @@ def request_owner_test(
     all_evidence: bool = False,
     dry_run: bool = False,
     credential: UUID | CredentialChoice = CredentialChoice.AUTOMATIC,
-    pin: Pin = HOSTED,
+    placement: Placement = HOSTED,
 ) -> tuple[Job, bool]:
-    """Ask for a test of an agent, and nudge a worker once that is committed.
+    """Create a job that tests an agent, and dispatch it once that is committed.
 
     Returns the job and whether it is new: the one under way is returned when there is one.
     An observer's test is an observer_test. scenarios: only these; such a run moves no status. options: the
     suite's own, by key; all_evidence: keep the exchanges of steps that passed too. credential: a chosen one's
-    id, CredentialChoice.NONE, or AUTOMATIC for the one that is granted. pin: where it is to run.
+    id, CredentialChoice.NONE, or AUTOMATIC for the one that is granted. placement: where it is to run.
     Raises NotAllowed for a person who is not a member and for a key that may not, Refused for a suite that is not
     there or that no worker can run, for options that it does not have, for a credential that is not there, and
-    while a test with other options or another credential is under way, PlaceRefused for private runners that are
+    while a test with other options or another credential is under way, PlacementRefused for private runners that are
     disabled or lack the suite's engine, and QueueFull, which is one, while too many tests wait for them, and
     AgentContext.DoesNotExist for an agent that the organization does not have.
     """
@@ -57,9 +72,9 @@ def request_owner_test(
             by = by.as_actor()
         # Locked, so that the agent is not removed before the job that its removal would cancel is there.
         context = AgentContext.objects.select_for_update(no_key=True).get(organization=organization, pk=context_id)
-        version = suite_to_run(suite_slug, pin)
-        if pin.is_private:
-            refuse_place(organization.id, pin, version.engine)
+        version = suite_to_run(suite_slug, placement)
+        if placement.is_private:
+            refuse_placement(organization.id, placement, version.engine)
         choice, credential_id = credential, None
         if isinstance(credential, UUID):
             choice, credential_id = CredentialChoice.CHOSEN, credential
@@ -77,17 +92,17 @@ def request_owner_test(
             options=chosen(version.definition, scenarios=scenarios, options=options, all_evidence=all_evidence),
             credential_choice=str(choice),
             credential_id=credential_id,
-            executor_kind=pin.kind,
-            runner_id=pin.runner_id,
-            pool=pin.pool,
-            expires_at=expires(pin),
+            executor_kind=placement.kind,
+            runner_id=placement.runner_id,
+            pool=placement.pool,
+            expires_at=expires(placement),
         )
         like_it = (
             Job.objects.active()
             .filter(organization=organization, agent_id=context.agent_id, suite_version=version, dry_run=dry_run)
             .exclude(triggered_by=TriggeredBy.MONITOR)
         )
-        full = pin.is_private and _queue_is_full(organization.id, pin)
+        full = placement.is_private and _queue_is_full(organization.id, placement)
         while full or not _inserted(job):
             under_way = like_it.select_related("suite_version__suite").first()
             if under_way is not None:
@@ -100,13 +115,13 @@ def request_owner_test(
                     job.credential_id,
                 ):
                     raise Refused("A test with another credential is under way. Ask again when it has ended.")
-                if under_way.pin != pin:
+                if under_way.placement != placement:
                     raise Refused("A test by another executor is under way. Ask again when it has ended.")
                 return under_way, False
             if full:
-                raise QueueFull(_full(pin))
+                raise QueueFull(_full(placement))
             # It ended in the moment between: then there is room for a new one.
-        tell_executors([job])
+        notify_executors([job])
         return job, True
 
 
@@ -130,28 +145,27 @@ def cancel_job(*, organization: Organization, job_id: UUID | str, by: Principal)
         return job
 
 
-def _full(pin: Pin) -> str:
-    where = f"the pool “{pin.pool}”" if pin.pool else "this private runner"
+def _full(placement: Placement) -> str:
+    where = f"the pool “{placement.pool}”" if placement.pool else "this private runner"
     most = settings.PRIVATE_QUEUE_MAX_JOBS
     tests = "1 test waits" if most == 1 else f"{most} tests wait"
     return f"{tests} for {where} already, and no more may. Ask again when some were taken, or cancel some."
 
 
-def _queue_is_full(organization_id: str, pin: Pin) -> bool:
+def _queue_is_full(organization_id: str, placement: Placement) -> bool:
     """Whether as many tests wait for a private runner, or a pool, as people and keys may ask of it.
 
     Nobody else finds out, or adds one, until the transaction ends.
     """
-    with connection.cursor() as cursor:
-        # No row's lock: the organization's would make the tick pass over it, and the runners' would hold up polls.
-        whose = f"{organization_id}:{pin.runner_id or pin.pool}"
-        cursor.execute("SELECT pg_advisory_xact_lock(2, hashtext(%s))", [f"queue of {whose}"])
+    # No row's lock: the organization's would make the tick pass over it, and the runners' would hold up polls.
+    whose = f"{organization_id}:{placement.runner_id or placement.pool}"
+    call("pg_advisory_xact_lock", 2, zlib.crc32(whose.encode()) - 2**31)
     waiting = Job.objects.filter(
         organization_id=organization_id,
         executor_kind=ExecutorKind.PRIVATE,
         state=JobState.QUEUED,
-        runner_id=pin.runner_id,
-        pool=pin.pool,
+        runner_id=placement.runner_id,
+        pool=placement.pool,
     ).exclude(triggered_by=TriggeredBy.MONITOR)
     return bool(waiting.count() >= settings.PRIVATE_QUEUE_MAX_JOBS)
 
@@ -161,7 +175,95 @@ def _inserted(job: Job) -> bool:
         with transaction.atomic():
             return bool(insert_jobs([job]))
     except IntegrityError:
-        if not job.pin.is_private:
+        if not job.placement.is_private:
             raise
         # The database looks whether there is a runner for it, under a lock.
         raise Refused("There is no such private runner. Choose another.") from None
+
+
+def obstacle(placement: Placement, engine: str, runners: Sequence[Runner]) -> str:
+    """Why none of a placement's runners can run an engine's suite, such as “City box lacks the engine adcp”.
+
+    "" when one can, as far as is known, or when there is none of them. Whether they are online is not asked.
+    """
+    enabled = [runner for runner in runners if runner.state == RunnerState.ACTIVE]
+    if runners and not enabled:
+        return (
+            f"Every runner of the pool “{placement.pool}” is disabled"
+            if placement.pool
+            else f"{runners[0].name} is disabled"
+        )
+    if enabled and all(runner.lacks(engine) for runner in enabled):
+        if placement.pool:
+            return f"No runner of the pool “{placement.pool}” has the engine {engine}"
+        return f"{enabled[0].name} lacks the engine {engine}"
+    return ""
+
+
+def refuse_placement(organization_id: str, placement: Placement, engine: str) -> None:
+    """Raise PlacementRefused, with what to do, for private runners of which none can take what needs the engine.
+
+    Needs the organization's scope. One that was never online has listed no engines yet: it may have this one.
+    """
+    runners = list(Runner.objects.named_by(organization_id, placement))
+    why = obstacle(placement, engine, runners)
+    if why:
+        remedy = _INSTALL if any(runner.state == RunnerState.ACTIVE for runner in runners) else _ENABLE
+        raise PlacementRefused(f"{why}. {remedy}")
+
+
+def suite_to_run(slug: str, placement: Placement = HOSTED) -> SuiteVersion:
+    """The suite's current version. Raises Refused, with the reason, for one that cannot be run now.
+
+    What a private runner can run, refuse_placement asks.
+    """
+    suite = Suite.objects.with_current_version().filter(slug=slug).first()
+    if suite is None or suite.current_version is None:
+        raise Invalid("suite", f"There is no suite “{slug}”.")
+    problem = "" if placement.is_private else read_availability().problem(suite.current_version.engine)
+    if problem:
+        raise Refused(f"{suite.title} cannot be run now. {problem}")
+    return suite.current_version
+
+
+def chosen(
+    definition: Mapping[str, Any],
+    *,
+    scenarios: Collection[str] = (),
+    options: Mapping[str, Any] | None = None,
+    all_evidence: bool = False,
+) -> dict[str, Any]:
+    """A job's options: only what differs from what the suite does by itself, so that equal jobs are equal.
+
+    scenarios: only these; options: by key; all_evidence: keep the exchanges of steps that passed too.
+    Raises Refused for what the suite does not have.
+    """
+    known = {scenario["key"] for track in definition.get("tracks", ()) for scenario in track["scenarios"]}
+    unknown = sorted(set(scenarios) - known)
+    if unknown:
+        raise Refused(f"The suite has no scenario “{unknown[0]}”.")
+    defaults = {key: value for key, value in definition.get("options", {}).items() if key != "scenarios"}
+    wanted: dict[str, Any] = {}
+    for key, value in (options or {}).items():
+        if key not in defaults:
+            raise Refused(f"The suite has no option “{key}”.")
+        if not _is_like(value, defaults[key]):
+            raise Refused(f"“{value}” is no value for the option “{key}”.")
+        if value != defaults[key]:
+            wanted[key] = value
+    if scenarios and set(scenarios) != known:
+        wanted["scenarios"] = sorted(set(scenarios))
+    if all_evidence:
+        wanted["evidence"] = "all"
+    return wanted
+
+
+def _is_like(value: Any, default: Any) -> bool:
+    """Whether the value is of the default's kind; an option without a default is text."""
+    if isinstance(default, bool):
+        return isinstance(value, bool)
+    if isinstance(default, int | float):
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if isinstance(default, list):
+        return isinstance(value, list) and all(_is_like(item, "") for item in value)
+    return isinstance(value, str) and len(value) <= TEXT_LENGTH

@@ -1,16 +1,18 @@
-"""The sweeper: what a lost message, a lost executor or nobody at all left behind in the ledger."""
+"""Cleanup: what a lost message, a lost executor or nobody at all left behind in the queue."""
 
 from __future__ import annotations
 
 import logging
+from datetime import timedelta
 from uuid import UUID
 
 from django.conf import settings
-from django.db import DatabaseError, close_old_connections, connection, transaction
+from django.db import DatabaseError, close_old_connections, transaction
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from compliance.jobs import dispatch as nudge
+from compliance.database import call
+from compliance.jobs import dispatch
 from compliance.jobs.completion import end_lost
 from compliance.jobs.leases import scope_of
 from compliance.jobs.models import Job, JobState
@@ -23,17 +25,17 @@ BATCH = 500
 
 
 def clean_up_jobs() -> dict[str, int]:
-    """One round; returns how many jobs were nudged again, taken back from lost private runners, and expired.
+    """One round; returns how many jobs were dispatched again, taken back from lost private runners, and expired.
 
     Each part is tried, whatever becomes of the others; then the first failure is raised.
     """
     counts: dict[str, int] = {}
     failures: list[Exception] = []
-    for name, part in (("nudged", repeat_nudges), ("taken_back", take_back), ("expired", expire_jobs)):
+    for name, part in (("dispatched", dispatch_again), ("taken_back", take_back), ("expired", expire_jobs)):
         try:
             counts[name] = part()
         except Exception as failure:
-            logger.exception("a part of the sweep failed: %s", name)
+            logger.exception("a part of the cleanup failed: %s", name)
             failures.append(failure)
             close_old_connections()
     if failures:
@@ -42,14 +44,9 @@ def clean_up_jobs() -> dict[str, int]:
 
 
 @transaction.atomic
-def repeat_nudges() -> int:
-    """Nudge again for every hosted job that nobody picked up or whose worker was lost; returns how many."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT id, organization_id FROM stale_jobs(make_interval(secs => %s), %s)",
-            [settings.JOB_REDISPATCH_AFTER_SECONDS, BATCH],
-        )
-        stale = cursor.fetchall()
+def dispatch_again() -> int:
+    """Send a message again for every hosted job that nobody picked up or whose worker was lost; returns how many."""
+    stale = call("stale_jobs", timedelta(seconds=settings.JOB_REDISPATCH_AFTER_SECONDS), BATCH)
     by_organization: dict[str | None, list[UUID]] = {}
     for job_id, organization_id in stale:
         by_organization.setdefault(organization_id, []).append(job_id)
@@ -57,10 +54,10 @@ def repeat_nudges() -> int:
         with scope_of(organization_id):
             Job.objects.filter(pk__in=job_ids).update(dispatched_at=timezone.now())
         if organization_id is None:
-            nudge.after_commit(nudge.HEARTBEATS)
+            dispatch.after_commit(dispatch.HEARTBEATS)
         else:
             for job_id in job_ids:
-                nudge.execute_after_commit(job_id, organization_id)
+                dispatch.execute_after_commit(job_id, organization_id)
     return len(stale)
 
 
@@ -70,9 +67,7 @@ def take_back() -> int:
     Each organization in a transaction of its own, and one that fails does not stop the others; the first failure is
     raised at the end. Returns how many jobs that were.
     """
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT DISTINCT organization_id FROM lapsed_private_jobs(%s)", [BATCH])
-        organizations = [row[0] for row in cursor.fetchall()]
+    organizations = sorted({organization_id for (organization_id,) in call("lapsed_private_jobs", BATCH)})
     count = 0
     failures: list[DatabaseError] = []
     for organization_id in organizations:
@@ -90,15 +85,14 @@ def take_back() -> int:
 def _take_back(organization_id: str) -> int:
     with scope_of(organization_id):
         lapsed = list(
-            Job.objects.filter(
+            Job.objects.to_run()
+            .filter(
                 organization_id=organization_id,
                 executor_kind=ExecutorKind.PRIVATE,
                 state=JobState.LEASED,
                 lease_expires_at__lt=Now(),
             )
-            .select_for_update(skip_locked=True, of=("self",))
-            .select_related("suite_version__suite", "agent")
-            .defer("suite_version__definition")[:BATCH]
+            .select_for_update(skip_locked=True, of=("self",))[:BATCH]
         )
         again = [job for job in lapsed if job.attempt < settings.JOB_MAX_ATTEMPTS]
         release_jobs(again, counted=True)
@@ -110,6 +104,5 @@ def _take_back(organization_id: str) -> int:
 
 def expire_jobs() -> int:
     """End what nobody served in time, without a run and without moving a schedule (L15); returns how many."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT expire_jobs(%s)", [BATCH])
-        return int(cursor.fetchone()[0])
+    ended: int = call("expire_jobs", BATCH)[0][0]
+    return ended

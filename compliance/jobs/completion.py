@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from datetime import datetime
 from uuid import UUID
 
-from django.apps import apps
-from django.db.models import F
-from django.db.models.functions import Greatest
+from django.db.models.functions import Now
 
-from compliance.engines.reports.model import Overall, Report
+from compliance.engines.reports.model import Report
 from compliance.engines.reports.validation import BadReport, accepted
 from compliance.jobs.leases import HOSTED_WORKER, Executor, Lease, LeaseLost, scope_of
-from compliance.jobs.locking import locked_job
 from compliance.jobs.models import Job, JobState
 from compliance.registry.actions import note_protocol
-from compliance.registry.models import Agent, HeartbeatSlot, Protocol
-from compliance.runs.models import ComplianceRun, TriggeredBy
+from compliance.runs.models import ComplianceRun
 from compliance.runs.recording import UsedCredential, record_run
 from compliance.tenancy.ids import uuid7
 from compliance.tenancy.scope import Actor
 
 logger = logging.getLogger(__name__)
+
+Handler = Callable[[Job, ComplianceRun], None]
+_handlers: dict[str, Handler] = {}
+
+
+def on_completion(triggered_by: str, handler: Handler) -> None:
+    """Call the handler with each job that was caused so and its run, in the transaction that records the run."""
+    _handlers[triggered_by] = handler
 
 
 def complete_job(
@@ -48,8 +53,8 @@ def complete_job(
         run = end_with_run(
             job, report, tested_at, full_suite=lease.full_suite, run_id=lease.run_id, credential=credential
         )
-        unknown = lease.organization_id is not None and _found_protocol(job.agent, report)
-    if unknown:
+        found_protocol = run.found_protocol(job.agent)
+    if found_protocol and lease.organization_id is not None:
         # Afterwards, and from outside: an agent that others have too is not an observer's to change.
         note_protocol(agent_url=lease.agent_url, protocol=report.protocol, note="A test found it.")
     return run
@@ -57,7 +62,7 @@ def complete_job(
 
 def held(job_id: UUID, token: UUID, executor: Executor) -> Job | None:
     """The job, locked, if this executor holds it by this token; in an open scope."""
-    job = locked_job(job_id)
+    job = Job.objects.locked(job_id)
     if job is None or job.state != JobState.LEASED:
         return None
     return job if (job.lease_token, job.leased_by) == (token, executor.id) else None
@@ -65,7 +70,7 @@ def held(job_id: UUID, token: UUID, executor: Executor) -> Job | None:
 
 def end_lost(job: Job) -> ComplianceRun:
     """End a locked job whose executors were lost too often, as an inconclusive run."""
-    who = "private runner" if job.pin.is_private else "worker"
+    who = "private runner" if job.placement.is_private else "worker"
     return end_without_result(job, f"the {who} was lost {job.attempt} times while it ran")
 
 
@@ -83,14 +88,6 @@ def end_broken(job: Job, reason: str, run_id: UUID) -> ComplianceRun:
     return end_with_run(job, report, None, full_suite=False, run_id=run_id)
 
 
-_FINISH = """
-    UPDATE compliance_jobs
-    SET state = 'finished', run_id = %s, finished_at = statement_timestamp(), finished_token = %s, lease_token = NULL,
-        lease_expires_at = NULL
-    WHERE id = %s
-"""
-
-
 def end_with_run(
     job: Job,
     report: Report,
@@ -101,6 +98,14 @@ def end_with_run(
     credential: UsedCredential | None = None,
 ) -> ComplianceRun:
     """Record the run of a locked job and end it; the schedule that it came from advances with it (L8)."""
+    Job.objects.filter(pk=job.pk).update(
+        state=JobState.FINISHED,
+        run_id=run_id,
+        finished_at=Now(),
+        finished_token=job.lease_token,
+        lease_token=None,
+        lease_expires_at=None,
+    )
     run = record_run(
         report=report,
         agent_url=job.agent_id,
@@ -119,21 +124,7 @@ def end_with_run(
         job_id=job.pk,
         run_id=run_id,
         credential=credential,
-        after=[(_FINISH, [run_id, job.lease_token, job.pk])],
     )
-    if job.triggered_by == TriggeredBy.HEARTBEAT:
-        # Success and failure both advance the schedule, in the transaction that records them.
-        Agent.objects.filter(pk=job.agent_id).update(
-            last_checked_at=Greatest(F("last_checked_at"), run.tested_at),
-            next_heartbeat_at=HeartbeatSlot(F("agent_url"), F("heartbeat_interval_hours"), run.recorded_at),
-            protocol=report.protocol if _found_protocol(job.agent, report) else F("protocol"),
-        )
-    if job.monitor_id is not None:
-        apps.get_model("compliance", "Monitor").objects.get(pk=job.monitor_id).note_run(
-            run, scheduled_for=job.scheduled_for
-        )
+    if job.triggered_by in _handlers:
+        _handlers[job.triggered_by](job, run)
     return run
-
-
-def _found_protocol(agent: Agent, report: Report) -> bool:
-    return not agent.protocol and report.protocol in Protocol.values and report.overall() != Overall.INCONCLUSIVE

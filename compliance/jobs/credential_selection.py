@@ -55,7 +55,7 @@ def _of_organizations(jobs: Collection[Job]) -> dict[tuple[str, bool], list[Job]
     found: dict[tuple[str, bool], list[Job]] = {}
     for job in jobs:
         if job.organization_id is not None and job.credential_choice != CredentialChoice.NONE:
-            found.setdefault((job.organization_id, job.pin.is_private), []).append(job)
+            found.setdefault((job.organization_id, job.placement.is_private), []).append(job)
     return found
 
 

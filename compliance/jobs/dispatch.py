@@ -1,4 +1,4 @@
-"""Tells a worker that there is work. A lost nudge costs seconds, not work: the sweeper repeats it."""
+"""Sends workers the messages that there is work. A lost one costs seconds, not work: the cleanup repeats it."""
 
 from __future__ import annotations
 

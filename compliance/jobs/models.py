@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 from django.conf import settings
 from django.db import models
-from django.db.models import Q
+from django.db.models import F, Q
+from django.db.models.functions import Now
 from django.utils import timezone
 
 from compliance.jobs import functions
-from compliance.registry.models import HOSTED, POOL_LENGTH, Agent, ExecutorKind, Pin
+from compliance.registry.models import HOSTED, POOL_LENGTH, Agent, ExecutorKind, Placement
 from compliance.runs.models import BY_ORGANIZATION, BY_PLATFORM, TriggeredBy
 from compliance.suites.models import SuiteVersion
 from compliance.tenancy.ids import uuid7
@@ -48,9 +50,9 @@ class CredentialChoice(models.TextChoices):
 ACTIVE = (JobState.QUEUED, JobState.LEASED)
 
 
-def expires(pin: Pin = HOSTED) -> datetime:
+def expires(placement: Placement = HOSTED) -> datetime:
     """When a job that is created now ends if nobody serves it (L15)."""
-    seconds = settings.PRIVATE_JOB_EXPIRES_SECONDS if pin.is_private else settings.JOB_EXPIRES_SECONDS
+    seconds = settings.PRIVATE_JOB_EXPIRES_SECONDS if placement.is_private else settings.JOB_EXPIRES_SECONDS
     return timezone.now() + timedelta(seconds=seconds)
 
 
@@ -58,6 +60,25 @@ class JobQuerySet(models.QuerySet["Job"]):
     def active(self) -> JobQuerySet:
         """Work that has not ended."""
         return self.filter(state__in=ACTIVE)
+
+    def to_run(self) -> JobQuerySet:
+        """With what a run needs of the agent and the suite version, and without its long definition."""
+        definition = "suite_version__definition"
+        read = {"suite_options": F(f"{definition}__options"), "suite_is_full": F(f"{definition}__full")}
+        return self.select_related("agent", "suite_version__suite").defer(definition).annotate(**read)
+
+    def free(self) -> JobQuerySet:
+        """Jobs that nobody works on, locked, the oldest first, without those that another is just taking (L3).
+
+        By the database's clock, as all that is about leases: those of web and worker machines may differ.
+        """
+        free = Q(state=JobState.QUEUED) | Q(lease_expires_at__lt=Now())
+        waiting = self.to_run().active().filter(free, expires_at__gt=Now()).order_by("created_at", "id")
+        return waiting.select_for_update(skip_locked=True, of=("self",))
+
+    def locked(self, job_id: UUID) -> Job | None:
+        """One job, locked; whoever has it is waited for. Needs its scope."""
+        return self.to_run().select_for_update(of=("self",)).filter(pk=job_id).first()
 
 
 class Job(models.Model):
@@ -93,7 +114,7 @@ class Job(models.Model):
         max_length=10, choices=ExecutorKind.choices, default=ExecutorKind.HOSTED, db_default="hosted"
     )
     runner_id = models.UUIDField(null=True, blank=True)
-    pool = models.CharField(max_length=POOL_LENGTH, blank=True, db_default="")
+    pool = models.CharField(max_length=POOL_LENGTH, blank=True, default="", db_default="")
 
     state = models.CharField(max_length=10, choices=JobState.choices, default=JobState.QUEUED)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
@@ -106,13 +127,17 @@ class Job(models.Model):
     lease_expires_at = models.DateTimeField(null=True, blank=True)
     # Which private runner has it, or had it last, and the key of the run that comes of its lease.
     leased_by = models.UUIDField(null=True, blank=True)
-    leased_by_name = models.CharField(max_length=100, blank=True, db_default="")
+    leased_by_name = models.CharField(max_length=100, blank=True, default="", db_default="")
     lease_run_id = models.UUIDField(null=True, blank=True)
     # The lease that brought the result: the same result, sent again, is known by it (L5).
     finished_token = models.UUIDField(null=True, blank=True)
     expires_at = models.DateTimeField(default=expires, help_text="When it ends if nobody serves it.")
     end_reason = models.CharField(
-        max_length=300, blank=True, db_default="", help_text="Why it ended without a run, for its organization."
+        max_length=300,
+        blank=True,
+        default="",
+        db_default="",
+        help_text="Why it ended without a run, for its organization.",
     )
     started_at = models.DateTimeField(null=True, blank=True)
     finished_at = models.DateTimeField(null=True, blank=True)
@@ -121,9 +146,9 @@ class Job(models.Model):
 
     objects = JobQuerySet.as_manager()
 
-    # Of its suite version, where compliance/jobs/locking.py has read it.
-    suite_options: dict[str, Any]
-    is_full_suite: bool
+    # Of its suite version, where to_run has read it.
+    suite_options: dict[str, Any] | None
+    suite_is_full: bool | None
 
     class Meta:
         db_table = "compliance_jobs"
@@ -256,12 +281,17 @@ class Job(models.Model):
         return f"{self.get_triggered_by_display()} of {self.agent_id}, {self.get_state_display().lower()}"
 
     @property
+    def asks_for_full_suite(self) -> bool:
+        """Whether all scenarios of a whole suite are to be run; needs to_run (R10)."""
+        return self.suite_is_full is not False and not self.options.get("scenarios")
+
+    @property
     def is_active(self) -> bool:
         return self.state in ACTIVE
 
     @property
-    def pin(self) -> Pin:
-        return Pin(self.runner_id, self.pool)
+    def placement(self) -> Placement:
+        return Placement(self.runner_id, self.pool)
 
     def cancel(self, reason: str = "") -> bool:
         """End the job without a run; False when it has ended meanwhile. reason: why, for its organization.

@@ -1,4 +1,4 @@
-"""The ledger: jobs are created, leased, renewed and released here; ending.py and sweeping.py end them.
+"""The queue: jobs are created, leased, renewed and released here; completion.py and cleanup.py end them.
 
 One set of functions for owner tests, heartbeats, monitors and the rest, hosted and private alike. The row is the
 truth; who holds its lease token may write it. docs/adr tells why.
@@ -6,25 +6,26 @@ truth; who holds its lease token may write it. docs/adr tells why.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterable
+from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
 from django.conf import settings
 from django.db import connection
-from django.db.models import F
-from django.db.models.functions import Greatest
+from django.db.models import F, Q
+from django.db.models.expressions import CombinedExpression
+from django.db.models.functions import Greatest, Now
 from django.utils import timezone
 
+from compliance.database import call
 from compliance.engines.reports.text import storable
-from compliance.jobs import dispatch as nudge
+from compliance.jobs import dispatch
 from compliance.jobs.completion import end_lost
 from compliance.jobs.credential_selection import wanted_credentials
 from compliance.jobs.leases import HOSTED_WORKER, Executor, Lease, scope_of
-from compliance.jobs.locking import free_heartbeats, free_job, free_private
 from compliance.jobs.models import Job, JobState
-from compliance.runs.inserting import insert_rows
+from compliance.registry.models import ExecutorKind
 from compliance.tenancy.ids import uuid7
 from compliance.tenancy.scope import Actor, platform_scope
 
@@ -39,23 +40,23 @@ def insert_jobs(jobs: Iterable[Job]) -> list[UUID]:
 
     The unique keys decide, so that any number of processes may try at once.
     """
-    jobs = list(jobs)
-    inserted = insert_rows(jobs, skip_conflicts=True)
-    return [job.pk for job in jobs if job.pk in inserted]
+    keys = [job.pk for job in Job.objects.bulk_create(jobs, ignore_conflicts=True)]
+    inserted = set(Job.objects.filter(pk__in=keys).values_list("pk", flat=True))
+    return [key for key in keys if key in inserted]
 
 
-def tell_executors(jobs: Iterable[Job]) -> None:
+def notify_executors(jobs: Iterable[Job]) -> None:
     """Tell whoever may run these jobs of an organization, once the transaction is committed."""
     keys = set()
     hosted: dict[str, list[UUID]] = {}
     for job in jobs:
         assert job.organization_id is not None
-        if job.pin.is_private:
+        if job.placement.is_private:
             keys.add(wake_key(job))
         else:
             hosted.setdefault(job.organization_id, []).append(job.pk)
     for organization_id, job_ids in hosted.items():
-        nudge.execute_all_after_commit(job_ids, organization_id)
+        dispatch.execute_all_after_commit(job_ids, organization_id)
     _wake(keys)
 
 
@@ -73,11 +74,9 @@ def pool_key(organization_id: str | None, pool: str) -> str:
 
 
 def _wake(keys: Collection[str]) -> None:
-    if not keys:
-        return
     # Sent by the database when the transaction commits, and never when it is rolled back.
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_notify(%s, key) FROM unnest(%s::text[]) AS key", [WAKE_CHANNEL, sorted(keys)])
+    for key in sorted(keys):
+        call("pg_notify", WAKE_CHANNEL, key)
 
 
 # Lease
@@ -89,14 +88,14 @@ def lease_job(job_id: UUID, organization_id: str | None) -> Lease | None:
     A job whose executors were lost too often ends here, as an inconclusive run.
     """
     with scope_of(organization_id):
-        leases = _lease(free_job(job_id))
+        leases = _lease(Job.objects.free().filter(pk=job_id, executor_kind=ExecutorKind.HOSTED)[:1])
         return leases[0] if leases else None
 
 
 def lease_heartbeats(at_most: int) -> list[Lease]:
     """Lease up to `at_most` of the platform's jobs, the oldest first."""
     with platform_scope():
-        jobs = free_heartbeats(at_most)
+        jobs = list(Job.objects.free().filter(organization=None, executor_kind=ExecutorKind.HOSTED)[:at_most])
         leases = _lease(jobs)
     # A batch of nothing but lost causes is not the end of the queue.
     return lease_heartbeats(at_most) if jobs and not leases else leases
@@ -111,13 +110,22 @@ def lease_private(
     because their executors were lost too often. Needs the organization's scope, with the runner locked (L3).
     """
     assert executor.id is not None
-    jobs = free_private(organization_id, executor.id, executor.pool, engines, at_most)
+    addressed = Q(runner_id=executor.id)
+    if executor.pool:
+        addressed |= Q(pool=executor.pool)
+    free = Job.objects.free().filter(
+        addressed,
+        organization_id=organization_id,
+        executor_kind=ExecutorKind.PRIVATE,
+        suite_version__engine__in=engines,
+    )
+    jobs = list(free[:at_most])
     leases = _lease(jobs, executor)
     return leases, len(jobs) - len(leases)
 
 
-def _lease(jobs: Collection[Job], executor: Executor = HOSTED_WORKER) -> list[Lease]:
-    """Lease these locked jobs in one statement; those whose executors were lost too often end instead (L12)."""
+def _lease(jobs: Iterable[Job], executor: Executor = HOSTED_WORKER) -> list[Lease]:
+    """Lease these locked jobs; those whose executors were lost too often end instead (L12)."""
     leased = []
     for job in jobs:
         if job.attempt >= settings.JOB_MAX_ATTEMPTS:
@@ -128,7 +136,7 @@ def _lease(jobs: Collection[Job], executor: Executor = HOSTED_WORKER) -> list[Le
     tokens = {job.pk: uuid4() for job in leased}
     run_ids = {job.pk: uuid7() for job in leased}
     if leased:
-        _mark_leased(tokens, run_ids, executor)
+        _write_leases(tokens, run_ids, executor)
     wanted = wanted_credentials(leased)
     return [
         Lease(
@@ -139,9 +147,9 @@ def _lease(jobs: Collection[Job], executor: Executor = HOSTED_WORKER) -> list[Le
             protocol=job.agent.protocol,
             suite_slug=job.suite_version.suite.slug,
             engine=job.suite_version.engine,
-            options={**job.suite_options, **job.options},
+            options={**(job.suite_options or {}), **job.options},
             suite_version=job.suite_version.version,
-            full_suite=_is_full(job),
+            full_suite=job.asks_for_full_suite,
             run_id=run_ids[job.pk],
             triggered_by=job.triggered_by,
             by=Actor(job.actor_kind, job.actor_id, job.actor_name),
@@ -153,9 +161,10 @@ def _lease(jobs: Collection[Job], executor: Executor = HOSTED_WORKER) -> list[Le
     ]
 
 
-def _mark_leased(tokens: dict[UUID, UUID], run_ids: dict[UUID, UUID], executor: Executor) -> None:
-    """Write the leases by the jobs' keys. A private runner's run has its key from here on: a secret is released,
-    and the release recorded, in another call.
+def _write_leases(tokens: dict[UUID, UUID], run_ids: dict[UUID, UUID], executor: Executor) -> None:
+    """Write the leases by the jobs' keys: in one statement, or the benchmark of leases misses its goal.
+
+    A private runner's run has its key from here on: a secret is given, and its use recorded, in another call.
     """
     kept: list[UUID | None] = [None if executor.id is None else run_ids[job_id] for job_id in tokens]
     with connection.cursor() as cursor:
@@ -178,8 +187,8 @@ def _mark_leased(tokens: dict[UUID, UUID], run_ids: dict[UUID, UUID], executor: 
         )
 
 
-def _is_full(job: Job) -> bool:
-    return job.is_full_suite and not job.options.get("scenarios")
+def _lease_end() -> CombinedExpression:
+    return Now() + timedelta(seconds=settings.LEASE_SECONDS)
 
 
 # Renew
@@ -199,30 +208,13 @@ def renew_leases(leases: Collection[Lease], progress: dict[UUID, dict[str, Any]]
 
 def renew_tokens(tokens: dict[UUID, UUID], progress: dict[UUID, dict[str, Any]], executor: Executor) -> set[UUID]:
     """The same by the jobs' keys and tokens, in an open scope. Only what this executor holds is prolonged (L6)."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            UPDATE compliance_jobs r
-            SET lease_expires_at = statement_timestamp() + make_interval(secs => %s),
-                progress = coalesce(l.progress, r.progress)
-            FROM unnest(%s::uuid[], %s::uuid[], %s::jsonb[]) AS l(id, token, progress)
-            WHERE r.id = l.id AND r.lease_token = l.token AND r.state = 'leased'
-                AND r.leased_by IS NOT DISTINCT FROM %s::uuid
-            RETURNING r.id
-            """,
-            [
-                settings.LEASE_SECONDS,
-                list(tokens),
-                list(tokens.values()),
-                [_json(progress.get(job_id)) for job_id in tokens],
-                executor.id,
-            ],
-        )
-        return {row[0] for row in cursor.fetchall()}
-
-
-def _json(value: dict[str, Any] | None) -> str | None:
-    return None if value is None else json.dumps(storable(value))
+    held = set()
+    for job_id in sorted(tokens):  # one order for all: no deadlock
+        holds = Job.objects.filter(pk=job_id, lease_token=tokens[job_id], state=JobState.LEASED, leased_by=executor.id)
+        changes = {"progress": storable(progress[job_id])} if job_id in progress else {}
+        if holds.update(lease_expires_at=_lease_end(), **changes):
+            held.add(job_id)
+    return held
 
 
 # Release
@@ -248,5 +240,5 @@ def release_jobs(jobs: Iterable[Job], *, counted: bool, by_runner: bool = False)
         attempt=F("attempt") if counted else Greatest(F("attempt") - 1, 0),
         releases=F("releases") + int(by_runner),
     )
-    tell_executors(jobs)
+    notify_executors(jobs)
     return len(jobs)

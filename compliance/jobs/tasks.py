@@ -72,7 +72,7 @@ def detect_protocol(agent_url: str) -> None:
 
 
 @shared_task
-def sweep() -> dict[str, int]:
+def clean_up() -> dict[str, int]:
     """Find what a lost message or a lost executor left behind, and end what nobody serves."""
     return clean_up_jobs()
 

@@ -11,11 +11,12 @@ from uuid import UUID
 from django.conf import settings
 from django.db import IntegrityError, transaction
 
-from compliance.jobs.models import CredentialChoice
-from compliance.jobs.options import chosen, suite_to_run
-from compliance.jobs.queue import tell_executors
-from compliance.monitors import liveness as pulse
-from compliance.monitors.gates import Ledger, job_for, locked_contexts, stopped_by
+from compliance.database import database_time
+from compliance.jobs.actions import chosen, suite_to_run
+from compliance.jobs.models import CredentialChoice, Job
+from compliance.jobs.queue import notify_executors
+from compliance.monitors import liveness
+from compliance.monitors.gates import Capacity, job_for, locked_contexts, stopped_by
 from compliance.monitors.models import (
     CRON_LENGTH,
     MAX_COOLDOWN_SECONDS,
@@ -23,11 +24,11 @@ from compliance.monitors.models import (
     MonitorDecision,
     MonitorState,
     Outcome,
-    database_time,
 )
 from compliance.monitors.schedule import BadSchedule, Schedule, first_times
-from compliance.registry.models import HOSTED, AgentContext, Pin
-from compliance.runners.placement import lock_pin
+from compliance.registry.models import HOSTED, AgentContext, Placement
+from compliance.runners.placement import lock_placement
+from compliance.runs.models import ComplianceRun
 from compliance.suites.health import read_availability
 from compliance.suites.models import SuiteVersion
 from compliance.tenancy.api_keys import Principal
@@ -49,7 +50,7 @@ CHANGED_BY_PEOPLE = [
 
 @dataclass(frozen=True, slots=True)
 class When:
-    """A schedule as somebody wishes it: minutes, or a cron expression in a timezone."""
+    """A schedule as it is asked for: minutes, or a cron expression in a timezone."""
 
     interval_minutes: int | None = None
     cron: str = ""
@@ -66,7 +67,7 @@ class What:
 
     pinned: stay with the version that is current now, instead of following the suite.
     options, scenarios, all_evidence: see request_owner_test. credential: a chosen one's id, CredentialChoice.NONE,
-    or AUTOMATIC for the one that is granted to monitors. pin: where they run. fields: values of Monitor.PLAIN_FIELDS;
+    or AUTOMATIC for the one that is granted to monitors. placement: where they run. fields: of Monitor.PLAIN_FIELDS;
     those that are left out stay as they are.
     """
 
@@ -75,12 +76,12 @@ class What:
     scenarios: Collection[str] = ()
     all_evidence: bool = False
     credential: UUID | CredentialChoice = CredentialChoice.AUTOMATIC
-    pin: Pin = HOSTED
+    placement: Placement = HOSTED
     fields: Mapping[str, Any] = field(default_factory=dict)
 
 
 def times_of(when: When, now: datetime) -> list[datetime]:
-    """The next five times of a wished schedule. Raises BadSchedule for one that may not be kept."""
+    """The next five times of a schedule. Raises BadSchedule for one that may not be kept."""
     return first_times(
         Schedule(when.timezone, now, when.interval_minutes, _one_line(when.cron)),
         now,
@@ -107,7 +108,7 @@ def create_monitor(
         managing_membership(organization.id, by)
         # Locked, so that the agent is not removed before the monitor that its removal would change is there.
         context = AgentContext.objects.select_for_update(no_key=True).get(organization=organization, pk=context_id)
-        version = suite_to_run(suite_slug, what.pin)
+        version = suite_to_run(suite_slug, what.placement)
         monitor = Monitor(
             organization=organization,
             context=context,
@@ -202,23 +203,34 @@ def run_monitor_now(*, organization: Organization, monitor_id: UUID | str, by: P
         managing_membership(organization.id, by)
         monitor = _locked(organization, monitor_id)
         now, actor = database_time(), by.as_actor()
-        ledger = Ledger.read(organization.id, now, [monitor], read_availability())
-        if monitor.pk in ledger.busy:
+        capacity = Capacity.read(organization.id, now, [monitor], read_availability())
+        if monitor.pk in capacity.busy:
             raise Refused("A run of this monitor is under way already.")
         contexts = locked_contexts([monitor])
         if monitor.context_id and monitor.context_id not in contexts:
             raise Refused("The agent is just being changed. Try again.")
-        stop = stopped_by(monitor, contexts, ledger, asked=True)
+        stop = stopped_by(monitor, contexts, capacity, asked=True)
         if stop is not None:
             decision = monitor.decision(*stop, at=now, by=actor)
         else:
-            job = job_for(monitor, ledger, by=actor)
+            job = job_for(monitor, capacity, by=actor)
             job.save(force_insert=True)
             decision = monitor.decision(Outcome.ALLOWED, "", at=now, by=actor, job=job)
-            tell_executors([job])
+            notify_executors([job])
         decision.save(force_insert=True)
-        pulse.count_after_commit("decisions", decision.outcome)
+        liveness.count_after_commit("decisions", decision.outcome)
         return decision
+
+
+def after_monitor_run(job: Job, run: ComplianceRun) -> None:
+    """Take over a run's result into its monitor, in the transaction that records the run (L8)."""
+    if job.monitor_id is not None:
+        Monitor.objects.get(pk=job.monitor_id).note_run(run, scheduled_for=job.scheduled_for)
+
+
+def names_placed_on(organization_id: str, placement: Placement) -> list[str]:
+    """The names of the monitors that are placed on a runner or a pool, archived ones left out."""
+    return list(Monitor.objects.placed_on(organization_id, placement).values_list("name", flat=True))
 
 
 def _locked(organization: Organization, monitor_id: UUID | str) -> Monitor:
@@ -231,7 +243,7 @@ def _set_what(monitor: Monitor, version: SuiteVersion, what: What) -> None:
     monitor.options = chosen(
         version.definition, scenarios=what.scenarios, options=what.options, all_evidence=what.all_evidence
     )
-    _set_where(monitor, what.pin)
+    _set_where(monitor, what.placement)
     for name in Monitor.PLAIN_FIELDS:
         setattr(monitor, name, what.fields.get(name, getattr(monitor, name)))
     if not 0 <= monitor.notify_cooldown_seconds <= MAX_COOLDOWN_SECONDS:
@@ -246,11 +258,11 @@ def _set_what(monitor: Monitor, version: SuiteVersion, what: What) -> None:
         monitor.credential_choice, monitor.credential_id = what.credential, None
 
 
-def _set_where(monitor: Monitor, pin: Pin) -> None:
-    if pin.is_private:
-        # Locked, so that none of them is deleted before the pin that forbids it is there (L14).
-        lock_pin(monitor.organization_id, pin)
-    monitor.executor_kind, monitor.runner_id, monitor.pool = pin.kind, pin.runner_id, pin.pool
+def _set_where(monitor: Monitor, placement: Placement) -> None:
+    if placement.is_private:
+        # Locked, so that none of them is deleted before the placement that forbids it is there (L14).
+        lock_placement(monitor.organization_id, placement)
+    monitor.executor_kind, monitor.runner_id, monitor.pool = placement.kind, placement.runner_id, placement.pool
     monitor.deferred_until = None  # whichever runner it waited for
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, replace
 from datetime import datetime
 from operator import attrgetter
@@ -10,9 +9,9 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.conf import settings
-from django.db import connection
 from django.db.models import Q
 
+from compliance.database import delete_in_batches
 from compliance.jobs.models import Job
 from compliance.monitors.models import MonitorDecision, Outcome
 from compliance.pagination import Cursor, Keyset, Page
@@ -22,8 +21,6 @@ from compliance.runs.models import ComplianceRun
 DECISIONS = Keyset("at")
 NOT_ALLOWED = "not_allowed"
 PAGE_SIZE = 50
-FORGOTTEN_AT_ONCE = 5000  # rows of one short transaction
-FORGETTING_SECONDS = 20.0  # then the thread is for others; the rest is for the next time
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,17 +97,5 @@ def decision_page(
 
 
 def forget_old_decisions() -> int:
-    """Delete the decisions of all organizations that are older than DECISION_RETENTION_DAYS; returns how many.
-
-    In short transactions, and for a bounded time. Needs no scope: a function of the owner does it.
-    """
-    forgotten = 0
-    gives_up_at = time.monotonic() + FORGETTING_SECONDS
-    while time.monotonic() < gives_up_at:
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT forget_decisions(%s, %s)", [settings.DECISION_RETENTION_DAYS, FORGOTTEN_AT_ONCE])
-            found: int = cursor.fetchone()[0]
-        forgotten += found
-        if found < FORGOTTEN_AT_ONCE:
-            break
-    return forgotten
+    """Delete all organizations' decisions that are older than DECISION_RETENTION_DAYS; returns how many. No scope."""
+    return delete_in_batches("forget_decisions", settings.DECISION_RETENTION_DAYS)

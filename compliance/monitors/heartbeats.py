@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from django.db.models import OuterRef, Subquery
+from django.db.models import F, OuterRef, Subquery
+from django.db.models.functions import Greatest
 from django.utils import timezone
 
-from compliance.jobs import dispatch as nudge
+from compliance.jobs import dispatch
 from compliance.jobs.models import Job
 from compliance.jobs.queue import insert_jobs
-from compliance.monitors import liveness as pulse
-from compliance.registry.models import Agent
-from compliance.runs.models import TriggeredBy
+from compliance.monitors import liveness
+from compliance.registry.models import Agent, HeartbeatSlot
+from compliance.runs.models import ComplianceRun, TriggeredBy
 from compliance.suites.models import STATUS_SUITE, Suite
 from compliance.tenancy.scope import Actor, platform_scope
 
@@ -18,7 +19,7 @@ ACTOR = Actor.system("heartbeat")
 
 
 def create_due_heartbeats(*, at_most: int = 1000) -> int:
-    """Create a job for each agent whose heartbeat is due, and nudge a worker; returns how many are new.
+    """Create a job for each agent whose heartbeat is due, and dispatch them; returns how many are new.
 
     Any number of ticks may overlap: the unique key of active jobs lets one of them win.
     The schedule advances when the run is recorded, so a tick that dies loses nothing.
@@ -44,6 +45,15 @@ def create_due_heartbeats(*, at_most: int = 1000) -> int:
             for agent_url in due.values_list("agent_url", flat=True)[:at_most]
         )
         if created:
-            nudge.after_commit(nudge.HEARTBEATS)
-    pulse.count("heartbeats", {"requested": len(created)})
+            dispatch.after_commit(dispatch.HEARTBEATS)
+    liveness.count("heartbeats", {"requested": len(created)})
     return len(created)
+
+
+def after_heartbeat(job: Job, run: ComplianceRun) -> None:
+    """Advance the agent's schedule, in the transaction that records the run: by success and failure alike (L8)."""
+    Agent.objects.filter(pk=job.agent_id).update(
+        last_checked_at=Greatest(F("last_checked_at"), run.tested_at),
+        next_heartbeat_at=HeartbeatSlot(F("agent_url"), F("heartbeat_interval_hours"), run.recorded_at),
+        protocol=run.protocol if run.found_protocol(job.agent) else F("protocol"),
+    )

@@ -9,24 +9,30 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Collection
-from datetime import datetime
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
+from typing import Any
 from uuid import UUID
 
 from django.conf import settings
 from django.db import DatabaseError, close_old_connections, connection
+from django.db.models.functions import Now
 
+from compliance.database import call, database_time
 from compliance.jobs.models import Job
-from compliance.jobs.queue import tell_executors
-from compliance.monitors import liveness as pulse
-from compliance.monitors.due import Offer, lock_due
-from compliance.monitors.gates import Ledger, job_for, locked_contexts, stopped_by
+from compliance.jobs.queue import notify_executors
+from compliance.monitors import liveness
+from compliance.monitors.gates import Capacity, job_for, locked_contexts, stopped_by
 from compliance.monitors.heartbeats import create_due_heartbeats
-from compliance.monitors.models import SCHEDULER, Monitor, MonitorDecision, Outcome, database_time
+from compliance.monitors.models import SCHEDULER, Monitor, MonitorDecision, Outcome
 from compliance.monitors.schedule import BadSchedule
 from compliance.registry.models import AgentContext
-from compliance.runners.liveness import tell_of_lost_runners
-from compliance.runs.inserting import insert_rows
+from compliance.runners.liveness import notify_of_lost_runners
+from compliance.suites.health import Availability, read_availability
+from compliance.suites.models import Suite, SuiteVersion
+from compliance.tenancy.models import Organization
 from compliance.tenancy.scope import organization_scope
 
 logger = logging.getLogger(__name__)
@@ -43,16 +49,16 @@ def tick() -> dict[str, int]:
     phases: dict[str, Callable[[], Counter[str]]] = {
         "heartbeats": lambda: Counter(created=create_due_heartbeats()),
         "monitors": create_due_monitor_jobs,
-        "runners": lambda: Counter(told_offline=tell_of_lost_runners()),
+        "runners": lambda: Counter(told_offline=notify_of_lost_runners()),
     }
     counts: dict[str, int] = {}
     failures: list[Exception] = []
     for name, phase in phases.items():
         started = time.monotonic()
         try:
-            pulse.begin(name)
+            liveness.begin(name)
             counts |= {f"{name}.{outcome}": count for outcome, count in phase().items()}
-            pulse.complete(name, duration_ms=round((time.monotonic() - started) * 1000))
+            liveness.complete(name, duration_ms=round((time.monotonic() - started) * 1000))
         except Exception as failure:
             logger.exception("the phase %s of the tick failed", name)
             failures.append(failure)
@@ -65,7 +71,7 @@ def tick() -> dict[str, int]:
 
 def _note_failure(phase: str, failure: Exception) -> None:
     try:
-        pulse.fail(phase, failure)
+        liveness.fail(phase, failure)
     except DatabaseError:
         # That it has not completed says enough; what failed first is what is raised.
         logger.exception("that the phase %s failed is not on record", phase)
@@ -100,16 +106,14 @@ def create_due_monitor_jobs() -> Counter[str]:
         # What others hold, and what failed, is for the next tick.
         if not decided or failures:
             break
-    pulse.count("decisions", counts)
+    liveness.count("decisions", counts)
     if failures:
         raise failures[0]
     return counts
 
 
 def _organizations_due() -> list[str]:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT organization_id FROM organizations_due(%s)", [LOOK_AHEAD])
-        return [row[0] for row in cursor.fetchall()]
+    return [organization_id for (organization_id,) in call("organizations_due", LOOK_AHEAD)]
 
 
 def _evaluate(organization_id: str, offer: Offer) -> Counter[str]:
@@ -145,38 +149,36 @@ def _decide_all(organization_id: str, offer: Offer, *, only: UUID | None = None)
             return Counter()
         offer.give_to(monitors)
         contexts = locked_contexts(monitors)
-        ledger = Ledger.read(organization_id, now, monitors, offer.availability)
+        capacity = Capacity.read(organization_id, now, monitors, offer.availability)
         decisions, jobs, moved = [], [], []
         for monitor in monitors:
             # A job was created, or the agent is just being removed, since it was found due: it is not evaluated.
-            if monitor.pk in ledger.busy or (monitor.context_id and monitor.context_id not in contexts):
+            if monitor.pk in capacity.busy or (monitor.context_id and monitor.context_id not in contexts):
                 continue
-            decision, job = _decide(monitor, contexts, ledger)
+            decision, job = _decide(monitor, contexts, capacity)
             decisions.append(decision)
             if job is None:
                 moved.append(monitor)
             else:
                 jobs.append(job)
-        insert_rows(jobs)
-        insert_rows(decisions)
+        Job.objects.bulk_create(jobs)
+        MonitorDecision.objects.bulk_create(decisions)
         _store(moved)
-        tell_executors(jobs)
+        notify_executors(jobs)
         return Counter(decision.outcome for decision in decisions)
 
 
 def _locked_by_us(organization_id: str) -> datetime | None:
     """The database's time under the organization's lock; None when somebody else has it."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT statement_timestamp() FROM organizations WHERE id = %s FOR NO KEY UPDATE SKIP LOCKED",
-            [organization_id],
-        )
-        row = cursor.fetchone()
-    return row[0] if row else None
+    organization = Organization.objects.filter(pk=organization_id).select_for_update(no_key=True, skip_locked=True)
+    return organization.annotate(now=Now()).values_list("now", flat=True).first()
 
 
 def _store(moved: Collection[Monitor]) -> None:
-    """Write the states and next times of monitors. One short statement, where the ORM's has a branch for each value."""
+    """Write the states and next times of monitors.
+
+    Raw, because the ORM's bulk_update, with a branch for each value, takes the tick's benchmark to six times its time.
+    """
     if not moved:
         return
     with connection.cursor() as cursor:
@@ -198,32 +200,36 @@ def _store(moved: Collection[Monitor]) -> None:
         )
 
 
-def _decide(monitor: Monitor, contexts: dict[UUID, AgentContext], ledger: Ledger) -> tuple[MonitorDecision, Job | None]:
+def _decide(
+    monitor: Monitor, contexts: dict[UUID, AgentContext], capacity: Capacity
+) -> tuple[MonitorDecision, Job | None]:
     """What becomes of one occurrence. A refused one is over: the schedule goes on at once (L8)."""
     occurrence = monitor.next_run_at
     assert occurrence is not None
     try:
-        upcoming = monitor.schedule.next_after(max(ledger.now, occurrence))
+        upcoming = monitor.schedule.next_after(max(capacity.now, occurrence))
     except BadSchedule as bad:
         monitor.park(str(bad))
-        return monitor.decision(Outcome.PARKED, monitor.state_reason, scheduled_for=occurrence, at=ledger.now), None
-    if monitor.pk in ledger.taken:
+        return monitor.decision(Outcome.PARKED, monitor.state_reason, scheduled_for=occurrence, at=capacity.now), None
+    if monitor.pk in capacity.taken:
         stop: tuple[str, str] | None = (Outcome.CANCELLED, "The job for this time was ended without a run.")
     else:
-        stop = stopped_by(monitor, contexts, ledger)
+        stop = stopped_by(monitor, contexts, capacity)
     if stop is None:
-        job = job_for(monitor, ledger, by=monitor.actor)
+        job = job_for(monitor, capacity, by=monitor.actor)
         job.scheduled_for = occurrence
-        decision = monitor.decision(Outcome.ALLOWED, "", scheduled_for=occurrence, at=ledger.now, by=SCHEDULER, job=job)
+        decision = monitor.decision(
+            Outcome.ALLOWED, "", scheduled_for=occurrence, at=capacity.now, by=SCHEDULER, job=job
+        )
         return decision, job
     outcome, reason = stop
     if outcome == Outcome.NO_AGENT:
         monitor.park(reason)
     elif outcome == Outcome.DEFERRED:
-        monitor.defer(ledger.now)
+        monitor.defer(capacity.now)
     else:
         monitor.next_run_at, monitor.deferred_until = upcoming, None
-    return monitor.decision(outcome, reason, scheduled_for=occurrence, at=ledger.now), None
+    return monitor.decision(outcome, reason, scheduled_for=occurrence, at=capacity.now), None
 
 
 def _fail(organization_id: str, monitor_id: UUID, failure: Exception) -> Counter[str]:
@@ -246,3 +252,56 @@ def _fail(organization_id: str, monitor_id: UUID, failure: Exception) -> Counter
         monitor.save(update_fields=["state", "state_reason", "next_run_at", "deferred_until"])
         monitor.decision(Outcome.FAILED, reason, scheduled_for=occurrence, at=now).save()
         return Counter([Outcome.FAILED.value])
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """The suites, with the versions that are current, those that monitors may be pinned to, and what can be run."""
+
+    availability: Availability
+    suites: dict[int, Suite]
+    versions: dict[int, SuiteVersion]
+
+    @classmethod
+    def read(cls) -> Offer:
+        """As they are now. Once for some hundred monitors: one that misses a later version by a second is run by it
+        the next time."""
+        # Definitions are many kilobytes, and only an engine reads them.
+        versions = {version.pk: version for version in SuiteVersion.objects.defer("definition")}
+        suites = {suite.pk: suite for suite in Suite.objects.all()}
+        for suite in suites.values():
+            if suite.current_version_id in versions:
+                suite.current_version = versions[suite.current_version_id]
+        return cls(read_availability(), suites, versions)
+
+    def give_to(self, monitors: Iterable[Monitor]) -> None:
+        """Put suite and version at the monitors' hands. What is newer than this is read when it is asked for."""
+        for monitor in monitors:
+            if monitor.suite_id in self.suites:
+                monitor.suite = self.suites[monitor.suite_id]
+            if monitor.suite_version_id in self.versions:
+                monitor.suite_version = self.versions[monitor.suite_version_id]
+
+
+def lock_due(organization_id: str, now: datetime, *, at_most: int, only: UUID | None = None) -> list[Monitor]:
+    """An organization's due monitors, locked, the longest due first; without those that another holds."""
+    if only is not None:
+        due = Monitor.objects.due(organization_id, now).filter(pk=only)
+        return list(due.select_for_update(skip_locked=True, of=("self",)))
+    statement, parameters = _statement(at_most)
+    filled = [
+        organization_id if value == _ANY_ORGANIZATION else now if value == _ANY_TIME else value for value in parameters
+    ]
+    return list(Monitor.objects.raw(statement, filled))
+
+
+_ANY_ORGANIZATION = "any organization"
+_ANY_TIME = datetime(1, 1, 1, tzinfo=UTC)
+
+
+@cache
+def _statement(at_most: int) -> tuple[str, tuple[Any, ...]]:
+    """The question in SQL, with its parameters; composed once, or the tick's benchmark misses its goal."""
+    due = Monitor.objects.due(_ANY_ORGANIZATION, _ANY_TIME).select_for_update(skip_locked=True, of=("self",))
+    statement, parameters = due[:at_most].query.sql_with_params()
+    return statement, parameters

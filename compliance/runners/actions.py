@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from compliance.jobs.models import Job, JobState
 from compliance.jobs.queue import release_jobs
-from compliance.registry.models import POOL_PATTERN, Pin, Runner, RunnerState
+from compliance.registry.models import POOL_PATTERN, Placement, Runner, RunnerState
 from compliance.runners.placement import monitors_of_last, pinned_monitors
 from compliance.tenancy.api_key_actions import make_runner_key, revoke_runner_keys
 from compliance.tenancy.errors import Refused
@@ -88,7 +88,7 @@ def delete_runner(*, organization: Organization, runner_id: UUID | str, by: User
     """
     with organization_scope(organization.id):
         runner = _locked(organization, runner_id, by)
-        pinned = pinned_monitors(runner.pk)
+        pinned = pinned_monitors(runner)
         if pinned:
             raise Refused(f"Monitors are pinned to this runner: {_listed(pinned)}. Move or archive them first.")
         _refuse_last(runner.pool, monitors_of_last(runner))
@@ -103,7 +103,7 @@ def delete_runner(*, organization: Organization, runner_id: UUID | str, by: User
 
 
 def _end_what_waits_for(pool: str, organization: Organization, why: str) -> None:
-    if pool and not Runner.objects.named_by(organization.id, Pin(pool=pool)).exists():
+    if pool and not Runner.objects.named_by(organization.id, Placement(pool=pool)).exists():
         for job in Job.objects.active().filter(organization=organization, pool=pool):
             job.cancel(f"The last private runner of the pool {pool} {why}.")
 

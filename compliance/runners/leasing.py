@@ -1,4 +1,4 @@
-"""What a private runner does with the ledger: poll, renew, complete, fail, release, and be given a secret.
+"""What a private runner does with jobs: poll, renew, complete, fail, release, and be given a secret.
 
 One rule says who may (L7): `at_work`. Who it is comes from the token that was shown, never from a body (L6).
 """
@@ -10,32 +10,26 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import cache
 from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.db import connection
 from django.utils import timezone
 
-from compliance.alerts.models import Priority, Subject
-from compliance.alerts.notices import tell
 from compliance.engines.reports.text import storable
 from compliance.engines.reports.validation import BadReport, from_json
 from compliance.jobs.completion import end_broken, end_with_run, end_without_result
 from compliance.jobs.credentials import after_run
 from compliance.jobs.leases import Lease, LeaseLost, executor_of
-from compliance.jobs.locking import jobs_in, locking
 from compliance.jobs.models import CredentialChoice, Job, JobState, RejectedReport
 from compliance.jobs.queue import lease_private, release_jobs, renew_tokens
-from compliance.postgresql.trips import Statement
 from compliance.registry.models import ExecutorKind, Runner
 from compliance.runs.models import ComplianceRun
-from compliance.runs.reading import columns_of, row_of
 from compliance.runs.recording import UsedCredential
-from compliance.tenancy.api_keys import STILL_WORKS, KeyActor
+from compliance.tenancy.api_keys import KeyActor
 from compliance.tenancy.errors import NotAllowed
-from compliance.tenancy.models import Organization
+from compliance.tenancy.events import Event, Priority, Subject, publish
+from compliance.tenancy.models import ApiKey
 from compliance.tenancy.scope import Actor, organization_scope
 from compliance.vault.models import CredentialUse, UseFor, UseResult
 from compliance.vault.use import Attempt, use_credential
@@ -84,26 +78,17 @@ def at_work(key: KeyActor, job_id: UUID | None = None) -> Iterator[AtWork]:
     Raises NotAllowed when it is not trusted, and KeyEnded. Who disables or deletes it, or replaces its token, waits
     for this transaction, or comes before it (L3): the token is looked at again once the runner is held.
     """
-    then: list[Statement] = [(_at_work(), [key.organization_id, key.runner_id]), (STILL_WORKS, [key.key_id])]
-    if job_id is not None:
-        then.append(locking(job_id))
-    with organization_scope(key.organization_id, then=then) as (runners, ((works,),), *jobs):
-        if not works:
+    with organization_scope(key.organization_id):
+        runner = next(iter(Runner.objects.raw(_TRUSTED, [key.organization_id, key.runner_id])), None)
+        if not ApiKey.objects.valid().filter(pk=key.key_id).exists():
             raise KeyEnded
-        if not runners:
+        if runner is None:
             raise NotAllowed("This runner is disabled or deleted. An owner or admin of the organization can enable it.")
-        *own, slug = runners[0]
-        runner = row_of(Runner, own)
-        runner.organization = Organization.from_db(connection.alias, ["id", "slug"], [key.organization_id, slug])
-        yield AtWork(runner, next(iter(jobs_in(*jobs)), None) if jobs else None)
+        yield AtWork(runner, Job.objects.locked(job_id) if job_id else None)
 
 
-@cache
-def _at_work() -> str:
-    return f"""
-        SELECT {columns_of(Runner, "r")}, o.slug FROM runners r JOIN organizations o ON o.id = r.organization_id
-        WHERE r.organization_id = %s AND r.id = %s AND r.state = 'active' FOR KEY SHARE OF r
-    """  # noqa: S608
+# A lock that any number of its calls share, and that whoever changes the runner waits for: Django has no such.
+_TRUSTED = "SELECT * FROM runners WHERE organization_id = %s AND id = %s AND state = 'active' FOR KEY SHARE"
 
 
 def poll(runner: Runner, *, at_most: int, engines: Collection[str], about: About) -> list[Lease]:
@@ -144,13 +129,15 @@ def _note(runner: Runner, about: About) -> None:
         news["offline_notified_at"] = None
     Runner.objects.filter(pk=runner.pk).update(**news)
     if told:
-        tell(
-            organization_id=runner.organization_id,
-            subject=Subject.RUNNER,
-            subject_id=runner.pk,
-            text=f"The private runner {runner.name} is back.",
-            occasion=f"runner-back:{runner.pk}:{now.isoformat()}",
-            priority=Priority.LOW,
+        publish(
+            Event(
+                organization_id=runner.organization_id,
+                subject=Subject.RUNNER,
+                subject_id=runner.pk,
+                text=f"The private runner {runner.name} is back.",
+                occasion=f"runner-back:{runner.pk}:{now.isoformat()}",
+                priority=Priority.LOW,
+            )
         )
 
 
@@ -231,7 +218,6 @@ def complete(
         if rejected is not None:
             raise ReportRefused(rejected.problem, already) from None
         return already
-    full_suite = job.is_full_suite and not job.options.get("scenarios")
     try:
         read = from_json(report, engine=job.suite_version.engine, suite=job.suite_version.suite.slug)
     except BadReport as bad:
@@ -243,7 +229,7 @@ def complete(
         job,
         read,
         _tested_at(job, age),
-        full_suite=full_suite,
+        full_suite=job.asks_for_full_suite,
         run_id=job.lease_run_id,
         credential=used,
     )

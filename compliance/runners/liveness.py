@@ -5,25 +5,20 @@ from __future__ import annotations
 from datetime import timedelta
 
 from django.conf import settings
-from django.db import connection
 from django.utils import timezone
 
-from compliance.alerts.models import Priority, Subject
-from compliance.alerts.notices import tell
+from compliance.database import call
 from compliance.registry.models import Runner, RunnerState
+from compliance.tenancy.events import Event, Priority, Subject, publish
 from compliance.tenancy.scope import organization_scope
 
 BATCH = 500
 
 
-def tell_of_lost_runners() -> int:
+def notify_of_lost_runners() -> int:
     """Tell the organizations of runners that have been offline for long; returns of how many."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT DISTINCT organization_id FROM runners_gone(make_interval(secs => %s), %s)",
-            [settings.RUNNER_TELL_OFFLINE_AFTER_SECONDS, BATCH],
-        )
-        organizations = [row[0] for row in cursor.fetchall()]
+    after = timedelta(seconds=settings.RUNNER_TELL_OFFLINE_AFTER_SECONDS)
+    organizations = sorted({organization_id for (organization_id,) in call("runners_gone", after, BATCH)})
     told = 0
     for organization_id in organizations:
         with organization_scope(organization_id):
@@ -44,12 +39,14 @@ def _tell(organization_id: str) -> int:
         assert runner.last_seen_at is not None
         runner.offline_notified_at = timezone.now()
         runner.save(update_fields=["offline_notified_at"])
-        tell(
-            organization_id=organization_id,
-            subject=Subject.RUNNER,
-            subject_id=runner.pk,
-            text=f"The private runner {runner.name} is offline. What is pinned to it waits.",
-            occasion=f"runner-offline:{runner.pk}:{runner.last_seen_at.isoformat()}",
-            priority=Priority.HIGH,
+        publish(
+            Event(
+                organization_id=organization_id,
+                subject=Subject.RUNNER,
+                subject_id=runner.pk,
+                text=f"The private runner {runner.name} is offline. What is pinned to it waits.",
+                occasion=f"runner-offline:{runner.pk}:{runner.last_seen_at.isoformat()}",
+                priority=Priority.HIGH,
+            )
         )
     return len(gone)

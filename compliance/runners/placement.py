@@ -2,62 +2,61 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-from uuid import UUID
+from collections.abc import Callable, Sequence
 
-from django.db import connection
-
-from compliance.jobs.options import hindrance
-from compliance.registry.models import Pin, Runner, RunnerState
+from compliance.jobs.actions import obstacle
+from compliance.registry.models import Placement, Runner, RunnerState
 from compliance.tenancy.errors import Refused
 
+Users = Callable[[str, Placement], list[str]]
+_users: list[Users] = []
 
-def lock_pin(organization_id: str, pin: Pin) -> None:
-    """Keep the runners that a pin names from being deleted until the transaction ends; in the organization's scope.
+
+def runners_are_used_by(users: Users) -> None:
+    """Ask this, too, for the names of what is placed on a runner or a pool of an organization: it must not go then."""
+    if users not in _users:
+        _users.append(users)
+
+
+def lock_placement(organization_id: str, placement: Placement) -> None:
+    """Keep a placement's runners from being deleted until the transaction ends. Needs the organization's scope.
 
     Raises Refused when there is none.
     """
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT id FROM runners WHERE organization_id = %s AND state <> 'deleted'"
-            " AND (id = %s::uuid OR (%s <> '' AND pool = %s)) ORDER BY id FOR KEY SHARE",
-            [organization_id, pin.runner_id, pin.pool, pin.pool],
+    # A lock that any number of monitors share: Django has no such.
+    named = Runner.objects.raw(
+        "SELECT * FROM runners WHERE organization_id = %s AND state <> 'deleted'"
+        " AND (id = %s::uuid OR (%s <> '' AND pool = %s)) ORDER BY id FOR KEY SHARE",
+        [organization_id, placement.runner_id, placement.pool, placement.pool],
+    )
+    if not list(named):
+        raise Refused(
+            "There is no such private runner. Choose another."
+            if placement.runner_id
+            else f"There is no private runner in the pool “{placement.pool}”. Choose another."
         )
-        if cursor.fetchone() is None:
-            raise Refused(
-                "There is no such private runner. Choose another."
-                if pin.runner_id
-                else f"There is no private runner in the pool “{pin.pool}”. Choose another."
-            )
 
 
-def why_waiting(pin: Pin, engine: str, runners: Sequence[Runner]) -> str:
+def why_waiting(placement: Placement, engine: str, runners: Sequence[Runner]) -> str:
     """Why none of these takes what is pinned so and needs the engine, such as “City box lacks the engine adcp.”
 
-    runners: those that the pin names. "" when one can, as far as is known; being offline is no reason here.
+    runners: those that the placement names. "" when one can, as far as is known; being offline is no reason here.
     """
-    why = hindrance(pin, engine, [runner for runner in runners if runner.state != RunnerState.DELETED])
+    why = obstacle(placement, engine, [runner for runner in runners if runner.state != RunnerState.DELETED])
     return f"{why}." if why else ""
 
 
-def pinned_monitors(runner_id: UUID) -> list[str]:
-    """The names of the monitors that are pinned to this runner, archived ones left out. Needs the scope."""
-    return _names("runner_id = %s", [runner_id])
+def pinned_monitors(runner: Runner) -> list[str]:
+    """The names of the monitors that are placed on this very runner. Needs the scope."""
+    return _users_of(runner.organization_id, Placement(runner_id=runner.pk))
 
 
 def monitors_of_last(runner: Runner) -> list[str]:
-    """The names of those that are pinned to the runner's pool, if it is the last one there; disabled ones count."""
+    """The names of those that are placed on the runner's pool, if it is the last one there; disabled ones count."""
     if not runner.pool or Runner.objects.beside(runner).exists():
         return []
-    return _names("organization_id = %s AND pool = %s", [runner.organization_id, runner.pool])
+    return _users_of(runner.organization_id, Placement(pool=runner.pool))
 
 
-def _names(which: str, parameters: list[Any]) -> list[str]:
-    # The table of a room that knows this one: read here by name, because a runner must not go while it has pins.
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"SELECT name FROM monitors WHERE {which} AND state <> 'archived' ORDER BY lower(name), id",  # noqa: S608 - our own words
-            parameters,
-        )
-        return [row[0] for row in cursor.fetchall()]
+def _users_of(organization_id: str, placement: Placement) -> list[str]:
+    return [name for users in _users for name in users(organization_id, placement)]

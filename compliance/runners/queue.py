@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from django.db import connection
-from django.db.models import Q
+from django.db.models import BooleanField, Count, ExpressionWrapper, Q
+from django.db.models.functions import Now
 from django.utils import timezone
 
 from compliance.jobs.models import Job, JobState
@@ -34,26 +34,19 @@ class Load:
 def load_of(organization_id: str) -> Load:
     """The load of all of an organization's runners; one query."""
     load = Load(Counter(), Counter(), Counter())
-    with connection.cursor() as cursor:
-        cursor.execute(_LOAD, [organization_id])
-        for is_held, leased_by, runner_id, pool, count in cursor.fetchall():
-            if is_held:
-                load.held[leased_by] += count
-            elif runner_id:
-                load.waiting[runner_id] += count
-            else:
-                load.waiting_in_pool[pool] += count
+    holds = Q(state=JobState.LEASED, lease_expires_at__gt=Now())
+    jobs = Job.objects.active().filter(organization_id=organization_id, executor_kind=ExecutorKind.PRIVATE)
+    counted = jobs.annotate(is_held=ExpressionWrapper(holds, BooleanField())).values_list(
+        "is_held", "leased_by", "runner_id", "pool"
+    )
+    for is_held, leased_by, runner_id, pool, count in counted.annotate(count=Count("pk")).order_by():
+        if is_held:
+            load.held[leased_by] += count
+        elif runner_id:
+            load.waiting[runner_id] += count
+        else:
+            load.waiting_in_pool[pool] += count
     return load
-
-
-_LOAD = """
-    SELECT is_held, CASE WHEN is_held THEN leased_by END, runner_id, pool, count(*) FROM (
-        SELECT state = 'leased' AND lease_expires_at > statement_timestamp() AS is_held, leased_by, runner_id, pool
-        FROM compliance_jobs
-        WHERE organization_id = %s AND state IN ('queued', 'leased') AND executor_kind = 'private'
-    ) AS active
-    GROUP BY 1, 2, 3, 4
-"""
 
 
 def held_by(runner: Runner) -> list[Job]:

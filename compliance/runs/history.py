@@ -6,13 +6,12 @@ over everything, which a URL shared by many organizations would make slow. Needs
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
-from django.db import connection
 from django.db.models import Q
 
 from compliance.pagination import Cursor, Keyset, Page
@@ -23,7 +22,6 @@ from compliance.runs.models import (
     STRIP_LENGTH,
     ComplianceRun,
     ComplianceRunQuerySet,
-    OverallStatus,
     TriggeredBy,
 )
 from compliance.suites.models import SuiteVersion
@@ -148,31 +146,17 @@ def _position(row: HistoryRun | Cursor) -> tuple[datetime, UUID]:
     return row.tested_at, row.pk
 
 
-# One row an agent: a row a verdict would be twelve hundred for a page of forty.
-_STRIPS = """
-    SELECT u.agent_url, array_to_string(ARRAY(
-        SELECT overall_status FROM agent_compliance_runs
-        WHERE triggered_org_id = %s AND agent_url = u.agent_url
-            AND triggered_org_id IS NOT NULL AND NOT dry_run AND overall_status <> 'inconclusive'
-        ORDER BY tested_at DESC, id DESC LIMIT %s
-    ), ' ') FROM unnest(%s::text[]) AS u(agent_url)
-"""
-
-
-def recent_verdicts(*, organization_id: str, agent_urls: Sequence[str]) -> dict[str, list[str]]:
+def recent_verdicts(*, organization_id: str, agent_urls: Collection[str]) -> dict[str, list[str]]:
     """The statuses of the organization's own last tests of each agent, oldest first, at most STRIP_LENGTH each."""
-    if not agent_urls:
-        return {}
-    with connection.cursor() as cursor:
-        cursor.execute(_STRIPS, [organization_id, STRIP_LENGTH, list(agent_urls)])
-        return {agent_url: verdicts.split()[::-1] for agent_url, verdicts in cursor.fetchall()}
+    conclusive = ComplianceRun.objects.own(organization_id).conclusive().order_by(*NEWEST_FIRST)
+    statuses = conclusive.values_list("overall_status", flat=True)
+    return {url: list(statuses.filter(agent_url=url)[:STRIP_LENGTH])[::-1] for url in agent_urls}
 
 
 def recent_heartbeat_verdicts(agent_url: str) -> list[str]:
     """The statuses of an agent's last heartbeats, oldest first, at most STRIP_LENGTH."""
     heartbeats = ComplianceRun.objects.of_platform().for_agent(agent_url).filter(triggered_by=TriggeredBy.HEARTBEAT)
-    conclusive = heartbeats.filter(dry_run=False).exclude(overall_status=OverallStatus.INCONCLUSIVE)
-    newest = conclusive.order_by(*NEWEST_FIRST).values_list("overall_status", flat=True)[:STRIP_LENGTH]
+    newest = heartbeats.conclusive().order_by(*NEWEST_FIRST).values_list("overall_status", flat=True)[:STRIP_LENGTH]
     return list(newest)[::-1]
 
 

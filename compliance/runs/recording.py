@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -12,23 +11,14 @@ from django.conf import settings
 from django.db import connection, transaction
 from django.utils import timezone
 
+from compliance.database import call
 from compliance.engines.reports.model import Report
 from compliance.engines.reports.text import storable_text
-from compliance.postgresql.trips import Statement
 from compliance.registry.models import AgentContext, ExecutorKind, Relation
-from compliance.runs.inserting import insert_rows
 from compliance.runs.models import ComplianceRun, TriggeredBy
 from compliance.suites.models import STATUS_SUITE, SuiteVersion
 from compliance.tenancy.ids import uuid7
 from compliance.tenancy.scope import Actor
-
-_INSERT_EVIDENCE = """
-    INSERT INTO step_evidence
-        (run_id, step_index, recorded_at, agent_url, organization_id, credential_organization_id, request, response,
-         pointer)
-    SELECT %s, e.step_index, %s, %s, %s, %s, e.request, e.response, e.pointer
-    FROM jsonb_to_recordset(%s::jsonb) AS e(step_index smallint, request jsonb, response jsonb, pointer text)
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,14 +51,12 @@ def record_run(
     credential: UsedCredential | None = None,
     job_id: UUID | None = None,
     run_id: UUID | None = None,
-    after: Sequence[Statement] = (),
 ) -> ComplianceRun:
     """Insert one run with the evidence of its steps, and return it.
 
     Needs the scope that may write it: organization_scope for a run with an organization,
     platform_scope for one without. tested_at: when the execution ended, by the executor's clock;
-    now when it is None. report: as `accepted` returned it, clean. after: statements that belong to
-    it, asked in the same trip, before it.
+    now when it is None. report: as `accepted` returned it, clean.
     A trigger moves the totals and the agent's status with the insert.
     Raises IntegrityError when `job_id` has a run already, or when `triggered_by` and
     `organization_id` contradict each other (R2).
@@ -107,22 +95,26 @@ def record_run(
         recorded_at=now,
         **report.row(),
     )
-    insert_rows([run], after=after)
-    run._state.adding, run._state.db = False, connection.alias
+    run.save(force_insert=True)
     _save_evidence(run, report, credential.organization_id if credential else None)
     return run
 
 
 def _save_evidence(run: ComplianceRun, report: Report, credential_organization_id: str | None) -> None:
-    # Raw, because one statement carries all steps, and because the app role may not always read back what it writes.
+    """Write the evidence of all steps: as one JSON text, or the benchmark of leases misses its goal."""
     rows = report.evidence_rows()
     if not rows:
         return
     with connection.cursor() as cursor:
         cursor.execute(
-            _INSERT_EVIDENCE,
+            """
+            INSERT INTO step_evidence (run_id, step_index, recorded_at, agent_url, organization_id,
+                credential_organization_id, request, response, pointer)
+            SELECT %s, e.step_index, %s, %s, %s, %s, e.request, e.response, e.pointer
+            FROM jsonb_to_recordset(%s::jsonb) AS e(step_index smallint, request jsonb, response jsonb, pointer text)
+            """,
             [
-                run.id,
+                run.pk,
                 run.recorded_at,
                 run.agent_url,
                 run.triggered_org_id,
@@ -134,8 +126,5 @@ def _save_evidence(run: ComplianceRun, report: Report, credential_organization_i
 
 def keep_evidence_partitions() -> tuple[int, int]:
     """Make the coming months' partitions and drop the expired ones; returns how many of each."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT ensure_evidence_partitions(2)")
-        made = cursor.fetchone()[0]
-        cursor.execute("SELECT drop_expired_evidence(%s)", [settings.EVIDENCE_RETENTION_MONTHS])
-        return made, cursor.fetchone()[0]
+    made = call("ensure_evidence_partitions", 2)[0][0]
+    return made, call("drop_expired_evidence", settings.EVIDENCE_RETENTION_MONTHS)[0][0]

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from django.db import connection
+from django.utils import timezone
 
-from compliance.tenancy.models import User
+from compliance.database import call
+from compliance.tenancy.models import ApiKey, User
 from compliance.tenancy.scope import Actor, organization_scope
 
 _PUBLIC = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
@@ -75,12 +76,11 @@ def _found(token: str) -> tuple[KeyActor, timedelta]:
     """The key, and for how long it will work unless it is revoked."""
     row = None
     if _SHAPE.fullmatch(token):
-        with connection.cursor() as cursor:
-            cursor.execute(_FIND, [hash_of(token)])
-            row = cursor.fetchone()
+        row = next(iter(call("find_api_key", hash_of(token))), None)
     if row is None:
         raise BadKey("unknown")
-    key_id, organization_id, name, scopes, runner_id, expires_at, revoked_at, last_used_at, now = row
+    key_id, organization_id, name, scopes, runner_id, expires_at, revoked_at, last_used_at = row
+    now = timezone.now()
     if revoked_at is not None:
         raise BadKey("revoked")
     if expires_at <= now:
@@ -94,8 +94,8 @@ def _found(token: str) -> tuple[KeyActor, timedelta]:
 class KnownKeys:
     """Keys of private runners, remembered by the hashes of their tokens, so that not each call asks for its key.
 
-    A key is never changed, only revoked, or deleted with its runner: whoever takes it from here asks STILL_WORKS in
-    the transaction that does something for it, and says when it does not.
+    A key is never changed, only revoked, or deleted with its runner: whoever takes it from here asks in the
+    transaction that does something for it whether the key is still valid, and says when it is not.
     """
 
     def __init__(self, *, seconds: float, at_most: int) -> None:
@@ -125,23 +125,11 @@ class KnownKeys:
 # Longer than a runner waits for work, so that a poll finds the key of the one before it.
 known_keys = KnownKeys(seconds=150, at_most=20_000)
 
-# Whether a key works now, too: it may be one that was remembered, and a body may come slowly. Needs the scope.
-STILL_WORKS = (
-    "SELECT EXISTS (SELECT FROM api_keys WHERE id = %s AND revoked_at IS NULL AND expires_at > statement_timestamp())"
-)
-
-
-_FIND = """
-    SELECT id, organization_id, name, scopes, runner_id, expires_at, revoked_at, last_used_at, statement_timestamp()
-    FROM find_api_key(%s)
-"""
-
 
 def _note_use(organization_id: str, key_id: UUID, now: datetime) -> None:
     # Who holds the row is noting it too, or is revoking it: nobody waits for that.
-    with organization_scope(organization_id), connection.cursor() as cursor:
-        cursor.execute(
-            "UPDATE api_keys SET last_used_at = %s WHERE id ="
-            " (SELECT id FROM api_keys WHERE id = %s FOR NO KEY UPDATE SKIP LOCKED)",
-            [now, key_id],
-        )
+    with organization_scope(organization_id):
+        key = ApiKey.objects.select_for_update(no_key=True, skip_locked=True, of=("self",)).filter(pk=key_id).first()
+        if key is not None:
+            key.last_used_at = now
+            key.save(update_fields=["last_used_at"])

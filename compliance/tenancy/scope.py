@@ -6,20 +6,16 @@ sees zero rows of every tenant table; a scope ends with its block, whatever happ
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, TypeVar
 
 from django.db import connection, transaction
-
-from compliance.postgresql.trips import Row, Statement, ask
 
 ORGANIZATION_SETTING = "app.organization_id"
 USER_SETTING = "app.user_id"
 PLATFORM_SETTING = "app.platform"
 STAFF_ROLE = "assay_staff"
-_Answer = TypeVar("_Answer")
 
 
 class ScopeError(RuntimeError):
@@ -59,52 +55,27 @@ def _current() -> _Scope:
     return scope
 
 
-_SET = (
-    "SELECT set_config(%s, %s, true), set_config(%s, %s, true), set_config(%s, %s, true), set_config('role', %s, true)"
-)
-
-
-def _apply(scope: _Scope, statement: str = _SET, then: Sequence[Statement] = ()) -> list[list[Row]]:
-    # One round trip, with the transaction's beginning, and with what is asked then. Every setting is set each time, so
-    # that nothing of an outer scope shines through.
-    parameters = [
-        ORGANIZATION_SETTING,
-        scope.organization_id,
-        USER_SETTING,
-        scope.user_id,
-        PLATFORM_SETTING,
-        scope.platform,
-        STAFF_ROLE if scope.staff else "none",
-    ]
-    connection.ensure_connection()
-    rows = ask([(statement, parameters), *then])
+def _apply(scope: _Scope) -> None:
+    # Every setting is set each time, so that nothing of an outer scope shines through.
+    settings = {
+        ORGANIZATION_SETTING: scope.organization_id,
+        USER_SETTING: scope.user_id,
+        PLATFORM_SETTING: scope.platform,
+        "role": STAFF_ROLE if scope.staff else "none",
+    }
+    statement = f"SELECT {', '.join(['set_config(%s, %s, true)'] * len(settings))}"
+    with connection.cursor() as cursor:
+        cursor.execute(statement, [part for setting in settings.items() for part in setting])
     connection.assay_scope = scope  # type: ignore[attr-defined]
-    return rows
-
-
-def _apply_and_read(scope: _Scope, value: str) -> Any:
-    """Apply the scope and read a value in it, in one round trip. value: SQL that depends on opened.organization_id.
-
-    The database sets the settings before it has that key, and can answer nothing that asks for it earlier; if it
-    did, the policies would let it see nothing.
-    """
-    return _apply(scope, _SET_AND_READ.format(value=value))[0][0][0]
-
-
-_SET_AND_READ = """
-    SELECT {value} FROM (
-        SELECT set_config(%s, %s, true) AS organization_id, set_config(%s, %s, true), set_config(%s, %s, true),
-            set_config('role', %s, true) OFFSET 0
-    ) AS opened (organization_id, user_id, platform, role)
-"""
 
 
 @contextmanager
-def _scoped(scope: _Scope, then: Sequence[Statement] = ()) -> Iterator[list[list[Row]]]:
+def _scoped(scope: _Scope) -> Iterator[None]:
     outer = _current()
     try:
         with transaction.atomic():
-            yield _apply(scope, then=then)[1:]
+            _apply(scope)
+            yield
     finally:
         if not connection.in_atomic_block:
             connection.assay_scope = _NO_SCOPE  # type: ignore[attr-defined]
@@ -116,12 +87,10 @@ def _scoped(scope: _Scope, then: Sequence[Statement] = ()) -> Iterator[list[list
 
 
 @contextmanager
-def organization_scope(organization_id: str, *, then: Sequence[Statement] = ()) -> Iterator[list[list[Row]]]:
+def organization_scope(organization_id: str) -> Iterator[None]:
     """See and write one organization's rows, in one transaction.
 
     organization_id: the organization's key; '' is refused, because it would mean "none".
-    then: statements, each with its parameters, that are asked one after the other on the way in, without a trip to
-    the database for each. Yields the rows of each.
     Raises ScopeError inside the scope of another organization: code that crosses
     organizations must say so with system_scope.
     """
@@ -130,8 +99,8 @@ def organization_scope(organization_id: str, *, then: Sequence[Statement] = ()) 
     outer = _current()
     if outer.organization_id not in ("", organization_id):
         raise ScopeError("a scope of another organization is open")
-    with _scoped(_Scope(organization_id=organization_id, user_id=outer.user_id), then) as rows:
-        yield rows
+    with _scoped(_Scope(organization_id=organization_id, user_id=outer.user_id)):
+        yield
 
 
 @contextmanager
@@ -142,30 +111,8 @@ def user_scope(user_id: int) -> Iterator[None]:
 
 
 @contextmanager
-def member_scope(
-    user_id: int, *, ask: Callable[[], _Answer], choose: Callable[[_Answer], str], value: str = "NULL"
-) -> Iterator[tuple[_Answer, Any]]:
-    """See one user's memberships, then the rows of the organization that is chosen from them; in one transaction.
-
-    ask: reads the memberships. choose: the organization's key out of its answer; what it raises ends the scope.
-    value: SQL, read on the way into the organization, whose key is opened.organization_id in it.
-    Yields the answer and the value. Every page begins so; a transaction for each, and a statement for the value,
-    would cost it three more trips to the database.
-    """
-    if _current() != _NO_SCOPE:
-        raise ScopeError("a scope is open")
-    with _scoped(_Scope(user_id=str(user_id))):
-        answer = ask()
-        organization_id = choose(answer)
-        if not organization_id:
-            raise ScopeError("member_scope needs an organization's key")
-        # And the user's rows are out of sight again.
-        yield answer, _apply_and_read(_Scope(organization_id=organization_id), value)
-
-
-@contextmanager
 def platform_scope() -> Iterator[None]:
-    """See and write the rows with no organization: heartbeats, their requests, the agents they visit."""
+    """See and write the rows with no organization: heartbeats, their jobs, the agents they visit."""
     if _current().organization_id:
         raise ScopeError("the scope of an organization is open")
     with _scoped(_Scope(platform="on")):
@@ -177,7 +124,7 @@ def system_scope(*, by: Actor, reason: str, what: str = "") -> Iterator[None]:
     """See and write across organizations, on record (I7).
 
     by: who; reason: why, in words; what: what was opened, such as a path.
-    The record is written first, in the same transaction: without it there is no look.
+    The record is written first, in the same transaction: without it nothing is read.
     """
     from compliance.tenancy.models import SystemScopeUse
 

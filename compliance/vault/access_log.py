@@ -8,8 +8,7 @@ from operator import attrgetter
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from django.db import connection
-from django.db.models import Q
+from django.db.models import OuterRef, Q, Subquery
 from django.utils import timezone
 
 from compliance.pagination import Cursor, Keyset, Page
@@ -103,16 +102,8 @@ def granted_credentials(*, organization_id: str, context_id: UUID, use: str) -> 
 
 def last_uses(*, organization_id: str) -> dict[UUID, datetime]:
     """When each credential of the organization was last used, by one index probe for each."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            SELECT c.id, u.at FROM credentials c CROSS JOIN LATERAL (
-                SELECT at FROM credential_uses
-                WHERE organization_id = c.organization_id AND credential_id = c.id AND result = 'ok'
-                ORDER BY at DESC, id DESC LIMIT 1
-            ) u
-            WHERE c.organization_id = %s AND c.deleted_at IS NULL
-            """,
-            [organization_id],
-        )
-        return dict(cursor.fetchall())
+    used = CredentialUse.objects.filter(
+        organization_id=organization_id, credential_id=OuterRef("pk"), result=UseResult.OK
+    ).order_by("-at", "-id")
+    kept = Credential.objects.kept_by(organization_id).annotate(last_used=Subquery(used.values("at")[:1]))
+    return dict(kept.filter(last_used__isnull=False).values_list("pk", "last_used"))

@@ -24,7 +24,7 @@ class Rotation:
     unreadable: int = 0  # no key opens them: they must be entered anew
 
 
-def rotate(*, by: Actor, batch: int = 100, tell: Callable[[Rotation], None] = lambda _: None) -> Rotation:
+def rotate(*, by: Actor, batch: int = 100, on_progress: Callable[[Rotation], None] = lambda _: None) -> Rotation:
     """Seal with the newest key whatever an older one sealed, `batch` rows in a transaction.
 
     Any number of these may run at once, and be stopped at any time: what is left is found by the next one. Rows
@@ -35,9 +35,9 @@ def rotate(*, by: Actor, batch: int = 100, tell: Callable[[Rotation], None] = la
     for organization_id in _organizations(by):
         secrets = CredentialSecret.objects.filter(organization_id=organization_id)
         stale = secrets.exclude(sealed__startswith=sealed_prefix())
-        _walk(stale, _reseal_secret, batch, done, tell, scope=partial(organization_scope, organization_id))
+        _walk(stale, _reseal_secret, batch, done, on_progress, scope=partial(organization_scope, organization_id))
     factors = Authenticator.objects.filter(type__in=[Authenticator.Type.TOTP, Authenticator.Type.RECOVERY_CODES])
-    _walk(factors, _reseal_factor, batch, done, tell, scope=transaction.atomic)
+    _walk(factors, _reseal_factor, batch, done, on_progress, scope=transaction.atomic)
     return done
 
 
@@ -52,7 +52,7 @@ def _walk(
     reseal: Callable[[Any], bool],
     batch: int,
     done: Rotation,
-    tell: Callable[[Rotation], None],
+    on_progress: Callable[[Rotation], None],
     *,
     scope: Callable[[], Any],
 ) -> None:
@@ -70,7 +70,7 @@ def _walk(
             if not found:
                 break
             after = found[-1].pk
-            tell(done)
+            on_progress(done)
 
 
 @sensitive_variables()

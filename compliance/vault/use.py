@@ -10,10 +10,11 @@ from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.db import connection, transaction
+from django.db import transaction
 from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 
+from compliance.database import call
 from compliance.engines import Credential as Usable
 from compliance.registry.models import AgentContext
 from compliance.tenancy.scope import Actor, organization_scope
@@ -295,33 +296,21 @@ def _keep(credential: Credential, token: Token) -> None:
         )
 
 
-_GRANTED = """
-    SELECT w.number FROM unnest(%(agents)s::text[], %(uses)s::text[]) WITH ORDINALITY AS w (agent_url, use, number)
-    WHERE EXISTS (SELECT 1 FROM agent_contexts c
-        JOIN credential_grants g ON g.organization_id = c.organization_id AND c.id = ANY (g.context_ids)
-        WHERE c.organization_id = %(organization)s AND c.agent_url = w.agent_url AND g.revoked_at IS NULL
-            AND CASE w.use WHEN 'owner_tests' THEN g.for_owner_tests WHEN 'monitors' THEN g.for_monitors
-                ELSE g.for_heartbeats END
-            AND (g.for_private_runners OR NOT %(to_runner)s))
-"""
-
-
 def granted(*, organization_id: str, wanted: Sequence[tuple[str, str]], to_runner: bool = False) -> list[bool]:
     """For each agent and use: whether a grant that was not revoked names them, and private runners if they are to
     have the credential. Needs the organization's scope.
     """
     if not wanted:
         return []
-    named: dict[str, Any] = {
-        "organization": organization_id,
-        "agents": [agent_url for agent_url, _ in wanted],
-        "uses": [str(use) for _, use in wanted],
-        "to_runner": to_runner,
-    }
-    with connection.cursor() as cursor:
-        cursor.execute(_GRANTED, named)
-        found = {row[0] for row in cursor.fetchall()}
-    return [number in found for number in range(1, len(wanted) + 1)]
+    contexts = AgentContext.objects.by_address(organization_id, {agent_url for agent_url, _ in wanted})
+    # Whether a grant has expired is asked when it is used.
+    standing = CredentialGrant.objects.filter(organization_id=organization_id, revoked_at=None).defer("expires_at")
+    grants = [grant for grant in standing if grant.for_private_runners or not to_runner]
+
+    def names(grant: CredentialGrant, agent_url: str, use: str) -> bool:
+        return agent_url in contexts and contexts[agent_url].pk in grant.context_ids and grant.is_for(use)
+
+    return [any(names(grant, agent_url, use) for grant in grants) for agent_url, use in wanted]
 
 
 def has_grant(*, organization_id: str, agent_url: str, use: str, to_runner: bool = False) -> bool:
@@ -333,8 +322,5 @@ def heartbeat_credentials(agent_urls: Collection[str]) -> dict[str, tuple[str, U
     """For the agents that have one: whose credential a heartbeat may use, and which. Needs platform_scope (V5)."""
     if not agent_urls:
         return {}
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT agent_url, organization_id, credential_id FROM heartbeat_credentials(%s)", [list(agent_urls)]
-        )
-        return {agent_url: (organization_id, credential_id) for agent_url, organization_id, credential_id in cursor}
+    rows = call("heartbeat_credentials", list(agent_urls))
+    return {agent_url: (organization_id, credential_id) for agent_url, organization_id, credential_id in rows}

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from datetime import timedelta
 
 from django.conf import settings
-from django.db import connection, transaction
 from django.db.models.functions import Now
 
-from compliance.jobs import dispatch as nudge
+from compliance.database import delete_in_batches
+from compliance.jobs import dispatch
 from compliance.jobs.models import Job
 from compliance.jobs.queue import insert_jobs
 from compliance.registry.models import HEARTBEAT_STAGES, Agent
@@ -20,8 +19,6 @@ from compliance.tenancy.scope import Actor, platform_scope
 from compliance.webhooks.models import KIND_LENGTH, DeliveryOutcome, WebhookDelivery
 
 ACTED_ON = ("agent.registered", "agent.updated", "agent.deployed")
-FORGOTTEN_AT_ONCE = 5000  # rows of one short transaction
-FORGETTING_SECONDS = 20.0  # then the thread is for others; the rest is for the next time
 
 
 class NothingToRun(Exception):
@@ -56,7 +53,7 @@ def take_delivery(*, source: str, delivery_id: str, kind: str, agent_url: str = 
                 # What was requested for it a moment ago is taken back with the transaction.
                 raise _TakenMeanwhile
             if known.outcome == DeliveryOutcome.REQUESTED:
-                nudge.after_commit(nudge.HEARTBEATS)
+                dispatch.after_commit(dispatch.HEARTBEATS)
             return known, True
     except _TakenMeanwhile:
         with platform_scope():
@@ -125,19 +122,5 @@ def _is_cooling_down(agent: Agent) -> bool:
 
 
 def forget_old_deliveries() -> int:
-    """Delete deliveries that are older than WEBHOOK_RETENTION_DAYS; returns how many.
-
-    In short transactions, and for a bounded time. Needs no scope: a function of the owner does it.
-    """
-    forgotten = 0
-    gives_up_at = time.monotonic() + FORGETTING_SECONDS
-    while time.monotonic() < gives_up_at:
-        with transaction.atomic(), connection.cursor() as cursor:
-            cursor.execute(
-                "SELECT forget_webhook_deliveries(%s, %s)", [settings.WEBHOOK_RETENTION_DAYS, FORGOTTEN_AT_ONCE]
-            )
-            found: int = cursor.fetchone()[0]
-        forgotten += found
-        if found < FORGOTTEN_AT_ONCE:
-            break
-    return forgotten
+    """Delete deliveries that are older than WEBHOOK_RETENTION_DAYS; returns how many. Needs no scope."""
+    return delete_in_batches("forget_webhook_deliveries", settings.WEBHOOK_RETENTION_DAYS)

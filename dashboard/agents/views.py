@@ -15,8 +15,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from compliance.jobs import dispatch
-from compliance.jobs.actions import request_owner_test
-from compliance.jobs.options import PlaceRefused
+from compliance.jobs.actions import PlacementRefused, request_owner_test
 from compliance.models import (
     AgentContextWithLatestTest,
     ComplianceRun,
@@ -34,7 +33,7 @@ from compliance.registry.actions import (
     remove_context,
     rename_context,
 )
-from compliance.registry.models import Pin
+from compliance.registry.models import Placement
 from compliance.registry.urls import InvalidAgentURL
 from compliance.runs.history import history_page, last_of_each_kind, recent_heartbeat_verdicts, recent_verdicts
 from compliance.runs.status import facets
@@ -161,7 +160,7 @@ def agent(request: OrganizationRequest, agent: UUID) -> HttpResponseBase:
         "more": newest.next is not None,
         "choice": SuiteForm(
             suites=suites,
-            asks=True,
+            starts_test=True,
             runners=runners,
             initial={"suite": default.slug if default else "", "executor": _last_executor(last["own"], runners)},
         ),
@@ -180,7 +179,7 @@ def _last_executor(last: ComplianceRun | None, runners: list[Runner]) -> str:
     """The choice of the runner that ran the last test, while it is there: no other may reach the agent."""
     if last is None or last.executor_id not in [runner.pk for runner in runners]:
         return ""
-    return value_of(Pin(runner_id=last.executor_id))
+    return value_of(Placement(runner_id=last.executor_id))
 
 
 @organization_view()
@@ -227,7 +226,7 @@ def agent_test(request: OrganizationRequest, agent: UUID) -> HttpResponseBase:
         if posted and form.is_valid():
             try:
                 return _ask(request, agent, suite, form)
-            except PlaceRefused as refusal:
+            except PlacementRefused as refusal:
                 form.add_error("executor", str(refusal))
     can_run = suite is not None and (not suite.problem or bool(runners))
     page = {"context": context, "choice": choice, "suite": suite, "form": form, "suites": suites, "can_run": can_run}
@@ -247,7 +246,7 @@ def _ask(request: OrganizationRequest, agent: UUID, suite: OfferedSuite, form: T
         all_evidence=form.cleaned_data["all_evidence"],
         dry_run=form.cleaned_data["dry_run"],
         credential=form.cleaned_data["credential"],
-        pin=form.chosen_pin,
+        placement=form.chosen_pin,
     )
     if not created:
         messages.info(request, "This test is under way already.")

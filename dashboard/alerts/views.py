@@ -9,7 +9,7 @@ from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 
-from compliance.alerts.notices import NoticePlace, mark_read, notice_page
+from compliance.alerts.notices import NoticeCursor, mark_read, notice_page
 from compliance.models import Notice
 from dashboard.alerts.tables import NoticeTable
 from dashboard.common.access import OrganizationRequest, organization_view
@@ -21,9 +21,9 @@ PAGE_SIZE = 50
 def notices(request: OrganizationRequest) -> HttpResponseBase:
     """The unread ones, then the others."""
     organization = request.organization
-    place = NoticePlace.decode(request.GET.get("at", ""))
-    shown, older = notice_page(organization_id=organization.id, place=place, size=PAGE_SIZE)
-    content = {"table": NoticeTable(shown), "page": {"next": older}, "is_lost": place is not None}
+    cursor = NoticeCursor.decode(request.GET.get("at", ""))
+    shown, older = notice_page(organization_id=organization.id, cursor=cursor, size=PAGE_SIZE)
+    content = {"table": NoticeTable(shown), "page": {"next": older}, "is_lost": cursor is not None}
     return TemplateResponse(request, "alerts/notices.html", content)
 
 

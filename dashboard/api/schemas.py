@@ -28,7 +28,7 @@ from pydantic.types import FiniteFloat
 from pydantic_core import PydanticCustomError
 
 from compliance.jobs.models import CredentialChoice
-from compliance.registry.models import POOL_LENGTH, ExecutorKind, Pin
+from compliance.registry.models import POOL_LENGTH, ExecutorKind, Placement
 
 
 def _storable(text: str) -> str:
@@ -125,8 +125,8 @@ class PlacementIn(In):
             raise ValueError("Name a runner or a pool, not both.")
         return self
 
-    def pin(self) -> Pin:
-        return Pin(self.runner_id, self.pool)
+    def placement(self) -> Placement:
+        return Placement(self.runner_id, self.pool)
 
 
 class PlacementOut(Schema):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
 from functools import wraps
 from typing import Any, cast
 
@@ -20,9 +19,9 @@ from django.utils.http import url_has_allowed_host_and_scheme
 from django_htmx.http import HttpResponseClientRedirect
 from django_htmx.middleware import HtmxDetails
 
-from compliance.models import Membership, Organization, Role, User
+from compliance.models import Membership, Notice, Organization, Role, User
 from compliance.tenancy.errors import NotAllowed, Refused
-from compliance.tenancy.memberships import membership_scope
+from compliance.tenancy.memberships import memberships_of
 from compliance.tenancy.scope import organization_scope
 
 View = Callable[..., HttpResponseBase]
@@ -82,17 +81,15 @@ def _in_scope(
     args: Any,
     kwargs: Any,
 ) -> HttpResponseBase:
-    def choose(memberships: list[Membership]) -> Membership:
-        membership = next((m for m in memberships if m.organization.slug == org), None)
-        if membership is None:
-            raise Http404
-        request.memberships, request.membership, request.organization = memberships, membership, membership.organization
-        return membership
-
+    memberships = memberships_of(request.user)
+    membership = next((m for m in memberships if m.organization.slug == org), None)
+    if membership is None:
+        raise Http404
+    request.memberships, request.membership, request.organization = memberships, membership, membership.organization
     try:
         # The scope is left by the exception before anything is answered: what was half done is rolled back.
-        with membership_scope(request.user, choose) as belonging:
-            request.unread = belonging.unread
+        with organization_scope(membership.organization_id):
+            request.unread = Notice.objects.unread_count(membership.organization_id)
             if _RANK[Role(request.membership.role)] < _RANK[Role(minimum_role)]:
                 raise NotAllowed(f"Only {_WHO_MAY[Role(minimum_role)]} of the organization may do this.")
             return _rendered(view(request, *args, **kwargs))
@@ -138,15 +135,12 @@ def reader_view(*, anonymous: bool = False) -> Callable[[View], View]:
                 return view(request, *args, **kwargs) if anonymous else to_login(request)
             last = request.COOKIES.get(LAST_ORGANIZATION)
 
-            def choose(memberships: list[Membership]) -> Membership:
-                if not memberships:
-                    raise Membership.DoesNotExist
+            memberships = memberships_of(request.user)
+            if memberships:
                 here = next((m for m in memberships if m.organization.slug == last), memberships[0])
-                request.organization = here.organization  # type: ignore[attr-defined]
-                return here
-
-            with suppress(Membership.DoesNotExist), membership_scope(request.user, choose) as belonging:
-                request.memberships, request.unread = belonging  # type: ignore[attr-defined]
+                with organization_scope(here.organization_id):
+                    unread = Notice.objects.unread_count(here.organization_id)
+                request.organization, request.memberships, request.unread = here.organization, memberships, unread  # type: ignore[attr-defined]
             response = view(request, *args, **kwargs)
             patch_cache_control(cast(HttpResponse, response), private=True, no_store=True)
             return response

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from django.http import HttpRequest
 from django.urls import reverse
 
-from compliance.tenancy.memberships import COUNTED
+from compliance.alerts.models import COUNTED
 
 # The first word of an address inside an organization, its words in the bar, and the name of the page it leads to.
 _SECTIONS = (

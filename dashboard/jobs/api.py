@@ -66,7 +66,7 @@ class JobOut(WithActor, OfSuiteVersion):
     credential_id: UUID | None
     monitor_id: UUID | None
     scheduled_for: datetime | None = Field(description="The monitor's occurrence; null when somebody asked.")
-    placement: PlacementOut = Field(validation_alias="pin")
+    placement: PlacementOut = Field(validation_alias="placement")
     state: JobState
     end_reason: str = Field(description="Why it ended without a run.")
     created_at: datetime
@@ -119,7 +119,7 @@ def request_test(request: ApiRequest, agent: UUID, test: TestIn, response: HttpR
         all_evidence=test.all_evidence,
         dry_run=test.dry_run,
         credential=credential_choice(test.credential),
-        pin=test.placement.pin(),
+        placement=test.placement.placement(),
     )
     response["Location"] = f"{settings.SITE_URL}/api/v1/jobs/{job.pk}"
     return Status(202 if created else 200, _job_out(request, job.pk))

@@ -9,26 +9,26 @@ from uuid import UUID
 from django import forms
 
 from compliance.models import Runner, RunnerState
-from compliance.registry.models import HOSTED, Pin
+from compliance.registry.models import HOSTED, Placement
 
 _RUNNER, _POOL = "runner:", "pool:"
 
 
-def pin_of(value: str) -> Pin:
+def pin_of(value: str) -> Placement:
     """The placement that a choice stands for. Raises ValueError for text that is no choice."""
     kind, _, key = value.partition(":")
     if kind == "runner":
-        return Pin(runner_id=UUID(key))
+        return Placement(runner_id=UUID(key))
     if kind == "pool":
-        return Pin(pool=key)
+        return Placement(pool=key)
     raise ValueError(value)
 
 
-def value_of(pin: Pin) -> str:
+def value_of(placement: Placement) -> str:
     """The choice that stands for a placement."""
-    if pin.runner_id:
-        return f"{_RUNNER}{pin.runner_id}"
-    return f"{_POOL}{pin.pool}" if pin.pool else ""
+    if placement.runner_id:
+        return f"{_RUNNER}{placement.runner_id}"
+    return f"{_POOL}{placement.pool}" if placement.pool else ""
 
 
 class SelectWithDisabled(forms.Select):
@@ -47,16 +47,18 @@ class SelectWithDisabled(forms.Select):
 
 
 class PlacementField(forms.TypedChoiceField):
-    """The value is a Pin.
+    """The value is a Placement.
 
-    engine: the one that the job needs; runners that lack it are marked. pin: the placement so far, which stays a
+    engine: the one that the job needs; runners that lack it are marked. placement: the placement so far, which stays a
     choice even if no runner of its pool is left.
     """
 
     widget = SelectWithDisabled
 
-    def __init__(self, runners: Sequence[Runner], *, engine: str = "", pin: Pin = HOSTED, help_text: str = "") -> None:
-        pools: dict[str, list[Runner]] = {pin.pool: []} if pin.pool else {}
+    def __init__(
+        self, runners: Sequence[Runner], *, engine: str = "", placement: Placement = HOSTED, help_text: str = ""
+    ) -> None:
+        pools: dict[str, list[Runner]] = {placement.pool: []} if placement.pool else {}
         for runner in runners:
             if runner.pool:
                 pools.setdefault(runner.pool, []).append(runner)
@@ -65,11 +67,11 @@ class PlacementField(forms.TypedChoiceField):
             choices.append(
                 (
                     "Private runners",
-                    [(value_of(Pin(runner_id=runner.pk)), _runner_words(runner, engine)) for runner in runners],
+                    [(value_of(Placement(runner_id=runner.pk)), _runner_words(runner, engine)) for runner in runners],
                 )
             )
         if pools:
-            named = [(value_of(Pin(pool=pool)), _pool_words(pool, pools[pool], engine)) for pool in sorted(pools)]
+            named = [(value_of(Placement(pool=pool)), _pool_words(pool, pools[pool], engine)) for pool in sorted(pools)]
             choices.append(("Any runner of a pool", named))
         super().__init__(
             label="Where it runs",
@@ -78,14 +80,14 @@ class PlacementField(forms.TypedChoiceField):
             choices=choices,
             coerce=pin_of,
             empty_value=HOSTED,  # type: ignore[arg-type]
-            initial=pin,
+            initial=placement,
         )
         assert isinstance(self.widget, SelectWithDisabled)
         self.widget.disabled_values = frozenset(
             [
-                *(value_of(Pin(runner_id=runner.pk)) for runner in runners if _is_disabled(runner)),
+                *(value_of(Placement(runner_id=runner.pk)) for runner in runners if _is_disabled(runner)),
                 *(
-                    value_of(Pin(pool=pool))
+                    value_of(Placement(pool=pool))
                     for pool, members in pools.items()
                     if members and all(map(_is_disabled, members))
                 ),
@@ -93,7 +95,7 @@ class PlacementField(forms.TypedChoiceField):
         )
 
     def prepare_value(self, value: Any) -> Any:
-        return value_of(value) if isinstance(value, Pin) else value
+        return value_of(value) if isinstance(value, Placement) else value
 
 
 def _is_disabled(runner: Runner) -> bool:

@@ -43,7 +43,7 @@ STOPPING = (
 
 def progress_context(job: Job) -> dict[str, Any]:
     """What jobs/_progress.html shows. Needs the organization's scope; asks for runners only if the job is theirs."""
-    runners = _runners_for(job) if job.pin.is_private else []
+    runners = _runners_for(job) if job.placement.is_private else []
     engine = job.suite_version.engine
     done, total = (_number(job.progress.get(name)) for name in ("done", "total"))
     context = {
@@ -57,9 +57,9 @@ def progress_context(job: Job) -> dict[str, Any]:
         "runner_name": next((runner.name for runner in runners if runner.pk == job.runner_id), ""),
         "job_runners": [(runner, job.is_active and runner.lacks(engine)) for runner in runners[:RUNNERS_SHOWN]],
         "more_runners": max(len(runners) - RUNNERS_SHOWN, 0),
-        "hindrance": why_waiting(job.pin, engine, runners) if job.state == JobState.QUEUED else "",
+        "obstacle": why_waiting(job.placement, engine, runners) if job.state == JobState.QUEUED else "",
         "none_enabled": not any(runner.state == RunnerState.ACTIVE for runner in runners),
-        "none_online": job.pin.is_private and not any(runner.is_online for runner in runners),
+        "none_online": job.placement.is_private and not any(runner.is_online for runner in runners),
         "some_lack_engine": any(runner.lacks(engine) for runner in runners),
     }
     return {**context, "announcement": _announcement(job, context)}
@@ -69,12 +69,12 @@ def _announcement(job: Job, context: dict[str, Any]) -> str:
     """What is said to those who do not see the page change."""
     if not job.is_active:
         return "The test has ended without a run"
-    if context["hindrance"]:
-        return str(context["hindrance"])
+    if context["obstacle"]:
+        return str(context["obstacle"])
     if context["none_online"] and job.state == JobState.QUEUED:
         return "No runner for it is online"
     if context["is_unserved"] or context["is_lost"]:
-        return f"Still waiting for a {'private runner' if job.pin.is_private else 'worker'}"
+        return f"Still waiting for a {'private runner' if job.placement.is_private else 'worker'}"
     return "The test is queued" if job.state == JobState.QUEUED else "The test is running"
 
 
@@ -83,7 +83,7 @@ def _runners_for(job: Job) -> list[Runner]:
     assert job.organization_id is not None
     if job.runner_id:
         return list(Runner.objects.filter(organization_id=job.organization_id, pk=job.runner_id))
-    return list(Runner.objects.named_by(job.organization_id, job.pin))
+    return list(Runner.objects.named_by(job.organization_id, job.placement))
 
 
 def _number(value: object) -> int:

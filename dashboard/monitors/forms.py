@@ -12,10 +12,11 @@ from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.http import QueryDict
 
+from compliance.database import database_time
 from compliance.jobs.models import CredentialChoice
 from compliance.models import AgentContext, Monitor
 from compliance.monitors.actions import What, When, times_of
-from compliance.monitors.models import CRON_LENGTH, MAX_COOLDOWN_SECONDS, MAX_INTERVAL_MINUTES, database_time
+from compliance.monitors.models import CRON_LENGTH, MAX_COOLDOWN_SECONDS, MAX_INTERVAL_MINUTES
 from compliance.monitors.schedule import BadSchedule, Schedule, is_timezone
 from compliance.suites.catalogue import OfferedSuite
 from dashboard.common.forms import PLAIN_TEXT
@@ -140,7 +141,7 @@ class MonitorForm(TestForm, forms.ModelForm):
     def __init__(self, *args: Any, instance: Monitor | None = None, preview: bool = False, **kwargs: Any) -> None:
         if instance is not None:
             kwargs["initial"] = _initial(instance)
-            kwargs["pin"] = instance.pin
+            kwargs["placement"] = instance.placement
         super().__init__(*args, instance=instance, **kwargs)
         self.monitor, self.preview = instance, preview
         self.least, self.most = settings.MONITOR_MIN_INTERVAL_MINUTES, settings.MONITOR_MAX_INTERVAL_MINUTES
@@ -224,7 +225,7 @@ class MonitorForm(TestForm, forms.ModelForm):
             scenarios=self.cleaned_data["scenarios"],
             all_evidence=self.cleaned_data["all_evidence"],
             credential=self.cleaned_data["credential"],
-            pin=self.chosen_pin,
+            placement=self.chosen_pin,
             fields=plain | {"notify_cooldown_seconds": self.cooldown_seconds},
         )
 

@@ -9,13 +9,13 @@ from uuid import UUID
 from ninja import Schema
 from pydantic import Field
 
-from compliance.alerts.models import Channel, Priority
 from compliance.jobs.models import CredentialChoice
 from compliance.models import Monitor, MonitorState
 from compliance.monitors.actions import What, When
 from compliance.monitors.models import CRON_LENGTH, MAX_COOLDOWN_SECONDS, MAX_INTERVAL_MINUTES, strips
 from compliance.monitors.schedule import BadSchedule
 from compliance.runs.models import OverallStatus
+from compliance.tenancy.events import Channel, Priority
 from dashboard.api.paging import Page, PageQuery
 from dashboard.api.schemas import (
     Credential,
@@ -87,7 +87,7 @@ class MonitorIn(In):
             scenarios=self.scenarios,
             all_evidence=self.all_evidence,
             credential=credential_choice(self.credential),
-            pin=self.placement.pin(),
+            placement=self.placement.placement(),
             fields=plain_fields(self),
         )
 
@@ -119,7 +119,7 @@ class MonitorChange(In):
             scenarios=_or(self.scenarios, monitor.options.get("scenarios", [])),
             all_evidence=_or(self.all_evidence, monitor.options.get("evidence") == "all"),
             credential=chosen if self.credential is None else credential_choice(self.credential),
-            pin=monitor.pin if self.placement is None else self.placement.pin(),
+            placement=monitor.placement if self.placement is None else self.placement.placement(),
             fields=plain_fields(self),
         )
 
@@ -159,7 +159,7 @@ class MonitorOut(Schema):
     dry_run: bool
     credential_choice: CredentialChoice
     credential_id: UUID | None
-    placement: PlacementOut = Field(validation_alias="pin")
+    placement: PlacementOut = Field(validation_alias="placement")
     notify: NotifyFields
     state: MonitorState
     state_reason: str = Field(description="Why it is paused or parked.")

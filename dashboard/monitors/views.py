@@ -146,7 +146,7 @@ def _unserved(monitor: Monitor) -> dict[str, Any]:
     rejected = RejectedReport.objects.filter(job_id__in=[job.pk for job in jobs if job.run_id])
     return {
         "expired": [job for job in jobs if job.state == JobState.EXPIRED][:EXPIRED_SHOWN],
-        "rejected": rejected.order_by("-at").select_related("job").first() if monitor.pin.is_private else None,
+        "rejected": rejected.order_by("-at").select_related("job").first() if monitor.placement.is_private else None,
     }
 
 

@@ -258,7 +258,7 @@ def runner_delete(request: OrganizationRequest, runner: UUID) -> HttpResponseBas
     """End it for good, once that is confirmed; refused while monitors need it."""
     found = _kept(request.organization, runner)
     back = reverse("runner_settings", args=[request.organization.slug, runner])
-    if not (pinned_monitors(found.pk) or monitors_of_last(found)):  # else the refusal below names them
+    if not (pinned_monitors(found) or monitors_of_last(found)):  # else the refusal below names them
         affects, affected = _left_waiting(found, with_its_own=False)
         question = ask_first(
             request,

@@ -22,7 +22,7 @@ from compliance.models import (
     RunnerState,
     StepEvidence,
 )
-from compliance.registry.models import ExecutorKind, Pin
+from compliance.registry.models import ExecutorKind, Placement
 from compliance.runs.comparison import Kind, background_of, compare_runs
 from compliance.runs.history import HISTORY, history_page, neighbours_of
 from dashboard.common.access import OrganizationRequest, organization_view
@@ -100,7 +100,7 @@ def _by_runner(run: ComplianceRun, organization: Organization) -> dict[str, Any]
     rejected = RejectedReport.objects.filter(organization_id=organization.id, job_id__in=[run.job_id]).first()
     return {
         "runner": runner,
-        "again_by": value_of(Pin(runner_id=runner.pk)) if runner and runner.state != RunnerState.DELETED else "",
+        "again_by": value_of(Placement(runner_id=runner.pk)) if runner and runner.state != RunnerState.DELETED else "",
         "rejected": rejected,
         "rejected_kb": settings.REJECTED_REPORT_BYTES // 1024,
         "rejected_body": as_sent(rejected.body) if rejected else "",

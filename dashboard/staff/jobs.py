@@ -47,7 +47,7 @@ class JobAdmin(ExactSearch, HistoryAdmin):
     @admin.display(description="executor")
     def executor(self, job: Job) -> str:
         """Its placement, and the private runner that leased it last."""
-        if not job.pin.is_private:
+        if not job.placement.is_private:
             return job.get_executor_kind_display()
         where = f"pool {job.pool}" if job.pool else job.get_executor_kind_display()
         return f"{where}: {job.leased_by_name}" if job.leased_by_name else where

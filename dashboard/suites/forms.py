@@ -12,7 +12,7 @@ from django.http import QueryDict
 
 from compliance.jobs.models import CredentialChoice
 from compliance.models import Credential, Runner
-from compliance.registry.models import HOSTED, Pin
+from compliance.registry.models import HOSTED, Placement
 from compliance.suites.catalogue import OfferedSuite, Option, offered_suites
 from dashboard.common.forms import StyledForm
 from dashboard.jobs.forms import PlacementField, SelectWithDisabled
@@ -87,7 +87,7 @@ def default_among(suites: list[OfferedSuite]) -> OfferedSuite | None:
 class SuiteForm(StyledForm, forms.Form):
     """Which suite, and where it runs.
 
-    asks: the form's button starts the test, and does not show the suite first. Such a form offers whole suites
+    starts_test: the form's button starts the test, and does not show the suite first. Such a form offers whole suites
     only, and none that cannot be run. runners: where else than at Assay a suite can be run.
     """
 
@@ -105,17 +105,17 @@ class SuiteForm(StyledForm, forms.Form):
         self,
         *args: Any,
         suites: list[OfferedSuite],
-        asks: bool = False,
+        starts_test: bool = False,
         runners: Sequence[Runner] = (),
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
         field = self.fields["suite"]
         assert isinstance(field, forms.ChoiceField)
-        field.choices = whole_then_parts([suite for suite in suites if suite.facts.full or not asks])
+        field.choices = whole_then_parts([suite for suite in suites if suite.facts.full or not starts_test])
         if runners:
             self.fields["executor"] = PlacementField(runners)
-        elif asks:  # no runner has what our workers lack
+        elif starts_test:  # no runner has what our workers lack
             field.widget.disabled_values = frozenset(suite.slug for suite in suites if suite.problem)
         self.style()
 
@@ -140,7 +140,7 @@ class TestForm(StyledForm, forms.Form):
     """What one suite lets one decide. `scenarios`: keys and titles of those that the agent can be asked.
 
     credentials: those that may be used on the agent, the one that is chosen automatically first. runners: the
-    organization's; engine: which one the suite needs. pin: where it runs until something else is chosen.
+    organization's; engine: which one the suite needs. placement: where it runs until something else is chosen.
     """
 
     dry_run = forms.BooleanField(
@@ -165,13 +165,13 @@ class TestForm(StyledForm, forms.Form):
         credentials: Sequence[Credential],
         runners: Sequence[Runner] = (),
         engine: str = "",
-        pin: Pin = HOSTED,
+        placement: Placement = HOSTED,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
-        if runners or pin.is_private:
+        if runners or placement.is_private:
             help_text = "A private runner reaches agents inside your network."
-            self.fields["executor"] = PlacementField(runners, engine=engine, pin=pin, help_text=help_text)
+            self.fields["executor"] = PlacementField(runners, engine=engine, placement=placement, help_text=help_text)
         automatic = f"Automatic: {credentials[0].name}" if credentials else "Automatic: none is granted for this agent"
         self.fields["credential"] = forms.TypedChoiceField(
             label="Credential",
@@ -206,9 +206,9 @@ class TestForm(StyledForm, forms.Form):
         return [self[name] for name in self.options]
 
     @property
-    def chosen_pin(self) -> Pin:
-        pin: Pin = self.cleaned_data.get("executor", HOSTED)
-        return pin
+    def chosen_pin(self) -> Placement:
+        placement: Placement = self.cleaned_data.get("executor", HOSTED)
+        return placement
 
     def chosen_options(self) -> dict[str, Any]:
         """The suite's options as they were chosen; an empty number is as the suite has it."""

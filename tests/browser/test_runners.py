@@ -10,9 +10,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from compliance.alerts.models import Subject
-from compliance.alerts.notices import tell
-from compliance.registry.models import Pin
+from compliance.registry.models import Placement
+from compliance.tenancy.events import Event, Subject, publish
 from compliance.tenancy.scope import organization_scope
 from tests.browser.conftest import Site
 from tests.compliance.monitors.conftest import make_monitor
@@ -33,17 +32,19 @@ def paths(site: Site, lab: Calling) -> list[str]:
     """The pages that runners are on, with something on each."""
     organization, alice = site.organization, site.alice
     long_one = make_context(organization, f"https://{'agent-' * 9}one.internal.example/mcp", name="An inner agent")
-    ask(organization, site.context, alice, lab.pin())
+    ask(organization, site.context, alice, lab.placement())
     run = lab.complete(*lab.poll(), "failed").json()["run_id"]
-    ask(organization, site.context, alice, lab.pin())
+    ask(organization, site.context, alice, lab.placement())
     lab.poll(version="1.0.0", host="rack-4.internal.example", last_error="connect to " + "agent-" * 20 + "failed")
-    waiting = ask(organization, long_one, alice, Pin(pool="berlin"))
-    ask(organization, long_one, alice, lab.pin(), dry_run=True)
-    monitor = make_monitor(organization, site.context, alice, pin=lab.pin(), name="Nightly")
+    waiting = ask(organization, long_one, alice, Placement(pool="berlin"))
+    ask(organization, long_one, alice, lab.placement(), dry_run=True)
+    monitor = make_monitor(organization, site.context, alice, placement=lab.placement(), name="Nightly")
     with organization_scope(organization.id):
         for number, text in enumerate(("is offline. What is pinned to it waits.", "is back.")):
             about = {"subject": Subject.RUNNER, "subject_id": lab.runner.pk, "occasion": f"test:{number}"}
-            tell(organization_id=organization.id, text=f"The private runner {lab.runner.name} {text}", **about)
+            publish(
+                Event(organization_id=organization.id, text=f"The private runner {lab.runner.name} {text}", **about)
+            )
     runner = f"runners/{lab.runner.pk}/"
     return [
         "runners/",
@@ -148,7 +149,7 @@ def test_a_token_is_replaced_by_keyboard_after_a_question(site: Site, visit: Cal
 def test_all_of_it_works_without_javascript(site: Site, visit: Callable[..., Page], lab: Calling) -> None:
     with organization_scope(site.organization.id):
         about = {"subject": Subject.RUNNER, "subject_id": lab.runner.pk, "occasion": "test"}
-        tell(organization_id=site.organization.id, text="It is offline.", **about)
+        publish(Event(organization_id=site.organization.id, text="It is offline.", **about))
     page = visit(site.alice, java_script_enabled=False)
     page.goto(site.path("notices/"))
     page.get_by_role("button", name=re.compile("^Mark as read")).click()
@@ -174,7 +175,7 @@ def test_all_of_it_works_without_javascript(site: Site, visit: Callable[..., Pag
 def test_whoever_watches_a_test_sees_that_somebody_else_cancelled_it(
     site: Site, visit: Callable[..., Page], lab: Calling
 ) -> None:
-    wanted = ask(site.organization, site.context, site.alice, lab.pin())
+    wanted = ask(site.organization, site.context, site.alice, lab.placement())
     watching, cancelling = visit(site.alice), visit(site.bob)
     for page in (watching, cancelling):
         page.goto(site.path(f"jobs/{wanted.pk}/"))

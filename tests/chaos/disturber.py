@@ -11,7 +11,7 @@ import psycopg
 import redis
 
 from compliance.embedded.postgres import DATABASE
-from compliance.jobs import dispatch as nudge
+from compliance.jobs import dispatch
 from tests.chaos.stage import BAD_NETWORK, LEASE_SECONDS, OFFLINE_AFTER_SECONDS, RUNNERS, Player, Stage
 
 
@@ -210,7 +210,7 @@ class Disturber:
         ) as connection:
             connection.execute(_ALL_DUE)
         for _ in range(12):
-            nudge.send("compliance.monitors.tasks.tick")
+            dispatch.send("compliance.monitors.tasks.tick")
         return True
 
     def _lose(self, deed: Deed) -> bool:

@@ -23,7 +23,7 @@ from compliance.models import (
 )
 from compliance.monitors.actions import What, When, create_monitor, pause_monitor, resume_monitor, run_monitor_now
 from compliance.registry.actions import register_agent
-from compliance.registry.models import HOSTED, Pin
+from compliance.registry.models import HOSTED, Placement
 from compliance.runners.actions import create_runner
 from compliance.tenancy.actions import create_organization
 from compliance.tenancy.errors import NotAllowed, Refused
@@ -70,7 +70,7 @@ class House:
     owner: User
     contexts: list[AgentContext] = field(default_factory=list)
     monitors: list[Monitor] = field(default_factory=list)
-    pins: list[Pin] = field(default_factory=lambda: [HOSTED])
+    pins: list[Placement] = field(default_factory=lambda: [HOSTED])
 
 
 def arrange(agents: dict[str, str]) -> tuple[list[House], dict[str, str]]:
@@ -79,11 +79,11 @@ def arrange(agents: dict[str, str]) -> tuple[list[House], dict[str, str]]:
     for name, wanted in MONITORS.items():
         owner = User.objects.create_user(f"{name.lower()}@example.org", None, name=f"{name} Owner")
         house = House(create_organization(name=name, by=owner), owner)
-        places = {"": HOSTED, POOL: Pin(pool=POOL)}
+        places = {"": HOSTED, POOL: Placement(pool=POOL)}
         for runner, pool in WITH_RUNNERS.get(name, {}).items():
             row, tokens[runner] = create_runner(organization=house.organization, name=runner, pool=pool, by=owner)
-            places[runner] = Pin(runner_id=row.pk)
-            house.pins.append(Pin(pool=pool) if pool else places[runner])
+            places[runner] = Placement(runner_id=row.pk)
+            house.pins.append(Placement(pool=pool) if pool else places[runner])
         contexts: dict[str, AgentContext] = {}
         for agent, when, where in wanted:
             if agent not in contexts:
@@ -96,7 +96,7 @@ def arrange(agents: dict[str, str]) -> tuple[list[House], dict[str, str]]:
                 name=f"{agent} {where or 'hosted'}",
                 suite_slug="baseline",
                 when=when,
-                what=What(pin=places[where]),
+                what=What(placement=places[where]),
                 by=owner,
             )
             house.monitors.append(monitor)
@@ -162,8 +162,8 @@ class People(threading.Thread):
         return "heartbeats hurried"
 
     def _owner_test(self, house: House) -> str:
-        context, pin = self.chance.choice(house.contexts), self.chance.choice(house.pins)
-        request_owner_test(organization=house.organization, context_id=context.pk, by=house.owner, pin=pin)
+        context, placement = self.chance.choice(house.contexts), self.chance.choice(house.pins)
+        request_owner_test(organization=house.organization, context_id=context.pk, by=house.owner, placement=placement)
         return "tests asked for"
 
     def _run_now(self, house: House) -> str:

@@ -19,7 +19,7 @@ CELERY_BEAT_SCHEDULE = {
         "options": {"expires": 10},
     },
     "sweep-jobs": {
-        "task": "compliance.jobs.tasks.sweep",
+        "task": "compliance.jobs.tasks.clean_up",
         "schedule": timedelta(seconds=2),
         "options": {"expires": 10},
     },

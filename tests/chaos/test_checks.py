@@ -10,14 +10,15 @@ import psycopg
 import pytest
 from django.db import connection
 
+from compliance.database import database_time
 from compliance.engines.reports.model import Evidence
 from compliance.jobs.completion import complete_job
 from compliance.jobs.queue import lease_heartbeats, lease_job
 from compliance.models import AgentContext, ComplianceRun, Job, Monitor, Organization, User
 from compliance.monitors.heartbeats import create_due_heartbeats
-from compliance.monitors.models import Outcome, database_time
+from compliance.monitors.models import Outcome
 from compliance.monitors.tick import create_due_monitor_jobs
-from compliance.registry.models import Pin
+from compliance.registry.models import Placement
 from compliance.runners.actions import create_runner
 from compliance.runners.leasing import About, at_work, complete, poll
 from compliance.tenancy.actions import create_organization
@@ -236,7 +237,7 @@ def test_what_a_runner_should_not_have_brought_is_found(
     key = actor_of(shown)
     with at_work(key) as at:
         poll(at.runner, at_most=0, engines=["baseline"], about=About(engines={"baseline": "1.0"}))
-    hurry(make_monitor(organization, context, alice, pin=Pin(runner_id=lab.pk)))
+    hurry(make_monitor(organization, context, alice, placement=Placement(runner_id=lab.pk)))
     assert create_due_monitor_jobs() == {"allowed": 1}
     with at_work(key) as at:
         [lease] = poll(at.runner, at_most=1, engines=["baseline"], about=About())

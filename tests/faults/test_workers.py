@@ -12,9 +12,9 @@ import redis
 
 from compliance.celery import app
 from compliance.embedded.redis import Redis
-from compliance.jobs import dispatch as nudge
+from compliance.jobs import dispatch
 from compliance.jobs.actions import request_owner_test
-from compliance.jobs.cleanup import repeat_nudges
+from compliance.jobs.cleanup import dispatch_again
 from compliance.models import AgentContext, ComplianceRun, Job, Organization, User
 from compliance.monitors.heartbeats import create_due_heartbeats
 from compliance.tenancy.actions import create_organization
@@ -74,7 +74,7 @@ def sweep_until_recorded(settings: Any) -> ComplianceRun:
     settings.JOB_REDISPATCH_AFTER_SECONDS = 1
 
     def swept() -> ComplianceRun | None:
-        repeat_nudges()
+        dispatch_again()
         return the_run()
 
     return wait_for(swept, seconds=45, what="a run on record")
@@ -94,7 +94,7 @@ def test_a_test_whose_worker_is_killed_is_run_again_by_another(
         settings.JOB_REDISPATCH_AFTER_SECONDS = 1
 
         def swept_and_asked() -> bool:
-            repeat_nudges()
+            dispatch_again()
             return agent.asked.acquire(blocking=False)
 
         wait_for(swept_and_asked, what="a second attempt")
@@ -143,7 +143,7 @@ def test_a_message_delivered_twice_is_one_run(
     agent.go_on.set()
     job, _ = request_owner_test(organization=organization, context_id=context.pk, by=alice)
     for _ in range(5):
-        nudge.send(nudge.EXECUTE, str(job.pk), organization.id)
+        dispatch.send(dispatch.EXECUTE, str(job.pk), organization.id)
     with worker(tmp_path / "worker.log", env=QUICK) as process:
         wait_for(lambda: process.output().count("execute_job") >= 12, what="six deliveries")
         wait_for(lambda: process.output().count("succeeded") >= 6, what="six ends")
@@ -219,7 +219,7 @@ def test_a_worker_that_loses_redis_ends_its_test_and_takes_more_when_redis_is_ba
     def nudge_there() -> None:
         job, _ = request_owner_test(organization=organization, context_id=context.pk, by=alice)
         with app.connection_for_write(broker.url) as connection:
-            app.send_task(nudge.EXECUTE, args=[str(job.pk), organization.id], connection=connection)
+            app.send_task(dispatch.EXECUTE, args=[str(job.pk), organization.id], connection=connection)
 
     try:
         with worker(tmp_path / "worker.log", env={**QUICK, "REDIS_URL": broker.url}) as process:

@@ -13,7 +13,7 @@ from django.db import OperationalError
 
 from compliance.jobs.actions import request_owner_test
 from compliance.models import AgentContext, ComplianceRun, Job, Organization, Runner, User
-from compliance.registry.models import HOSTED, Pin
+from compliance.registry.models import HOSTED, Placement
 from compliance.registry.urls import InvalidAgentURL, normalize_agent_url
 from compliance.runners.placement import why_waiting
 from compliance.tenancy.errors import NotAllowed, Refused
@@ -93,7 +93,7 @@ class Command(BaseCommand):
             by = user
         with organization_scope(organization.id):
             context = AgentContext.objects.filter(organization=organization, agent_id=agent_url).first()
-            pin = _pin(organization, options)
+            placement = _pin(organization, options)
         if context is None:
             raise _UsageError(f"{organization.name} has no agent at {agent_url}. Register it first.")
         job, created = request_owner_test(
@@ -102,7 +102,7 @@ class Command(BaseCommand):
             by=by,
             suite_slug=options["suite"],
             dry_run=options["dry_run"],
-            pin=pin,
+            placement=placement,
         )
         return organization, job, created
 
@@ -126,11 +126,15 @@ class Command(BaseCommand):
     def _why_none(self, organization: Organization, job: Job) -> str:
         with organization_scope(organization.id):
             current = Job.objects.select_related("suite_version").get(pk=job.pk)
-            pinned = list(Runner.objects.named_by(organization.id, current.pin)) if current.pin.is_private else []
+            pinned = (
+                list(Runner.objects.named_by(organization.id, current.placement))
+                if current.placement.is_private
+                else []
+            )
         if not current.is_active:
             return f"The job ended without a run: {current.get_state_display().lower()}. {current.end_reason}".strip()
-        who = "private runner" if current.pin.is_private else "worker"
-        why = why_waiting(current.pin, current.suite_version.engine, pinned)
+        who = "private runner" if current.placement.is_private else "worker"
+        why = why_waiting(current.placement, current.suite_version.engine, pinned)
         return f"No result in time. {why or f'Is a {who} running?'}"
 
     def _print(self, options: dict[str, Any], result: dict[str, Any]) -> None:
@@ -145,16 +149,16 @@ class Command(BaseCommand):
         return code
 
 
-def _pin(organization: Organization, options: dict[str, Any]) -> Pin:
+def _pin(organization: Organization, options: dict[str, Any]) -> Placement:
     """Where the test is to run. Needs the organization's scope. Raises _UsageError for a runner that is not there."""
     if options["pool"]:
-        return Pin(pool=options["pool"].strip().lower())
+        return Placement(pool=options["pool"].strip().lower())
     if not options["runner"]:
         return HOSTED
     runner = Runner.objects.kept_by(organization.id).filter(name__iexact=options["runner"].strip()).first()
     if runner is None:
         raise _UsageError(f"{organization.name} has no private runner “{options['runner']}”.")
-    return Pin(runner_id=runner.pk)
+    return Placement(runner_id=runner.pk)
 
 
 def _described(run: ComplianceRun) -> dict[str, Any]:

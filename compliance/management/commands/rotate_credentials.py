@@ -22,7 +22,7 @@ class Command(BaseCommand):
         if options["batch"] < 1:
             raise CommandError("--batch must be 1 or more.")
         try:
-            done = rotate(by=Actor.system("key rotation"), batch=options["batch"], tell=self._tell)
+            done = rotate(by=Actor.system("key rotation"), batch=options["batch"], on_progress=self._print_progress)
         except Unreadable as error:
             raise CommandError(f"{error}.") from None
         if done.unreadable:
@@ -32,5 +32,5 @@ class Command(BaseCommand):
             )
         self.stdout.write(f"{done.resealed} encrypted anew; everything is under the newest key.")
 
-    def _tell(self, rotation: Rotation) -> None:
+    def _print_progress(self, rotation: Rotation) -> None:
         self.stdout.write(f"{rotation.resealed} encrypted anew so far")

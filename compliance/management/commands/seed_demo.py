@@ -13,12 +13,12 @@ from django.core.management.base import BaseCommand, CommandError
 
 from compliance.demo_agents import AGENTS
 from compliance.embedded.keys import write_private
-from compliance.jobs import dispatch as nudge
+from compliance.jobs import dispatch
 from compliance.jobs.actions import request_owner_test
 from compliance.models import AgentContext, Membership, Organization, Relation, Role, Runner, User
 from compliance.monitors.actions import What, When, create_monitor
 from compliance.registry.actions import AlreadyRegistered, register_agent
-from compliance.registry.models import Pin
+from compliance.registry.models import Placement
 from compliance.runners.actions import create_runner, new_token
 from compliance.suites.actions import publish_engine_suites
 from compliance.tenancy.actions import create_organization
@@ -125,7 +125,7 @@ class Command(BaseCommand):
                 new = False
             else:
                 new = True
-                nudge.send(nudge.DETECT, context.agent_url)
+                dispatch.send(dispatch.DETECT, context.agent_url)
             contexts[name] = context
             if verified and not context.is_verified_owner:
                 with system_scope(by=_SEEDING, reason="mark the demo's verified owners"):
@@ -156,9 +156,11 @@ class Command(BaseCommand):
             runner, token = new_token(organization=organization, runner_id=known.pk, by=owner)
         write_private(token_file, f"{token}\n")
         if known is None and context is not None:
-            self._work_inside(organization, owner, context, Pin(runner_id=runner.pk))
+            self._work_inside(organization, owner, context, Placement(runner_id=runner.pk))
 
-    def _work_inside(self, organization: Organization, owner: User, context: AgentContext, pin: Pin) -> None:
+    def _work_inside(
+        self, organization: Organization, owner: User, context: AgentContext, placement: Placement
+    ) -> None:
         try:
             create_monitor(
                 organization=organization,
@@ -166,11 +168,15 @@ class Command(BaseCommand):
                 name=f"{context.name}, from {_RUNNER}",
                 suite_slug="baseline",
                 when=When(interval_minutes=60),
-                what=What(pin=pin),
+                what=What(placement=placement),
                 by=owner,
             )
             request_owner_test(
-                organization=organization, context_id=context.pk, by=owner, suite_slug="mcp-conformance", pin=pin
+                organization=organization,
+                context_id=context.pk,
+                by=owner,
+                suite_slug="mcp-conformance",
+                placement=placement,
             )
         except Refused as refusal:
             self.stdout.write(f"{_RUNNER}: {refusal}")

@@ -13,7 +13,6 @@ from compliance.monitors.models.monitor import (
     Monitor,
     MonitorQuerySet,
     MonitorState,
-    database_time,
 )
 from compliance.monitors.models.strips import strips
 from compliance.monitors.models.tick import (
@@ -34,6 +33,5 @@ __all__ = [
     "Outcome",
     "TickCounter",
     "TickPhase",
-    "database_time",
     "strips",
 ]

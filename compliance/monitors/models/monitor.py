@@ -5,21 +5,20 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from django.conf import settings
-from django.db import connection, models
+from django.db import models
 from django.db.models import Exists, OuterRef, Q, Subquery
 from django.db.models.functions import Lower
 from django.utils.timezone import now as time_now
 
-from compliance.alerts.models import Channel, Priority, Subject
-from compliance.alerts.notices import tell
+from compliance.database import database_time
 from compliance.jobs.models import CredentialChoice, Job
-from compliance.monitors import functions
-from compliance.monitors import liveness as pulse
+from compliance.monitors import functions, liveness
 from compliance.monitors.models.decision import MonitorDecision, Outcome
 from compliance.monitors.schedule import BadSchedule, Schedule
-from compliance.registry.models import POOL_LENGTH, AgentContext, ExecutorKind, Pin, Runner, RunnerState
+from compliance.registry.models import POOL_LENGTH, AgentContext, ExecutorKind, Placement, Runner, RunnerState
 from compliance.runs.models import ComplianceRun, OverallStatus
 from compliance.suites.models import Suite, SuiteVersion
+from compliance.tenancy.events import Channel, Event, Priority, Subject, publish
 from compliance.tenancy.ids import uuid7
 from compliance.tenancy.models import Organization
 from compliance.tenancy.rls import (
@@ -35,14 +34,6 @@ MAX_COOLDOWN_SECONDS = 604_800
 MAX_INTERVAL_MINUTES = 525_600  # what the table takes; the settings may allow less
 
 
-def database_time() -> datetime:
-    """The database's clock, which is one for all ticks and workers; theirs may differ."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT statement_timestamp()")
-        now: datetime = cursor.fetchone()[0]
-        return now
-
-
 class MonitorState(models.TextChoices):
     ACTIVE = "active", "Active"
     PAUSED = "paused", "Paused"
@@ -54,6 +45,11 @@ class MonitorQuerySet(models.QuerySet["Monitor"]):
     def kept_by(self, organization_id: str) -> MonitorQuerySet:
         """An organization's monitors that are not archived, by name."""
         return self.of_organization(organization_id).exclude(state=MonitorState.ARCHIVED)
+
+    def placed_on(self, organization_id: str, placement: Placement) -> MonitorQuerySet:
+        """Those of them that are placed on a runner, or on a pool, by name."""
+        placed = self.filter(runner_id=placement.runner_id) if placement.runner_id else self.filter(pool=placement.pool)
+        return placed.kept_by(organization_id).order_by(Lower("name"), "id")
 
     def of_organization(self, organization_id: str) -> MonitorQuerySet:
         """An organization's monitors, archived ones too, by name."""
@@ -122,7 +118,7 @@ class Monitor(models.Model):
         max_length=10, choices=ExecutorKind.choices, default=ExecutorKind.HOSTED, db_default="hosted"
     )
     runner_id = models.UUIDField(null=True, blank=True)
-    pool = models.CharField(max_length=POOL_LENGTH, blank=True, db_default="")
+    pool = models.CharField(max_length=POOL_LENGTH, blank=True, default="", db_default="")
     notify_priority = models.CharField(
         max_length=10, choices=Priority.choices, default=Priority.NORMAL, db_default="normal"
     )
@@ -284,9 +280,9 @@ class Monitor(models.Model):
         return self.suite_version or self.suite.current_version
 
     @property
-    def pin(self) -> Pin:
+    def placement(self) -> Placement:
         """Where its runs are to run."""
-        return Pin(self.runner_id, self.pool)
+        return Placement(self.runner_id, self.pool)
 
     def locked(self) -> Monitor:
         """The row as it is now, locked."""
@@ -341,13 +337,15 @@ class Monitor(models.Model):
         if self.failures_in_a_row >= limit:
             self.pause(f"{limit} inconclusive runs in a row: {run.headline}")
             self._note(Outcome.STOPPED, scheduled_for, now)
-            tell(
-                organization_id=self.organization_id,
-                subject=Subject.MONITOR,
-                subject_id=self.pk,
-                text=f"{self.name} is paused after {limit} runs in a row that told nothing about the agent.",
-                occasion=f"monitor-stopped:{run.pk}",
-                priority=self.notify_priority,
+            publish(
+                Event(
+                    organization_id=self.organization_id,
+                    subject=Subject.MONITOR,
+                    subject_id=self.pk,
+                    text=f"{self.name} is paused after {limit} runs in a row that told nothing about the agent.",
+                    occasion=f"monitor-stopped:{run.pk}",
+                    priority=self.notify_priority,
+                )
             )
         elif self.next_run_at == scheduled_for:  # else the schedule was changed meanwhile, and is ahead already
             try:
@@ -358,7 +356,7 @@ class Monitor(models.Model):
 
     def _note(self, outcome: str, scheduled_for: datetime, now: datetime) -> None:
         self.decision(outcome, self.state_reason, scheduled_for=scheduled_for, at=now).save()
-        pulse.count_after_commit("decisions", outcome)
+        liveness.count_after_commit("decisions", outcome)
 
     def decision(
         self,

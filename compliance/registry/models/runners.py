@@ -31,7 +31,7 @@ class ExecutorKind(models.TextChoices):
 
 
 @dataclass(frozen=True, slots=True)
-class Pin:
+class Placement:
     """Where work is to run: hosted when it says nothing, else one private runner, or any of a named pool."""
 
     runner_id: UUID | None = None
@@ -46,7 +46,7 @@ class Pin:
         return self.kind == ExecutorKind.PRIVATE
 
 
-HOSTED = Pin()
+HOSTED = Placement()
 
 
 class RunnerState(models.TextChoices):
@@ -60,16 +60,16 @@ class RunnerQuerySet(models.QuerySet["Runner"]):
         """An organization's runners that are not deleted, by name."""
         return self.filter(organization_id=organization_id).exclude(state=RunnerState.DELETED).order_by("name", "id")
 
-    def named_by(self, organization_id: str, pin: Pin) -> RunnerQuerySet:
-        """Those that a private pin names, disabled ones too, by name."""
+    def named_by(self, organization_id: str, placement: Placement) -> RunnerQuerySet:
+        """Those that a private placement names, disabled ones too, by name."""
         kept = self.kept_by(organization_id)
-        return kept.filter(pk=pin.runner_id) if pin.runner_id else kept.filter(pool=pin.pool)
+        return kept.filter(pk=placement.runner_id) if placement.runner_id else kept.filter(pool=placement.pool)
 
     def beside(self, runner: Runner) -> RunnerQuerySet:
         """The others of a runner's pool, disabled ones too; none for one without a pool."""
         if not runner.pool:
             return self.none()
-        return self.named_by(runner.organization_id, Pin(pool=runner.pool)).exclude(pk=runner.pk)
+        return self.named_by(runner.organization_id, Placement(pool=runner.pool)).exclude(pk=runner.pk)
 
 
 class Runner(models.Model):

@@ -36,7 +36,8 @@ class StepEvidence(models.Model):
     credential_organization_id = models.CharField(max_length=68, null=True, blank=True)
     request = models.JSONField(null=True)
     response = models.JSONField(null=True)
-    pointer = models.TextField(blank=True, db_default="", help_text="The failing place, a JSON pointer (RFC 6901).")
+    # No default of the database: it would be read back, and the writer may not read every row.
+    pointer = models.TextField(blank=True, default="", help_text="The failing place, a JSON pointer (RFC 6901).")
 
     class Meta:
         db_table = "step_evidence"

@@ -11,7 +11,7 @@ from django.db.models import Q
 from django.utils import timezone
 
 from compliance.engines.reports.model import Overall
-from compliance.registry.models import ExecutorKind, LifecycleStage, has_agent
+from compliance.registry.models import Agent, ExecutorKind, LifecycleStage, Protocol, has_agent
 from compliance.runs import functions
 from compliance.suites.models import SuiteVersion
 from compliance.tenancy.ids import ORGANIZATION_ID_PATTERN, uuid7
@@ -65,6 +65,10 @@ class ComplianceRunQuerySet(models.QuerySet["ComplianceRun"]):
     def for_agent(self, agent_url: str) -> ComplianceRunQuerySet:
         return self.filter(agent_url=agent_url)
 
+    def conclusive(self) -> ComplianceRunQuerySet:
+        """Runs that say something about their agents: neither dry nor inconclusive."""
+        return self.filter(dry_run=False).exclude(overall_status=OverallStatus.INCONCLUSIVE)
+
     def statuses_of(self, run_ids: Iterable[UUID]) -> dict[Any, str]:
         """The overall status of each of these runs that may be read."""
         return dict(self.filter(pk__in=[*run_ids]).values_list("pk", "overall_status"))
@@ -108,12 +112,16 @@ class ComplianceRun(models.Model):
     protocol = models.CharField(max_length=10, blank=True)
     protocol_version = models.CharField(max_length=60, blank=True)
     spec_version = models.CharField(
-        max_length=60, blank=True, db_default="", help_text="Of the specification that the checks were written against."
+        max_length=60,
+        blank=True,
+        default="",
+        db_default="",
+        help_text="Of the specification that the checks were written against.",
     )
     runtime = models.JSONField(default=dict, db_default=models.Value({}, models.JSONField()), blank=True)
     # Whose secret was used, and what it was called then. No foreign key: history outlives it.
     credential_id = models.UUIDField(null=True, blank=True)
-    credential_name = models.CharField(max_length=100, blank=True, db_default="")
+    credential_name = models.CharField(max_length=100, blank=True, default="", db_default="")
     dry_run = models.BooleanField(default=False)
     full_suite = models.BooleanField(
         default=True, help_text="False for a run of some scenarios only: such a run moves no status."
@@ -281,6 +289,11 @@ class ComplianceRun(models.Model):
 
     def __str__(self) -> str:
         return f"{self.get_triggered_by_display()} of {self.agent_url}"
+
+    def found_protocol(self, agent: Agent) -> bool:
+        """Whether the run says which protocol an agent speaks of which that was not known."""
+        known = self.overall_status != OverallStatus.INCONCLUSIVE and self.protocol in Protocol.values
+        return known and not agent.protocol
 
     @property
     def counts(self) -> dict[str, int]:

@@ -31,7 +31,7 @@ def test_a_part_of_the_sweep_that_fails_does_not_stop_the_others_and_is_raised( 
     def broken() -> int:
         raise DatabaseError("out of order")
 
-    monkeypatch.setattr(sweeping, "repeat_nudges", broken)
+    monkeypatch.setattr(sweeping, "dispatch_again", broken)
     with pytest.raises(DatabaseError, match="out of order"):
         sweeping.clean_up_jobs()
     with organization_scope(organization.id):

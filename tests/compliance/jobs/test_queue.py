@@ -17,7 +17,7 @@ from django.utils import timezone
 from compliance.engines import Report
 from compliance.jobs import actions
 from compliance.jobs.actions import request_owner_test
-from compliance.jobs.cleanup import repeat_nudges
+from compliance.jobs.cleanup import dispatch_again
 from compliance.jobs.completion import complete_job
 from compliance.jobs.leases import Lease, LeaseLost
 from compliance.jobs.queue import lease_heartbeats, lease_job, renew_leases
@@ -292,19 +292,19 @@ def test_the_sweeper_repeats_a_lost_nudge(job: Job, sent: list[Any], django_capt
         Job.objects.update(dispatched_at=timezone.now() - timedelta(minutes=5))
     sent.clear()
     with django_capture_on_commit_callbacks(execute=True):
-        assert repeat_nudges() == 1
+        assert dispatch_again() == 1
     assert sent == [("compliance.jobs.tasks.execute_job", (str(job.pk), job.organization_id))]
-    assert repeat_nudges() == 0
+    assert dispatch_again() == 0
 
 
 def test_the_sweeper_leaves_fresh_and_running_work_alone(job: Job) -> None:
-    assert repeat_nudges() == 0
+    assert dispatch_again() == 0
     lease_of(job)
     with system_scope(by=Actor.system("tests"), reason="arrange"):
         Job.objects.update(dispatched_at=timezone.now() - timedelta(minutes=5))
-    assert repeat_nudges() == 0
+    assert dispatch_again() == 0
     let_lease_run_out(job.pk)
-    assert repeat_nudges() == 1
+    assert dispatch_again() == 1
 
 
 def test_a_broker_that_is_away_does_not_stop_a_job(

@@ -9,7 +9,7 @@ import pytest
 from django.core.management import call_command, execute_from_command_line
 
 from compliance.models import AgentContext, Job, Organization, User
-from compliance.registry.models import Pin
+from compliance.registry.models import Placement
 from compliance.runners.actions import delete_runner
 from compliance.tenancy.scope import organization_scope
 from tests.compliance.runners.conftest import Calling, make_runner
@@ -32,7 +32,7 @@ def test_a_test_is_pinned_to_the_runner_or_to_the_pool(
     call_command("owner_test", AGENT_URL, "--org", "alpha", *arguments, "--json")
     with organization_scope(organization.id):
         wanted = Job.objects.get()
-    assert wanted.pin == (Pin(pool="berlin") if to_pool else lab.pin())
+    assert wanted.placement == (Placement(pool="berlin") if to_pool else lab.placement())
     assert json.loads(capsys.readouterr().out)["job"] == str(wanted.pk)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from django.db import connection
 
+from compliance.database import database_time
 from compliance.jobs.completion import complete_job
 from compliance.jobs.queue import lease_job
 from compliance.models import (
@@ -20,7 +21,6 @@ from compliance.models import (
     User,
 )
 from compliance.monitors.actions import What, When, create_monitor
-from compliance.monitors.models import database_time
 from compliance.tenancy.scope import organization_scope
 from tests.conftest import make_report
 

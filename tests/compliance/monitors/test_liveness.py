@@ -15,13 +15,13 @@ from django.test import Client
 from django.urls import reverse
 from prometheus_client.parser import text_string_to_metric_families
 
+from compliance.database import database_time
 from compliance.jobs.queue import lease_job
 from compliance.models import Job, Monitor, Organization, TickPhase, User
-from compliance.monitors import liveness as pulse
+from compliance.monitors import liveness
 from compliance.monitors import tick as ticking
 from compliance.monitors.actions import run_monitor_now
 from compliance.monitors.metrics import read_figures
-from compliance.monitors.models import database_time
 from compliance.monitors.tick import create_due_monitor_jobs, tick
 from compliance.tenancy.scope import organization_scope
 from tests.compliance.monitors.conftest import PHASES, arrange, jobs_of, make_due, set_back
@@ -82,7 +82,7 @@ def test_a_phase_that_fails_is_not_completed_and_says_of_the_error_only_its_kind
     assert (failed.last_error, failed.last_failed_at is not None) == ("KeyError", True)
     assert TickPhase.objects.get(name="runners").last_completed_at > database_time() - LIMIT
     assert ready(client) == (503, "not ready: tick")
-    assert pulse.still_since() == failed.last_completed_at
+    assert liveness.still_since() == failed.last_completed_at
 
 
 STILL = "Automatic tests have stood still since"
@@ -102,7 +102,7 @@ def test_every_page_says_that_the_tick_stands_still(
     for address in addresses:
         assert STILL not in client.get(address).content.decode(), address
     set_back(LIMIT + timedelta(hours=1))
-    since = pulse.still_since()
+    since = liveness.still_since()
     assert since is not None
     for address in addresses:
         page = client.get(address).content.decode()
@@ -143,7 +143,7 @@ def test_a_beat_that_stops_is_seen_and_one_that_comes_back_too(
     committed_db: None, arranging: None, beat: Callable[[], Process], tmp_path: Path, client: Client
 ) -> None:  # L18
     for name in ("heartbeats", "monitors", "runners"):
-        pulse.begin(name)
+        liveness.begin(name)
     set_back(LIMIT + timedelta(seconds=1))
     assert ready(client) == (503, "not ready: tick")
     with worker(tmp_path / "worker.log"):
@@ -288,9 +288,9 @@ MAY_NOT = {
 
 @pytest.mark.parametrize("what", MAY_NOT)
 def test_no_write_of_the_app_keeps_the_switch_quiet(new: None, what: str) -> None:  # L18
-    pulse.begin("monitors")
-    pulse.complete("monitors", duration_ms=1)
-    pulse.fail("monitors", KeyError())
+    liveness.begin("monitors")
+    liveness.complete("monitors", duration_ms=1)
+    liveness.fail("monitors", KeyError())
     with pytest.raises(DatabaseError) as refusal, transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(MAY_NOT[what])
     assert isinstance(refusal.value.__cause__, psycopg.errors.InsufficientPrivilege)
@@ -303,15 +303,15 @@ def test_a_phase_is_made_now_and_has_not_come_yet(new: None, made_at: str) -> No
     for values in ((made_at, None), ("now", made_at)):
         with pytest.raises(DatabaseError), transaction.atomic(), connection.cursor() as cursor:
             cursor.execute(insert, values)
-    pulse.begin("monitors")
+    liveness.begin("monitors")
     assert TickPhase.objects.get(name="monitors").last_completed_at is None
 
 
 def test_what_comes_of_a_phase_comes_now(new: None) -> None:  # L18
     before = database_time()
-    pulse.begin("monitors")
-    pulse.complete("monitors", duration_ms=5)
-    pulse.fail("monitors", KeyError())
+    liveness.begin("monitors")
+    liveness.complete("monitors", duration_ms=5)
+    liveness.fail("monitors", KeyError())
     phase = TickPhase.objects.get(name="monitors")
     times = (phase.last_started_at, phase.last_completed_at, phase.last_failed_at)
     assert all(time is not None and before <= time <= database_time() for time in times)

@@ -18,13 +18,14 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import DatabaseError, connection
 from django.utils import timezone
 
+from compliance.database import database_time
 from compliance.jobs.cleanup import expire_jobs
 from compliance.jobs.completion import complete_job
 from compliance.jobs.queue import lease_job, renew_leases
 from compliance.models import AgentContext, Job, Monitor, Organization, Role, User
 from compliance.monitors import tick as ticking
 from compliance.monitors.actions import archive_monitor, change_monitor, pause_monitor, run_monitor_now
-from compliance.monitors.models import TickCounter, database_time
+from compliance.monitors.models import TickCounter
 from compliance.monitors.tick import create_due_monitor_jobs, tick
 from compliance.registry.actions import remove_context
 from compliance.tenancy.actions import create_organization
@@ -334,7 +335,7 @@ def test_an_offline_runner_defers_and_gets_one_catch_up_when_it_is_back(
 ) -> None:  # L13
     settings.MONITOR_COOLDOWN_SECONDS = 0  # a flood would not be held back by it
     lab = make_runner(organization, alice)
-    monitor = make_monitor(organization, context, alice, pin=lab.pin())
+    monitor = make_monitor(organization, context, alice, placement=lab.placement())
     change(monitor, anchor=database_time() - timedelta(hours=100))
     occurrence = make_due(monitor, since=timedelta(hours=50))
     assert sum(race(superuser, "monitor_decisions", [create_due_monitor_jobs] * 3), Counter()) == {"deferred": 1}

@@ -9,10 +9,10 @@ import psycopg
 import pytest
 from django.db import DatabaseError, connection, transaction
 
+from compliance.database import database_time
 from compliance.models import Monitor, MonitorDecision, Organization
-from compliance.monitors import decisions
 from compliance.monitors.decisions import forget_old_decisions
-from compliance.monitors.models import Outcome, database_time
+from compliance.monitors.models import Outcome
 from compliance.monitors.tasks import forget_decisions
 from compliance.tenancy.scope import organization_scope
 from tests.compliance.monitors.conftest import decisions_of
@@ -30,7 +30,7 @@ def test_what_is_older_than_the_setting_goes_in_batches(
     organization: Organization, monitor: Monitor, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings.DECISION_RETENTION_DAYS = 30
-    monkeypatch.setattr(decisions, "FORGOTTEN_AT_ONCE", 2)
+    monkeypatch.setattr("compliance.database.BATCH", 2)
     decide(monitor, 1, 29.9, 30.1, 40, 50, 60, 70)
     assert forget_decisions() == 5
     assert len(decisions_of(organization)) == 2
@@ -40,8 +40,8 @@ def test_what_is_older_than_the_setting_goes_in_batches(
 def test_it_ends_in_time_however_much_there_is(
     organization: Organization, monitor: Monitor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(decisions, "FORGOTTEN_AT_ONCE", 1)
-    monkeypatch.setattr(decisions, "FORGETTING_SECONDS", 0.0)
+    monkeypatch.setattr("compliance.database.BATCH", 1)
+    monkeypatch.setattr("compliance.database.SECONDS", 0.0)
     decide(monitor, 400, 401)
     assert forget_old_decisions() == 0
     assert len(decisions_of(organization)) == 2

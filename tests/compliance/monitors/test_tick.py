@@ -13,6 +13,7 @@ import psycopg
 import pytest
 from django.db import DatabaseError, connections
 
+from compliance.database import database_time
 from compliance.jobs.actions import cancel_job
 from compliance.jobs.queue import lease_job
 from compliance.models import Agent, AgentContext, Job, Monitor, Organization, SuiteVersion, User
@@ -24,7 +25,6 @@ from compliance.monitors.actions import (
     resume_monitor,
     run_monitor_now,
 )
-from compliance.monitors.models import database_time
 from compliance.monitors.tick import create_due_monitor_jobs, tick
 from compliance.registry.actions import remove_context
 from compliance.suites.models import EngineHealth
@@ -225,7 +225,7 @@ def test_a_clock_that_was_set_back_brings_no_occurrence_again(
     occurrence = make_due(monitor)
     create_due_monitor_jobs()
     back = database_time() - timedelta(hours=5)
-    monkeypatch.setattr("compliance.monitors.models.database_time", lambda: back)
+    monkeypatch.setattr("compliance.monitors.models.monitor.database_time", lambda: back)
     finish(jobs_of(organization)[0])
     assert stored(monitor).next_run_at > occurrence
 
@@ -256,16 +256,16 @@ def test_a_database_whose_clock_is_set_back_does_not_decide_again_about_what_it_
 def test_a_clock_that_is_set_back_while_an_occurrence_is_decided_about_moves_on_all_the_same(
     organization: Organization, monitor: Monitor, monkeypatch: pytest.MonkeyPatch
 ) -> None:  # L19
-    """Found due by one clock, and decided about by another that is behind the occurrence: the ledger's time."""
+    """Found due by one clock, and decided about by another that is behind the occurrence: the time that was read."""
     change(monitor, anchor=database_time() - timedelta(hours=23.5))
     GATES["paused"](monitor)
     occurrence = make_due(monitor)
-    read = ticking.Ledger.read
+    read = ticking.Capacity.read
 
     def read_earlier(organization_id: str, now: Any, *rest: Any) -> Any:
         return read(organization_id, now - timedelta(hours=5), *rest)
 
-    monkeypatch.setattr(ticking.Ledger, "read", read_earlier)
+    monkeypatch.setattr(ticking.Capacity, "read", read_earlier)
     assert create_due_monitor_jobs() == {"paused": 1}
     assert stored(monitor).next_run_at > occurrence
     assert create_due_monitor_jobs() == {}

@@ -14,7 +14,7 @@ from django.test import Client
 from compliance.engines.reports.model import Report
 from compliance.jobs.actions import request_owner_test
 from compliance.models import AgentContext, Job, Organization, Runner, User
-from compliance.registry.models import Pin
+from compliance.registry.models import Placement
 from compliance.runners.actions import create_runner
 from compliance.tenancy.scope import organization_scope
 from tests.conftest import make_report
@@ -47,8 +47,8 @@ class Calling:
         body = {"token": lease["token"], "report": report or plain(make_report(*verdicts)), **more}
         return self.post(f"jobs/{lease['job_id']}/complete", body)
 
-    def pin(self) -> Pin:
-        return Pin(runner_id=self.runner.pk)
+    def placement(self) -> Placement:
+        return Placement(runner_id=self.runner.pk)
 
     def row(self) -> Runner:
         with organization_scope(self.runner.organization_id):
@@ -65,9 +65,9 @@ def make_runner(organization: Organization, by: User, name: str = "lab", pool: s
     return Calling(*create_runner(organization=organization, name=name, pool=pool, by=by))
 
 
-def ask(organization: Organization, context: AgentContext, by: User, pin: Pin, **more: Any) -> Job:
+def ask(organization: Organization, context: AgentContext, by: User, placement: Placement, **more: Any) -> Job:
     """A test that somebody asks for, to be run there."""
-    return request_owner_test(organization=organization, context_id=context.pk, by=by, pin=pin, **more)[0]
+    return request_owner_test(organization=organization, context_id=context.pk, by=by, placement=placement, **more)[0]
 
 
 def job_row(organization: Organization, job_id: UUID | str) -> Job:

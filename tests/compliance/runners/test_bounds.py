@@ -12,7 +12,7 @@ from django.utils import timezone
 from compliance.jobs.actions import QueueFull
 from compliance.models import AgentContext, ComplianceRun, Job, Monitor, Organization, Runner, User
 from compliance.monitors.tick import create_due_monitor_jobs
-from compliance.registry.models import Pin
+from compliance.registry.models import Placement
 from compliance.runners.actions import disable_runner
 from compliance.tenancy.actions import create_organization
 from compliance.tenancy.scope import organization_scope
@@ -59,7 +59,7 @@ class TestUnderWay:
     ) -> None:  # G3
         setattr(settings, cap, 1)
         lab = make_runner(organization, alice, pool=pool)
-        ask(organization, context, alice, Pin(pool=pool) if pool else lab.pin())
+        ask(organization, context, alice, Placement(pool=pool) if pool else lab.placement())
         make_due(monitor)
         assert create_due_monitor_jobs() == {"allowed": 1}
 
@@ -74,7 +74,7 @@ class TestUnderWay:
         cap: str,
     ) -> None:  # G3
         setattr(settings, cap, 1)
-        ask(organization, context, alice, lab.pin())
+        ask(organization, context, alice, lab.placement())
         assert len(lab.poll()) == 1
         make_due(monitor)
         assert create_due_monitor_jobs() == {"concurrency": 1}
@@ -90,7 +90,7 @@ class TestUnderWay:
         cap: str,
     ) -> None:  # G3
         setattr(settings, cap, 1)
-        ask(organization, context, alice, Pin())
+        ask(organization, context, alice, Placement())
         make_due(monitor)
         assert create_due_monitor_jobs() == {"concurrency": 1}
 
@@ -108,8 +108,8 @@ class TestUnderWay:
         setattr(settings, cap, 1)
         lab = make_runner(organization, alice, pool=pool)
         lab.poll()
-        pin = Pin(pool=pool) if pool else lab.pin()
-        private = make_monitor(organization, context, alice, name="Inside", pin=pin)
+        placement = Placement(pool=pool) if pool else lab.placement()
+        private = make_monitor(organization, context, alice, name="Inside", placement=placement)
         make_due(private)
         assert create_due_monitor_jobs() == {"allowed": 1}
         make_due(monitor)
@@ -130,13 +130,13 @@ class TestQueue:
     ) -> None:
         settings.PRIVATE_QUEUE_MAX_JOBS = 2
         agents = [make_context(organization, f"https://agent-{n}.example/mcp") for n in range(3)]
-        first = ask(organization, agents[0], alice, lab.pin())
-        ask(organization, agents[1], alice, lab.pin())
+        first = ask(organization, agents[0], alice, lab.placement())
+        ask(organization, agents[1], alice, lab.placement())
         with pytest.raises(QueueFull, match="2 tests wait for this private runner already"):
-            ask(organization, agents[2], alice, lab.pin())
-        assert ask(organization, agents[0], alice, lab.pin()).pk == first.pk, "it is under way: nothing is added"
+            ask(organization, agents[2], alice, lab.placement())
+        assert ask(organization, agents[0], alice, lab.placement()).pk == first.pk, "it is under way: nothing is added"
         assert len(lab.poll()) == 1
-        ask(organization, agents[2], alice, lab.pin())
+        ask(organization, agents[2], alice, lab.placement())
 
     def test_every_runner_and_pool_has_a_queue_of_its_own_beside_hosted_work_and_monitors(
         self, organization: Organization, context: AgentContext, alice: User, settings: Any
@@ -144,17 +144,17 @@ class TestQueue:
         settings.PRIVATE_QUEUE_MAX_JOBS = 1
         one, two = make_runner(organization, alice, "one", "berlin"), make_runner(organization, alice, "two")
         one.poll()
-        monitor = make_monitor(organization, context, alice, name="Inside", pin=one.pin())
+        monitor = make_monitor(organization, context, alice, name="Inside", placement=one.placement())
         make_due(monitor)
         assert create_due_monitor_jobs() == {"allowed": 1}
-        pins = [one.pin(), two.pin(), Pin(pool="berlin"), Pin()]
-        for number, pin in enumerate(pins):
-            ask(organization, make_context(organization, f"https://agent-{number}.example/mcp"), alice, pin)
+        pins = [one.placement(), two.placement(), Placement(pool="berlin"), Placement()]
+        for number, placement in enumerate(pins):
+            ask(organization, make_context(organization, f"https://agent-{number}.example/mcp"), alice, placement)
         more = make_context(organization, "https://more.example/mcp")
-        for pin in pins[:3]:
+        for placement in pins[:3]:
             with pytest.raises(QueueFull):
-                ask(organization, more, alice, pin)
-        ask(organization, more, alice, Pin())
+                ask(organization, more, alice, placement)
+        ask(organization, more, alice, Placement())
 
     def test_another_organizations_queue_is_another(
         self,
@@ -169,15 +169,15 @@ class TestQueue:
         settings.PRIVATE_QUEUE_MAX_JOBS = 1
         make_runner(organization, alice, pool="berlin")
         make_runner(other_organization, charlie, pool="berlin")
-        ours = ask(organization, context, alice, Pin(pool="berlin"))
-        theirs = ask(other_organization, other_context, charlie, Pin(pool="berlin"))
+        ours = ask(organization, context, alice, Placement(pool="berlin"))
+        theirs = ask(other_organization, other_context, charlie, Placement(pool="berlin"))
         assert [ours.state, theirs.state] == ["queued", "queued"]
 
     def test_the_api_says_so_with_409(
         self, organization: Organization, context: AgentContext, alice: User, lab: Calling, settings: Any
     ) -> None:
         settings.PRIVATE_QUEUE_MAX_JOBS = 1
-        ask(organization, make_context(organization, "https://other.example/mcp"), alice, lab.pin())
+        ask(organization, make_context(organization, "https://other.example/mcp"), alice, lab.placement())
         _, token = make_key(organization, alice, "test")
         body = {"placement": {"runner_id": str(lab.runner.pk)}}
         answer = Caller(token).post(f"/agents/{context.pk}/tests", body)
@@ -193,7 +193,7 @@ def test_tests_asked_for_at_once_never_exceed_what_may_wait(
     organization = create_organization(name="Alpha", by=alice)
     make_runner(organization, alice, pool="berlin")
     agents = [make_context(organization, f"https://agent-{n}.example/mcp") for n in range(5)]
-    calls = [lambda agent=agent: ask(organization, agent, alice, Pin(pool="berlin")).pk for agent in agents]
+    calls = [lambda agent=agent: ask(organization, agent, alice, Placement(pool="berlin")).pk for agent in agents]
     outcomes = race(superuser, "compliance_jobs", calls)
     assert [one.kind for one in outcomes if isinstance(one, Raised)] == ["QueueFull"] * 3
     with organization_scope(organization.id):
@@ -213,7 +213,7 @@ class TestReleases:
         self, organization: Organization, context: AgentContext, alice: User, lab: Calling, settings: Any
     ) -> None:  # L12, R7
         settings.PRIVATE_JOB_MAX_RELEASES = 2
-        job = ask(organization, context, alice, lab.pin())
+        job = ask(organization, context, alice, lab.placement())
         assert [self.release(lab) for _ in range(3)] == [{"state": "queued"}] * 2 + [{"state": "finished"}]
         assert lab.poll() == []
         row = job_row(organization, job.pk)
@@ -225,7 +225,7 @@ class TestReleases:
     def test_what_its_organization_takes_back_is_not_counted(
         self, organization: Organization, context: AgentContext, alice: User, lab: Calling
     ) -> None:
-        job = ask(organization, context, alice, lab.pin())
+        job = ask(organization, context, alice, lab.placement())
         assert len(lab.poll()) == 1
         disable_runner(organization=organization, runner_id=lab.runner.pk, by=alice)
         assert (job_row(organization, job.pk).state, job_row(organization, job.pk).releases) == (
@@ -238,7 +238,7 @@ class TestReleases:
     ) -> None:  # L8
         settings.PRIVATE_JOB_MAX_RELEASES = 0
         lab.poll()
-        monitor = make_monitor(organization, context, alice, pin=lab.pin())
+        monitor = make_monitor(organization, context, alice, placement=lab.placement())
         make_due(monitor)
         assert create_due_monitor_jobs() == {"allowed": 1}
         assert self.release(lab) == {"state": "finished"}
@@ -251,7 +251,7 @@ class TestReleases:
 def test_a_lease_that_is_renewed_goes_on_however_old_it_is(
     organization: Organization, context: AgentContext, alice: User, lab: Calling
 ) -> None:  # L12
-    ask(organization, context, alice, lab.pin())
+    ask(organization, context, alice, lab.placement())
     [lease] = lab.poll()
     with organization_scope(organization.id):
         Job.objects.update(started_at=timezone.now() - timedelta(days=3))

@@ -101,7 +101,7 @@ class TestATokenThatEndsWhileABodyComesSlowly:
     def test_gets_no_work(
         self, lab: Calling, organization: Organization, context: AgentContext, alice: User, end: Any
     ) -> None:
-        job = ask(organization, context, alice, lab.pin())
+        job = ask(organization, context, alice, lab.placement())
         body = {"at_most": 1, "engines": ENGINES}
         answer = post_slowly(lab, "poll", body, meanwhile=lambda: end(lab, alice))
         assert answer.status_code == 401
@@ -111,7 +111,7 @@ class TestATokenThatEndsWhileABodyComesSlowly:
     def test_hands_in_no_result(
         self, lab: Calling, organization: Organization, context: AgentContext, alice: User, end: Any
     ) -> None:
-        ask(organization, context, alice, lab.pin())
+        ask(organization, context, alice, lab.placement())
         [lease] = lab.poll()
         body = {"token": lease["token"], "report": plain(make_report("passed"))}
         path = f"jobs/{lease['job_id']}/complete"
@@ -122,7 +122,7 @@ class TestATokenThatEndsWhileABodyComesSlowly:
 def test_a_token_that_ends_while_a_body_comes_slowly_is_given_no_secret(alpha: World) -> None:  # V1, L3
     lab = make_runner(alpha.organization, alpha.alice)
     alpha.grant(alpha.credential())
-    ask(alpha.organization, alpha.context, alpha.alice, lab.pin())
+    ask(alpha.organization, alpha.context, alpha.alice, lab.placement())
     [lease] = lab.poll()
     path = f"jobs/{lease['job_id']}/credential"
     answer = post_slowly(lab, path, {"token": lease["token"]}, meanwhile=lambda: replace(lab, alpha.alice))
@@ -133,7 +133,7 @@ def test_a_token_that_ends_while_a_body_comes_slowly_is_given_no_secret(alpha: W
 def test_a_test_that_is_to_use_no_credential_is_given_none(alpha: World) -> None:  # V4
     lab = make_runner(alpha.organization, alpha.alice)
     alpha.grant(alpha.credential())
-    ask(alpha.organization, alpha.context, alpha.alice, lab.pin(), credential=CredentialChoice.NONE)
+    ask(alpha.organization, alpha.context, alpha.alice, lab.placement(), credential=CredentialChoice.NONE)
     [lease] = lab.poll()
     assert lease["credential"] is None
     answer = lab.post(f"jobs/{lease['job_id']}/credential", {"token": lease["token"]})
@@ -156,7 +156,7 @@ class TestAReportThatIsNestedDeeply:
     def test_as_a_whole(
         self, lab: Calling, organization: Organization, context: AgentContext, alice: User, levels: int, inner: str
     ) -> None:
-        ask(organization, context, alice, lab.pin())
+        ask(organization, context, alice, lab.placement())
         [lease] = lab.poll()
         self.is_refused(complete_with(lab, lease, nested(levels, inner)), organization, alice, lease)
 
@@ -171,7 +171,7 @@ class TestAReportThatIsNestedDeeply:
         inner: str,
         place: str,
     ) -> None:
-        ask(organization, context, alice, lab.pin())
+        ask(organization, context, alice, lab.placement())
         [lease] = lab.poll()
         report = plain(make_report("failed"))
         if place == "observations":
@@ -192,7 +192,7 @@ class TestAReportThatIsNestedDeeply:
 def test_whose_a_report_is_that_is_nested_too_deeply_is_told_wherever_its_token_stands(
     lab: Calling, organization: Organization, context: AgentContext, alice: User
 ) -> None:  # L8, L16
-    ask(organization, context, alice, lab.pin())
+    ask(organization, context, alice, lab.placement())
     [lease] = lab.poll()
     body = f'{{"report": {nested(5000, "[]")}, "token": "{lease["token"]}"}}'
     answer = post_text(lab, f"jobs/{lease['job_id']}/complete", body)
@@ -206,7 +206,7 @@ def test_whose_a_report_is_that_is_nested_too_deeply_is_told_wherever_its_token_
 def test_one_that_is_too_large_to_be_looked_into_is_refused_and_says_what_to_do(
     lab: Calling, organization: Organization, context: AgentContext, alice: User
 ) -> None:  # L8
-    ask(organization, context, alice, lab.pin())
+    ask(organization, context, alice, lab.placement())
     [lease] = lab.poll()
     answer = complete_with(lab, lease, nested(5000, f'"{"x" * 1024 * MAX_CUT_KB}"'))
     assert (answer.status_code, answer.json()["type"]) == (400, "/problems/bad-request")
@@ -237,7 +237,7 @@ def test_no_other_call_takes_what_is_nested_too_deeply(
 def test_a_report_may_be_nested_as_deeply_as_its_pages_can_show(
     lab: Calling, organization: Organization, context: AgentContext, alice: User, client: Client
 ) -> None:
-    ask(organization, context, alice, lab.pin())
+    ask(organization, context, alice, lab.placement())
     [lease] = lab.poll()
     report = plain(make_report("failed"))
     report["observations"] = "@"

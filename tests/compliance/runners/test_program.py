@@ -15,7 +15,7 @@ from compliance.demo_agents import AGENTS
 from compliance.engines import get_engine
 from compliance.jobs.models import JobState
 from compliance.models import AgentContext, ComplianceRun, CredentialUse, Job, Organization, User
-from compliance.registry.models import Pin
+from compliance.registry.models import Placement
 from compliance.runners.actions import disable_runner
 from compliance.tenancy.actions import create_organization
 from compliance.tenancy.scope import organization_scope
@@ -84,7 +84,7 @@ def test_an_agent_inside_is_tested_by_the_runner_and_the_run_carries_its_name(
     lab = make_runner(organization, alice)
     with program(server, lab, tmp_path):
         wait_for(lambda: lab.row().is_online, what="the runner's first poll")
-        job = ask(organization, context, alice, lab.pin())
+        job = ask(organization, context, alice, lab.placement())
         finished = wait_for(ended(organization, job.pk), seconds=60, what="the result")
     run = run_of(organization, finished)
     assert (run.overall_status, run.executor_name, run.executor_kind) == ("passing", "lab", "private")
@@ -100,7 +100,7 @@ def test_all_that_waits_for_a_runner_is_run_at_its_first_try(  # L6, L12
     organization, alice = alpha
     lab = make_runner(organization, alice)
     asked = [
-        ask(organization, make_context(organization, agents[name]), alice, lab.pin())
+        ask(organization, make_context(organization, agents[name]), alice, lab.placement())
         for name in ("library", "weather", "translator")
     ]
     with program(server, lab, tmp_path):
@@ -129,7 +129,7 @@ def test_an_official_suite_runs_in_the_runner_as_it_does_hosted(  # R8
     organization, alice = alpha
     context = make_context(organization, agents[agent])
     lab = make_runner(organization, alice)
-    job = ask(organization, context, alice, lab.pin(), suite_slug=suite)
+    job = ask(organization, context, alice, lab.placement(), suite_slug=suite)
     with program(server, lab, tmp_path) as process:
         finished = wait_for(ended(organization, job.pk), seconds=120, what="the result")
     run = run_of(organization, finished)
@@ -146,10 +146,10 @@ def test_a_secret_of_assay_reaches_the_runner_under_a_grant_only(  # V2, V5
     lab = make_runner(organization, alice)
     credential = make_credential(organization, alice, secret=DEMO_TOKEN)
     with program(server, lab, tmp_path):
-        without = ask(organization, context, alice, lab.pin())
+        without = ask(organization, context, alice, lab.placement())
         first = wait_for(ended(organization, without.pk), seconds=60, what="the result without a grant")
         make_grant(credential, context, alice, uses=["owner_tests", "private_runners"])
-        within = ask(organization, context, alice, lab.pin())
+        within = ask(organization, context, alice, lab.placement())
         second = wait_for(ended(organization, within.pk), seconds=60, what="the result with a grant")
     assert run_of(organization, first).credential_id is None
     run = run_of(organization, second)
@@ -166,7 +166,7 @@ def test_a_runner_that_is_stopped_hands_back_what_it_holds(
     held = HeldAgent()
     context = make_context(organization, held.url)
     lab = make_runner(organization, alice)
-    job = ask(organization, context, alice, lab.pin())
+    job = ask(organization, context, alice, lab.placement())
     with program(server, lab, tmp_path, "--grace", "0.5") as process:
         held.wait_until_asked()
         process.child.send_signal(signal.SIGTERM)
@@ -183,7 +183,7 @@ def test_a_killed_runner_loses_its_lease_and_the_next_one_brings_the_one_result(
     held = HeldAgent()
     context = make_context(organization, held.url)
     one, two = (make_runner(organization, alice, name, "berlin") for name in ("one", "two"))
-    job = ask(organization, context, alice, Pin(pool="berlin"))
+    job = ask(organization, context, alice, Placement(pool="berlin"))
     with program(server, one, tmp_path, name="one") as process:
         held.wait_until_asked()
         process.kill()
@@ -202,7 +202,7 @@ def test_a_disabled_runner_says_so_and_its_test_is_stopped(  # L3
     held = HeldAgent()
     context: AgentContext = make_context(organization, held.url)
     lab = make_runner(organization, alice)
-    job = ask(organization, context, alice, lab.pin())
+    job = ask(organization, context, alice, lab.placement())
     with program(server, lab, tmp_path) as process:
         held.wait_until_asked()
         disable_runner(organization=organization, runner_id=lab.runner.pk, by=alice)

@@ -29,7 +29,7 @@ from compliance.models import (
 from compliance.monitors.actions import change_monitor
 from compliance.monitors.tick import create_due_monitor_jobs
 from compliance.registry.actions import remove_context
-from compliance.registry.models import Pin
+from compliance.registry.models import Placement
 from compliance.runners.actions import delete_runner, disable_runner
 from compliance.tenancy.actions import create_organization
 from compliance.tenancy.scope import organization_scope
@@ -50,8 +50,8 @@ class Lab(NamedTuple):
     bob: User  # another admin: what one person does is done in turn, because each locks their own role
     runner: Calling
 
-    def ask(self, pin: Pin | None = None, **more: Any) -> Job:
-        return ask(self.organization, self.context, self.alice, pin or self.runner.pin(), **more)
+    def ask(self, placement: Placement | None = None, **more: Any) -> Job:
+        return ask(self.organization, self.context, self.alice, placement or self.runner.placement(), **more)
 
     def row(self, job: Job) -> Job:
         return job_row(self.organization, job.pk)
@@ -124,7 +124,7 @@ def test_runners_of_a_pool_at_once_share_its_work_without_a_double(
     assert [runner.poll() for runner in runners] == [[]] * 4
     for number in range(6):
         context = make_context(lab.organization, f"https://agent-{number}.example/mcp")
-        ask(lab.organization, context, lab.alice, Pin(pool="berlin"))
+        ask(lab.organization, context, lab.alice, Placement(pool="berlin"))
     found = race(superuser, JOBS, [lambda runner=runner: runner.poll(2) for runner in runners])  # type: ignore[misc]
     leased = [lease["job_id"] for leases in found for lease in leases]
     assert len(leased) == len(set(leased)) == 6
@@ -133,7 +133,7 @@ def test_runners_of_a_pool_at_once_share_its_work_without_a_double(
 def test_a_worker_and_a_runner_at_once_each_take_only_what_is_theirs(
     lab: Lab, superuser: psycopg.Connection[Any]
 ) -> None:  # L3
-    pinned, hosted = lab.ask(), lab.ask(Pin(), dry_run=True)
+    pinned, hosted = lab.ask(), lab.ask(Placement(), dry_run=True)
 
     def as_worker(job: Job) -> Callable[[], Any]:
         return lambda: getattr(lease_job(job.pk, lab.organization.id), "job_id", None)
@@ -148,7 +148,7 @@ def test_what_is_leased_is_as_it_was_asked_for_while_its_monitor_is_being_change
     lab: Lab, superuser: psycopg.Connection[Any]
 ) -> None:  # L2
     other = make_runner(lab.organization, lab.alice, "other")
-    monitor = make_monitor(lab.organization, lab.context, lab.alice, pin=lab.runner.pin())
+    monitor = make_monitor(lab.organization, lab.context, lab.alice, placement=lab.runner.placement())
     make_due(monitor)
     assert create_due_monitor_jobs() == {"allowed": 1}
     with organization_scope(lab.organization.id):
@@ -157,7 +157,7 @@ def test_what_is_leased_is_as_it_was_asked_for_while_its_monitor_is_being_change
             monitor_id=monitor.pk,
             name="Renamed",
             when=When(interval_minutes=30),
-            what=What(fields={"dry_run": True}, scenarios=["mcp/lifecycle"], pin=other.pin()),
+            what=What(fields={"dry_run": True}, scenarios=["mcp/lifecycle"], placement=other.placement()),
             by=lab.alice,
         )
         polling = Meanwhile(lab.runner.poll)
@@ -225,7 +225,7 @@ def test_of_different_results_at_once_the_first_counts_and_all_hear_of_it(
 def test_the_fifth_failure_in_a_row_sent_many_times_at_once_pauses_and_tells_once(
     lab: Lab, superuser: psycopg.Connection[Any]
 ) -> None:  # L5, L8, L17
-    monitor = make_monitor(lab.organization, lab.context, lab.alice, pin=lab.runner.pin())
+    monitor = make_monitor(lab.organization, lab.context, lab.alice, placement=lab.runner.placement())
     make_due(monitor)
     assert create_due_monitor_jobs() == {"allowed": 1}
     change(monitor, failures_in_a_row=4)
@@ -243,7 +243,7 @@ def test_the_fifth_failure_in_a_row_sent_many_times_at_once_pauses_and_tells_onc
 def test_a_result_sent_many_times_at_once_moves_the_schedule_once(
     lab: Lab, superuser: psycopg.Connection[Any]
 ) -> None:  # L5, L8
-    monitor = make_monitor(lab.organization, lab.context, lab.alice, pin=lab.runner.pin())
+    monitor = make_monitor(lab.organization, lab.context, lab.alice, placement=lab.runner.placement())
     occurrence = make_due(monitor)
     create_due_monitor_jobs()
     [lease] = lab.runner.poll()
@@ -257,7 +257,7 @@ def test_a_result_sent_many_times_at_once_moves_the_schedule_once(
 def test_a_result_and_its_schedule_are_written_together_or_not_at_all(
     lab: Lab, superuser: psycopg.Connection[Any]
 ) -> None:  # L8
-    monitor = make_monitor(lab.organization, lab.context, lab.alice, pin=lab.runner.pin())
+    monitor = make_monitor(lab.organization, lab.context, lab.alice, placement=lab.runner.placement())
     occurrence = make_due(monitor)
     create_due_monitor_jobs()
     [lease] = lab.runner.poll()
@@ -279,7 +279,7 @@ def test_an_old_lease_and_another_runner_lose_against_the_new_lease_at_the_same_
     lab: Lab, superuser: psycopg.Connection[Any]
 ) -> None:  # L6
     one, two = (make_runner(lab.organization, lab.alice, name, "berlin") for name in ("one", "two"))
-    job = lab.ask(Pin(pool="berlin"))
+    job = lab.ask(Placement(pool="berlin"))
     [old] = one.poll()
     lab.let_lease_run_out(job)
     [new] = one.poll()

@@ -16,7 +16,7 @@ from compliance.jobs.cleanup import take_back
 from compliance.models import Job
 from compliance.monitors.actions import archive_monitor
 from compliance.monitors.tick import create_due_monitor_jobs
-from compliance.registry.models import Pin
+from compliance.registry.models import Placement
 from compliance.runners.actions import change_runner, delete_runner, disable_runner
 from compliance.tenancy.scope import organization_scope
 from tests.compliance.monitors.conftest import jobs_of, make_due, make_monitor, outcomes, stored
@@ -87,7 +87,7 @@ def test_what_a_runner_takes_of_a_pool_while_it_leaves_it_is_taken_back(
     runner = make_runner(lab.organization, lab.alice, "one", "berlin")
     make_runner(lab.organization, lab.alice, "another", "berlin")
     runner.poll()
-    job = lab.ask(Pin(pool="berlin"))
+    job = lab.ask(Placement(pool="berlin"))
 
     def leave() -> None:
         change_runner(organization=lab.organization, runner_id=runner.runner.pk, name="one", pool="paris", by=lab.bob)
@@ -103,22 +103,25 @@ def test_what_a_runner_takes_of_a_pool_while_it_leaves_it_is_taken_back(
 
 
 def pin_a_monitor(lab: Lab) -> None:
-    make_monitor(lab.organization, lab.context, lab.alice, pin=lab.runner.pin())
+    make_monitor(lab.organization, lab.context, lab.alice, placement=lab.runner.placement())
 
 
 def pin_a_test(lab: Lab) -> None:
     request_owner_test(
-        organization=lab.organization, context_id=lab.context.pk, by=lab.alice.as_actor(), pin=lab.runner.pin()
+        organization=lab.organization,
+        context_id=lab.context.pk,
+        by=lab.alice.as_actor(),
+        placement=lab.runner.placement(),
     )
 
 
-@pytest.mark.parametrize("pin", [pin_a_monitor, pin_a_test])
+@pytest.mark.parametrize("placement", [pin_a_monitor, pin_a_test])
 def test_nothing_is_pinned_to_a_runner_that_is_being_deleted(
-    lab: Lab, superuser: psycopg.Connection[Any], pin: Callable[[Lab], None]
+    lab: Lab, superuser: psycopg.Connection[Any], placement: Callable[[Lab], None]
 ) -> None:  # L14
     with organization_scope(lab.organization.id):
         delete(lab)
-        pinning = Meanwhile(lambda: pin(lab))
+        pinning = Meanwhile(lambda: placement(lab))
         assert pinning.waits(superuser)
     assert "no such private runner" in str(pinning.outcome())
     assert jobs_of(lab.organization) == []
@@ -182,7 +185,7 @@ def test_the_database_keeps_one_of_two_runners_that_leave_a_pool_with_monitors_a
     one, two = (
         lab._replace(runner=make_runner(lab.organization, lab.alice, name, "berlin")) for name in ("one", "two")
     )
-    make_monitor(lab.organization, lab.context, lab.alice, pin=Pin(pool="berlin"))
+    make_monitor(lab.organization, lab.context, lab.alice, placement=Placement(pool="berlin"))
     with organization_scope(lab.organization.id):
         in_sql(one, first)()
         other = Meanwhile(in_sql(two, second))
@@ -194,7 +197,7 @@ def test_the_database_keeps_one_of_two_runners_that_leave_a_pool_with_monitors_a
 def test_a_runner_is_deleted_while_its_monitor_is_archived_and_due_at_the_same_moment(
     lab: Lab, superuser: psycopg.Connection[Any]
 ) -> None:  # L1, L14
-    monitor = make_monitor(lab.organization, lab.context, lab.alice, pin=lab.runner.pin())
+    monitor = make_monitor(lab.organization, lab.context, lab.alice, placement=lab.runner.placement())
     make_due(monitor)
 
     def archive() -> None:
@@ -252,7 +255,7 @@ def test_a_lease_is_not_renewed_for_another_nor_after_another_took_it(
 ) -> None:  # L6, L12
     one, two = (make_runner(lab.organization, lab.alice, name, "berlin") for name in ("one", "two"))
     two.poll()
-    job = lab.ask(Pin(pool="berlin"))
+    job = lab.ask(Placement(pool="berlin"))
     [lease] = one.poll()
     held = {"job_id": lease["job_id"], "token": lease["token"]}
     assert two.post("renew", {"leases": [held]}).json()["held"] == []
@@ -344,7 +347,7 @@ def test_a_renewal_beside_the_end_of_the_same_lease_is_no_deadlock(
 
 def test_the_last_runner_that_leaves_a_pool_frees_what_waited_there(lab: Lab) -> None:  # L14
     runner = make_runner(lab.organization, lab.alice, "one", "berlin")
-    job = ask(lab.organization, lab.context, lab.alice, Pin(pool="berlin"))
+    job = ask(lab.organization, lab.context, lab.alice, Placement(pool="berlin"))
     other = make_runner(lab.organization, lab.alice, "other", "berlin")
 
     def leave(calling: Calling, name: str) -> str:

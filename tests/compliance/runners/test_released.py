@@ -36,7 +36,7 @@ class Here(World):
         self.lease = self.leased()
 
     def leased(self) -> dict[str, Any]:
-        ask(self.organization, self.context, self.alice, self.lab.pin())
+        ask(self.organization, self.context, self.alice, self.lab.placement())
         [lease] = self.lab.poll()
         return lease
 

@@ -15,7 +15,7 @@ import pytest
 from compliance.jobs.actions import request_owner_test
 from compliance.jobs.completion import complete_job
 from compliance.jobs.queue import lease_job
-from compliance.monitors import liveness as pulse
+from compliance.monitors import liveness
 from compliance.suites.health import record_engine_health
 from compliance.tenancy.actions import delete_organization
 from compliance.tenancy.ids import uuid7
@@ -303,8 +303,8 @@ TIMED = {"tick_phases"}  # a copy is older than now, and is refused before its c
 def world(committed_db: None, monkeypatch: pytest.MonkeyPatch) -> World:
     monkeypatch.setattr("compliance.celery.app.send_task", lambda name, args: None)
     record_engine_health("hosted@one")
-    pulse.begin("monitors")
-    pulse.count("phases", {"monitors.completed": 1})
+    liveness.begin("monitors")
+    liveness.count("phases", {"monitors.completed": 1})
     return make_world()
 
 

@@ -63,7 +63,7 @@ def test_stopped_in_the_middle_it_goes_on_where_it_was(here: Any, settings: Any)
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        rotate(by=BY, batch=2, tell=stop)
+        rotate(by=BY, batch=2, on_progress=stop)
     assert sum(sealed_with_the_newest(here)) == 2
     assert rotate(by=BY).resealed == 3
 
@@ -89,7 +89,7 @@ def test_a_row_that_is_being_edited_is_waited_for(here: Any, settings: Any) -> N
                 assert sealed_with_the_newest(here).count(True) == 1
                 let_go.set()
 
-        return rotate(by=BY, tell=tell)
+        return rotate(by=BY, on_progress=tell)
 
     assert at_once(work, 2)[1].resealed == 2
     assert sealed_with_the_newest(here) == [True, True]

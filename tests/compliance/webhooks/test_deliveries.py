@@ -270,7 +270,7 @@ def test_old_deliveries_are_forgotten_in_batches(
     committed_context: AgentContext, superuser: psycopg.Connection[Any], settings: Any, monkeypatch: Any
 ) -> None:
     settings.WEBHOOK_RETENTION_DAYS = 30
-    monkeypatch.setattr(actions, "FORGOTTEN_AT_ONCE", 1)
+    monkeypatch.setattr("compliance.database.BATCH", 1)
     for number, days in enumerate((1, 29, 31, 40)):
         take(f"msg_{number}")
         age(superuser, f"msg_{number}", days)

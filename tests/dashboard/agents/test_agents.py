@@ -10,7 +10,7 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from compliance.jobs import dispatch as nudge
+from compliance.jobs import dispatch
 from compliance.jobs.actions import request_owner_test
 from compliance.models import Agent, AgentContext, Job, Organization, User
 from compliance.tenancy.scope import organization_scope, platform_scope
@@ -36,7 +36,7 @@ class TestAdding:
     ) -> None:
         with django_capture_on_commit_callbacks(execute=True):
             response = alices.post(url("agent_add", organization), {"url": "HTTPS://New.Example:443/mcp"})
-        assert sent == [(nudge.DETECT, "https://new.example/mcp")]
+        assert sent == [(dispatch.DETECT, "https://new.example/mcp")]
         page = markup(alices.get(response["Location"]))
         assert "Asking the agent" in page
         assert "new.example/mcp" in page
@@ -149,7 +149,7 @@ class TestPage:
             make_run()
         with queries() as many:
             alices.get(address)
-        assert len(many) == len(few) <= 18
+        assert len(many) == len(few) <= 19
 
 
 class TestTesting:

@@ -10,12 +10,11 @@ import pytest
 from django.test import Client
 from django.urls import URLPattern, URLResolver, reverse
 
-from compliance.alerts.models import Subject
-from compliance.alerts.notices import tell
 from compliance.jobs.actions import request_owner_test
 from compliance.models import AgentContext, ComplianceRun, CredentialGrant, Monitor, Notice, Organization, Role, User
 from compliance.tenancy.api_key_actions import create_key
 from compliance.tenancy.errors import NotAllowed, Refused
+from compliance.tenancy.events import Event, Subject, publish
 from compliance.tenancy.scope import organization_scope
 from dashboard import urls
 from dashboard.common.access import organization_view
@@ -71,7 +70,7 @@ def lab(organization: Organization, alice: User) -> Calling:
 def notice(organization: Organization, lab: Calling) -> Notice:
     with organization_scope(organization.id):
         about = {"subject": Subject.RUNNER, "subject_id": lab.runner.pk}
-        tell(organization_id=organization.id, text="lab is offline.", occasion="test", **about)
+        publish(Event(organization_id=organization.id, text="lab is offline.", occasion="test", **about))
         return Notice.objects.get()
 
 

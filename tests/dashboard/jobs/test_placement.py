@@ -14,7 +14,7 @@ from django.utils import timezone
 from compliance.jobs.cleanup import expire_jobs
 from compliance.models import AgentContext, Job, Monitor, Organization, Runner, User
 from compliance.monitors.tick import create_due_monitor_jobs
-from compliance.registry.models import Pin
+from compliance.registry.models import Placement
 from compliance.runners.actions import delete_runner
 from compliance.tenancy.scope import organization_scope
 from dashboard.monitors.forms import in_units
@@ -88,7 +88,7 @@ class TestAskingForATest:
         page = markup(alices.post(at("agent_test", organization, context.pk), fields, follow=True))
         with organization_scope(organization.id):
             wanted = Job.objects.get()
-        assert wanted.pin == (Pin(lab.runner.pk) if place == "runner" else Pin(pool="berlin"))
+        assert wanted.placement == (Placement(lab.runner.pk) if place == "runner" else Placement(pool="berlin"))
         assert "No runner for it is online." in page
         assert at("runner", organization, lab.runner.pk) in page
         assert "Never connected" in page
@@ -112,7 +112,7 @@ class TestAskingForATest:
         settings: Any,
     ) -> None:
         settings.PRIVATE_QUEUE_MAX_JOBS = 1
-        ask(organization, make_context(organization, "https://other.example/mcp"), alice, lab.pin())
+        ask(organization, make_context(organization, "https://other.example/mcp"), alice, lab.placement())
         fields = {"suite": "baseline", "executor": f"runner:{lab.runner.pk}"}
         answer = alices.post(at("agent_test", organization, context.pk), fields)
         assert answer.status_code == 422
@@ -142,7 +142,7 @@ class TestAskingForATest:
     ) -> None:
         address = at("agent", organization, context.pk)
         assert f'<option value="runner:{lab.runner.pk}" selected' not in markup(alices.get(address))
-        ask(organization, context, alice, lab.pin())
+        ask(organization, context, alice, lab.placement())
         lab.complete(*lab.poll())
         assert f'<option value="runner:{lab.runner.pk}" selected' in markup(alices.get(address))
 
@@ -158,7 +158,7 @@ class TestRequest:
     def test_it_says_for_whom_it_waits_and_who_has_it(
         self, alices: Client, organization: Organization, context: AgentContext, lab: Calling, alice: User
     ) -> None:
-        wanted = ask(organization, context, alice, Pin(pool="berlin"))
+        wanted = ask(organization, context, alice, Placement(pool="berlin"))
         address = at("job", organization, wanted.pk)
         lab.poll(at_most=0)
         page = markup(alices.get(address))
@@ -176,7 +176,7 @@ class TestRequest:
     def test_it_says_why_it_expired(
         self, alices: Client, organization: Organization, context: AgentContext, lab: Calling, alice: User
     ) -> None:  # L15
-        wanted = ask(organization, context, alice, lab.pin())
+        wanted = ask(organization, context, alice, lab.placement())
         expire(wanted)
         page = markup(alices.get(at("job", organization, wanted.pk)))
         assert "expired" in page
@@ -186,7 +186,7 @@ class TestRequest:
     def test_it_says_why_it_was_cancelled(
         self, alices: Client, organization: Organization, context: AgentContext, lab: Calling, alice: User
     ) -> None:  # L14
-        wanted = ask(organization, context, alice, lab.pin())
+        wanted = ask(organization, context, alice, lab.placement())
         delete_runner(organization=organization, runner_id=lab.runner.pk, by=alice)
         page = markup(alices.get(at("job", organization, wanted.pk)))
         assert "The private runner lab was deleted." in page
@@ -195,7 +195,7 @@ class TestRequest:
     def test_hosted_work_asks_for_no_runners(
         self, alices: Client, organization: Organization, context: AgentContext, alice: User, queries: Any
     ) -> None:
-        wanted = ask(organization, context, alice, Pin())
+        wanted = ask(organization, context, alice, Placement())
         with queries() as asked:
             alices.get(at("job", organization, wanted.pk))
         assert not any('FROM "runners"' in statement for statement in asked)
@@ -204,7 +204,7 @@ class TestRequest:
 class TestRun:
     @pytest.fixture
     def run_id(self, organization: Organization, context: AgentContext, lab: Calling, alice: User) -> str:
-        ask(organization, context, alice, lab.pin())
+        ask(organization, context, alice, lab.placement())
         return str(lab.complete(*lab.poll(), "failed").json()["run_id"])
 
     def test_its_level_of_trust_is_said_everywhere(
@@ -222,7 +222,7 @@ class TestRun:
         assert label in page
         assert f'run by the private runner <a href="{link}">lab</a> of Alpha, in its own network' in page
         assert "a private runner ran it: it is your organization&#x27;s own evidence" in page
-        ask(organization, context, alice, lab.pin())
+        ask(organization, context, alice, lab.placement())
         other = lab.complete(*lab.poll()).json()["run_id"]
         assert markup(alices.get(at("compare", organization, run_id, other))).count(label) == 2
         assert "Private runner lab" in markup(alices.get(at("compare_pick", organization, run_id)))
@@ -234,7 +234,7 @@ class TestRun:
         self, alices: Client, organization: Organization, context: AgentContext, alice: User
     ) -> None:
         odd = make_runner(organization, alice, name="<b>odd</b>")
-        ask(organization, context, alice, odd.pin())
+        ask(organization, context, alice, odd.placement())
         run_id = odd.complete(*odd.poll()).json()["run_id"]
         delete_runner(organization=organization, runner_id=odd.runner.pk, by=alice)
         for name, args in (("run", [run_id]), ("history", [context.pk]), ("overview", []), ("agent", [context.pk])):
@@ -260,7 +260,7 @@ class TestRun:
     def test_what_was_sent_and_was_no_report_is_shown(
         self, alices: Client, organization: Organization, context: AgentContext, lab: Calling, alice: User
     ) -> None:  # L16
-        monitor = make_monitor(organization, context, alice, pin=lab.pin())
+        monitor = make_monitor(organization, context, alice, placement=lab.placement())
         make_due(monitor)
         lab.poll(at_most=0)
         create_due_monitor_jobs()
@@ -286,7 +286,7 @@ class TestRun:
         settings: Any,
     ) -> None:  # L16
         settings.REJECTED_REPORT_BYTES = 20
-        wanted = ask(organization, context, alice, lab.pin())
+        wanted = ask(organization, context, alice, lab.placement())
         [lease] = lab.poll()
         lab.complete(lease, report={"engine": "x" * 100})
         wanted = job_row(organization, wanted.pk)
@@ -309,7 +309,7 @@ class TestMonitor:
         page = markup(alices.post(at("monitor_add", organization), {**MONITOR, **chosen}, follow=True))
         with organization_scope(organization.id):
             kept = Monitor.objects.get()
-        assert (kept.pin, kept.notify_priority, kept.notify_channel) == (Pin(pool="berlin"), "high", "both")
+        assert (kept.placement, kept.notify_priority, kept.notify_channel) == (Placement(pool="berlin"), "high", "both")
         assert kept.notify_cooldown_seconds == 5400
         assert "Any private runner of the pool" in page
         assert "Both, high priority, not again within 90 minutes" in page
@@ -328,10 +328,10 @@ class TestMonitor:
             {**MONITOR, "executor": f"runner:{lab.runner.pk}", "cooldown": "0"},
         )
         kept = stored(kept)
-        assert (kept.pin, kept.notify_cooldown_seconds) == (lab.pin(), 0)
+        assert (kept.placement, kept.notify_cooldown_seconds) == (lab.placement(), 0)
         assert "lab" in markup(alices.get(at("monitors", organization)))
         alices.post(at("monitor_edit", organization, kept.pk), {**MONITOR, "executor": ""})
-        assert stored(kept).pin == Pin()
+        assert stored(kept).placement == Placement()
 
     @pytest.mark.parametrize(
         ("wrong", "why"),
@@ -366,7 +366,7 @@ class TestMonitor:
     def test_a_pool_that_is_gone_stays_the_choice_until_another_is_made(
         self, alices: Client, organization: Organization, context: AgentContext, lab: Calling, alice: User
     ) -> None:
-        monitor = make_monitor(organization, context, alice, pin=Pin(pool="berlin"))
+        monitor = make_monitor(organization, context, alice, placement=Placement(pool="berlin"))
         # As it could be before the last runner of a pool was kept for its monitors.
         change(monitor, state="archived", next_run_at=None)
         delete_runner(organization=organization, runner_id=lab.runner.pk, by=alice)
@@ -377,7 +377,7 @@ class TestMonitor:
     def test_it_waits_for_its_runner_in_words(
         self, alices: Client, organization: Organization, context: AgentContext, lab: Calling, alice: User
     ) -> None:  # L13
-        monitor = make_monitor(organization, context, alice, pin=lab.pin())
+        monitor = make_monitor(organization, context, alice, placement=lab.placement())
         occurrence = make_due(monitor)
         create_due_monitor_jobs()
         assert stored(monitor).deferred_until is not None
@@ -392,7 +392,7 @@ class TestMonitor:
     def test_what_nobody_served_is_shown_with_the_reason(
         self, alices: Client, organization: Organization, context: AgentContext, lab: Calling, alice: User
     ) -> None:  # L15
-        monitor = make_monitor(organization, context, alice, pin=lab.pin())
+        monitor = make_monitor(organization, context, alice, placement=lab.placement())
         make_due(monitor)
         lab.poll(at_most=0)
         create_due_monitor_jobs()
@@ -424,23 +424,23 @@ class TestMonitor:
     def test_the_list_costs_one_statement_more_with_runners(
         self, alices: Client, organization: Organization, context: AgentContext, lab: Calling, alice: User, queries: Any
     ) -> None:
-        make_monitor(organization, context, alice, pin=lab.pin())
+        make_monitor(organization, context, alice, placement=lab.placement())
         address = at("monitors", organization)
         alices.get(address)
         with queries() as few:
             alices.get(address)
         for number in range(20):
             runner = make_runner(organization, alice, name=f"runner {number}")
-            make_monitor(organization, context, alice, pin=runner.pin(), name=f"Monitor {number}")
+            make_monitor(organization, context, alice, placement=runner.placement(), name=f"Monitor {number}")
         with queries() as many:
             page = markup(alices.get(address))
         assert "runner 19" in page
-        assert len(many) == len(few) <= 11
+        assert len(many) == len(few) <= 10
 
     def test_its_page_does_not_cost_more_with_jobs(
         self, alices: Client, organization: Organization, context: AgentContext, lab: Calling, alice: User, queries: Any
     ) -> None:
-        monitor = make_monitor(organization, context, alice, pin=lab.pin())
+        monitor = make_monitor(organization, context, alice, placement=lab.placement())
         address = at("monitor", organization, monitor.pk)
 
         def let_one_expire() -> None:
@@ -475,7 +475,7 @@ class TestCredentials:
         self, alices: Client, organization: Organization, context: AgentContext, lab: Calling, alice: User
     ) -> None:  # V2
         make_grant(make_credential(organization, alice), context, alice)
-        ask(organization, context, alice, lab.pin())
+        ask(organization, context, alice, lab.placement())
         [lease] = lab.poll()
         lab.post(f"jobs/{lease['job_id']}/credential", {"token": lease["token"]})
         page = markup(alices.get(at("credential_access", organization)))

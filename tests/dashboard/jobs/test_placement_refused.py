@@ -9,11 +9,11 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 
-from compliance.jobs.options import PlaceRefused
+from compliance.jobs.actions import PlacementRefused
 from compliance.models import AgentContext, Job, Organization, Runner, User
 from compliance.monitors.actions import run_monitor_now
 from compliance.monitors.tick import create_due_monitor_jobs
-from compliance.registry.models import Pin
+from compliance.registry.models import Placement
 from compliance.runners.actions import disable_runner, enable_runner
 from compliance.tenancy.scope import organization_scope
 from tests.compliance.monitors.conftest import decisions_of, jobs_of, make_due, make_monitor
@@ -53,8 +53,8 @@ def lab(organization: Organization, alice: User) -> Calling:
 
 
 @pytest.fixture
-def pins(lab: Calling) -> dict[str, Pin]:
-    return {"runner": lab.pin(), "pool": Pin(pool="berlin")}
+def pins(lab: Calling) -> dict[str, Placement]:
+    return {"runner": lab.placement(), "pool": Placement(pool="berlin")}
 
 
 class TestEngine:
@@ -103,7 +103,7 @@ class TestEngine:
         assert count_of(organization) == 0
 
     def test_a_runner_that_was_never_there_may_have_it(
-        self, organization: Organization, context: AgentContext, alice: User, pins: dict[str, Pin]
+        self, organization: Organization, context: AgentContext, alice: User, pins: dict[str, Placement]
     ) -> None:
         assert ask(organization, context, alice, pins["runner"]).state == "queued"
 
@@ -114,11 +114,11 @@ class TestEngine:
         context: AgentContext,
         alice: User,
         lab: Calling,
-        pins: dict[str, Pin],
+        pins: dict[str, Placement],
         engines: dict[str, str] | None,
     ) -> None:
         lab.poll(engines=OTHER_ENGINES)
-        with pytest.raises(PlaceRefused):
+        with pytest.raises(PlacementRefused):
             ask(organization, context, alice, pins["pool"])
         other = make_runner(organization, alice, name="other", pool="berlin")
         if engines:
@@ -131,13 +131,13 @@ class TestEngine:
         context: AgentContext,
         alice: User,
         lab: Calling,
-        pins: dict[str, Pin],
+        pins: dict[str, Placement],
         other_organization: Organization,
         charlie: User,
     ) -> None:  # I5
         make_runner(other_organization, charlie, name="theirs", pool="berlin").poll()
         lab.poll(engines=OTHER_ENGINES)
-        with pytest.raises(PlaceRefused, match="berlin"):
+        with pytest.raises(PlacementRefused, match="berlin"):
             ask(organization, context, alice, pins["pool"])
 
     @pytest.mark.parametrize(("place", "why"), [("runner", LACKS), ("pool", POOL_LACKS)])
@@ -148,7 +148,7 @@ class TestEngine:
         context: AgentContext,
         alice: User,
         lab: Calling,
-        pins: dict[str, Pin],
+        pins: dict[str, Placement],
         place: str,
         why: str,
     ) -> None:
@@ -168,9 +168,9 @@ class TestEngine:
         context: AgentContext,
         alice: User,
         lab: Calling,
-        pins: dict[str, Pin],
+        pins: dict[str, Placement],
     ) -> None:
-        monitor = make_monitor(organization, context, alice, pin=pins["runner"])
+        monitor = make_monitor(organization, context, alice, placement=pins["runner"])
         make_due(monitor)
         lab.poll(at_most=0)
         create_due_monitor_jobs()
@@ -182,7 +182,7 @@ class TestEngine:
         self, alices: Client, organization: Organization, context: AgentContext, alice: User, lab: Calling
     ) -> None:
         make_runner(organization, alice, name="able", pool="berlin").poll(at_most=0)
-        wanted = ask(organization, context, alice, Pin(pool="berlin"))
+        wanted = ask(organization, context, alice, Placement(pool="berlin"))
         lab.poll(engines=OTHER_ENGINES)
         page = markup(alices.get(at("job", organization, wanted.pk)))
         assert "<strong>No runner" not in page
@@ -235,7 +235,7 @@ class TestDisabled:
     def test_a_monitor_keeps_its_pin_when_its_form_is_saved(
         self, alices: Client, organization: Organization, context: AgentContext, alice: User, lab: Calling
     ) -> None:
-        monitor = make_monitor(organization, context, alice, pin=lab.pin())
+        monitor = make_monitor(organization, context, alice, placement=lab.placement())
         page = markup(alices.get(at("monitor_edit", organization, monitor.pk)))
         assert option(page, f"runner:{lab.runner.pk}") == ("selected", "lab (disabled)")
 
@@ -243,7 +243,7 @@ class TestDisabled:
         self, organization: Organization, context: AgentContext, alice: User
     ) -> None:
         make_runner(organization, alice, name="other", pool="berlin")
-        assert ask(organization, context, alice, Pin(pool="berlin")).state == "queued"
+        assert ask(organization, context, alice, Placement(pool="berlin")).state == "queued"
 
     @pytest.mark.parametrize(
         ("place", "why"),
@@ -261,11 +261,11 @@ class TestDisabled:
         organization: Organization,
         context: AgentContext,
         alice: User,
-        pins: dict[str, Pin],
+        pins: dict[str, Placement],
         place: str,
         why: str,
     ) -> None:
-        monitor = make_monitor(organization, context, alice, pin=pins[place])
+        monitor = make_monitor(organization, context, alice, placement=pins[place])
         decision = run_monitor_now(organization=organization, monitor_id=monitor.pk, by=alice)
         assert (decision.outcome, decision.reason) == ("deferred", why)
         page = markup(alices.get(at("monitor", organization, monitor.pk)))
@@ -275,7 +275,7 @@ class TestDisabled:
     def test_an_occurrence_waits_for_it_to_be_enabled(
         self, alices: Client, organization: Organization, context: AgentContext, alice: User, lab: Calling
     ) -> None:  # L13
-        monitor = make_monitor(organization, context, alice, pin=lab.pin())
+        monitor = make_monitor(organization, context, alice, placement=lab.placement())
         make_due(monitor)
         create_due_monitor_jobs()
         [decision] = decisions_of(organization)
@@ -287,7 +287,7 @@ class TestDisabled:
         self, alices: Client, organization: Organization, context: AgentContext, alice: User, lab: Calling
     ) -> None:
         enable_runner(organization=organization, runner_id=lab.runner.pk, by=alice)
-        wanted = ask(organization, context, alice, lab.pin())
+        wanted = ask(organization, context, alice, lab.placement())
         disable_runner(organization=organization, runner_id=lab.runner.pk, by=alice)
         page = markup(alices.get(at("job", organization, wanted.pk)))
         assert "<strong>lab is disabled.</strong> It runs once an owner or admin has enabled it." in page
@@ -298,7 +298,7 @@ def test_the_names_of_runners_and_engines_are_text(
     alices: Client, organization: Organization, context: AgentContext, alice: User
 ) -> None:
     odd = make_runner(organization, alice, name="<b>odd</b>", pool="berlin")
-    wanted = ask(organization, context, alice, odd.pin())
+    wanted = ask(organization, context, alice, odd.placement())
     odd.poll(engines=OTHER_ENGINES)
     with organization_scope(organization.id):
         assert Runner.objects.get().engines == OTHER_ENGINES

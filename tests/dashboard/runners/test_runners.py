@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from compliance.models import AgentContext, ApiKey, Organization, Runner, User
 from compliance.monitors.actions import pause_monitor
-from compliance.registry.models import Pin
+from compliance.registry.models import Placement
 from compliance.runners.actions import delete_runner
 from compliance.tenancy.api_keys import BadKey, actor_of
 from compliance.tenancy.scope import organization_scope
@@ -110,10 +110,10 @@ class TestList:
         make_runner(organization, alice, name="silent", pool="berlin")
         other = make_context(organization, "https://other.example/mcp", name="Other")
         third = make_context(organization, "https://third.example/mcp", name="Third")
-        ask(organization, context, alice, lab.pin())
+        ask(organization, context, alice, lab.placement())
         lab.poll(version="1.2.3", host="rack-4", last_error="no such host")
-        ask(organization, other, alice, lab.pin())
-        ask(organization, third, alice, Pin(pool="berlin"))
+        ask(organization, other, alice, lab.placement())
+        ask(organization, third, alice, Placement(pool="berlin"))
         page = markup(alices.get(at("runners", organization)))
         rows = re.findall(r"<tr><td>.*?</tr>", page, re.DOTALL)
         assert len(rows) == 2
@@ -154,7 +154,7 @@ class TestList:
             make_runner(organization, alice, name=f"runner {number:02}")
         with queries() as many:
             page = markup(alices.get(address))
-        assert len(many) == len(few) <= 9
+        assert len(many) == len(few) <= 10
         assert "Page 1 of 2" in page
         assert "runner 54" in markup(alices.get(f"{address}?page=2"))
 
@@ -179,10 +179,10 @@ class TestOne:
     def test_it_shows_what_it_holds_what_waits_and_what_it_ran(
         self, alices: Client, organization: Organization, context: AgentContext, lab: Calling, alice: User
     ) -> None:
-        ask(organization, context, alice, lab.pin())
+        ask(organization, context, alice, lab.placement())
         [lease] = lab.poll()
         done = lab.complete(lease, "failed").json()
-        held = ask(organization, context, alice, lab.pin())
+        held = ask(organization, context, alice, lab.placement())
         [lease] = lab.poll(version="1.2.3", host="rack-4")
         lab.post(
             "renew",
@@ -197,8 +197,8 @@ class TestOne:
             },
         )
         other = make_context(organization, "https://other.example/mcp", name="Other & more")
-        waiting = ask(organization, other, alice, lab.pin())
-        monitor = make_monitor(organization, context, alice, pin=lab.pin())
+        waiting = ask(organization, other, alice, lab.placement())
+        monitor = make_monitor(organization, context, alice, placement=lab.placement())
         page = markup(alices.get(at("runner", organization, lab.runner.pk)))
         for shown in (
             at("job", organization, held.pk),
@@ -253,12 +253,12 @@ class TestOne:
     ) -> None:
         def work(number: int) -> None:
             agent = make_context(organization, f"https://agent-{number}.example/mcp", name=f"Agent {number}")
-            ask(organization, agent, alice, lab.pin())
+            ask(organization, agent, alice, lab.placement())
             lab.complete(*lab.poll())
-            ask(organization, agent, alice, lab.pin())
+            ask(organization, agent, alice, lab.placement())
             lab.poll()
-            ask(organization, agent, alice, lab.pin(), dry_run=True)
-            make_monitor(organization, agent, alice, pin=lab.pin(), name=f"Monitor {number}")
+            ask(organization, agent, alice, lab.placement(), dry_run=True)
+            make_monitor(organization, agent, alice, placement=lab.placement(), name=f"Monitor {number}")
 
         address = at("runner", organization, lab.runner.pk)
         work(0)
@@ -275,7 +275,7 @@ class TestOne:
     def test_a_deleted_one_keeps_its_page_for_what_it_ran(
         self, alices: Client, organization: Organization, context: AgentContext, lab: Calling, alice: User
     ) -> None:
-        ask(organization, context, alice, lab.pin())
+        ask(organization, context, alice, lab.placement())
         done = lab.complete(*lab.poll()).json()
         delete_runner(organization=organization, runner_id=lab.runner.pk, by=alice)
         page = markup(alices.get(at("runner", organization, lab.runner.pk)))
@@ -333,7 +333,7 @@ class TestManaging:
     def test_deleting_is_refused_with_the_names_of_its_monitors(
         self, alices: Client, organization: Organization, context: AgentContext, lab: Calling, alice: User
     ) -> None:  # L14
-        monitor = make_monitor(organization, context, alice, pin=lab.pin(), name="Nightly")
+        monitor = make_monitor(organization, context, alice, placement=lab.placement(), name="Nightly")
         address = at("runner_delete", organization, lab.runner.pk)
         settings_page = markup(alices.get(at("runner_settings", organization, lab.runner.pk)))
         assert at("monitor", organization, monitor.pk) in settings_page
@@ -357,8 +357,8 @@ class TestManaging:
         two.poll(leaving=other == "offline")
         if other == "disabled":
             change(two, state="disabled")
-        nightly = make_monitor(organization, context, alice, pin=Pin(pool="berlin"), name="Nightly")
-        paused = make_monitor(organization, context, alice, pin=Pin(pool="berlin"), name="Paused")
+        nightly = make_monitor(organization, context, alice, placement=Placement(pool="berlin"), name="Nightly")
+        paused = make_monitor(organization, context, alice, placement=Placement(pool="berlin"), name="Paused")
         pause_monitor(organization=organization, monitor_id=paused.pk, by=alice)
         for page in (
             markup(alices.post(at(name, organization, one.runner.pk))),
@@ -374,7 +374,7 @@ class TestManaging:
     ) -> None:  # L13
         count = views.MONITORS_SHOWN + 2
         for number in range(count):
-            make_monitor(organization, context, alice, pin=lab.pin(), name=f"Monitor {number:02}")
+            make_monitor(organization, context, alice, placement=lab.placement(), name=f"Monitor {number:02}")
         page = markup(alices.post(at("runner_disable", organization, lab.runner.pk)))
         assert f"{count} active monitors wait then" in page
         assert page.count("Monitor ") == views.MONITORS_SHOWN
@@ -384,7 +384,7 @@ class TestManaging:
         self, alices: Client, organization: Organization, context: AgentContext, alice: User
     ) -> None:  # L14
         last = make_runner(organization, alice, name="last", pool="berlin")
-        monitor = make_monitor(organization, context, alice, pin=Pin(pool="berlin"), name="Nightly")
+        monitor = make_monitor(organization, context, alice, placement=Placement(pool="berlin"), name="Nightly")
         page = markup(alices.get(at("runner_settings", organization, last.runner.pk)))
         assert at("monitor", organization, monitor.pk) in page
         assert "It is the last runner of the pool berlin" in page

@@ -27,7 +27,7 @@ from compliance.models import (
     SystemScopeUse,
     User,
 )
-from compliance.monitors import liveness as pulse
+from compliance.monitors import liveness
 from compliance.monitors.actions import run_monitor_now
 from compliance.runners.actions import create_runner
 from compliance.suites.health import record_engine_health
@@ -48,7 +48,7 @@ def world(organization: Organization, other_organization: Organization, context:
     request_owner_test(organization=organization, context_id=context.pk, by=alice)
     monitor = make_monitor(organization, context, alice)
     run_monitor_now(organization=organization, monitor_id=monitor.pk, by=alice)
-    pulse.begin("monitors")
+    liveness.begin("monitors")
     create_runner(organization=organization, name="lab", by=alice)  # with its API key
     take_delivery(source="registry", delivery_id="msg_1", kind="agent.deployed", agent_url=AGENT_URL)
 

@@ -30,7 +30,7 @@ from compliance.models import (
     TickPhase,
     User,
 )
-from compliance.monitors import liveness as pulse
+from compliance.monitors import liveness
 from compliance.monitors.actions import run_monitor_now
 from compliance.runners.actions import create_runner
 from compliance.suites.health import record_engine_health
@@ -76,7 +76,7 @@ def keys(organization: Organization, context: AgentContext, alice: User, monkeyp
     run_monitor_now(organization=organization, monitor_id=monitor.pk, by=alice)
     create_runner(organization=organization, name="lab", by=alice)  # with its API key
     take_delivery(source="registry", delivery_id="msg_1", kind="agent.deployed", agent_url=AGENT_URL)
-    pulse.begin("monitors")
+    liveness.begin("monitors")
     with system_scope(by=Actor.system("tests"), reason="find rows"):
         found = {model: model._default_manager.order_by("pk").values_list("pk", flat=True)[0] for model in DECIDED}
         return {**found, Membership: Membership.objects.get(role=Role.MEMBER).pk, User: alice.pk}

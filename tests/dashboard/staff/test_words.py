@@ -12,7 +12,7 @@ from django.utils.html import strip_tags
 
 from compliance.jobs.actions import request_owner_test
 from compliance.models import AgentContext, Organization, User
-from compliance.monitors import liveness as pulse
+from compliance.monitors import liveness
 from compliance.monitors.actions import run_monitor_now
 from compliance.runners.actions import create_runner
 from compliance.suites.health import record_engine_health
@@ -32,7 +32,7 @@ def rows(organization: Organization, context: AgentContext, alice: User, monkeyp
     request_owner_test(organization=organization, context_id=context.pk, by=alice)
     monitor = make_monitor(organization, context, alice)
     run_monitor_now(organization=organization, monitor_id=monitor.pk, by=alice)
-    pulse.begin("monitors")
+    liveness.begin("monitors")
     create_runner(organization=organization, name="lab", by=alice)  # with its API key
     take_delivery(source="registry", delivery_id="msg_1", kind="agent.deployed", agent_url=AGENT_URL)
 
