@@ -16,32 +16,7 @@ STATUS_FROM_RUNS = Function(
     "last_passed_at timestamptz, "
     "last_failed_at timestamptz)",
     language="sql STABLE",
-    body=SQL(
-        """
-        WITH of_status AS (
-            SELECT r.* FROM unnest(ARRAY['passing', 'partial', 'failing']) AS s(status)
-            CROSS JOIN LATERAL (
-                SELECT id, overall_status, tested_at FROM agent_compliance_runs
-                WHERE moves_status AND agent_url = url AND overall_status = s.status
-                ORDER BY tested_at DESC, id DESC LIMIT 1
-            ) r
-        ),
-        latest AS (SELECT * FROM of_status ORDER BY tested_at DESC, id DESC LIMIT 1),
-        before AS (
-            SELECT o.* FROM of_status o, latest l WHERE o.id <> l.id ORDER BY o.tested_at DESC, o.id DESC LIMIT 1
-        )
-        SELECT l.overall_status,
-            (SELECT r.tested_at FROM agent_compliance_runs r
-             WHERE r.moves_status AND r.agent_url = url AND r.overall_status = l.overall_status
-                 AND (NOT EXISTS (SELECT 1 FROM before)
-                      OR (r.tested_at, r.id) > (SELECT b.tested_at, b.id FROM before b))
-             ORDER BY r.tested_at, r.id LIMIT 1),
-            l.id, l.tested_at,
-            (SELECT tested_at FROM of_status WHERE overall_status = 'passing'),
-            (SELECT max(tested_at) FROM of_status WHERE overall_status <> 'passing')
-        FROM latest l
-        """
-    ),
+    body=SQL.read(__file__, "agent_status_from_runs"),
 )
 
 REFRESH_STATUS = Function(
@@ -49,24 +24,7 @@ REFRESH_STATUS = Function(
     arguments="url text",
     returns="void",
     as_owner=True,
-    body=SQL(
-        """
-        BEGIN
-            -- One at a time for one agent: the probes below must see every run that committed before. Agents share
-            -- 1,024 locks, because a rebuild holds those of every agent that it mends, and the server's lock table
-            -- is finite.
-            PERFORM pg_advisory_xact_lock(1, mod(hashtext(url), 1024));
-            INSERT INTO agent_status
-                (agent_url, status, since, last_run_id, last_run_at, last_passed_at, last_failed_at)
-            SELECT url, s.status, s.since, s.last_run_id, s.last_run_at, s.last_passed_at, s.last_failed_at
-            FROM agent_status_from_runs(url) s
-            ON CONFLICT (agent_url) DO UPDATE
-            SET (status, since, last_run_id, last_run_at, last_passed_at, last_failed_at)
-                = (excluded.status, excluded.since, excluded.last_run_id, excluded.last_run_at,
-                   excluded.last_passed_at, excluded.last_failed_at);
-        END;
-        """
-    ),
+    body=SQL.read(__file__, "refresh_agent_status"),
 )
 
 # R9: compares the stored statuses with what the runs say; mend stores the latter.
@@ -76,56 +34,14 @@ REBUILD_STATUS = Function(
     returns="TABLE(agent_url text, stored jsonb, derived jsonb)",
     as_owner=True,
     callers=STAFF,
-    body=SQL(
-        """
-        #variable_conflict use_column
-        DECLARE
-            difference record;
-        BEGIN
-            FOR difference IN
-                SELECT a.agent_url AS url, to_jsonb(s) - 'agent_url' AS was, to_jsonb(d) AS is_now
-                FROM agents a
-                LEFT JOIN agent_status s ON s.agent_url = a.agent_url
-                LEFT JOIN LATERAL agent_status_from_runs(a.agent_url) d ON true
-                WHERE (s.status, s.since, s.last_run_id, s.last_run_at, s.last_passed_at, s.last_failed_at)
-                    IS DISTINCT FROM
-                    (d.status, d.since, d.last_run_id, d.last_run_at, d.last_passed_at, d.last_failed_at)
-                ORDER BY a.agent_url
-            LOOP
-                IF mend THEN
-                    PERFORM pg_advisory_xact_lock(1, mod(hashtext(difference.url), 1024));
-                    DELETE FROM agent_status st WHERE st.agent_url = difference.url;
-                    PERFORM refresh_agent_status(difference.url);
-                END IF;
-                agent_url := difference.url;
-                stored := difference.was;
-                derived := difference.is_now;
-                RETURN NEXT;
-            END LOOP;
-        END;
-        """
-    ),
+    body=SQL.read(__file__, "rebuild_agent_status"),
 )
 
 PROJECT_RUN = Trigger(
     name="project_run",
     event="AFTER INSERT",
     as_owner=True,
-    body=SQL(
-        """
-        BEGIN
-            IF NEW.triggered_org_id IS NOT NULL AND NOT NEW.dry_run AND NEW.overall_status <> 'inconclusive' THEN
-                INSERT INTO agent_run_totals AS t (organization_id, agent_url, total)
-                VALUES (NEW.triggered_org_id, NEW.agent_url, 1)
-                ON CONFLICT (organization_id, agent_url) DO UPDATE SET total = t.total + 1;
-            END IF;
-            IF NEW.moves_status THEN
-                PERFORM refresh_agent_status(NEW.agent_url);
-            END IF;
-            RETURN NULL;
-        END;
-        """
-    ),
+    body=SQL.read(__file__, "project_run"),
 )
 
 # Partitions are tables of the owner, so what makes and drops them goes through these two.
@@ -135,37 +51,7 @@ ENSURE_PARTITIONS = Function(
     returns="integer",
     as_owner=True,
     callers=f"{APP}, {STAFF}",
-    body=SQL(
-        """
-        DECLARE
-            month_start timestamptz;
-            partition text;
-            made integer := 0;
-        BEGIN
-            IF months_ahead NOT BETWEEN 0 AND 24 THEN
-                RAISE EXCEPTION 'months_ahead must be 0 to 24, not %', months_ahead;
-            END IF;
-            PERFORM pg_advisory_xact_lock(hashtext('step_evidence partitions'));
-            FOR ahead IN 0..months_ahead LOOP
-                month_start := date_trunc('month', now() AT TIME ZONE 'UTC') AT TIME ZONE 'UTC';
-                month_start := (month_start AT TIME ZONE 'UTC' + make_interval(months => ahead)) AT TIME ZONE 'UTC';
-                partition := to_char(month_start AT TIME ZONE 'UTC', '"step_evidence_y"YYYY"m"MM');
-                IF to_regclass('public.' || partition) IS NULL THEN
-                    EXECUTE format(
-                        'CREATE TABLE %I PARTITION OF step_evidence FOR VALUES FROM (%L) TO (%L)',
-                        partition, month_start,
-                        (month_start AT TIME ZONE 'UTC' + interval '1 month') AT TIME ZONE 'UTC'
-                    );
-                    EXECUTE format('ALTER TABLE %I ENABLE ROW LEVEL SECURITY', partition);
-                    EXECUTE format('ALTER TABLE %I FORCE ROW LEVEL SECURITY', partition);
-                    EXECUTE format('REVOKE ALL ON %I FROM assay_app, assay_staff', partition);
-                    made := made + 1;
-                END IF;
-            END LOOP;
-            RETURN made;
-        END;
-        """
-    ),
+    body=SQL.read(__file__, "ensure_evidence_partitions"),
 )
 
 DROP_EXPIRED = Function(
@@ -174,67 +60,18 @@ DROP_EXPIRED = Function(
     returns="integer",
     as_owner=True,
     callers=f"{APP}, {STAFF}",
-    body=SQL(
-        """
-        DECLARE
-            partition text;
-            oldest text;
-            dropped integer := 0;
-        BEGIN
-            IF (keep_months BETWEEN 3 AND 1200) IS NOT TRUE THEN
-                RAISE EXCEPTION 'keep_months must be 3 to 1200, not %', keep_months;
-            END IF;
-            oldest := to_char((now() AT TIME ZONE 'UTC') - make_interval(months => keep_months),
-                '"step_evidence_y"YYYY"m"MM');
-            FOR partition IN
-                SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
-                WHERE i.inhparent = 'public.step_evidence'::regclass AND c.relname < oldest
-            LOOP
-                EXECUTE format('DROP TABLE %I', partition);
-                dropped := dropped + 1;
-            END LOOP;
-            RETURN dropped;
-        END;
-        """
-    ),
+    body=SQL.read(__file__, "drop_expired_evidence"),
 )
 
 # An agent's runs are mostly one organization's. Without knowing that, the planner expects a handful of rows where
 # there are a hundred thousand, and sorts them instead of walking the index.
 STATISTICS = Statement(
     name="runs_of_organization_and_agent",
-    create=SQL(
-        """
-        CREATE STATISTICS runs_of_organization_and_agent (dependencies, mcv) ON triggered_org_id, agent_url
-            FROM agent_compliance_runs
-        """
-    ),
+    create=SQL.read(__file__, "runs_of_organization_and_agent"),
     drop="DROP STATISTICS runs_of_organization_and_agent",
 )
 
 LAST_TEST_VIEW = View(
     name="agent_context_with_latest_test",
-    query=SQL(
-        """
-        SELECT c.id, c.organization_id, c.agent_url, c.name, c.relation, c.created_at,
-            r.id AS last_test_run_id,
-            r.overall_status AS last_test_status,
-            (r.overall_status = 'passing') AS last_test_passed,
-            r.first_track AS last_test_scenario,
-            r.headline AS last_test_summary,
-            r.tested_at AS last_tested_at,
-            r.full_suite AS last_test_full_suite,
-            coalesce(t.total, 0) AS total_tests_run
-        FROM agent_contexts c
-        LEFT JOIN LATERAL (
-            SELECT run.id, run.overall_status, run.first_track, run.headline, run.tested_at, run.full_suite
-            FROM agent_compliance_runs run
-            WHERE run.triggered_org_id = c.organization_id AND run.agent_url = c.agent_url
-                AND run.triggered_org_id IS NOT NULL AND NOT run.dry_run AND run.overall_status <> 'inconclusive'
-            ORDER BY run.tested_at DESC, run.id DESC
-            LIMIT 1
-        ) r ON true
-        LEFT JOIN agent_run_totals t ON t.organization_id = c.organization_id AND t.agent_url = c.agent_url
-        """
-    ),
+    query=SQL.read(__file__, "agent_context_with_latest_test"),
 )

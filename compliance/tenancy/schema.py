@@ -11,6 +11,7 @@ and cannot run as the owner of the tables.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from textwrap import dedent, indent
 from typing import Any
 
@@ -32,6 +33,11 @@ class SQL:
 
     def __str__(self) -> str:
         return self.text
+
+    @classmethod
+    def read(cls, module: str, name: str) -> SQL:
+        """The text of sql/<name>.sql beside a module, which gives its __file__."""
+        return cls((Path(module).parent / "sql" / f"{name}.sql").read_text())
 
 
 class _SQLSerializer(BaseSerializer):

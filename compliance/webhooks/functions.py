@@ -11,25 +11,5 @@ FORGET_DELIVERIES = Function(
     returns="integer",
     as_owner=True,
     callers=APP,
-    body=SQL(
-        """
-        DECLARE
-            forgotten integer;
-        BEGIN
-            IF (keep_days BETWEEN 7 AND 3650) IS NOT TRUE THEN
-                RAISE EXCEPTION 'keep_days must be 7 to 3650, not %', keep_days;
-            END IF;
-            IF (at_most BETWEEN 1 AND 10000) IS NOT TRUE THEN
-                RAISE EXCEPTION 'at_most must be 1 to 10000, not %', at_most;
-            END IF;
-            PERFORM set_config('app.forgetting', 'on', true);
-            DELETE FROM webhook_deliveries d WHERE d.id IN (
-                SELECT o.id FROM webhook_deliveries o WHERE o.received_at < now() - make_interval(days => keep_days)
-                ORDER BY o.received_at, o.id LIMIT at_most);
-            GET DIAGNOSTICS forgotten = ROW_COUNT;
-            PERFORM set_config('app.forgetting', '', true);
-            RETURN forgotten;
-        END;
-        """
-    ),
+    body=SQL.read(__file__, "forget_webhook_deliveries"),
 )

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from django.db.models.functions import Lower
+from django.urls import reverse
 from django_tables2 import Column
 
+from dashboard.common.access import OrganizationRequest
 from dashboard.common.tables import OrderedColumn, Table
 
 _BY_NAME = (Lower("name"), "id")
@@ -30,3 +32,6 @@ class AgentTable(Table):
         template_name = "agents/_table.html"
         attrs = {"class": "table agents stack"}
         per_page = 40
+
+    def before_render(self, request: OrganizationRequest) -> None:
+        self.base = reverse("overview", args=[request.organization.slug])

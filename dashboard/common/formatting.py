@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 
-class Utc(NamedTuple):
-    """A point in time as a <time> element has it."""
-
-    machine: str
-    words: str
+def iso(moment: datetime) -> str:
+    """A point in time for programs, in UTC."""
+    return f"{_in_utc(moment)[:19]}Z"
 
 
-def utc(moment: datetime) -> Utc:
-    text = (moment if moment.tzinfo is UTC else moment.astimezone(UTC)).isoformat()
-    return Utc(f"{text[:19]}Z", f"{text[:10]} {text[11:16]} UTC")
+def utc(moment: datetime) -> str:
+    """A point in time for readers, in UTC."""
+    text = _in_utc(moment)
+    return f"{text[:10]} {text[11:16]} UTC"
+
+
+def _in_utc(moment: datetime) -> str:
+    return (moment if moment.tzinfo is UTC else moment.astimezone(UTC)).isoformat()
+
+
+def grouped(number: int) -> str:
+    """A number with its thousands apart: "1,234"."""
+    return f"{number:,}"
 
 
 def span(seconds: float) -> str:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from django.urls import reverse
 from django_tables2 import Column
 
 from compliance.models import ComplianceRun
 from compliance.runs.comparison import Difference
 from compliance.runs.history import HistoryRun
+from dashboard.common.access import OrganizationRequest
 from dashboard.common.tables import Table
 
 
@@ -27,6 +29,9 @@ class RunTable(Table):
     class Meta(Table.Meta):
         template_name = "runs/_table.html"
         attrs = {"class": "table runs stack"}
+
+    def before_render(self, request: OrganizationRequest) -> None:
+        self.base = reverse("overview", args=[request.organization.slug])
 
 
 class OtherRunTable(Table):

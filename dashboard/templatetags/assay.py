@@ -17,6 +17,9 @@ from dashboard.common.navigation import topbar_context
 
 register = template.Library()
 register.filter(formatting.duration)
+register.filter(formatting.grouped)
+register.filter(formatting.iso)
+register.filter(formatting.utc)
 
 
 @register.filter
@@ -46,7 +49,7 @@ def tally(counts: dict[str, int]) -> dict[str, Any]:
 @register.inclusion_tag("common/_instant.html")
 def instant(moment: datetime | None, empty: str = "never", exact: bool = False) -> dict[str, Any]:
     """A point in time. exact: assay.js shows its full date and time instead of "3 hours ago"."""
-    return {"moment": moment and formatting.utc(moment), "empty": empty, "exact": exact}
+    return {"moment": moment, "empty": empty, "exact": exact}
 
 
 @register.inclusion_tag("common/_due.html")
@@ -56,7 +59,7 @@ def due(moment: datetime | None, before: str = "") -> dict[str, Any]:
     The script keeps it up to date, so that an open page does not call what is late "next".
     """
     is_ahead = moment is not None and moment > timezone.now()
-    return {"moment": moment and formatting.utc(moment), "before": before, "is_ahead": is_ahead}
+    return {"moment": moment, "before": before, "is_ahead": is_ahead}
 
 
 @register.inclusion_tag("common/_lasting.html")
@@ -64,7 +67,7 @@ def lasting(since: datetime | None) -> dict[str, Any]:
     """How long something has lasted; the script keeps it up to date."""
     if since is None:
         return {}
-    return {"since": formatting.utc(since), "words": formatting.span((timezone.now() - since).total_seconds())}
+    return {"since": since, "words": formatting.span((timezone.now() - since).total_seconds())}
 
 
 @register.inclusion_tag("common/_strip.html")

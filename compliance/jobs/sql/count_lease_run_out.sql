@@ -1,0 +1,4 @@
+BEGIN
+    PERFORM nextval('leases_run_out');
+    RETURN NULL;
+END;

@@ -1,0 +1,19 @@
+SELECT c.id, c.organization_id, c.agent_url, c.name, c.relation, c.created_at,
+    r.id AS last_test_run_id,
+    r.overall_status AS last_test_status,
+    (r.overall_status = 'passing') AS last_test_passed,
+    r.first_track AS last_test_scenario,
+    r.headline AS last_test_summary,
+    r.tested_at AS last_tested_at,
+    r.full_suite AS last_test_full_suite,
+    coalesce(t.total, 0) AS total_tests_run
+FROM agent_contexts c
+LEFT JOIN LATERAL (
+    SELECT run.id, run.overall_status, run.first_track, run.headline, run.tested_at, run.full_suite
+    FROM agent_compliance_runs run
+    WHERE run.triggered_org_id = c.organization_id AND run.agent_url = c.agent_url
+        AND run.triggered_org_id IS NOT NULL AND NOT run.dry_run AND run.overall_status <> 'inconclusive'
+    ORDER BY run.tested_at DESC, run.id DESC
+    LIMIT 1
+) r ON true
+LEFT JOIN agent_run_totals t ON t.organization_id = c.organization_id AND t.agent_url = c.agent_url
