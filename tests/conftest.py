@@ -116,6 +116,11 @@ def committed_db(django_db_setup: None, django_db_blocker: Any, superuser: psyco
     with django_db_blocker.unblock():
         yield
         connections.close_all()
+    empty_tables(superuser)
+
+
+def empty_tables(superuser: psycopg.Connection[Any]) -> None:
+    """Remove what tests committed."""
     tables = [
         row[0]
         for row in superuser.execute(

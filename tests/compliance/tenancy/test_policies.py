@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import psycopg
 import pytest
-from django.db import DatabaseError, connection, transaction
+from django.db import DatabaseError, connection, connections, transaction
 
 from compliance.engines.reports.model import Evidence
 from compliance.jobs.actions import request_owner_test
@@ -30,7 +30,7 @@ from compliance.webhooks.actions import take_delivery
 from tests.compliance.monitors.conftest import make_due, make_monitor
 from tests.compliance.runners.conftest import ask, make_runner
 from tests.compliance.vault.conftest import attempt, make_credential, make_grant
-from tests.conftest import AGENT_URL, add_member, make_context, make_report, make_run, make_user
+from tests.conftest import AGENT_URL, add_member, empty_tables, make_context, make_report, make_run, make_user
 
 OWN = "organization_id = %(organization)s"
 REGISTERED = "agent_url IN (SELECT c.agent_url FROM agent_contexts c WHERE c.organization_id = %(organization)s)"
@@ -216,10 +216,19 @@ def _make_runner_with_a_rejected_report(organization: Organization, context: Age
         )
 
 
+@pytest.fixture(scope="module")
+def made(django_db_setup: None, django_db_blocker: Any, superuser: psycopg.Connection[Any]) -> Iterator[World]:
+    """The rows for all tests of this module, committed once: each test undoes what it changes."""
+    with django_db_blocker.unblock(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr("compliance.celery.app.send_task", lambda name, args: None)
+        yield make_world()
+        connections.close_all()
+    empty_tables(superuser)
+
+
 @pytest.fixture
-def world(db: None, monkeypatch: pytest.MonkeyPatch) -> World:
-    monkeypatch.setattr("compliance.celery.app.send_task", lambda name, args: None)
-    return make_world()
+def world(made: World, db: None) -> World:
+    return made
 
 
 SCOPES: dict[str, Callable[[World], AbstractContextManager[None]]] = {
@@ -387,11 +396,9 @@ def test_each_policy_is_for_one_role_of_ours(db: None, superuser: psycopg.Connec
 
 
 def test_the_owner_reaches_what_its_functions_need_and_no_more(
-    committed_db: None, superuser: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch
+    world: World, superuser: psycopg.Connection[Any]
 ) -> None:  # I1
     """Functions run as the owner; a mistake in one must not reach what none of them is for."""
-    monkeypatch.setattr("compliance.celery.app.send_task", lambda name, args: None)
-    world = make_world()
     with superuser.transaction(force_rollback=True):
         superuser.execute("SET LOCAL ROLE assay_owner")
         superuser.execute("SELECT set_config('app.organization_id', %s, true)", [world.alpha.id])
