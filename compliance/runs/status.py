@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -12,7 +11,7 @@ from django.db.models import Count, Q
 from django.utils import timezone
 
 from compliance.database import call
-from compliance.runs.models import AgentContextWithLatestTest, AgentRow, OverallStatus
+from compliance.runs.models import AgentContextWithLatestTest, OverallStatus
 from compliance.tenancy.scope import Actor, system_scope
 
 
@@ -57,23 +56,3 @@ def facets(*, organization_id: str, sought: str = "", stale_days: int) -> Facets
         stale=Count("pk", filter=Q(last_tested_at__lt=long_ago)),
     )
     return Facets(**counts)
-
-
-def facets_of(rows: Sequence[AgentRow], *, stale_days: int) -> Facets:
-    """What `facets` counts, from all of an organization's rows."""
-    long_ago = timezone.now() - timedelta(days=stale_days)
-    statuses = [row.last_test_status for row in rows]
-    return Facets(
-        everything=len(rows),
-        failing=statuses.count(OverallStatus.FAILING),
-        partial=statuses.count(OverallStatus.PARTIAL),
-        passing=statuses.count(OverallStatus.PASSING),
-        never=statuses.count(None),
-        stale=sum(row.last_tested_at is not None and row.last_tested_at < long_ago for row in rows),
-    )
-
-
-def first_rows(*, organization_id: str, length: int) -> list[AgentRow]:
-    """The first of an organization's agents in the order of failing_first, at most `length`. Needs the scope."""
-    agents = AgentContextWithLatestTest.objects.of_organization(organization_id).failing_first()
-    return [AgentRow(*row) for row in agents.as_rows()[:length]]
