@@ -13,7 +13,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "compliance.settings")
 broker.use()
 app = Celery("assay")
 app.config_from_object("django.conf:settings", namespace="CELERY")
-app.autodiscover_tasks(["compliance.jobs", "compliance.monitors", "compliance.suites", "compliance.webhooks"])
+app.autodiscover_tasks([f"compliance.{name}" for name in ("runs", "jobs", "monitors", "suites", "webhooks")])
 
 
 @worker_init.connect

@@ -30,7 +30,7 @@ if not SECRET_KEY:
 SECRET_KEY_IS_SET = not SECRET_KEY.startswith("unset-")
 SECRET_KEY_FALLBACKS = env.list("SECRET_KEY_FALLBACKS", default=[])
 
-# Encrypt stored credentials and the seeds of second factors, the newest first; the others still decrypt.
+# Encrypt stored credentials and the seeds of two-factor authentication, the newest first; the others still decrypt.
 VAULT_KEYS = [key.strip() for key in env.list("ASSAY_VAULT_KEYS", default=[]) if key.strip()]
 
 SITE_URL = env.str("SITE_URL", default="http://localhost:8000").rstrip("/")
@@ -235,7 +235,7 @@ if _redis.scheme == "unix":  # which Celery calls by another name, as it does th
     CELERY_BROKER_URL = f"redis+socket://{_redis.netloc}{_redis.path}?virtual_host={_number}"
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_ACKS_LATE = True
-# A page must not wait for a broker that is away: the request is committed, and the sweeper finds it.
+# A page must not wait for a broker that is away: the job is committed, and the cleanup finds it.
 CELERY_TASK_PUBLISH_RETRY = False
 CELERY_BROKER_CONNECTION_TIMEOUT = 2
 CELERY_TASK_SERIALIZER = "json"
@@ -251,10 +251,7 @@ CELERY_BEAT_SCHEDULE = {
     "clean-up-jobs": {"task": "compliance.jobs.tasks.clean_up", "schedule": timedelta(seconds=15)},
     "forget-decisions": {"task": "compliance.monitors.tasks.forget_decisions", "schedule": timedelta(minutes=30)},
     "forget-deliveries": {"task": "compliance.webhooks.tasks.forget_deliveries", "schedule": timedelta(minutes=30)},
-    "evidence-partitions": {
-        "task": "compliance.jobs.tasks.keep_evidence_partitions",
-        "schedule": timedelta(minutes=30),
-    },
+    "evidence": {"task": "compliance.runs.tasks.keep_evidence_partitions", "schedule": timedelta(minutes=30)},
 }
 
 # Tests and heartbeats; every number has its unit in its name.
@@ -274,13 +271,13 @@ JOB_EXPIRES_SECONDS = env.int("ASSAY_JOB_EXPIRES_SECONDS", default=21_600)
 PRIVATE_JOB_EXPIRES_SECONDS = env.int("ASSAY_PRIVATE_JOB_EXPIRES_SECONDS", default=1800)
 # Tests that people and keys asked for, in the queue of one private runner or one pool; its monitors' are beside them.
 PRIVATE_QUEUE_MAX_JOBS = env.int("ASSAY_PRIVATE_QUEUE_MAX_JOBS", default=100)
-# How often private runners may hand a request back.
+# How often private runners may hand a job back.
 PRIVATE_JOB_MAX_RELEASES = env.int("ASSAY_PRIVATE_JOB_MAX_RELEASES", default=10)
 RUNNER_OFFLINE_AFTER_SECONDS = env.int("ASSAY_RUNNER_OFFLINE_AFTER_SECONDS", default=90)
 RUNNER_TELL_OFFLINE_AFTER_SECONDS = env.int("ASSAY_RUNNER_TELL_OFFLINE_AFTER_SECONDS", default=600)
 # How often it is written down that a runner was heard of: less often than it polls, and often enough not to seem away.
 RUNNER_SEEN_EVERY_SECONDS = min(60, RUNNER_OFFLINE_AFTER_SECONDS / 2)
-RUNNER_POLL_AFTER_SECONDS = 5  # when a runner asks again where its request is not held
+RUNNER_POLL_AFTER_SECONDS = 5  # when a runner asks again where its call is not held
 # What is due while its runner is offline is looked at again after as long as it has waited, within these bounds.
 RUNNER_DEFER_MIN_SECONDS = env.int("ASSAY_RUNNER_DEFER_MIN_SECONDS", default=60)
 RUNNER_DEFER_MAX_SECONDS = env.int("ASSAY_RUNNER_DEFER_MAX_SECONDS", default=3600)

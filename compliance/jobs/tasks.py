@@ -16,7 +16,6 @@ from compliance.jobs.leases import Lease
 from compliance.jobs.queue import lease_heartbeats, lease_job
 from compliance.jobs.worker import run_leases
 from compliance.registry.actions import note_protocol
-from compliance.runs import recording as record
 
 _draining = threading.Lock()
 
@@ -75,9 +74,3 @@ def detect_protocol(agent_url: str) -> None:
 def clean_up() -> dict[str, int]:
     """Find what a lost message or a lost executor left behind, and end what nobody serves."""
     return clean_up_jobs()
-
-
-@shared_task
-def keep_evidence_partitions() -> None:
-    """Make the coming months' partitions; drop the expired ones."""
-    record.keep_evidence_partitions()

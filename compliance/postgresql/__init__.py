@@ -1,1 +1,0 @@
-"""Django's PostgreSQL backend, with a question less for each request."""
