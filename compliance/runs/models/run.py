@@ -42,6 +42,8 @@ BY_PLATFORM = (TriggeredBy.HEARTBEAT, TriggeredBy.MANUAL, TriggeredBy.WEBHOOK)
 
 
 class OverallStatus(models.TextChoices):
+    """The status of a run, as compliance/engines/reports/model.py:Report.overall derives it from the verdicts."""
+
     PASSING = Overall.PASSING.value, "Passing"
     PARTIAL = Overall.PARTIAL.value, "Partial"
     FAILING = Overall.FAILING.value, "Failing"
@@ -153,7 +155,7 @@ class ComplianceRun(models.Model):
     tracks_json = models.JSONField(default=list)
     observations = models.JSONField(default=dict)
     notices = models.JSONField(default=list)
-    # The rule of design.md ("public status"), computed by the database from the row itself.
+    # Whether the run moves the agent's public status, computed by the database from the row itself.
     moves_status = models.GeneratedField(
         expression=models.Case(
             models.When(
