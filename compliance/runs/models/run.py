@@ -41,9 +41,8 @@ BY_ORGANIZATION = (TriggeredBy.OWNER_TEST, TriggeredBy.OBSERVER_TEST, TriggeredB
 BY_PLATFORM = (TriggeredBy.HEARTBEAT, TriggeredBy.MANUAL, TriggeredBy.WEBHOOK)
 
 
+# Report.overall (compliance/engines/reports/model.py) derives it from the verdicts. A docstring would be in the API.
 class OverallStatus(models.TextChoices):
-    """The status of a run, as compliance/engines/reports/model.py:Report.overall derives it from the verdicts."""
-
     PASSING = Overall.PASSING.value, "Passing"
     PARTIAL = Overall.PARTIAL.value, "Partial"
     FAILING = Overall.FAILING.value, "Failing"

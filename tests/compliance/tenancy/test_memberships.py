@@ -43,7 +43,7 @@ def test_the_memberships_are_out_of_sight_again_and_only_the_chosen_organization
 
 
 def test_they_come_with_their_organizations(
-    organization: Organization, other_organization: Organization, alice: User, queries: object
+    organization: Organization, other_organization: Organization, alice: User
 ) -> None:
     add_member(other_organization, alice, Role.ADMIN)
     memberships = Membership.objects.of_user(alice)
