@@ -11,8 +11,9 @@ from django.conf import settings
 from django.db import IntegrityError, transaction
 
 from compliance.database import call
+from compliance.jobs.dispatch import notify_executors
 from compliance.jobs.models import CredentialChoice, Job, JobState, expires
-from compliance.jobs.queue import insert_jobs, notify_executors
+from compliance.jobs.queue import insert_jobs
 from compliance.registry.models import HOSTED, AgentContext, ExecutorKind, Placement, Runner, RunnerState
 from compliance.runs.models import TriggeredBy
 from compliance.suites.health import read_availability
@@ -84,9 +85,7 @@ def request_owner_test(
             organization=organization,
             agent_id=context.agent_id,
             triggered_by=TriggeredBy.OWNER_TEST if context.is_verified_owner else TriggeredBy.OBSERVER_TEST,
-            actor_kind=by.kind,
-            actor_id=by.id,
-            actor_name=by.name,
+            **by.as_fields(),
             suite_version=version,
             dry_run=dry_run,
             options=chosen(version.definition, scenarios=scenarios, options=options, all_evidence=all_evidence),
