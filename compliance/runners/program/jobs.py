@@ -12,6 +12,7 @@ from typing import Any
 
 from compliance import __version__
 from compliance.engines import Credential, Limits, Notice, Progress, Report, Target, engine_health
+from compliance.engines.contract import engine_options
 from compliance.engines.execution.loop import Access, CannotRun, Execution, JobSource
 from compliance.engines.process.capacity import Capacity
 from compliance.engines.reports.validation import BadReport, accepted
@@ -142,7 +143,7 @@ class ServerJobs(JobSource[Lease]):
             url=lease.agent_url,
             suite=lease.suite,
             protocol=lease.protocol,
-            options={key: value for key, value in lease.options.items() if key != "evidence"},
+            options=engine_options(lease.options),
             all_evidence=lease.all_evidence,
             suite_version=lease.suite_version,
             run_key=lease.job_id,
