@@ -36,7 +36,6 @@ from compliance.registry.actions import (
 from compliance.registry.models import Placement
 from compliance.registry.urls import InvalidAgentURL
 from compliance.runs.history import history_page, last_of_each_kind, recent_heartbeat_verdicts, recent_verdicts
-from compliance.runs.status import facets
 from compliance.suites.catalogue import OfferedSuite
 from compliance.tenancy.errors import Refused
 from compliance.vault.access_log import granted_credentials
@@ -68,7 +67,7 @@ def overview(request: OrganizationRequest) -> HttpResponseBase:
     agents = AgentContextWithLatestTest.objects.of_organization(organization.id)
     narrowed = AgentFilter(request.GET, queryset=agents)
     sought, status = narrowed.chosen.get("q") or "", narrowed.chosen.get("status") or ""
-    totals = facets(organization_id=organization.id, sought=sought, stale_days=STALE_DAYS)
+    totals = agents.facets(sought=sought, stale_days=STALE_DAYS)
     counts = {"": totals.everything, **{value: getattr(totals, value) for value, _ in FACETS}}
     context = {
         "table": AgentTable(narrowed.qs.failing_first().as_rows()).on_page(request, count=counts[status]),
@@ -146,7 +145,7 @@ def agent(request: OrganizationRequest, agent: UUID) -> HttpResponseBase:
     newest = history_page(organization_id=organization.id, agent_url=url, size=LAST_RUNS)
     suites = suites_for(context.agent.protocol)
     default = default_among(suites)
-    runners = list(Runner.objects.kept_by(organization.id))
+    runners = list(Runner.objects.not_deleted(organization.id))
     page: dict[str, Any] = {
         "context": context,
         "agent": context.agent,
@@ -168,7 +167,7 @@ def agent(request: OrganizationRequest, agent: UUID) -> HttpResponseBase:
         "suites": suites,
         "whole_suites": sum(suite.facts.full for suite in suites),
         "default_suite": default,
-        "monitors": list(Monitor.objects.kept_by(organization.id).filter(context_id=agent)),
+        "monitors": list(Monitor.objects.current(organization.id).filter(context_id=agent)),
     }
     if active is not None:
         page |= progress_context(active)
@@ -208,7 +207,7 @@ def agent_test(request: OrganizationRequest, agent: UUID) -> HttpResponseBase:
     suite = found if slug and posted else found or default_among(suites)
     choice = SuiteForm({"suite": slug} if slug else None, suites=suites)
     form = None
-    runners = list(Runner.objects.kept_by(request.organization.id))
+    runners = list(Runner.objects.not_deleted(request.organization.id))
     if suite is not None:
         choice.initial["suite"] = suite.slug
         form = TestForm(
@@ -246,7 +245,7 @@ def _ask(request: OrganizationRequest, agent: UUID, suite: OfferedSuite, form: T
         all_evidence=form.cleaned_data["all_evidence"],
         dry_run=form.cleaned_data["dry_run"],
         credential=form.cleaned_data["credential"],
-        placement=form.chosen_pin,
+        placement=form.chosen_placement,
     )
     if not created:
         messages.info(request, "This test is under way already.")

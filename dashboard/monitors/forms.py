@@ -225,7 +225,7 @@ class MonitorForm(TestForm, forms.ModelForm):
             scenarios=self.cleaned_data["scenarios"],
             all_evidence=self.cleaned_data["all_evidence"],
             credential=self.cleaned_data["credential"],
-            placement=self.chosen_pin,
+            placement=self.chosen_placement,
             fields=plain | {"notify_cooldown_seconds": self.cooldown_seconds},
         )
 

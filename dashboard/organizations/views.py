@@ -17,7 +17,6 @@ from django.views.decorators.http import require_POST, require_safe
 from compliance.models import Invitation, Membership, Role, User
 from compliance.tenancy import actions
 from compliance.tenancy.errors import Refused
-from compliance.tenancy.memberships import memberships_of
 from dashboard.common.access import OrganizationRequest, organization_view
 from dashboard.organizations.forms import DeletionForm, InvitationForm, OrganizationForm, roles_to_give
 from dashboard.organizations.mail import address_of, send_invitation
@@ -37,7 +36,7 @@ def organization_create(request: HttpRequest) -> HttpResponseBase:
         else:
             messages.success(request, f"{organization.name} is created. Register its first agent.")
             return redirect("overview", organization.slug)
-    context = {"form": form, "memberships": memberships_of(request.user)}
+    context = {"form": form, "memberships": Membership.objects.of_user(request.user)}
     return TemplateResponse(request, "organizations/create.html", context)
 
 

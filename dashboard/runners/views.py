@@ -18,7 +18,7 @@ from django.urls import reverse
 
 from compliance.models import AgentContext, ApiKey, Monitor, MonitorState, Organization, Role, Runner, RunnerState
 from compliance.runners import actions
-from compliance.runners.placement import monitors_of_last, pinned_monitors
+from compliance.runners.placement import monitors_of_last, monitors_placed_on
 from compliance.runners.queue import held_by, load_of, runs_by, waiting_for
 from compliance.tenancy.errors import Refused
 from dashboard.common.access import OrganizationRequest, organization_view
@@ -33,7 +33,7 @@ EXAMPLES = 10  # addresses of agents in the command that starts a runner
 CLOCK_AHEAD_MS = 60_000  # more than this is worth a word
 REPLACING = "The old one stops to work at once: the runner is away until it has the new one. What it holds, it keeps."
 DISABLING = (
-    "It gets no more work, and what it holds is taken back and run again. Its name, its pins and its token stay."
+    "It gets no more work, and what it holds is taken back and run again. Its name, its monitors and its token stay."
 )
 DELETING = "Its token stops to work for good, and what waits for it ends without a run. Its runs stay in the history."
 
@@ -57,7 +57,7 @@ def _kept(organization: Organization, runner: UUID) -> Runner:
 def runners(request: OrganizationRequest) -> HttpResponseBase:
     """Every runner: whether it is there, what it holds and what waits for it."""
     organization = request.organization
-    table = RunnerTable(Runner.objects.kept_by(organization.id)).on_page(request)
+    table = RunnerTable(Runner.objects.not_deleted(organization.id)).on_page(request)
     load = load_of(organization.id)
     for runner in table.shown:
         runner.held_count, runner.waiting_count = load.held[runner.pk], load.waits_for(runner)
@@ -110,12 +110,12 @@ def _now(runner: Runner) -> dict[str, Any]:
 def _left_waiting(runner: Runner, *, with_its_own: bool) -> tuple[str, list[tuple[str, str]]]:
     """How many active monitors wait when the runner is there no more, in words, and the first of them with addresses.
 
-    with_its_own: those that are pinned to it, beside those of its pool; these wait while no other of it is online.
+    with_its_own: those that are placed on it, beside those of its pool; these wait while no other of it is online.
     """
-    pinned = Q(runner_id=runner.pk) if with_its_own else Q(pk__in=())
-    if runner.pool and not any(other.is_online for other in Runner.objects.beside(runner)):
-        pinned |= Q(pool=runner.pool)
-    active = Monitor.objects.kept_by(runner.organization_id).filter(pinned, state=MonitorState.ACTIVE)
+    placed = Q(runner_id=runner.pk) if with_its_own else Q(pk__in=())
+    if runner.pool and not any(other.is_online for other in Runner.objects.others_in_pool(runner)):
+        placed |= Q(pool=runner.pool)
+    active = Monitor.objects.current(runner.organization_id).filter(placed, state=MonitorState.ACTIVE)
     monitors = list(active)
     if not monitors:
         return "", []
@@ -129,10 +129,10 @@ def _left_waiting(runner: Runner, *, with_its_own: bool) -> tuple[str, list[tupl
 
 
 def _monitors(runner: Runner) -> Any:
-    pinned = Q(runner_id=runner.pk)
+    placed = Q(runner_id=runner.pk)
     if runner.pool:
-        pinned |= Q(pool=runner.pool)
-    return Monitor.objects.kept_by(runner.organization_id).filter(pinned)
+        placed |= Q(pool=runner.pool)
+    return Monitor.objects.current(runner.organization_id).filter(placed)
 
 
 @organization_view(Role.ADMIN)
@@ -208,7 +208,7 @@ def runner_settings(request: OrganizationRequest, runner: UUID) -> HttpResponseB
         else:
             messages.success(request, "The runner is changed. Past runs keep the name that it had.")
             return redirect("runner", request.organization.slug, runner)
-    kept = Monitor.objects.kept_by(request.organization.id)
+    kept = Monitor.objects.current(request.organization.id)
     page = {
         "runner": found,
         "form": form,
@@ -240,7 +240,7 @@ def runner_disable(request: OrganizationRequest, runner: UUID) -> HttpResponseBa
     if question is not None:
         return question
     actions.disable_runner(organization=request.organization, runner_id=runner, by=request.user)
-    messages.success(request, f"{found.name} is disabled. Work that is pinned to it waits.")
+    messages.success(request, f"{found.name} is disabled. Work that is placed on it waits.")
     return redirect("runner", request.organization.slug, runner)
 
 
@@ -258,7 +258,7 @@ def runner_delete(request: OrganizationRequest, runner: UUID) -> HttpResponseBas
     """End it for good, once that is confirmed; refused while monitors need it."""
     found = _kept(request.organization, runner)
     back = reverse("runner_settings", args=[request.organization.slug, runner])
-    if not (pinned_monitors(found) or monitors_of_last(found)):  # else the refusal below names them
+    if not (monitors_placed_on(found) or monitors_of_last(found)):  # else the refusal below names them
         affects, affected = _left_waiting(found, with_its_own=False)
         question = ask_first(
             request,

@@ -206,7 +206,7 @@ class TestForm(StyledForm, forms.Form):
         return [self[name] for name in self.options]
 
     @property
-    def chosen_pin(self) -> Placement:
+    def chosen_placement(self) -> Placement:
         placement: Placement = self.cleaned_data.get("executor", HOSTED)
         return placement
 
