@@ -1,4 +1,4 @@
-"""Notifies workers and private runners that there is work. A lost one costs seconds, not work: the cleanup repeats it."""
+"""Notifies workers and private runners of jobs. A lost message costs seconds, not work: the cleanup repeats it."""
 
 from __future__ import annotations
 
