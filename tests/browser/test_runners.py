@@ -83,7 +83,7 @@ def test_every_page_fits_and_breaks_no_policy(
         assert fits(page), path
         assert page.locator("h1").count() == 1, path
         expect(page.locator(".bell")).to_be_visible()
-        expect(page.locator(".bell")).to_contain_text("Notices2 unread")
+        expect(page.locator(".bell")).to_contain_text("Notices 2 unread")
     page.goto(site.path("runners/add/"))
     page.get_by_label("Name").fill("Another")
     page.get_by_role("button", name="Add the runner").click()
