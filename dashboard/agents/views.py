@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID
 
 from django.contrib import messages
-from django.http import Http404
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
@@ -24,7 +24,6 @@ from compliance.models import (
     Organization,
     Role,
     Runner,
-    SuiteVersion,
 )
 from compliance.registry.actions import (
     AlreadyRegistered,
@@ -45,12 +44,12 @@ from dashboard.agents.filters import FACETS, STALE_DAYS, AgentFilter
 from dashboard.agents.forms import AgentForm, HeartbeatForm, RenameForm
 from dashboard.agents.tables import AgentTable
 from dashboard.common.access import OrganizationRequest, organization_view
-from dashboard.common.confirm import ask_first
+from dashboard.common.confirm import confirmed_action
 from dashboard.common.filters import as_part
 from dashboard.jobs.forms import value_of
 from dashboard.jobs.views import progress_context
 from dashboard.runs.tables import RunTable
-from dashboard.suites.forms import SuiteForm, TestForm, default_among, suites_for
+from dashboard.suites.forms import SuiteForm, TestForm, default_among, scenarios_of, suites_for
 
 LAST_RUNS = 10
 # Longer than asking takes. After that the page no longer says that an answer is on its way.
@@ -116,10 +115,7 @@ def agent_add(request: OrganizationRequest) -> HttpResponseBase:
 
 def get_agent(organization: Organization, agent: UUID) -> AgentContextWithLatestTest:
     """One of the organization's agents with its last test; 404 for any other's."""
-    found = AgentContextWithLatestTest.objects.of_organization(organization.id).filter(pk=agent).first()
-    if found is None:
-        raise Http404
-    return found
+    return AgentContextWithLatestTest.objects.of_organization(organization.id).get(pk=agent)
 
 
 def is_being_asked(context: AgentContextWithLatestTest) -> bool:
@@ -253,17 +249,6 @@ def _ask(request: OrganizationRequest, agent: UUID, suite: OfferedSuite, form: T
     return redirect("job", request.organization.slug, job.pk)
 
 
-def scenarios_of(version_id: int, protocol: str) -> list[tuple[str, str]]:
-    """Keys and titles of the scenarios that an agent of this protocol can be asked."""
-    tracks = SuiteVersion.objects.values_list("definition__tracks", flat=True).get(pk=version_id)
-    return [
-        (scenario["key"], f"{track['title']}: {scenario['title']}")
-        for track in tracks or []
-        for scenario in track["scenarios"]
-        if not protocol or scenario.get("protocol", "") in ("", protocol)
-    ]
-
-
 @organization_view(Role.ADMIN)
 def agent_settings(request: OrganizationRequest, agent: UUID) -> HttpResponseBase:
     """The forms; each is posted with its name in the button."""
@@ -303,15 +288,14 @@ def agent_settings(request: OrganizationRequest, agent: UUID) -> HttpResponseBas
 def agent_remove(request: OrganizationRequest, agent: UUID) -> HttpResponseBase:
     """Remove the agent from the organization, once that is confirmed."""
     context = get_agent(request.organization, agent)
-    question = ask_first(
+    slug = request.organization.slug
+    return confirmed_action(
         request,
+        partial(remove_context, organization=request.organization, context_id=agent, by=request.user),
         title=f"Remove {context.name}?",
         text=REMOVAL,
         button="Remove the agent",
-        back=reverse("agent_settings", args=[request.organization.slug, agent]),
+        back=reverse("agent_settings", args=[slug, agent]),
+        done=f"{context.name} is removed.",
+        then=reverse("overview", args=[slug]),
     )
-    if question is not None:
-        return question
-    remove_context(organization=request.organization, context_id=agent, by=request.user)
-    messages.success(request, f"{context.name} is removed.")
-    return redirect("overview", request.organization.slug)

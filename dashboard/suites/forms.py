@@ -11,7 +11,7 @@ from django import forms
 from django.http import QueryDict
 
 from compliance.jobs.models import CredentialChoice
-from compliance.models import Credential, Runner
+from compliance.models import Credential, Runner, SuiteVersion
 from compliance.registry.models import HOSTED, Placement
 from compliance.suites.catalogue import OfferedSuite, Option, offered_suites
 from dashboard.common.forms import StyledForm
@@ -27,6 +27,17 @@ Choices = list[tuple[str, Any]]  # of a select: a value with its words, or a gro
 def suites_for(protocol: str) -> list[OfferedSuite]:
     """The suites that agents of this protocol can be tested with."""
     return [suite for suite in offered_suites() if suite.facts.fits(protocol)]
+
+
+def scenarios_of(version_id: int, protocol: str) -> list[tuple[str, str]]:
+    """Keys and titles of the scenarios that an agent of this protocol can be tested with."""
+    tracks = SuiteVersion.objects.values_list("definition__tracks", flat=True).get(pk=version_id)
+    return [
+        (scenario["key"], f"{track['title']}: {scenario['title']}")
+        for track in tracks or []
+        for scenario in track["scenarios"]
+        if not protocol or scenario.get("protocol", "") in ("", protocol)
+    ]
 
 
 def family_of(engine: str) -> str:

@@ -61,9 +61,10 @@ class MonitorQuerySet(models.QuerySet["Monitor"]):
         return dict(rows.annotate(count=models.Count("pk")))
 
     def with_names(self) -> MonitorQuerySet:
-        """With agent and suite at hand, and `runner_name`, what the runner that they are pinned to is called."""
+        """With agent and suite at hand, and `runner_name`, what the runner that they are placed on is called."""
         runner = Runner.objects.filter(pk=OuterRef("runner_id")).values("name")[:1]
         related = self.select_related("context", "suite__current_version", "suite_version")
+        related = related.defer("suite__current_version__definition", "suite_version__definition")
         return related.annotate(runner_name=Subquery(runner))
 
     def due(self, organization_id: str, now: datetime) -> MonitorQuerySet:

@@ -107,7 +107,7 @@ class TestRedisIsAway:
 
         for name in ("add", "get", "set", "delete", "incr", "get_many"):
             monkeypatch.setattr(cache.RedisCache, name, refuse(name))
-        monkeypatch.setattr(cache._Away, "until", 0.0)
+        monkeypatch.setattr(cache.breaker, "until", 0.0)
         caches["default"]._memory.clear()
         return tried
 
