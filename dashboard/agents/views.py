@@ -14,8 +14,7 @@ from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils import timezone
 
-from compliance.jobs import dispatch
-from compliance.jobs.actions import PlacementRefused, request_owner_test
+from compliance.jobs.actions import PlacementRefused, add_agent, request_owner_test
 from compliance.models import (
     AgentContextWithLatestTest,
     ComplianceRun,
@@ -28,7 +27,6 @@ from compliance.models import (
 from compliance.registry.actions import (
     AlreadyRegistered,
     change_heartbeats,
-    register_agent,
     remove_context,
     rename_context,
 )
@@ -52,8 +50,8 @@ from dashboard.runs.tables import RunTable
 from dashboard.suites.forms import SuiteForm, TestForm, default_among, scenarios_of, suites_for
 
 LAST_RUNS = 10
-# Longer than asking takes. After that the page no longer says that an answer is on its way.
-ASKING = timedelta(minutes=2)
+# Longer than detection takes. After that the page no longer says that an answer is on its way.
+DETECTION_TIMEOUT = timedelta(minutes=2)
 REMOVAL = (
     "The agent leaves your list, and heartbeats of it are no longer shown to you. The tests that you ran stay in the"
     " record: register the same address again and they are back."
@@ -65,16 +63,16 @@ def overview(request: OrganizationRequest) -> HttpResponseBase:
     """The page, or for htmx the part of it below the search field."""
     organization = request.organization
     agents = AgentContextWithLatestTest.objects.of_organization(organization.id)
-    narrowed = AgentFilter(request.GET, queryset=agents)
-    sought, status = narrowed.chosen.get("q") or "", narrowed.chosen.get("status") or ""
-    totals = facets(organization_id=organization.id, sought=sought, stale_days=STALE_DAYS)
+    filterset = AgentFilter(request.GET, queryset=agents)
+    search, status = filterset.chosen.get("q") or "", filterset.chosen.get("status") or ""
+    totals = facets(organization_id=organization.id, sought=search, stale_days=STALE_DAYS)
     counts = {"": totals.everything, **{value: getattr(totals, value) for value, _ in FACETS}}
     context = {
-        "table": AgentTable(narrowed.qs.failing_first().as_rows()).on_page(request, count=counts[status]),
+        "table": AgentTable(filterset.qs.failing_first().as_rows()).on_page(request, count=counts[status]),
         "total": counts[status],
-        "is_empty": not counts[""] and not sought,
-        "sought": sought,
-        "kept": [(name, request.GET[name]) for name in ("status", "sort") if request.GET.get(name)],
+        "is_empty": not counts[""] and not search,
+        "search": search,
+        "carried": [(name, request.GET[name]) for name in ("status", "sort") if request.GET.get(name)],
         "status": status,
         "facets": [
             (value, words, counts[value])
@@ -89,12 +87,12 @@ def overview(request: OrganizationRequest) -> HttpResponseBase:
 
 @organization_view(Role.ADMIN)
 def agent_add(request: OrganizationRequest) -> HttpResponseBase:
-    """Register an agent, and ask it which protocol it speaks."""
+    """Register an agent; its protocol is detected then."""
     form = AgentForm(request.POST if request.method == "POST" else None)
     existing = None
     if request.method == "POST" and form.is_valid():
         try:
-            context = register_agent(
+            context = add_agent(
                 organization=request.organization,
                 url=form.cleaned_data["url"],
                 name=form.cleaned_data["name"],
@@ -106,7 +104,6 @@ def agent_add(request: OrganizationRequest) -> HttpResponseBase:
             form.add_error("url", str(error))
             existing = error.context
         else:
-            dispatch.after_commit(dispatch.DETECT, context.agent_id)
             messages.success(request, f"{context.name} is registered. Test it now, or wait for its first heartbeat.")
             return redirect("agent", request.organization.slug, context.pk)
     status = 422 if form.errors else 200
@@ -118,10 +115,10 @@ def get_agent(organization: Organization, agent: UUID) -> AgentContextWithLatest
     return AgentContextWithLatestTest.objects.of_organization(organization.id).get(pk=agent)
 
 
-def is_being_asked(context: AgentContextWithLatestTest) -> bool:
-    """Whether the answer to "which protocol do you speak?" may still come."""
+def is_detecting(context: AgentContextWithLatestTest) -> bool:
+    """Whether the agent's protocol may still be detected."""
     agent = context.agent
-    return not agent.protocol and not agent.protocol_note and timezone.now() - context.created_at < ASKING
+    return not agent.protocol and not agent.protocol_note and timezone.now() - context.created_at < DETECTION_TIMEOUT
 
 
 @organization_view()
@@ -147,7 +144,7 @@ def agent(request: OrganizationRequest, agent: UUID) -> HttpResponseBase:
         "context": context,
         "agent": context.agent,
         "status": getattr(context.agent, "status", None),
-        "asking": is_being_asked(context),
+        "detecting": is_detecting(context),
         "last_own": last["own"],
         "last_heartbeat": last["platform"],
         "own_verdicts": own,
@@ -158,7 +155,7 @@ def agent(request: OrganizationRequest, agent: UUID) -> HttpResponseBase:
             suites=suites,
             starts_test=True,
             runners=runners,
-            initial={"suite": default.slug if default else "", "executor": _last_executor(last["own"], runners)},
+            initial={"suite": default.slug if default else "", "placement": _last_placement(last["own"], runners)},
         ),
         "runners": runners,
         "suites": suites,
@@ -171,7 +168,7 @@ def agent(request: OrganizationRequest, agent: UUID) -> HttpResponseBase:
     return TemplateResponse(request, "agents/detail.html", page)
 
 
-def _last_executor(last: ComplianceRun | None, runners: list[Runner]) -> str:
+def _last_placement(last: ComplianceRun | None, runners: list[Runner]) -> str:
     """The choice of the runner that ran the last test, while it is there: no other may reach the agent."""
     if last is None or last.executor_id not in [runner.pk for runner in runners]:
         return ""
@@ -184,7 +181,7 @@ def agent_protocol(request: OrganizationRequest, agent: UUID) -> HttpResponseBas
     context = get_agent(request.organization, agent)
     if not request.htmx:
         return redirect("agent", request.organization.slug, agent)
-    page = {"context": context, "agent": context.agent, "asking": is_being_asked(context)}
+    page = {"context": context, "agent": context.agent, "detecting": is_detecting(context)}
     return TemplateResponse(request, "agents/_protocol.html", page)
 
 
@@ -192,14 +189,14 @@ def agent_protocol(request: OrganizationRequest, agent: UUID) -> HttpResponseBas
 def agent_test(request: OrganizationRequest, agent: UUID) -> HttpResponseBase:
     """Ask for a test; a GET shows what can be chosen. A second press leads to the test under way.
 
-    `suite` names the suite, in a GET and in a POST; `executor` where it runs. Without `choices` a POST comes from a
+    `suite` names the suite, in a GET and in a POST; `placement` where it runs. Without `choices` a POST comes from a
     page that does not show the suite's options, and they stay as the suite has them.
     """
     context = get_agent(request.organization, agent)
     suites = suites_for(context.agent.protocol)
     posted = request.method == "POST"
-    asked = request.POST if posted else request.GET
-    slug = str(asked.get("suite") or "")
+    data = request.POST if posted else request.GET
+    slug = str(data.get("suite") or "")
     found = next((suite for suite in suites if suite.slug == slug), None)
     suite = found if slug and posted else found or default_among(suites)
     choice = SuiteForm({"suite": slug} if slug else None, suites=suites)
@@ -221,16 +218,16 @@ def agent_test(request: OrganizationRequest, agent: UUID) -> HttpResponseBase:
             form.take_suites_options()
         if posted and form.is_valid():
             try:
-                return _ask(request, agent, suite, form)
+                return _request_test(request, agent, suite, form)
             except PlacementRefused as refusal:
-                form.add_error("executor", str(refusal))
+                form.add_error("placement", str(refusal))
     can_run = suite is not None and (not suite.problem or bool(runners))
     page = {"context": context, "choice": choice, "suite": suite, "form": form, "suites": suites, "can_run": can_run}
     failed = posted or (slug and found is None)
     return TemplateResponse(request, "agents/test.html", page, status=422 if failed else 200)
 
 
-def _ask(request: OrganizationRequest, agent: UUID, suite: OfferedSuite, form: TestForm) -> HttpResponseBase:
+def _request_test(request: OrganizationRequest, agent: UUID, suite: OfferedSuite, form: TestForm) -> HttpResponseBase:
     job, created = request_owner_test(
         organization=request.organization,
         context_id=agent,
@@ -242,7 +239,7 @@ def _ask(request: OrganizationRequest, agent: UUID, suite: OfferedSuite, form: T
         all_evidence=form.cleaned_data["all_evidence"],
         dry_run=form.cleaned_data["dry_run"],
         credential=form.cleaned_data["credential"],
-        placement=form.chosen_pin,
+        placement=form.chosen_placement,
     )
     if not created:
         messages.info(request, "This test is under way already.")

@@ -52,8 +52,8 @@ def address(base: str, query: QueryDict, **changes: object) -> str:
     """A page's address with some of its parameters changed; empty ones are left out."""
     values = dict(query.lists())
     values.update((name, [str(value)]) for name, value in changes.items())
-    told = {name: value for name, value in values.items() if value and value[-1]}
-    return f"{base}?{urlencode(told, doseq=True)}" if told else base
+    filled = {name: value for name, value in values.items() if value and value[-1]}
+    return f"{base}?{urlencode(filled, doseq=True)}" if filled else base
 
 
 def as_part(response: TemplateResponse, base: str, query: QueryDict) -> HttpResponse:

@@ -14,7 +14,7 @@ from compliance.registry.models import HOSTED, Placement
 _RUNNER, _POOL = "runner:", "pool:"
 
 
-def pin_of(value: str) -> Placement:
+def placement_of(value: str) -> Placement:
     """The placement that a choice stands for. Raises ValueError for text that is no choice."""
     kind, _, key = value.partition(":")
     if kind == "runner":
@@ -78,7 +78,7 @@ class PlacementField(forms.TypedChoiceField):
             required=False,
             help_text=help_text,
             choices=choices,
-            coerce=pin_of,
+            coerce=placement_of,
             empty_value=HOSTED,  # type: ignore[arg-type]
             initial=placement,
         )

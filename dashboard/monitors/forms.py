@@ -129,7 +129,7 @@ class MonitorForm(TestForm, forms.ModelForm):
         model = Monitor
         # A field that only needs to be set is named here and in Monitor.PLAIN_FIELDS. The template shows it by itself.
         fields = ["name", "dry_run", "notify_priority", "notify_channel"]
-        labels = {"dry_run": "Dry run", "notify_priority": "Priority", "notify_channel": "How you are told"}
+        labels = {"dry_run": "Dry run", "notify_priority": "Priority", "notify_channel": "Notifications"}
         help_texts = {
             "dry_run": "Its runs change neither your last test nor any status.",
             "notify_channel": "Sent today, whichever is chosen: notices in Assay, when the monitor stops by itself.",
@@ -225,7 +225,7 @@ class MonitorForm(TestForm, forms.ModelForm):
             scenarios=self.cleaned_data["scenarios"],
             all_evidence=self.cleaned_data["all_evidence"],
             credential=self.cleaned_data["credential"],
-            placement=self.chosen_pin,
+            placement=self.chosen_placement,
             fields=plain | {"notify_cooldown_seconds": self.cooldown_seconds},
         )
 

@@ -57,10 +57,10 @@ def get_monitor(organization: Organization, monitor: UUID) -> Monitor:
 def monitors(request: OrganizationRequest) -> HttpResponseBase:
     """Every monitor with its next time, its last result and a strip of recent ones; ?state= narrows them."""
     organization = request.organization
-    narrowed = MonitorFilter(request.GET, Monitor.objects.of_organization(organization.id).with_names())
-    state = narrowed.chosen.get("state") or ""
+    filterset = MonitorFilter(request.GET, Monitor.objects.of_organization(organization.id).with_names())
+    state = filterset.chosen.get("state") or ""
     counts = Monitor.objects.states_of(organization.id)
-    table = MonitorTable(narrowed.qs).on_page(request, count=_in_state(counts, state))
+    table = MonitorTable(filterset.qs).on_page(request, count=_in_state(counts, state))
     verdicts = strips([monitor.pk for monitor in table.shown])
     for monitor in table.shown:
         monitor.verdicts = verdicts.get(monitor.pk, [])
@@ -89,13 +89,13 @@ def _in_state(counts: dict[str, int], state: str) -> int:
 def decisions(request: OrganizationRequest) -> HttpResponseBase:
     """“Why did this not run?”, with a page of the decisions; for htmx the part of it below the filters."""
     organization = request.organization
-    narrowed = DecisionFilterSet(request.GET, organization_id=organization.id)
+    filterset = DecisionFilterSet(request.GET, organization_id=organization.id)
     page = decision_page(
         organization_id=organization.id,
-        narrowed_to=narrowed.as_decision_filter(),
+        narrowed_to=filterset.as_decision_filter(),
         cursor=DECISIONS.decode(request.GET.get("at", "")),
     )
-    content = {"filter": narrowed, "page": page, "table": DecisionTable(page.rows)}
+    content = {"filter": filterset, "page": page, "table": DecisionTable(page.rows)}
     if request.htmx and request.htmx.target == "decisions":
         return as_part(TemplateResponse(request, "monitors/_decisions.html", content), request.path, request.GET)
     return TemplateResponse(request, "monitors/decisions.html", content)

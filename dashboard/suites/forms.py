@@ -125,7 +125,7 @@ class SuiteForm(StyledForm, forms.Form):
         assert isinstance(field, forms.ChoiceField)
         field.choices = whole_then_parts([suite for suite in suites if suite.facts.full or not starts_test])
         if runners:
-            self.fields["executor"] = PlacementField(runners)
+            self.fields["placement"] = PlacementField(runners)
         elif starts_test:  # no runner has what our workers lack
             field.widget.disabled_values = frozenset(suite.slug for suite in suites if suite.problem)
         self.style()
@@ -182,7 +182,7 @@ class TestForm(StyledForm, forms.Form):
         super().__init__(*args, **kwargs)
         if runners or placement.is_private:
             help_text = "A private runner reaches agents inside your network."
-            self.fields["executor"] = PlacementField(runners, engine=engine, placement=placement, help_text=help_text)
+            self.fields["placement"] = PlacementField(runners, engine=engine, placement=placement, help_text=help_text)
         automatic = f"Automatic: {credentials[0].name}" if credentials else "Automatic: none is granted for this agent"
         self.fields["credential"] = forms.TypedChoiceField(
             label="Credential",
@@ -217,8 +217,8 @@ class TestForm(StyledForm, forms.Form):
         return [self[name] for name in self.options]
 
     @property
-    def chosen_pin(self) -> Placement:
-        placement: Placement = self.cleaned_data.get("executor", HOSTED)
+    def chosen_placement(self) -> Placement:
+        placement: Placement = self.cleaned_data.get("placement", HOSTED)
         return placement
 
     def chosen_options(self) -> dict[str, Any]:

@@ -160,7 +160,7 @@ def test_all_of_it_works_without_javascript(site: Site, visit: Callable[..., Pag
     page.get_by_role("button", name="Disable the runner", exact=True).click()
     expect(page.locator("#now")).to_contain_text("Disabled")
     page.goto(site.path(f"agents/{site.context.pk}/test/"))
-    expect(page.locator("#id_executor option", has_text=f"{lab.runner.name} (disabled)")).to_be_disabled()
+    expect(page.locator("#id_placement option", has_text=f"{lab.runner.name} (disabled)")).to_be_disabled()
     page.goto(site.path(f"runners/{lab.runner.pk}/settings/"))
     page.get_by_role("button", name="Enable the runner").click()
     page.goto(site.path(f"agents/{site.context.pk}/test/"))

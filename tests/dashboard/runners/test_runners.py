@@ -298,7 +298,7 @@ class TestManaging:
         self, alices: Client, organization: Organization, lab: Calling
     ) -> None:
         address = at("runner_token", organization, lab.runner.pk)
-        assert "stops to work at once" in markup(alices.post(address))
+        assert "stops working at once" in markup(alices.post(address))
         assert actor_of(lab.token).runner_id == lab.runner.pk
         [token] = set(TOKEN.findall(markup(alices.post(address, {"confirmed": "1"}))))
         assert token != lab.token
@@ -322,7 +322,7 @@ class TestManaging:
         assert "It gets no more work" in markup(alices.post(address))
         assert lab.row().state == "active"
         page = markup(alices.post(address, {"confirmed": "1"}, follow=True))
-        assert "is disabled. Work that is pinned to it waits." in page
+        assert "is disabled. Work that is placed on it waits." in page
         assert lab.row().state == "disabled"
         enable = at("runner_enable", organization, lab.runner.pk)
         alices.get(enable)
@@ -400,7 +400,7 @@ class TestManaging:
 
     def test_deleting_is_confirmed(self, alices: Client, organization: Organization, lab: Calling) -> None:
         address = at("runner_delete", organization, lab.runner.pk)
-        assert "Its token stops to work for good" in markup(alices.post(address))
+        assert "Its token stops working for good" in markup(alices.post(address))
         assert lab.row().state == "active"
         page = markup(alices.post(address, {"confirmed": "1"}, follow=True))
         assert "lab is deleted." in page
