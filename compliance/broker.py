@@ -15,7 +15,7 @@ from kombu.transport import redis
 class Channel(redis.Channel):
     """Lets go of what it can no longer acknowledge. Nobody needs it back: the rows are the queue."""
 
-    do_restore = False  # the sweeper tells of a request again, and the beat of the rest
+    do_restore = False  # the cleanup dispatches the jobs again, and the beat sends the rest
 
     def basic_ack(self, delivery_tag: Any, multiple: bool = False) -> None:
         if not self.closed:

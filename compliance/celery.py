@@ -1,4 +1,4 @@
-"""The Celery application: nudges and ticks. The queue itself is rows in PostgreSQL."""
+"""The Celery application: messages that there is work, and ticks. The queue itself is rows in PostgreSQL."""
 
 import os
 from typing import Any
@@ -13,7 +13,9 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "compliance.settings")
 broker.use()
 app = Celery("assay")
 app.config_from_object("django.conf:settings", namespace="CELERY")
-app.autodiscover_tasks([f"compliance.{name}" for name in ("runs", "jobs", "monitors", "suites", "webhooks")])
+app.autodiscover_tasks(
+    [f"compliance.{name}" for name in ("registry", "suites", "runs", "jobs", "monitors", "webhooks")]
+)
 
 
 @worker_init.connect

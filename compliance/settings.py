@@ -274,7 +274,7 @@ PRIVATE_QUEUE_MAX_JOBS = env.int("ASSAY_PRIVATE_QUEUE_MAX_JOBS", default=100)
 # How often private runners may hand a job back.
 PRIVATE_JOB_MAX_RELEASES = env.int("ASSAY_PRIVATE_JOB_MAX_RELEASES", default=10)
 RUNNER_OFFLINE_AFTER_SECONDS = env.int("ASSAY_RUNNER_OFFLINE_AFTER_SECONDS", default=90)
-RUNNER_TELL_OFFLINE_AFTER_SECONDS = env.int("ASSAY_RUNNER_TELL_OFFLINE_AFTER_SECONDS", default=600)
+RUNNER_NOTIFY_OFFLINE_AFTER_SECONDS = env.int("ASSAY_RUNNER_NOTIFY_OFFLINE_AFTER_SECONDS", default=600)
 # How often it is written down that a runner was heard of: less often than it polls, and often enough not to seem away.
 RUNNER_SEEN_EVERY_SECONDS = min(60, RUNNER_OFFLINE_AFTER_SECONDS / 2)
 RUNNER_POLL_AFTER_SECONDS = 5  # when a runner asks again where its call is not held
@@ -287,11 +287,11 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * (RUNNER_REPORT_MAX_KB + 64)  # what no body
 RUNNER_TOKEN_DAYS = env.int("ASSAY_RUNNER_TOKEN_DAYS", default=365)
 REJECTED_REPORT_BYTES = 65_536  # what is kept of a report that could not be read
 # Private runners that ask for work and find none wait in the web server (compliance/runners/waiting.py).
-RUNNER_WAIT_MOST_SECONDS = env.int("ASSAY_RUNNER_WAIT_MOST_SECONDS", default=55)
+RUNNER_WAIT_MAX_SECONDS = env.int("ASSAY_RUNNER_WAIT_MAX_SECONDS", default=55)
 RUNNER_WAIT_MAX_POLLS = env.int("ASSAY_RUNNER_WAIT_MAX_POLLS", default=2000)  # in each web process
 RUNNER_WAIT_SCAN_SECONDS = env.int("ASSAY_RUNNER_WAIT_SCAN_SECONDS", default=15)
 for _least, _name in (
-    (0, "RUNNER_WAIT_MOST_SECONDS"),
+    (0, "RUNNER_WAIT_MAX_SECONDS"),
     (0, "RUNNER_WAIT_MAX_POLLS"),
     (1, "RUNNER_WAIT_SCAN_SECONDS"),
     (60, "JOB_EXPIRES_SECONDS"),
@@ -299,7 +299,7 @@ for _least, _name in (
     (1, "PRIVATE_QUEUE_MAX_JOBS"),
     (0, "PRIVATE_JOB_MAX_RELEASES"),
     (1, "RUNNER_OFFLINE_AFTER_SECONDS"),
-    (1, "RUNNER_TELL_OFFLINE_AFTER_SECONDS"),
+    (1, "RUNNER_NOTIFY_OFFLINE_AFTER_SECONDS"),
     (1, "RUNNER_DEFER_MIN_SECONDS"),
     (RUNNER_DEFER_MIN_SECONDS, "RUNNER_DEFER_MAX_SECONDS"),
 ):

@@ -33,34 +33,10 @@ _HEAVY = {
 }
 
 __all__ = [
-    "SUITES",
-    "Credential",
-    "Detection",
-    "Engine",
-    "Evidence",
-    "Health",
-    "Limits",
-    "Notice",
-    "OnStep",
-    "Overall",
-    "Progress",
-    "Report",
-    "Scenario",
-    "Step",
-    "SuiteSpec",
-    "Target",
-    "Track",
-    "UnknownEngine",
-    "Verdict",
-    "all_suites",
-    "detect_protocol",
-    "engine_health",
-    "engine_names",
-    "get_engine",
-    "get_suite",
-    "is_own",
-    "suites_of",
-]
+    "SUITES", "Credential", "Detection", "Engine", "Evidence", "Health", "Limits", "Notice", "OnStep", "Overall",
+    "Progress", "Report", "Scenario", "Step", "SuiteSpec", "Target", "Track", "UnknownEngine", "Verdict", "all_suites",
+    "detect_protocol", "engine_health", "engine_names", "get_engine", "get_suite", "is_own", "suites_of",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

@@ -61,6 +61,11 @@ class Credential:
         return self.value[7:] if is_bearer else None
 
 
+def engine_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """A job's options without the one that says how much evidence to keep: targets have a field for it."""
+    return {key: value for key, value in options.items() if key != "evidence"}
+
+
 @dataclass(frozen=True, slots=True)
 class Target:
     """One agent, one suite, and the terms on which the one is run against the other."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 from uuid import UUID
 
@@ -87,7 +87,7 @@ def request_owner_test(
         choice, credential_id = credential, None
         if isinstance(credential, UUID):
             choice, credential_id = CredentialChoice.CHOSEN, credential
-        if credential_id and not Credential.objects.kept_by(organization.id).filter(pk=credential_id).exists():
+        if credential_id and not Credential.objects.not_deleted(organization.id).filter(pk=credential_id).exists():
             raise Refused("There is no such credential. Choose another.")
         job = Job(
             organization=organization,
@@ -106,14 +106,14 @@ def request_owner_test(
             pool=placement.pool,
             expires_at=expires(placement),
         )
-        like_it = (
+        active = (
             Job.objects.active()
             .filter(organization=organization, agent_id=context.agent_id, suite_version=version, dry_run=dry_run)
             .exclude(triggered_by=TriggeredBy.MONITOR)
         )
         full = placement.is_private and _queue_is_full(organization.id, placement)
         while full or not _inserted(job):
-            under_way = like_it.select_related("suite_version__suite").first()
+            under_way = active.select_related("suite_version__suite").first()
             if under_way is not None:
                 if under_way.options != job.options:
                     raise Refused(
@@ -129,7 +129,7 @@ def request_owner_test(
                 return under_way, False
             if full:
                 raise QueueFull(_full(placement))
-            # It ended in the moment between: then there is room for a new one.
+            # It ended in the moment between: a new one can be created.
         notify_executors([job])
         return job, True
 
@@ -190,22 +190,20 @@ def _inserted(job: Job) -> bool:
         raise Refused("There is no such private runner. Choose another.") from None
 
 
-def obstacle(placement: Placement, engine: str, runners: Sequence[Runner]) -> str:
-    """Why none of a placement's runners can run an engine's suite, such as “City box lacks the engine adcp”.
+def why_waiting(placement: Placement, engine: str, runners: Iterable[Runner]) -> str:
+    """Why none of a placement's runners can run an engine's suite, such as “City box lacks the engine adcp.”
 
-    "" when one can, as far as is known, or when there is none of them. Whether they are online is not asked.
+    runners: those that the placement names. "" when one can, as far as is known; being offline is no reason here.
     """
+    runners = [runner for runner in runners if runner.state != RunnerState.DELETED]
     enabled = [runner for runner in runners if runner.state == RunnerState.ACTIVE]
     if runners and not enabled:
-        return (
-            f"Every runner of the pool “{placement.pool}” is disabled"
-            if placement.pool
-            else f"{runners[0].name} is disabled"
-        )
+        name = f"Every runner of the pool “{placement.pool}”" if placement.pool else runners[0].name
+        return f"{name} is disabled."
     if enabled and all(runner.lacks(engine) for runner in enabled):
         if placement.pool:
-            return f"No runner of the pool “{placement.pool}” has the engine {engine}"
-        return f"{enabled[0].name} lacks the engine {engine}"
+            return f"No runner of the pool “{placement.pool}” has the engine {engine}."
+        return f"{enabled[0].name} lacks the engine {engine}."
     return ""
 
 
@@ -215,10 +213,10 @@ def refuse_placement(organization_id: str, placement: Placement, engine: str) ->
     Needs the organization's scope. One that was never online has listed no engines yet: it may have this one.
     """
     runners = list(Runner.objects.named_by(organization_id, placement))
-    why = obstacle(placement, engine, runners)
+    why = why_waiting(placement, engine, runners)
     if why:
         remedy = _INSTALL if any(runner.state == RunnerState.ACTIVE for runner in runners) else _ENABLE
-        raise PlacementRefused(f"{why}. {remedy}")
+        raise PlacementRefused(f"{why} {remedy}")
 
 
 def suite_to_run(slug: str, placement: Placement = HOSTED) -> SuiteVersion:
@@ -252,19 +250,19 @@ def chosen(
     if unknown:
         raise Refused(f"The suite has no scenario “{unknown[0]}”.")
     defaults = {key: value for key, value in definition.get("options", {}).items() if key != "scenarios"}
-    wanted: dict[str, Any] = {}
+    chosen_options: dict[str, Any] = {}
     for key, value in (options or {}).items():
         if key not in defaults:
             raise Refused(f"The suite has no option “{key}”.")
         if not _is_like(value, defaults[key]):
             raise Refused(f"“{value}” is no value for the option “{key}”.")
         if value != defaults[key]:
-            wanted[key] = value
+            chosen_options[key] = value
     if scenarios and set(scenarios) != known:
-        wanted["scenarios"] = sorted(set(scenarios))
+        chosen_options["scenarios"] = sorted(set(scenarios))
     if all_evidence:
-        wanted["evidence"] = "all"
-    return wanted
+        chosen_options["evidence"] = "all"
+    return chosen_options
 
 
 def _is_like(value: Any, default: Any) -> bool:

@@ -14,10 +14,10 @@ from django.utils import timezone
 from compliance.database import call
 from compliance.jobs import dispatch
 from compliance.jobs.completion import end_lost
-from compliance.jobs.leases import scope_of
 from compliance.jobs.models import Job, JobState
 from compliance.jobs.queue import release_jobs
 from compliance.registry.models import ExecutorKind
+from compliance.tenancy.scope import scope_of
 
 logger = logging.getLogger(__name__)
 
@@ -27,6 +27,7 @@ BATCH = 500
 def clean_up_jobs() -> dict[str, int]:
     """One round; returns how many jobs were dispatched again, taken back from lost private runners, and expired.
 
+    A private job that was lost too often ends here; a hosted one when the next worker would lease it (queue.py).
     Each part is tried, whatever becomes of the others; then the first failure is raised.
     """
     counts: dict[str, int] = {}

@@ -11,13 +11,13 @@ from django.db.models.functions import Now
 
 from compliance.engines.reports.model import Report
 from compliance.engines.reports.validation import BadReport, accepted
-from compliance.jobs.leases import HOSTED_WORKER, Executor, Lease, LeaseLost, scope_of
+from compliance.jobs.leases import HOSTED_WORKER, Executor, Lease, LeaseLost
 from compliance.jobs.models import Job, JobState
 from compliance.registry.actions import note_protocol
 from compliance.runs.models import ComplianceRun
 from compliance.runs.recording import UsedCredential, record_run
 from compliance.tenancy.ids import uuid7
-from compliance.tenancy.scope import Actor
+from compliance.tenancy.scope import Actor, scope_of
 
 logger = logging.getLogger(__name__)
 

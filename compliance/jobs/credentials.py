@@ -1,28 +1,78 @@
-"""The credential of a leased job, right before its run begins."""
+"""The credential of a job: which one is selected when it is leased, and its use right before the run begins."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection
 from dataclasses import replace
 from uuid import UUID
 
 from django.db import DatabaseError, connection
 
-from compliance.engines import Credential, Notice, Report, Verdict
+from compliance.engines import Credential as Usable
+from compliance.engines import Notice, Report, Verdict
 from compliance.engines.execution.loop import Access
 from compliance.engines.reports.model import NOT_ACCEPTED
-from compliance.jobs.leases import Lease
+from compliance.jobs.leases import Lease, SelectedCredential
+from compliance.jobs.models import CredentialChoice, Job
+from compliance.runs.models import TriggeredBy
 from compliance.runs.recording import UsedCredential
 from compliance.vault.actions import forget_token
-from compliance.vault.models import UseResult
-from compliance.vault.use import Attempt, CredentialRefused, use_credential
+from compliance.vault.models import Credential, UseFor, UseResult
+from compliance.vault.use import Attempt, CredentialRefused, granted, heartbeat_credentials, use_credential
 
 logger = logging.getLogger(__name__)
 
 _NOT_WRITTEN = "its use could not be written down, and what is not written down does not happen."
 
 
-def used_credential(credential: Credential | None) -> UsedCredential | None:
+def select_credentials(jobs: Collection[Job]) -> dict[UUID, SelectedCredential]:
+    """With which credential each of these jobs is to be tried; most with none. One query for all of a kind."""
+    selected: dict[UUID, SelectedCredential] = {}
+    beats = [job for job in jobs if job.triggered_by == TriggeredBy.HEARTBEAT]
+    of_beats = heartbeat_credentials([job.agent_id for job in beats])
+    for job in beats:
+        if job.agent_id in of_beats:
+            organization_id, credential_id = of_beats[job.agent_id]
+            selected[job.pk] = SelectedCredential(organization_id, UseFor.HEARTBEATS, credential_id, required=False)
+    for (organization_id, private), those in _of_organizations(jobs).items():
+        asked = [(job.agent_id, _use(job)) for job in those]
+        may = granted(organization_id=organization_id, attempts=asked, to_runner=private)
+        for job, (_, use), is_granted in zip(those, asked, may, strict=True):
+            named = job.credential_choice == CredentialChoice.CHOSEN
+            if named or is_granted:
+                selected[job.pk] = SelectedCredential(
+                    organization_id,
+                    use,
+                    job.credential_id,
+                    required=named,
+                    name=_name(job) if private and named else "",
+                    may_be_released=private and is_granted,
+                )
+    return selected
+
+
+def _of_organizations(jobs: Collection[Job]) -> dict[tuple[str, bool], list[Job]]:
+    """Those that may want a credential of an organization, by it and by whether a private runner works on them."""
+    found: dict[tuple[str, bool], list[Job]] = {}
+    for job in jobs:
+        if job.organization_id is not None and job.credential_choice != CredentialChoice.NONE:
+            found.setdefault((job.organization_id, job.placement.is_private), []).append(job)
+    return found
+
+
+def _use(job: Job) -> str:
+    return UseFor.MONITORS if job.triggered_by == TriggeredBy.MONITOR else UseFor.OWNER_TESTS
+
+
+def _name(job: Job) -> str:
+    assert job.organization_id is not None
+    assert job.credential_id is not None
+    kept = Credential.objects.filter(organization_id=job.organization_id, pk=job.credential_id)
+    return kept.values_list("name", flat=True).first() or ""
+
+
+def used_credential(credential: Usable | None) -> UsedCredential | None:
     """What is recorded of the credential that a run was given."""
     if credential is None:
         return None
@@ -30,7 +80,7 @@ def used_credential(credential: Credential | None) -> UsedCredential | None:
 
 
 def open_credential(lease: Lease) -> Access:
-    """Use the credential that the job wants, if it may be used.
+    """Use the credential that was selected for the job, if it may be used.
 
     A refused one that somebody chose ends the run before it begins: without it the run would not be what they asked
     for. A refused one that nobody chose is done without, and the run says so. For a thread of its own, whose database

@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 EXECUTE = "compliance.jobs.tasks.execute_job"
 EXECUTE_MANY = "compliance.jobs.tasks.execute_jobs"
 HEARTBEATS = "compliance.jobs.tasks.run_heartbeats"
-DETECT = "compliance.jobs.tasks.detect_protocol"
+DETECT = "compliance.registry.tasks.detect_protocol"
 IN_ONE_MESSAGE = 10  # jobs; one thread of a worker takes them together
 
 
@@ -34,12 +34,12 @@ def after_commit(task: str, *args: object) -> None:
 
 
 def execute_after_commit(job_id: UUID, organization_id: str) -> None:
-    """Nudge a worker for one organization's job."""
+    """Send a message for one organization's job."""
     after_commit(EXECUTE, str(job_id), organization_id)
 
 
 def execute_all_after_commit(job_ids: Sequence[UUID], organization_id: str) -> None:
-    """Nudge workers for jobs of one organization, with several in a message."""
+    """Send messages for jobs of one organization, with several in a message."""
     keys = [str(job_id) for job_id in job_ids]
     if len(keys) == 1:
         after_commit(EXECUTE, keys[0], organization_id)

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from compliance.jobs.credential_selection import WantedCredential
 from compliance.registry.models import ExecutorKind, Runner
-from compliance.tenancy.scope import Actor, organization_scope, platform_scope
+from compliance.tenancy.scope import Actor
 
 
 class LeaseLost(Exception):
@@ -36,6 +33,18 @@ def executor_of(runner: Runner) -> Executor:
 
 
 @dataclass(frozen=True, slots=True)
+class SelectedCredential:
+    """With whose credential a job is to be tried; whether that may be is decided when it is used."""
+
+    organization_id: str
+    use: str  # a value of UseFor
+    credential_id: UUID | None  # None: whichever is granted
+    required: bool  # somebody chose it: without it the run would not be what they asked for
+    name: str = ""
+    may_be_released: bool = False  # to the private runner that works on the job
+
+
+@dataclass(frozen=True, slots=True)
 class Lease:
     """The right to work on one job until its lease runs out, and what the work needs."""
 
@@ -50,15 +59,8 @@ class Lease:
     run_id: UUID  # of the run that comes of this lease: what is written down before it can name it
     triggered_by: str
     by: Actor
-    credential: WantedCredential | None = None
+    credential: SelectedCredential | None = None
     suite_version: str = ""
     full_suite: bool = True  # False for a part of another suite, and for some scenarios only (R10)
     attempt: int = 1
     executor: Executor = HOSTED_WORKER
-
-
-@contextmanager
-def scope_of(organization_id: str | None) -> Iterator[None]:
-    """The scope in which a job of this organization, or of the platform, is seen."""
-    with organization_scope(organization_id) if organization_id else platform_scope():
-        yield

@@ -109,7 +109,7 @@ class Job(models.Model):
     scheduled_for = models.DateTimeField(
         null=True, blank=True, help_text="The occurrence of the monitor; none when somebody asked."
     )
-    # Where it is to run. A private runner takes what is pinned to it or its pool; a hosted worker never does (L3).
+    # Where it is to run. A private runner takes what is placed on it or its pool; a hosted worker never does (L3).
     executor_kind = models.CharField(
         max_length=10, choices=ExecutorKind.choices, default=ExecutorKind.HOSTED, db_default="hosted"
     )

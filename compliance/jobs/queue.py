@@ -22,14 +22,14 @@ from compliance.database import call
 from compliance.engines.reports.text import storable
 from compliance.jobs import dispatch
 from compliance.jobs.completion import end_lost
-from compliance.jobs.credential_selection import wanted_credentials
-from compliance.jobs.leases import HOSTED_WORKER, Executor, Lease, scope_of
+from compliance.jobs.credentials import select_credentials
+from compliance.jobs.leases import HOSTED_WORKER, Executor, Lease
 from compliance.jobs.models import Job, JobState
 from compliance.registry.models import ExecutorKind
 from compliance.tenancy.ids import uuid7
-from compliance.tenancy.scope import Actor, platform_scope
+from compliance.tenancy.scope import Actor, platform_scope, scope_of
 
-WAKE_CHANNEL = "assay_work"  # what the web server's waiting room listens to
+WAKE_CHANNEL = "assay_work"  # what the web server listens to, where runners wait
 
 
 # Create
@@ -83,7 +83,7 @@ def _wake(keys: Collection[str]) -> None:
 
 
 def lease_job(job_id: UUID, organization_id: str | None) -> Lease | None:
-    """Lease one hosted job for a worker, or None when it is taken, ended, pinned to a runner or not there (L3).
+    """Lease one hosted job for a worker, or None when it is taken, ended, placed on a runner or not there (L3).
 
     A job whose executors were lost too often ends here, as an inconclusive run.
     """
@@ -106,7 +106,7 @@ def lease_private(
 ) -> tuple[list[Lease], int]:
     """Lease up to `at_most` of an organization's jobs for a private runner that has these engines.
 
-    Only what is pinned to it or to its pool, the oldest first. Returns the leases, and how many jobs ended
+    Only what is placed on it or to its pool, the oldest first. Returns the leases, and how many jobs ended
     because their executors were lost too often. Needs the organization's scope, with the runner locked (L3).
     """
     assert executor.id is not None
@@ -137,7 +137,7 @@ def _lease(jobs: Iterable[Job], executor: Executor = HOSTED_WORKER) -> list[Leas
     run_ids = {job.pk: uuid7() for job in leased}
     if leased:
         _write_leases(tokens, run_ids, executor)
-    wanted = wanted_credentials(leased)
+    credentials = select_credentials(leased)
     return [
         Lease(
             job_id=job.pk,
@@ -153,7 +153,7 @@ def _lease(jobs: Iterable[Job], executor: Executor = HOSTED_WORKER) -> list[Leas
             run_id=run_ids[job.pk],
             triggered_by=job.triggered_by,
             by=Actor(job.actor_kind, job.actor_id, job.actor_name),
-            credential=wanted.get(job.pk),
+            credential=credentials.get(job.pk),
             attempt=job.attempt + 1,
             executor=executor,
         )

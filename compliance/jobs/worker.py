@@ -23,6 +23,7 @@ from django.db import DatabaseError, close_old_connections
 from django.utils import timezone
 
 from compliance.engines import Limits, Report, Target, engine_health
+from compliance.engines.contract import engine_options
 from compliance.engines.execution.loop import Access, CannotRun, Execution, ExecutionLoop, JobSource
 from compliance.engines.process.capacity import Capacity, default_memory_mb, default_programs
 from compliance.jobs.completion import complete_job
@@ -103,7 +104,7 @@ class _HostedJobs(JobSource[Lease]):
             url=lease.agent_url,
             suite=lease.suite_slug,
             protocol=lease.protocol,
-            options={key: value for key, value in lease.options.items() if key != "evidence"},
+            options=engine_options(lease.options),
             all_evidence=lease.options.get("evidence") == "all",
             suite_version=lease.suite_version,
             run_key=str(lease.job_id),

@@ -204,7 +204,7 @@ def run_monitor_now(*, organization: Organization, monitor_id: UUID | str, by: P
         monitor = _locked(organization, monitor_id)
         now, actor = database_time(), by.as_actor()
         capacity = Capacity.read(organization.id, now, [monitor], read_availability())
-        if monitor.pk in capacity.busy:
+        if monitor.pk in capacity.with_active_job:
             raise Refused("A run of this monitor is under way already.")
         contexts = locked_contexts([monitor])
         if monitor.context_id and monitor.context_id not in contexts:
@@ -234,7 +234,7 @@ def names_placed_on(organization_id: str, placement: Placement) -> list[str]:
 
 
 def _locked(organization: Organization, monitor_id: UUID | str) -> Monitor:
-    kept = Monitor.objects.kept_by(organization.id).select_related("suite__current_version", "suite_version")
+    kept = Monitor.objects.current(organization.id).select_related("suite__current_version", "suite_version")
     return kept.select_for_update(of=("self",)).get(pk=monitor_id)
 
 
@@ -250,7 +250,7 @@ def _set_what(monitor: Monitor, version: SuiteVersion, what: What) -> None:
         words = f"The time between two notifications is 0 to {MAX_COOLDOWN_SECONDS} seconds."
         raise Invalid("notify.cooldown_seconds", words)
     if isinstance(what.credential, UUID):
-        kept = Credential.objects.kept_by(monitor.organization_id).filter(pk=what.credential)
+        kept = Credential.objects.not_deleted(monitor.organization_id).filter(pk=what.credential)
         if not kept.exists():
             raise Refused("There is no such credential. Choose another.")
         monitor.credential_choice, monitor.credential_id = CredentialChoice.CHOSEN, what.credential

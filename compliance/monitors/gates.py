@@ -30,9 +30,9 @@ class Capacity:
     of_agent: Counter[str]  # in flight, of the agents of the monitors under evaluation
     in_flight: int
     spent: int  # of the budget; counted no further than it
-    busy: set[UUID]  # monitors under evaluation of which a job is active
-    taken: set[UUID]  # those whose occurrence had a job already, which ended without moving the schedule
-    runners: list[Runner]  # the organization's, when one of the monitors is pinned to any
+    with_active_job: set[UUID]  # monitors under evaluation of which a job is active
+    already_served: set[UUID]  # those whose occurrence had a job already, which ended without moving the schedule
+    runners: list[Runner]  # the organization's, when one of the monitors is placed to any
 
     @classmethod
     def read(
@@ -55,17 +55,17 @@ class Capacity:
                     "occurrences": [monitor.next_run_at for monitor in monitors],
                 },
             )
-            in_flight, spent, of_agent, busy, taken = cursor.fetchone()
-        pinned = any(monitor.placement.is_private for monitor in monitors)
+            in_flight, spent, of_agent, with_active_job, already_served = cursor.fetchone()
+        placed = any(monitor.placement.is_private for monitor in monitors)
         return cls(
             now=now,
             availability=availability,
             of_agent=Counter(json.loads(of_agent)),
             in_flight=in_flight,
             spent=spent,
-            busy=set(busy),
-            taken=set(taken),
-            runners=list(Runner.objects.kept_by(organization_id)) if pinned else [],
+            with_active_job=set(with_active_job),
+            already_served=set(already_served),
+            runners=list(Runner.objects.not_deleted(organization_id)) if placed else [],
         )
 
     def reserve(self, monitor: Monitor) -> None:
@@ -73,7 +73,7 @@ class Capacity:
         self.of_agent[monitor.agent_url] += 1
         self.in_flight += 1
         self.spent += 1
-        self.busy.add(monitor.pk)
+        self.with_active_job.add(monitor.pk)
 
 
 def stopped_by(
@@ -102,14 +102,14 @@ def _reasons(monitor: Monitor, context: AgentContext, capacity: Capacity, asked:
         yield Outcome.PAUSED, "The agent's verified owner has paused its automatic tests."
     if agent.opted_out:
         yield Outcome.OPTED_OUT, "The agent's verified owner has opted out of automatic tests."
-    most = settings.MONITOR_AGENT_CONCURRENCY
-    if capacity.of_agent[monitor.agent_url] >= most:
-        yield Outcome.CONCURRENCY, f"{_tests(most)} of this agent at once are the most, and so many were under way."
-    most = settings.MONITOR_ORGANIZATION_CONCURRENCY
-    if capacity.in_flight >= most:
+    limit = settings.MONITOR_AGENT_CONCURRENCY
+    if capacity.of_agent[monitor.agent_url] >= limit:
+        yield Outcome.CONCURRENCY, f"{_tests(limit)} of this agent at once are the most, and so many were under way."
+    limit = settings.MONITOR_ORGANIZATION_CONCURRENCY
+    if capacity.in_flight >= limit:
         yield (
             Outcome.CONCURRENCY,
-            f"{_tests(most)} of your organization at once are the most, and so many were under way.",
+            f"{_tests(limit)} of your organization at once are the most, and so many were under way.",
         )
     rest = timedelta(seconds=settings.MONITOR_COOLDOWN_SECONDS)
     if not asked and monitor.last_scheduled_run_at and capacity.now < monitor.last_scheduled_run_at + rest:
@@ -121,10 +121,10 @@ def _reasons(monitor: Monitor, context: AgentContext, capacity: Capacity, asked:
         yield from _private_reasons(monitor, version, capacity, asked)
     elif problem := capacity.availability.problem(version.engine):
         yield Outcome.UNAVAILABLE, f"{monitor.suite.title} could not be run. {problem}"
-    most = settings.MONITOR_BUDGET_RUNS
-    if capacity.spent >= most:
+    limit = settings.MONITOR_BUDGET_RUNS
+    if capacity.spent >= limit:
         window = settings.MONITOR_BUDGET_WINDOW_HOURS
-        times = "once" if most == 1 else f"{most} times"
+        times = "once" if limit == 1 else f"{limit} times"
         yield Outcome.BUDGET, f"Your organization's monitors may run {times} in {window} hours, and did."
 
 

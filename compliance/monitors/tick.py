@@ -90,10 +90,10 @@ def create_due_monitor_jobs() -> Counter[str]:
         organizations = _organizations_due()
         if not organizations:
             break
-        offer = Offer.read()
+        catalog = SuiteCatalog.read()
         for organization_id in organizations:
             try:
-                outcomes = _evaluate(organization_id, offer)
+                outcomes = _evaluate(organization_id, catalog)
             except DatabaseError as failure:
                 logger.exception("the monitors of %s could not be decided about", organization_id)
                 failures.append(failure)
@@ -116,9 +116,9 @@ def _organizations_due() -> list[str]:
     return [organization_id for (organization_id,) in call("organizations_due", LOOK_AHEAD)]
 
 
-def _evaluate(organization_id: str, offer: Offer) -> Counter[str]:
+def _evaluate(organization_id: str, catalog: SuiteCatalog) -> Counter[str]:
     try:
-        return _decide_all(organization_id, offer)
+        return _decide_all(organization_id, catalog)
     except DatabaseError:
         raise
     except Exception:
@@ -129,7 +129,7 @@ def _evaluate(organization_id: str, offer: Offer) -> Counter[str]:
         due = list(Monitor.objects.due(organization_id, database_time()).values_list("pk", flat=True)[:BATCH])
     for monitor_id in due:
         try:
-            counts += _decide_all(organization_id, offer, only=monitor_id)
+            counts += _decide_all(organization_id, catalog, only=monitor_id)
         except DatabaseError:
             raise
         except Exception as failure:
@@ -138,7 +138,7 @@ def _evaluate(organization_id: str, offer: Offer) -> Counter[str]:
     return counts
 
 
-def _decide_all(organization_id: str, offer: Offer, *, only: UUID | None = None) -> Counter[str]:
+def _decide_all(organization_id: str, catalog: SuiteCatalog, *, only: UUID | None = None) -> Counter[str]:
     """One transaction: lock, ask, write. Nothing at all when another tick has the organization."""
     with organization_scope(organization_id):
         now = _locked_by_us(organization_id)
@@ -147,13 +147,13 @@ def _decide_all(organization_id: str, offer: Offer, *, only: UUID | None = None)
         monitors = lock_due(organization_id, now, at_most=BATCH, only=only)
         if not monitors:
             return Counter()
-        offer.give_to(monitors)
+        catalog.attach_to(monitors)
         contexts = locked_contexts(monitors)
-        capacity = Capacity.read(organization_id, now, monitors, offer.availability)
+        capacity = Capacity.read(organization_id, now, monitors, catalog.availability)
         decisions, jobs, moved = [], [], []
         for monitor in monitors:
             # A job was created, or the agent is just being removed, since it was found due: it is not evaluated.
-            if monitor.pk in capacity.busy or (monitor.context_id and monitor.context_id not in contexts):
+            if monitor.pk in capacity.with_active_job or (monitor.context_id and monitor.context_id not in contexts):
                 continue
             decision, job = _decide(monitor, contexts, capacity)
             decisions.append(decision)
@@ -211,7 +211,7 @@ def _decide(
     except BadSchedule as bad:
         monitor.park(str(bad))
         return monitor.decision(Outcome.PARKED, monitor.state_reason, scheduled_for=occurrence, at=capacity.now), None
-    if monitor.pk in capacity.taken:
+    if monitor.pk in capacity.already_served:
         stop: tuple[str, str] | None = (Outcome.CANCELLED, "The job for this time was ended without a run.")
     else:
         stop = stopped_by(monitor, contexts, capacity)
@@ -244,7 +244,7 @@ def _fail(organization_id: str, monitor_id: UUID, failure: Exception) -> Counter
         if monitor is None:
             return Counter()
         occurrence = monitor.next_run_at
-        reason = f"{type(failure).__name__} in Assay. Its operator has been told."
+        reason = f"{type(failure).__name__} in Assay. Its operator has been notified."
         try:
             monitor.advance(now)
         except BadSchedule as bad:
@@ -255,7 +255,7 @@ def _fail(organization_id: str, monitor_id: UUID, failure: Exception) -> Counter
 
 
 @dataclass(frozen=True, slots=True)
-class Offer:
+class SuiteCatalog:
     """The suites, with the versions that are current, those that monitors may be pinned to, and what can be run."""
 
     availability: Availability
@@ -263,7 +263,7 @@ class Offer:
     versions: dict[int, SuiteVersion]
 
     @classmethod
-    def read(cls) -> Offer:
+    def read(cls) -> SuiteCatalog:
         """As they are now. Once for some hundred monitors: one that misses a later version by a second is run by it
         the next time."""
         # Definitions are many kilobytes, and only an engine reads them.
@@ -274,8 +274,8 @@ class Offer:
                 suite.current_version = versions[suite.current_version_id]
         return cls(read_availability(), suites, versions)
 
-    def give_to(self, monitors: Iterable[Monitor]) -> None:
-        """Put suite and version at the monitors' hands. What is newer than this is read when it is asked for."""
+    def attach_to(self, monitors: Iterable[Monitor]) -> None:
+        """Attach suite and version to the monitors. What is newer than this is read when it is asked for."""
         for monitor in monitors:
             if monitor.suite_id in self.suites:
                 monitor.suite = self.suites[monitor.suite_id]

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Collection
 from urllib.parse import urlsplit
 from uuid import UUID
 
+from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.db.models import F, QuerySet
 from django.utils import timezone
 
+from compliance import engines
+from compliance.engines import Limits, Target
 from compliance.registry.models import (
     MAX_INTERVAL_HOURS,
     MIN_INTERVAL_HOURS,
@@ -144,3 +148,15 @@ def note_protocol(*, agent_url: str, protocol: str, note: str) -> None:
         Agent.objects.filter(pk=agent_url, protocol=Protocol.UNKNOWN).update(
             protocol=protocol if protocol in Protocol.values else Protocol.UNKNOWN, protocol_note=note[:300]
         )
+
+
+def detect_protocol(*, agent_url: str) -> None:
+    """Ask the agent which protocol it speaks, and keep the answer."""
+    target = Target(
+        url=agent_url,
+        deadline=float(settings.TEST_DEADLINE_SECONDS),
+        limits=Limits(step_seconds=float(settings.STEP_TIMEOUT_SECONDS)),
+        allow=settings.EGRESS_ALLOW,
+    )
+    detection = asyncio.run(engines.detect_protocol(target))
+    note_protocol(agent_url=agent_url, protocol=detection.protocol, note=detection.reason)

@@ -28,8 +28,8 @@ COUNT_REGISTRATIONS = Trigger(
     body=SQL.read(__file__, "count_registrations"),
 )
 
-# What is pinned to a runner or a pool names one that is there, and holds a share of its key until it is committed.
-# Whose work is pinned declares the trigger.
+# What is placed on a runner or a pool names one that is there, and holds a share of its key until it is committed.
+# Whose work is placed so declares the trigger.
 GUARD_PIN = Function(
     name="guard_pin",
     returns="trigger",

@@ -14,7 +14,7 @@ from django.utils import timezone
 from compliance.jobs.models import Job, JobState
 from compliance.jobs.queue import release_jobs
 from compliance.registry.models import POOL_PATTERN, Placement, Runner, RunnerState
-from compliance.runners.placement import monitors_of_last, pinned_monitors
+from compliance.runners.placement import monitors_of_last, monitors_placed_on
 from compliance.tenancy.api_key_actions import make_runner_key, revoke_runner_keys
 from compliance.tenancy.errors import Refused
 from compliance.tenancy.models import Organization, User
@@ -22,7 +22,7 @@ from compliance.tenancy.names import plain_name
 from compliance.tenancy.roles import lock_organization, managing_membership
 from compliance.tenancy.scope import organization_scope
 
-PINNED_SHOWN = 5
+NAMES_SHOWN = 5
 
 
 def create_runner(*, organization: Organization, name: str, pool: str = "", by: User) -> tuple[Runner, str]:
@@ -37,10 +37,10 @@ def create_runner(*, organization: Organization, name: str, pool: str = "", by: 
 
 
 def change_runner(*, organization: Organization, runner_id: UUID | str, name: str, pool: str, by: User) -> Runner:
-    """Another name or pool. Work that is pinned to the pool that it leaves is no longer its own; it ends without a run
+    """Another name or pool. Work that is placed on the pool that it leaves is no longer its own; it ends without a run
     if nobody is left there (L14).
 
-    Raises Refused for the last runner of a pool to which a monitor is pinned that is not archived.
+    Raises Refused for the last runner of a pool to which a monitor is placed that is not archived.
     """
     with organization_scope(organization.id):
         runner = _locked(organization, runner_id, by)
@@ -84,13 +84,13 @@ def enable_runner(*, organization: Organization, runner_id: UUID | str, by: User
 def delete_runner(*, organization: Organization, runner_id: UUID | str, by: User) -> Runner:
     """End a runner for good. Its token stops to work, and what waited for it ends without a run (L14).
 
-    Raises Refused while a monitor that is not archived is pinned to it, or to a pool of which it is the last.
+    Raises Refused while a monitor that is not archived is placed on it, or to a pool of which it is the last.
     """
     with organization_scope(organization.id):
         runner = _locked(organization, runner_id, by)
-        pinned = pinned_monitors(runner)
-        if pinned:
-            raise Refused(f"Monitors are pinned to this runner: {_listed(pinned)}. Move or archive them first.")
+        placed = monitors_placed_on(runner)
+        if placed:
+            raise Refused(f"Monitors are placed on this runner: {_listed(placed)}. Move or archive them first.")
         _refuse_last(runner.pool, monitors_of_last(runner))
         runner.state = RunnerState.DELETED
         runner.save(update_fields=["state"])
@@ -108,17 +108,17 @@ def _end_what_waits_for(pool: str, organization: Organization, why: str) -> None
             job.cancel(f"The last private runner of the pool {pool} {why}.")
 
 
-def _refuse_last(pool: str, pinned: list[str]) -> None:
-    if pinned:
+def _refuse_last(pool: str, placed: list[str]) -> None:
+    if placed:
         raise Refused(
-            f"This is the last runner of the pool “{pool}”, and monitors are pinned to that: {_listed(pinned)}."
+            f"This is the last runner of the pool “{pool}”, and monitors are placed on that: {_listed(placed)}."
             " Move or archive them first, or add another runner to the pool."
         )
 
 
 def _listed(names: list[str]) -> str:
-    shown = ", ".join(f"“{name}”" for name in names[:PINNED_SHOWN])
-    return f"{shown} and {len(names) - PINNED_SHOWN} more" if len(names) > PINNED_SHOWN else shown
+    shown = ", ".join(f"“{name}”" for name in names[:NAMES_SHOWN])
+    return f"{shown} and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else shown
 
 
 def _locked(organization: Organization, runner_id: UUID | str, by: User) -> Runner:
@@ -126,7 +126,7 @@ def _locked(organization: Organization, runner_id: UUID | str, by: User) -> Runn
     lock_organization(organization.id)
     managing_membership(organization.id, by)
     # The strongest lock: whoever works for the runner holds a share of it, and is waited for.
-    return Runner.objects.kept_by(organization.id).select_for_update(of=("self",)).get(pk=runner_id)
+    return Runner.objects.not_deleted(organization.id).select_for_update(of=("self",)).get(pk=runner_id)
 
 
 def _name(runner: Runner, name: str, pool: str) -> None:

@@ -1,4 +1,4 @@
-"""Runners that were lost: their organizations are told once."""
+"""Runners that were lost: their organizations are notified once."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ BATCH = 500
 
 
 def notify_of_lost_runners() -> int:
-    """Tell the organizations of runners that have been offline for long; returns of how many."""
-    after = timedelta(seconds=settings.RUNNER_TELL_OFFLINE_AFTER_SECONDS)
+    """Notify the organizations of runners that have been offline for long; returns of how many."""
+    after = timedelta(seconds=settings.RUNNER_NOTIFY_OFFLINE_AFTER_SECONDS)
     organizations = sorted({organization_id for (organization_id,) in call("runners_gone", after, BATCH)})
-    told = 0
+    notified = 0
     for organization_id in organizations:
         with organization_scope(organization_id):
-            told += _tell(organization_id)
-    return told
+            notified += _notify(organization_id)
+    return notified
 
 
-def _tell(organization_id: str) -> int:
-    before = timezone.now() - timedelta(seconds=settings.RUNNER_TELL_OFFLINE_AFTER_SECONDS)
+def _notify(organization_id: str) -> int:
+    before = timezone.now() - timedelta(seconds=settings.RUNNER_NOTIFY_OFFLINE_AFTER_SECONDS)
     gone = list(
-        Runner.objects.kept_by(organization_id)
+        Runner.objects.not_deleted(organization_id)
         .filter(
             state=RunnerState.ACTIVE, last_seen_at__lt=before, online_until__lt=timezone.now(), offline_notified_at=None
         )
@@ -44,7 +44,7 @@ def _tell(organization_id: str) -> int:
                 organization_id=organization_id,
                 subject=Subject.RUNNER,
                 subject_id=runner.pk,
-                text=f"The private runner {runner.name} is offline. What is pinned to it waits.",
+                text=f"The private runner {runner.name} is offline. What is placed on it waits.",
                 occasion=f"runner-offline:{runner.pk}:{runner.last_seen_at.isoformat()}",
                 priority=Priority.HIGH,
             )

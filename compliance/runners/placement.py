@@ -1,11 +1,10 @@
-"""What work may be pinned to, and what is."""
+"""Where work may be placed, and what is placed there."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
-from compliance.jobs.actions import obstacle
-from compliance.registry.models import Placement, Runner, RunnerState
+from compliance.registry.models import Placement, Runner
 from compliance.tenancy.errors import Refused
 
 Users = Callable[[str, Placement], list[str]]
@@ -37,23 +36,14 @@ def lock_placement(organization_id: str, placement: Placement) -> None:
         )
 
 
-def why_waiting(placement: Placement, engine: str, runners: Sequence[Runner]) -> str:
-    """Why none of these takes what is pinned so and needs the engine, such as “City box lacks the engine adcp.”
-
-    runners: those that the placement names. "" when one can, as far as is known; being offline is no reason here.
-    """
-    why = obstacle(placement, engine, [runner for runner in runners if runner.state != RunnerState.DELETED])
-    return f"{why}." if why else ""
-
-
-def pinned_monitors(runner: Runner) -> list[str]:
+def monitors_placed_on(runner: Runner) -> list[str]:
     """The names of the monitors that are placed on this very runner. Needs the scope."""
     return _users_of(runner.organization_id, Placement(runner_id=runner.pk))
 
 
 def monitors_of_last(runner: Runner) -> list[str]:
     """The names of those that are placed on the runner's pool, if it is the last one there; disabled ones count."""
-    if not runner.pool or Runner.objects.beside(runner).exists():
+    if not runner.pool or Runner.objects.others_in_pool(runner).exists():
         return []
     return _users_of(runner.organization_id, Placement(pool=runner.pool))
 

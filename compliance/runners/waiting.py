@@ -137,7 +137,7 @@ def preferred_wait(headers: Sequence[tuple[bytes, bytes]]) -> int:
     """Seconds that the client would wait (RFC 7240), and may; 0 when it does not say."""
     preferences = (part for name, value in headers if name == b"prefer" for part in value.split(b","))
     found = next(filter(None, map(_PREFERENCE.fullmatch, preferences)), None)
-    return min(int(found[1]), settings.RUNNER_WAIT_MOST_SECONDS) if found else 0
+    return min(int(found[1]), settings.RUNNER_WAIT_MAX_SECONDS) if found else 0
 
 
 def work_is_left(key: str) -> bool:

@@ -5,7 +5,7 @@ Whether the agent changed or we did is the question that a comparison settles, s
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import pairwise
@@ -247,11 +247,3 @@ def flakiness_of(runs: Sequence[ComplianceRun]) -> dict[StepId, Flakiness]:
 def _judged(run: ComplianceRun) -> dict[StepId, str]:
     """The steps that were judged: going from failed to skipped is no change of mind about the agent."""
     return {key: step["verdict"] for key, _, _, step in _steps(run) if step["verdict"] in ("passed", "failed")}
-
-
-def counts_of(changes: Iterable[StepChange]) -> dict[Kind, int]:
-    """How many steps each kind has; every kind is a key, zero included."""
-    counts = dict.fromkeys(Kind, 0)
-    for change in changes:
-        counts[change.kind] += 1
-    return counts

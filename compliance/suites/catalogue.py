@@ -46,10 +46,6 @@ class OfferedSuite:
     facts: Facts
     problem: str  # why it cannot be run now; "" when it can
 
-    @property
-    def is_available(self) -> bool:
-        return not self.problem
-
 
 _NEEDS = {"any_of_tools": "One of the tools"}
 
@@ -60,12 +56,12 @@ _facts: dict[int, Facts] = {}
 
 def facts_of(version_ids: Iterable[int]) -> dict[int, Facts]:
     """The facts of these versions, from memory or in one query."""
-    wanted = set(version_ids)
-    missing = wanted - _facts.keys()
+    chosen = set(version_ids)
+    missing = chosen - _facts.keys()
     if missing:
         found = SuiteVersion.objects.filter(pk__in=missing).values_list("pk", "definition")
         _facts.update({key: _facts_in(definition) for key, definition in found})
-    return {key: _facts[key] for key in wanted}
+    return {key: _facts[key] for key in chosen}
 
 
 def offered_suites(availability: Availability | None = None) -> list[OfferedSuite]:

@@ -75,7 +75,7 @@ class Availability:
 
 def read_availability() -> Availability:
     """What the live workers said last, in one query."""
-    said: Iterable[tuple[str, bool, str]] = (
+    reports: Iterable[tuple[str, bool, str]] = (
         EngineHealth.objects.filter(checked_at__gt=oldest_valid_health())
         .order_by("-checked_at", "worker")
         .values_list("engine", "available", "reason")
@@ -83,7 +83,7 @@ def read_availability() -> Availability:
     available: set[str] = set()
     reasons: dict[str, str] = {}
     any_worker = False
-    for engine, can_run, reason in said:
+    for engine, can_run, reason in reports:
         any_worker = True
         if can_run:
             available.add(engine)

@@ -19,28 +19,28 @@ from compliance.suites.health import forget_engine_health, record_engine_health
 logger = logging.getLogger(__name__)
 
 _ended = threading.Event()
-_tellers: list[threading.Thread] = []
+_reporters: list[threading.Thread] = []
 _LAST_WORD_SECONDS = 2.0
 
 
 @worker_ready.connect
-def begin_telling(sender: Any, **kwargs: Any) -> None:
+def start_reporting_health(sender: Any, **kwargs: Any) -> None:
     """Record this worker's engines now, and every minute until it ends."""
     _ended.clear()
-    teller = threading.Thread(target=_tell, args=(str(sender.hostname),), name="engine health", daemon=True)
-    _tellers.append(teller)
-    teller.start()
+    reporter = threading.Thread(target=_report_health, args=(str(sender.hostname),), name="engine health", daemon=True)
+    _reporters.append(reporter)
+    reporter.start()
 
 
 @worker_shutdown.connect
-def end_telling(sender: Any, **kwargs: Any) -> None:
-    """Take back what was said: nobody should wait for this worker's engines."""
+def stop_reporting_health(sender: Any, **kwargs: Any) -> None:
+    """Withdraw the record: nobody should wait for this worker's engines."""
     _ended.set()
-    while _tellers:
-        _tellers.pop().join(_LAST_WORD_SECONDS)
+    while _reporters:
+        _reporters.pop().join(_LAST_WORD_SECONDS)
 
 
-def _tell(worker: str) -> None:
+def _report_health(worker: str) -> None:
     while not _ended.is_set():
         _tolerating(record_engine_health, worker)
         _ended.wait(settings.ENGINE_HEALTH_EVERY_SECONDS)

@@ -56,7 +56,10 @@ def make_runner_key(
 
 
 def revoke_key(*, organization: Organization, key_id: UUID | str, by: User) -> ApiKey:
-    """End a key at once, whoever's; one that has ended stays as it is. Unknown ones raise ApiKey.DoesNotExist."""
+    """End a key at once, whoever's; one that has ended stays as it is.
+
+    Owners and admins may. Raises NotAllowed, or ApiKey.DoesNotExist for an unknown one.
+    """
     with organization_scope(organization.id):
         managing_membership(organization.id, by)
         _revoke(ApiKey.objects.filter(organization=organization, pk=key_id), by)

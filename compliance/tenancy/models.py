@@ -28,7 +28,7 @@ from compliance.tenancy.rls import (
     staff_everything,
 )
 from compliance.tenancy.schema import Check, Privileges, Reference, insert_only
-from compliance.tenancy.scope import Actor
+from compliance.tenancy.scope import Actor, user_scope
 
 
 class UserManager(BaseUserManager["User"]):
@@ -76,6 +76,11 @@ class Role(models.TextChoices):
     OWNER = "owner", "Owner"
     ADMIN = "admin", "Admin"
     MEMBER = "member", "Member"
+
+    def includes(self, other: Role) -> bool:
+        """Whether this role may do all that the other may."""
+        rising = [Role.MEMBER, Role.ADMIN, Role.OWNER]
+        return rising.index(self) >= rising.index(other)
 
 
 class Organization(models.Model):
@@ -133,6 +138,13 @@ class MembershipQuerySet(models.QuerySet["Membership"]):
             .annotate(rank=rank)
             .order_by("rank", Lower("user__name"), "user__email", "id")
         )
+
+    def of_user(self, user: User) -> list[Membership]:
+        """The user's memberships with their organizations, by name; read in the user's own scope."""
+        with user_scope(user.pk):
+            return list(
+                self.filter(user=user).select_related("organization").order_by("organization__name", "organization_id")
+            )
 
 
 class Membership(models.Model):

@@ -120,6 +120,13 @@ def platform_scope() -> Iterator[None]:
 
 
 @contextmanager
+def scope_of(organization_id: str | None) -> Iterator[None]:
+    """The scope of this organization, or of the platform when there is none."""
+    with organization_scope(organization_id) if organization_id else platform_scope():
+        yield
+
+
+@contextmanager
 def system_scope(*, by: Actor, reason: str, what: str = "") -> Iterator[None]:
     """See and write across organizations, on record (I7).
 

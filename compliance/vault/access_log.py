@@ -105,5 +105,5 @@ def last_uses(*, organization_id: str) -> dict[UUID, datetime]:
     used = CredentialUse.objects.filter(
         organization_id=organization_id, credential_id=OuterRef("pk"), result=UseResult.OK
     ).order_by("-at", "-id")
-    kept = Credential.objects.kept_by(organization_id).annotate(last_used=Subquery(used.values("at")[:1]))
+    kept = Credential.objects.not_deleted(organization_id).annotate(last_used=Subquery(used.values("at")[:1]))
     return dict(kept.filter(last_used__isnull=False).values_list("pk", "last_used"))

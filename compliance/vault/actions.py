@@ -20,7 +20,7 @@ from compliance.tenancy.roles import managing_membership
 from compliance.tenancy.scope import organization_scope
 from compliance.vault.encryption import Unreadable, seal
 from compliance.vault.kinds import checked, hint_of
-from compliance.vault.models import Credential, CredentialGrant, CredentialSecret, UseFor, place_of
+from compliance.vault.models import Credential, CredentialGrant, CredentialSecret, UseFor, associated_data
 
 
 @sensitive_variables("secret")
@@ -181,7 +181,9 @@ def _save(credential: Credential, **how: Any) -> None:
 @sensitive_variables("secret")
 def _sealed(credential: Credential, secret: str) -> str:
     try:
-        return seal(secret, bound_to=place_of(credential.pk, credential.organization_id, credential.version, "secret"))
+        return seal(
+            secret, bound_to=associated_data(credential.pk, credential.organization_id, credential.version, "secret")
+        )
     except (Unreadable, ValueError):
         # None, or one that is malformed: the checks of the deployment say which.
         raise Refused("Assay's operator has not set up encryption (ASSAY_VAULT_KEYS), so no secret is kept.") from None
@@ -189,7 +191,7 @@ def _sealed(credential: Credential, secret: str) -> str:
 
 def keep_token(*, credential_id: UUID, organization_id: str, version: int, token: str, expires_at: datetime) -> None:
     """Keep an access token, encrypted, until it expires; not when its client secret was replaced meanwhile."""
-    sealed = seal(token, bound_to=place_of(credential_id, organization_id, version, "token"))
+    sealed = seal(token, bound_to=associated_data(credential_id, organization_id, version, "token"))
     with organization_scope(organization_id):
         CredentialSecret.objects.filter(credential_id=credential_id, version=version).update(
             sealed_token=sealed, token_expires_at=expires_at

@@ -36,18 +36,18 @@ class Keyring:
 
 @lru_cache(maxsize=4)
 def _keyring(keys: tuple[str, ...]) -> Keyring:
-    raw = [_raw_key(place, key) for place, key in enumerate(keys, start=1)]
+    raw = [_raw_key(number, key) for number, key in enumerate(keys, start=1)]
     fernets = [Fernet(base64.urlsafe_b64encode(key)) for key in raw]
     return Keyring(hashlib.sha256(b"assay vault key" + raw[0]).hexdigest()[:12], MultiFernet(fernets))
 
 
-def _raw_key(place: int, key: str) -> bytes:
+def _raw_key(number: int, key: str) -> bytes:
     try:
         raw = base64.b64decode(key + "=" * (-len(key) % 4), altchars=b"-_", validate=True)
     except (binascii.Error, ValueError):
         raw = b""
     if len(raw) != 32:
-        raise ValueError(f"Key {place} of ASSAY_VAULT_KEYS is not 32 bytes in URL-safe base64. {HOW_TO_MAKE_A_KEY}")
+        raise ValueError(f"Key {number} of ASSAY_VAULT_KEYS is not 32 bytes in URL-safe base64. {HOW_TO_MAKE_A_KEY}")
     return raw
 
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from uuid import UUID
 
-from django.conf import settings
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Lower
@@ -36,7 +35,7 @@ class UseFor(models.TextChoices):
 
 
 class CredentialQuerySet(models.QuerySet["Credential"]):
-    def kept_by(self, organization_id: str) -> CredentialQuerySet:
+    def not_deleted(self, organization_id: str) -> CredentialQuerySet:
         """An organization's credentials that are not deleted, by name."""
         return self.filter(organization_id=organization_id, deleted_at=None).order_by(Lower("name"), "id")
 
@@ -117,10 +116,6 @@ class CredentialSecret(models.Model):
 
     def __str__(self) -> str:
         return f"secret of {self.credential_id}"
-
-
-def default_expiry() -> datetime:
-    return timezone.now() + timedelta(days=settings.GRANT_DEFAULT_DAYS)
 
 
 class CredentialGrant(models.Model):
@@ -264,6 +259,6 @@ class CredentialUse(models.Model):
         return f"{self.credential_name} on {self.agent_url}: {self.get_result_display()}"
 
 
-def place_of(credential_id: UUID, organization_id: str, version: int, what: str) -> tuple[str | int, ...]:
+def associated_data(credential_id: UUID, organization_id: str, version: int, what: str) -> tuple[str | int, ...]:
     """What a sealed text of a credential is bound to. what: "secret" or "token"."""
     return ("credential", what, organization_id, str(credential_id), version)

@@ -70,8 +70,8 @@ async def fetch_token(
         document = None
     if answer.status != 200:
         code = document.get("error") if isinstance(document, dict) else None
-        said = _CODES.get(code, "Check its address and the client") if isinstance(code, str) else "Check its address"
-        raise TokenFailed(f"The token endpoint answered with status {answer.status}: {said}.")
+        advice = _CODES.get(code, "Check its address and the client") if isinstance(code, str) else "Check its address"
+        raise TokenFailed(f"The token endpoint answered with status {answer.status}: {advice}.")
     return _read(document)
 
 

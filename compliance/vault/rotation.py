@@ -13,7 +13,7 @@ from django.views.decorators.debug import sensitive_variables
 
 from compliance.tenancy.scope import Actor, organization_scope, system_scope
 from compliance.vault.encryption import SECOND_FACTOR, Unreadable, is_sealed, seal, sealed_prefix, unseal
-from compliance.vault.models import Credential, CredentialSecret, place_of
+from compliance.vault.models import Credential, CredentialSecret, associated_data
 
 
 @dataclass(slots=True)
@@ -60,8 +60,8 @@ def _walk(
         after = None
         while True:
             with scope():
-                place = rows.filter(pk__gt=after) if after is not None else rows
-                found = list(place.order_by("pk").select_for_update(skip_locked=not wait)[:batch])
+                page = rows.filter(pk__gt=after) if after is not None else rows
+                found = list(page.order_by("pk").select_for_update(skip_locked=not wait)[:batch])
                 for row in found:
                     try:
                         done.resealed += reseal(row)
@@ -75,8 +75,8 @@ def _walk(
 
 @sensitive_variables()
 def _reseal_secret(row: CredentialSecret) -> bool:
-    place = place_of(row.pk, row.organization_id, row.version, "secret")
-    row.sealed = seal(unseal(row.sealed, bound_to=place), bound_to=place)
+    bound_to = associated_data(row.pk, row.organization_id, row.version, "secret")
+    row.sealed = seal(unseal(row.sealed, bound_to=bound_to), bound_to=bound_to)
     # A token is soon bought anew.
     row.sealed_token, row.token_expires_at = "", None
     row.save(update_fields=["sealed", "sealed_token", "token_expires_at"])

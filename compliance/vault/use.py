@@ -29,8 +29,8 @@ from compliance.vault.models import (
     SentTo,
     UseFor,
     UseResult,
+    associated_data,
     expired,
-    place_of,
 )
 from compliance.vault.oauth import Token, TokenFailed, fetch_token
 
@@ -258,10 +258,10 @@ def _opened(credential: Credential, grant: CredentialGrant | None) -> _Decision:
     try:
         if kept is None:
             raise Unreadable("it has no secret of this version")
-        secret = unseal(kept.sealed, bound_to=place_of(*whose, "secret"))
+        secret = unseal(kept.sealed, bound_to=associated_data(*whose, "secret"))
         token = ""
         if kept.sealed_token and not expired(kept.token_expires_at, timezone.now()):
-            token = unseal(kept.sealed_token, bound_to=place_of(*whose, "token"))
+            token = unseal(kept.sealed_token, bound_to=associated_data(*whose, "token"))
     except Unreadable as error:
         reason = f"“{credential.name}” could not be decrypted: {error}. Enter its secret anew, or ask Assay's operator."
         return _Decision(credential, grant, UseResult.UNREADABLE, reason)
@@ -296,13 +296,13 @@ def _keep(credential: Credential, token: Token) -> None:
         )
 
 
-def granted(*, organization_id: str, wanted: Sequence[tuple[str, str]], to_runner: bool = False) -> list[bool]:
+def granted(*, organization_id: str, attempts: Sequence[tuple[str, str]], to_runner: bool = False) -> list[bool]:
     """For each agent and use: whether a grant that was not revoked names them, and private runners if they are to
     have the credential. Needs the organization's scope.
     """
-    if not wanted:
+    if not attempts:
         return []
-    contexts = AgentContext.objects.by_address(organization_id, {agent_url for agent_url, _ in wanted})
+    contexts = AgentContext.objects.by_address(organization_id, {agent_url for agent_url, _ in attempts})
     # Whether a grant has expired is asked when it is used.
     standing = CredentialGrant.objects.filter(organization_id=organization_id, revoked_at=None).defer("expires_at")
     grants = [grant for grant in standing if grant.for_private_runners or not to_runner]
@@ -310,12 +310,7 @@ def granted(*, organization_id: str, wanted: Sequence[tuple[str, str]], to_runne
     def names(grant: CredentialGrant, agent_url: str, use: str) -> bool:
         return agent_url in contexts and contexts[agent_url].pk in grant.context_ids and grant.is_for(use)
 
-    return [any(names(grant, agent_url, use) for grant in grants) for agent_url, use in wanted]
-
-
-def has_grant(*, organization_id: str, agent_url: str, use: str, to_runner: bool = False) -> bool:
-    """The same for one agent and use."""
-    return granted(organization_id=organization_id, wanted=[(agent_url, use)], to_runner=to_runner)[0]
+    return [any(names(grant, agent_url, use) for grant in grants) for agent_url, use in attempts]
 
 
 def heartbeat_credentials(agent_urls: Collection[str]) -> dict[str, tuple[str, UUID]]:

@@ -32,19 +32,19 @@ def verified_id(source: str, body: bytes, headers: Mapping[str, str]) -> str:
     if secrets is None:
         raise UnknownSource(source)
     names = ("webhook-id", "webhook-timestamp", "webhook-signature")
-    told = {name: headers.get(name, "") for name in names}
-    if not all(told.values()):
+    values = {name: headers.get(name, "") for name in names}
+    if not all(values.values()):
         raise NotSigned("Send the headers webhook-id, webhook-timestamp and webhook-signature.")
-    if not _DELIVERY_ID.fullmatch(told["webhook-id"]):
+    if not _DELIVERY_ID.fullmatch(values["webhook-id"]):
         raise NotSigned("The webhook-id must have 1 to 200 printable ASCII characters and no space.")
-    if not _TIMESTAMP.fullmatch(told["webhook-timestamp"]):
+    if not _TIMESTAMP.fullmatch(values["webhook-timestamp"]):
         raise NotSigned("The webhook-timestamp must be whole seconds since 1970.")
     # Every secret is tried, so that the time it takes does not say which of them it was.
-    found = [_signed(secret, body, told) for secret in secrets]
+    found = [_signed(secret, body, values) for secret in secrets]
     if True not in found:
         raise NotSigned("The signature is not by this source's secret, or the timestamp is too old or too new.")
-    _refuse_stale(told["webhook-timestamp"])
-    return told["webhook-id"]
+    _refuse_stale(values["webhook-timestamp"])
+    return values["webhook-id"]
 
 
 def _signed(secret: str, body: bytes, headers: dict[str, str]) -> bool:

@@ -11,7 +11,7 @@ from dashboard.common.filters import FilterSet
 
 STALE_DAYS = 30
 
-# Values and words. The page shows beside each how many agents it is about (compliance.runs.status.Facets).
+# Values and words. The page shows beside each how many agents it is about (compliance.runs.models.status.Facets).
 FACETS = (
     ("failing", "Failing"),
     ("partial", "Partial"),

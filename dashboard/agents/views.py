@@ -33,7 +33,6 @@ from compliance.registry.actions import (
 from compliance.registry.models import Placement
 from compliance.registry.urls import InvalidAgentURL
 from compliance.runs.history import history_page, last_of_each_kind, recent_heartbeat_verdicts, recent_verdicts
-from compliance.runs.status import facets
 from compliance.suites.catalogue import OfferedSuite
 from compliance.tenancy.errors import Refused
 from compliance.vault.access_log import granted_credentials
@@ -65,7 +64,7 @@ def overview(request: OrganizationRequest) -> HttpResponseBase:
     agents = AgentContextWithLatestTest.objects.of_organization(organization.id)
     filterset = AgentFilter(request.GET, queryset=agents)
     search, status = filterset.chosen.get("q") or "", filterset.chosen.get("status") or ""
-    totals = facets(organization_id=organization.id, sought=search, stale_days=STALE_DAYS)
+    totals = agents.facets(sought=search, stale_days=STALE_DAYS)
     counts = {"": totals.everything, **{value: getattr(totals, value) for value, _ in FACETS}}
     context = {
         "table": AgentTable(filterset.qs.failing_first().as_rows()).on_page(request, count=counts[status]),
@@ -139,7 +138,7 @@ def agent(request: OrganizationRequest, agent: UUID) -> HttpResponseBase:
     newest = history_page(organization_id=organization.id, agent_url=url, size=LAST_RUNS)
     suites = suites_for(context.agent.protocol)
     default = default_among(suites)
-    runners = list(Runner.objects.kept_by(organization.id))
+    runners = list(Runner.objects.not_deleted(organization.id))
     page: dict[str, Any] = {
         "context": context,
         "agent": context.agent,
@@ -161,7 +160,7 @@ def agent(request: OrganizationRequest, agent: UUID) -> HttpResponseBase:
         "suites": suites,
         "whole_suites": sum(suite.facts.full for suite in suites),
         "default_suite": default,
-        "monitors": list(Monitor.objects.kept_by(organization.id).filter(context_id=agent)),
+        "monitors": list(Monitor.objects.current(organization.id).filter(context_id=agent)),
     }
     if active is not None:
         page |= progress_context(active)
@@ -201,7 +200,7 @@ def agent_test(request: OrganizationRequest, agent: UUID) -> HttpResponseBase:
     suite = found if slug and posted else found or default_among(suites)
     choice = SuiteForm({"suite": slug} if slug else None, suites=suites)
     form = None
-    runners = list(Runner.objects.kept_by(request.organization.id))
+    runners = list(Runner.objects.not_deleted(request.organization.id))
     if suite is not None:
         choice.initial["suite"] = suite.slug
         form = TestForm(

@@ -28,6 +28,7 @@ from pydantic import (
 from pydantic.types import FiniteFloat
 from pydantic_core import PydanticCustomError
 
+from compliance.engines.contract import engine_options
 from compliance.jobs.models import CredentialChoice
 from compliance.registry.models import POOL_LENGTH, ExecutorKind, Placement
 
@@ -145,7 +146,7 @@ def credential_choice(credential: str | UUID) -> UUID | CredentialChoice:
 
 def plain_options(options: dict[str, Any]) -> dict[str, Any]:
     """The options without those that have a field of their own."""
-    return {key: value for key, value in options.items() if key not in ("scenarios", "evidence")}
+    return {key: value for key, value in engine_options(options).items() if key != "scenarios"}
 
 
 def page_url(name: str, context: dict[str, Any], key: UUID) -> str:

@@ -21,13 +21,11 @@ from django_htmx.middleware import HtmxDetails
 
 from compliance.models import Membership, Notice, Organization, Role, User
 from compliance.tenancy.errors import NotAllowed, Refused
-from compliance.tenancy.memberships import memberships_of
 from compliance.tenancy.scope import organization_scope
 
 View = Callable[..., HttpResponseBase]
 
 LAST_ORGANIZATION = "assay_organization"  # the cookie with the address part of the organization shown last
-_RANK = {Role.MEMBER: 0, Role.ADMIN: 1, Role.OWNER: 2}
 _WHO_MAY = {Role.ADMIN: "owners and admins", Role.OWNER: "owners"}
 
 
@@ -81,7 +79,7 @@ def _in_scope(
     args: Any,
     kwargs: Any,
 ) -> HttpResponseBase:
-    memberships = memberships_of(request.user)
+    memberships = Membership.objects.of_user(request.user)
     membership = next((m for m in memberships if m.organization.slug == org), None)
     if membership is None:
         raise Http404
@@ -90,7 +88,7 @@ def _in_scope(
         # The scope is left by the exception before anything is answered: what was half done is rolled back.
         with organization_scope(membership.organization_id):
             request.unread = Notice.objects.unread_count(membership.organization_id)
-            if _RANK[Role(request.membership.role)] < _RANK[Role(minimum_role)]:
+            if not Role(request.membership.role).includes(Role(minimum_role)):
                 raise NotAllowed(f"Only {_WHO_MAY[Role(minimum_role)]} of the organization may do this.")
             return _rendered(view(request, *args, **kwargs))
     except NotAllowed as refusal:
@@ -135,7 +133,7 @@ def reader_view(*, anonymous: bool = False) -> Callable[[View], View]:
                 return view(request, *args, **kwargs) if anonymous else to_login(request)
             last = request.COOKIES.get(LAST_ORGANIZATION)
 
-            memberships = memberships_of(request.user)
+            memberships = Membership.objects.of_user(request.user)
             if memberships:
                 here = next((m for m in memberships if m.organization.slug == last), memberships[0])
                 with organization_scope(here.organization_id):

@@ -81,7 +81,7 @@ def _kept(organization: Organization, credential: UUID) -> Credential:
 def credentials(request: OrganizationRequest) -> HttpResponseBase:
     """Every credential with what it is granted for and when it was last used."""
     organization = request.organization
-    kept = list(Credential.objects.kept_by(organization.id))
+    kept = list(Credential.objects.not_deleted(organization.id))
     grants = defaultdict(list)
     for grant in CredentialGrant.objects.filter(organization_id=organization.id, revoked_at=None):
         grants[grant.credential_id].append(grant)

@@ -14,7 +14,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django_htmx.http import HttpResponseClientRedirect, HttpResponseClientRefresh
 
-from compliance.jobs.actions import cancel_job
+from compliance.jobs.actions import cancel_job, why_waiting
 from compliance.models import (
     AgentContext,
     Job,
@@ -24,7 +24,6 @@ from compliance.models import (
     RunnerState,
     TriggeredBy,
 )
-from compliance.runners.placement import why_waiting
 from compliance.tenancy.errors import Refused
 from dashboard.common.access import OrganizationRequest, organization_view
 from dashboard.common.confirm import ask_first
@@ -56,7 +55,7 @@ def progress_context(job: Job) -> dict[str, Any]:
         "runner_name": next((runner.name for runner in runners if runner.pk == job.runner_id), ""),
         "job_runners": [(runner, job.is_active and runner.lacks(engine)) for runner in runners[:RUNNERS_SHOWN]],
         "more_runners": max(len(runners) - RUNNERS_SHOWN, 0),
-        "obstacle": why_waiting(job.placement, engine, runners) if job.state == JobState.QUEUED else "",
+        "why_waiting": why_waiting(job.placement, engine, runners) if job.state == JobState.QUEUED else "",
         "none_enabled": not any(runner.state == RunnerState.ACTIVE for runner in runners),
         "none_online": job.placement.is_private and not any(runner.is_online for runner in runners),
         "some_lack_engine": any(runner.lacks(engine) for runner in runners),
@@ -68,8 +67,8 @@ def _announcement(job: Job, context: dict[str, Any]) -> str:
     """What is said to those who do not see the page change."""
     if not job.is_active:
         return "The test has ended without a run"
-    if context["obstacle"]:
-        return str(context["obstacle"])
+    if context["why_waiting"]:
+        return str(context["why_waiting"])
     if context["none_online"] and job.state == JobState.QUEUED:
         return "No runner for it is online"
     if context["is_unserved"] or context["is_lost"]:

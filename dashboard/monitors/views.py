@@ -185,7 +185,7 @@ def monitor_add(request: OrganizationRequest) -> HttpResponseBase:
         "suite": suite,
         "choice": MonitorChoice(chosen, contexts=contexts, suites=suites),
     }
-    runners = list(Runner.objects.kept_by(organization.id))
+    runners = list(Runner.objects.not_deleted(organization.id))
     page["can_run"] = can_run = suite is not None and (not suite.problem or bool(runners))
     if suite is None or not can_run:
         return TemplateResponse(request, "monitors/add.html", page)
@@ -227,7 +227,7 @@ def monitor_edit(request: OrganizationRequest, monitor: UUID) -> HttpResponseBas
         why = "is archived, and cannot" if archived else "cannot"
         messages.error(request, f"“{found.name}” {why} be changed any more. Make another one.")
         return redirect("monitor", request.organization.slug, monitor)
-    runners = list(Runner.objects.kept_by(request.organization.id))
+    runners = list(Runner.objects.not_deleted(request.organization.id))
     form = _form(request, found.context, version.pk, runners=runners, engine=version.engine, instance=copy(found))
 
     def change() -> Monitor:

@@ -8,7 +8,7 @@ from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.views.decorators.cache import never_cache
 
-from compliance.tenancy.memberships import memberships_of
+from compliance.models import Membership
 from dashboard.common.access import LAST_ORGANIZATION, to_login
 
 
@@ -17,7 +17,7 @@ def home(request: HttpRequest) -> HttpResponseBase:
     """Redirect to the single organization or the one shown last; offer the choice otherwise."""
     if not request.user.is_authenticated:
         return to_login(request)
-    memberships = memberships_of(request.user)
+    memberships = Membership.objects.of_user(request.user)
     last = request.COOKIES.get(LAST_ORGANIZATION)
     for membership in memberships:
         if len(memberships) == 1 or membership.organization.slug == last:

@@ -16,7 +16,6 @@ from django.views.decorators.http import require_POST, require_safe
 
 from compliance.models import Invitation, Membership, Role, User
 from compliance.tenancy import actions
-from compliance.tenancy.memberships import memberships_of
 from dashboard.common.access import OrganizationRequest, organization_view
 from dashboard.common.confirm import refusals_in
 from dashboard.organizations.forms import DeletionForm, InvitationForm, OrganizationForm, roles_to_give
@@ -34,7 +33,7 @@ def organization_create(request: HttpRequest) -> HttpResponseBase:
             organization = actions.create_organization(name=form.cleaned_data["name"], by=request.user)
             messages.success(request, f"{organization.name} is created. Register its first agent.")
             return redirect("overview", organization.slug)
-    context = {"form": form, "memberships": memberships_of(request.user)}
+    context = {"form": form, "memberships": Membership.objects.of_user(request.user)}
     return TemplateResponse(request, "organizations/create.html", context)
 
 

@@ -18,6 +18,7 @@ from django.utils import timezone
 from ninja import Router, Schema
 from pydantic import AwareDatetime, Field
 
+from compliance.engines.contract import engine_options
 from compliance.jobs.leases import Lease
 from compliance.jobs.queue import pool_key, runner_key
 from compliance.runners import leasing
@@ -91,7 +92,7 @@ class LeaseOut(Schema):
 
     @staticmethod
     def resolve_options(lease: Lease) -> dict[str, Any]:
-        return {key: value for key, value in lease.options.items() if key != "evidence"}
+        return engine_options(lease.options)
 
     @staticmethod
     def resolve_all_evidence(lease: Lease) -> bool:

@@ -19,7 +19,7 @@ from django.urls import reverse
 
 from compliance.models import AgentContext, ApiKey, Monitor, MonitorState, Organization, Role, Runner, RunnerState
 from compliance.runners import actions
-from compliance.runners.placement import monitors_of_last, pinned_monitors
+from compliance.runners.placement import monitors_of_last, monitors_placed_on
 from compliance.runners.queue import held_by, load_of, runs_by, waiting_for
 from dashboard.common.access import OrganizationRequest, organization_view
 from dashboard.common.confirm import ask_first, confirmed_action, posted_action, refusals_in
@@ -33,7 +33,7 @@ EXAMPLES = 10  # addresses of agents in the command that starts a runner
 CLOCK_AHEAD_MS = 60_000  # more than this is worth a word
 REPLACING = "The old one stops working at once: the runner is away until it has the new one. What it holds, it keeps."
 DISABLING = (
-    "It gets no more work, and what it holds is taken back and run again. Its name, its work and its token stay."
+    "It gets no more work, and what it holds is taken back and run again. Its name, its monitors and its token stay."
 )
 DELETING = "Its token stops working for good, and what waits for it ends without a run. Its runs stay in the history."
 
@@ -54,7 +54,7 @@ def _kept(organization: Organization, runner: UUID) -> Runner:
 def runners(request: OrganizationRequest) -> HttpResponseBase:
     """Every runner: whether it is there, what it holds and what waits for it."""
     organization = request.organization
-    table = RunnerTable(Runner.objects.kept_by(organization.id)).on_page(request)
+    table = RunnerTable(Runner.objects.not_deleted(organization.id)).on_page(request)
     load = load_of(organization.id)
     for runner in table.shown:
         runner.held_count, runner.waiting_count = load.held[runner.pk], load.waits_for(runner)
@@ -110,9 +110,9 @@ def _left_waiting(runner: Runner, *, with_its_own: bool) -> tuple[str, list[tupl
     with_its_own: those that are placed on it, beside those of its pool; these wait while no other of it is online.
     """
     placed = Q(runner_id=runner.pk) if with_its_own else Q(pk__in=())
-    if runner.pool and not any(other.is_online for other in Runner.objects.beside(runner)):
+    if runner.pool and not any(other.is_online for other in Runner.objects.others_in_pool(runner)):
         placed |= Q(pool=runner.pool)
-    active = Monitor.objects.kept_by(runner.organization_id).filter(placed, state=MonitorState.ACTIVE)
+    active = Monitor.objects.current(runner.organization_id).filter(placed, state=MonitorState.ACTIVE)
     monitors = list(active)
     if not monitors:
         return "", []
@@ -129,7 +129,7 @@ def _monitors(runner: Runner) -> Any:
     placed = Q(runner_id=runner.pk)
     if runner.pool:
         placed |= Q(pool=runner.pool)
-    return Monitor.objects.kept_by(runner.organization_id).filter(placed)
+    return Monitor.objects.current(runner.organization_id).filter(placed)
 
 
 @organization_view(Role.ADMIN)
@@ -199,7 +199,7 @@ def runner_settings(request: OrganizationRequest, runner: UUID) -> HttpResponseB
             )
             messages.success(request, "The runner is changed. Past runs keep the name that it had.")
             return redirect("runner", request.organization.slug, runner)
-    kept = Monitor.objects.kept_by(request.organization.id)
+    kept = Monitor.objects.current(request.organization.id)
     page = {
         "runner": found,
         "form": form,
@@ -249,7 +249,7 @@ def runner_delete(request: OrganizationRequest, runner: UUID) -> HttpResponseBas
     back = reverse("runner_settings", args=[slug, runner])
     delete = partial(actions.delete_runner, organization=request.organization, runner_id=runner, by=request.user)
     done, then = f"{found.name} is deleted.", reverse("runners", args=[slug])
-    if pinned_monitors(found) or monitors_of_last(found):  # the action refuses, and names them
+    if monitors_placed_on(found) or monitors_of_last(found):  # the action refuses, and names them
         return posted_action(request, delete, done=done, then=then if request.method == "POST" else back)
     affects, affected = _left_waiting(found, with_its_own=False)
     return confirmed_action(

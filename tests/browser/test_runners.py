@@ -40,7 +40,7 @@ def paths(site: Site, lab: Calling) -> list[str]:
     ask(organization, long_one, alice, lab.placement(), dry_run=True)
     monitor = make_monitor(organization, site.context, alice, placement=lab.placement(), name="Nightly")
     with organization_scope(organization.id):
-        for number, text in enumerate(("is offline. What is pinned to it waits.", "is back.")):
+        for number, text in enumerate(("is offline. What is placed on it waits.", "is back.")):
             about = {"subject": Subject.RUNNER, "subject_id": lab.runner.pk, "occasion": f"test:{number}"}
             publish(
                 Event(organization_id=organization.id, text=f"The private runner {lab.runner.name} {text}", **about)

@@ -74,7 +74,7 @@ async def test_the_application_learns_how_old_a_request_is_that_it_is_asked_agai
 
 
 async def test_nobody_waits_longer_than_the_server_allows(serve, work, client) -> None:
-    server = serve(ASSAY_RUNNER_WAIT_MOST_SECONDS="1")
+    server = serve(ASSAY_RUNNER_WAIT_MAX_SECONDS="1")
     response = await asyncio.wait_for(server.poll(client, "runner:1", wait=50), 5)
     assert response.json()["work"] == []
 

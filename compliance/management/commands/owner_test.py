@@ -11,11 +11,10 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandParser
 from django.db import OperationalError
 
-from compliance.jobs.actions import request_owner_test
+from compliance.jobs.actions import request_owner_test, why_waiting
 from compliance.models import AgentContext, ComplianceRun, Job, Organization, Runner, User
 from compliance.registry.models import HOSTED, Placement
 from compliance.registry.urls import InvalidAgentURL, normalize_agent_url
-from compliance.runners.placement import why_waiting
 from compliance.tenancy.errors import NotAllowed, Refused
 from compliance.tenancy.scope import Actor, organization_scope, system_scope
 
@@ -93,7 +92,7 @@ class Command(BaseCommand):
             by = user
         with organization_scope(organization.id):
             context = AgentContext.objects.filter(organization=organization, agent_id=agent_url).first()
-            placement = _pin(organization, options)
+            placement = _placement(organization, options)
         if context is None:
             raise _UsageError(f"{organization.name} has no agent at {agent_url}. Register it first.")
         job, created = request_owner_test(
@@ -126,7 +125,7 @@ class Command(BaseCommand):
     def _why_none(self, organization: Organization, job: Job) -> str:
         with organization_scope(organization.id):
             current = Job.objects.select_related("suite_version").get(pk=job.pk)
-            pinned = (
+            placed = (
                 list(Runner.objects.named_by(organization.id, current.placement))
                 if current.placement.is_private
                 else []
@@ -134,7 +133,7 @@ class Command(BaseCommand):
         if not current.is_active:
             return f"The job ended without a run: {current.get_state_display().lower()}. {current.end_reason}".strip()
         who = "private runner" if current.placement.is_private else "worker"
-        why = why_waiting(current.placement, current.suite_version.engine, pinned)
+        why = why_waiting(current.placement, current.suite_version.engine, placed)
         return f"No result in time. {why or f'Is a {who} running?'}"
 
     def _print(self, options: dict[str, Any], result: dict[str, Any]) -> None:
@@ -149,13 +148,13 @@ class Command(BaseCommand):
         return code
 
 
-def _pin(organization: Organization, options: dict[str, Any]) -> Placement:
+def _placement(organization: Organization, options: dict[str, Any]) -> Placement:
     """Where the test is to run. Needs the organization's scope. Raises _UsageError for a runner that is not there."""
     if options["pool"]:
         return Placement(pool=options["pool"].strip().lower())
     if not options["runner"]:
         return HOSTED
-    runner = Runner.objects.kept_by(organization.id).filter(name__iexact=options["runner"].strip()).first()
+    runner = Runner.objects.not_deleted(organization.id).filter(name__iexact=options["runner"].strip()).first()
     if runner is None:
         raise _UsageError(f"{organization.name} has no private runner “{options['runner']}”.")
     return Placement(runner_id=runner.pk)

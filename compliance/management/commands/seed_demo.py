@@ -24,7 +24,6 @@ from compliance.suites.actions import publish_engine_suites
 from compliance.tenancy.actions import create_organization
 from compliance.tenancy.api_keys import BadKey, actor_of
 from compliance.tenancy.errors import Refused
-from compliance.tenancy.memberships import memberships_of
 from compliance.tenancy.scope import Actor, organization_scope, system_scope
 from compliance.vault.actions import add_credential, grant_credential
 from compliance.vault.kinds import Kind
@@ -100,7 +99,7 @@ class Command(BaseCommand):
 
     def _organization(self, name: str, people: list[tuple[User, Role]]) -> Organization:
         owner = people[0][0]
-        own = (membership.organization for membership in memberships_of(owner))
+        own = (membership.organization for membership in Membership.objects.of_user(owner))
         organization = next((organization for organization in own if organization.name == name), None)
         if organization is None:
             organization = create_organization(name=name, by=owner)
@@ -149,7 +148,7 @@ class Command(BaseCommand):
         else:
             return
         with organization_scope(organization.id):
-            known = Runner.objects.kept_by(organization.id).filter(name=_RUNNER).first()
+            known = Runner.objects.not_deleted(organization.id).filter(name=_RUNNER).first()
         if known is None:
             runner, token = create_runner(organization=organization, name=_RUNNER, by=owner)
         else:

@@ -42,14 +42,14 @@ class MonitorState(models.TextChoices):
 
 
 class MonitorQuerySet(models.QuerySet["Monitor"]):
-    def kept_by(self, organization_id: str) -> MonitorQuerySet:
+    def current(self, organization_id: str) -> MonitorQuerySet:
         """An organization's monitors that are not archived, by name."""
         return self.of_organization(organization_id).exclude(state=MonitorState.ARCHIVED)
 
     def placed_on(self, organization_id: str, placement: Placement) -> MonitorQuerySet:
         """Those of them that are placed on a runner, or on a pool, by name."""
         placed = self.filter(runner_id=placement.runner_id) if placement.runner_id else self.filter(pool=placement.pool)
-        return placed.kept_by(organization_id).order_by(Lower("name"), "id")
+        return placed.current(organization_id).order_by(Lower("name"), "id")
 
     def of_organization(self, organization_id: str) -> MonitorQuerySet:
         """An organization's monitors, archived ones too, by name."""
@@ -138,7 +138,7 @@ class Monitor(models.Model):
     state = models.CharField(max_length=10, choices=MonitorState.choices, default=MonitorState.ACTIVE)
     state_reason = models.CharField(max_length=300, blank=True, help_text="Why it is parked or paused.")
     next_run_at = models.DateTimeField(null=True, blank=True)
-    # While no runner that it is pinned to is online: when to look again, unless one comes back before (L13).
+    # While no runner that it is placed on is online: when to look again, unless one comes back before (L13).
     deferred_until = models.DateTimeField(null=True, blank=True)
     last_run_id = models.UUIDField(null=True, blank=True)
     last_status = models.CharField(max_length=14, choices=OverallStatus.choices, blank=True)

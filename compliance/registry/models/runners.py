@@ -51,21 +51,21 @@ HOSTED = Placement()
 
 class RunnerState(models.TextChoices):
     ACTIVE = "active", "Active"
-    DISABLED = "disabled", "Disabled"  # it keeps its name and its pins, and gets no work
+    DISABLED = "disabled", "Disabled"  # it keeps its name and what is placed on it, and gets no work
     DELETED = "deleted", "Deleted"  # a name that runs and decisions refer to
 
 
 class RunnerQuerySet(models.QuerySet["Runner"]):
-    def kept_by(self, organization_id: str) -> RunnerQuerySet:
+    def not_deleted(self, organization_id: str) -> RunnerQuerySet:
         """An organization's runners that are not deleted, by name."""
         return self.filter(organization_id=organization_id).exclude(state=RunnerState.DELETED).order_by("name", "id")
 
     def named_by(self, organization_id: str, placement: Placement) -> RunnerQuerySet:
         """Those that a private placement names, disabled ones too, by name."""
-        kept = self.kept_by(organization_id)
+        kept = self.not_deleted(organization_id)
         return kept.filter(pk=placement.runner_id) if placement.runner_id else kept.filter(pool=placement.pool)
 
-    def beside(self, runner: Runner) -> RunnerQuerySet:
+    def others_in_pool(self, runner: Runner) -> RunnerQuerySet:
         """The others of a runner's pool, disabled ones too; none for one without a pool."""
         if not runner.pool:
             return self.none()

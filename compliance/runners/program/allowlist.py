@@ -1,4 +1,7 @@
-"""The allow-list: what this runner may test. Without one it tests nothing, whatever the server says."""
+"""Addresses of the server and of agents, and the allow-list of what this runner may test.
+
+Without an allow-list it tests nothing, whatever the server says.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +10,17 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+import httpx
+
 from compliance.engines.http.egress import NOTHING_ELSE, AddressRefused, Guard
-from compliance.runners.program.addresses import host_and_port
 from compliance.runners.program.problems import Exit, Problem
 
 ANY_PUBLIC = "*"
 _HOST = re.compile(r"(?!-)[^\s/@:*?#\[\]\\]{1,253}")
 _WITH_PORT = re.compile(r"(?P<host>[^:\[\]]+|\[[0-9a-f:.]+\]):(?P<port>[0-9]{1,5})")
-_MEND = "Write a host, host:port, an address or a network such as 10.1.0.0/16, or * for any public address."
+_REMEDY = "Write a host, host:port, an address or a network such as 10.1.0.0/16, or * for any public address."
+_PORTS = {"http": 80, "https": 443}
+_SERVER_REMEDY = "Give the address of the Assay server's first page, for example --url https://assay.example.com."
 
 
 def parse(entries: Iterable[str], file: Path | None) -> tuple[str, ...]:
@@ -51,9 +57,9 @@ def _checked(entry: str) -> str:
     with_port = _WITH_PORT.fullmatch(entry)
     host = with_port["host"] if with_port else entry
     if with_port and not 0 < int(with_port["port"]) < 65536:
-        raise Problem(Exit.USAGE, f"{entry!r} on the allow-list has no valid port.", _MEND)
+        raise Problem(Exit.USAGE, f"{entry!r} on the allow-list has no valid port.", _REMEDY)
     if not host.startswith("[") and not _HOST.fullmatch(host):
-        raise Problem(Exit.USAGE, f"{entry!r} on the allow-list is no host, address or network.", _MEND)
+        raise Problem(Exit.USAGE, f"{entry!r} on the allow-list is no host, address or network.", _REMEDY)
     return entry
 
 
@@ -84,3 +90,53 @@ async def refusal(allowed: tuple[str, ...], url: str) -> str:
 def in_words(allowed: Iterable[str]) -> str:
     entries = ["any public address" if entry == ANY_PUBLIC else entry for entry in allowed]
     return ", ".join(entries)
+
+
+def host_and_port(url: str) -> tuple[str, int]:
+    """Of an http or https address. Raises ValueError for anything else."""
+    try:
+        parsed = httpx.URL(url)
+    except (httpx.InvalidURL, TypeError) as error:
+        raise ValueError(f"not an address: {error}") from None
+    if parsed.scheme not in _PORTS or not parsed.host:
+        raise ValueError("not an http or https address")
+    return parsed.raw_host.decode("ascii"), parsed.port or _PORTS[parsed.scheme]
+
+
+def same_agent(one: str, other: str) -> bool:
+    """Whether two spellings are one agent's address: case of the host, default ports and a last slash do not count."""
+    return _plain(one) == _plain(other)
+
+
+def _plain(url: str) -> str:
+    try:
+        host, port = host_and_port(url)
+    except ValueError:
+        return url
+    parsed = httpx.URL(url)
+    return f"{parsed.scheme}://{host}:{port}{parsed.raw_path.decode('ascii').rstrip('/')}"
+
+
+def server_url(text: str | None) -> str:
+    """The server's address without a slash at its end. Raises Problem."""
+    if not text:
+        raise Problem(Exit.USAGE, "No server is named.", _SERVER_REMEDY)
+    try:
+        parsed = httpx.URL(text.strip())
+        host_and_port(text.strip())
+    except (ValueError, httpx.InvalidURL):
+        raise Problem(Exit.USAGE, f"--url {text!r} is not an http or https address.", _SERVER_REMEDY) from None
+    if parsed.userinfo or parsed.query or parsed.fragment:
+        raise Problem(Exit.USAGE, "--url holds more than an address.", "No user, password, ? or # belongs into it.")
+    return str(parsed).rstrip("/").removesuffix("/api/v1/runner").removesuffix("/api/v1")
+
+
+def travels_in_the_clear(url: str) -> bool:
+    """Whether the token would go unencrypted over a network."""
+    parsed = httpx.URL(url)
+    if parsed.scheme == "https" or parsed.host == "localhost":
+        return False
+    try:
+        return not ipaddress.ip_address(parsed.host).is_loopback
+    except ValueError:
+        return True

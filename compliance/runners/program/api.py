@@ -13,7 +13,7 @@ from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from compliance.runners.program.addresses import host_and_port
+from compliance.runners.program.allowlist import host_and_port
 
 _LONGEST_SECONDS = 24 * 3600.0  # of one test
 

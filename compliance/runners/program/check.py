@@ -1,4 +1,4 @@
-"""`assay-runner check` and `assay-runner engines`: what is there, what is wrong, and how to mend it."""
+"""`assay-runner check` and `assay-runner engines`: what is there, what is wrong, and how to remedy it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable
 from email.utils import parsedate_to_datetime
+from typing import TypeVar
 
 from compliance.engines import engine_health, engine_names, get_engine
 from compliance.runners.program.allowlist import in_words
@@ -19,6 +20,7 @@ log = logging.getLogger(__name__)
 OFFICIAL = ("adcp", "mcp-conformance")  # whose runners are npm packages
 
 Say = Callable[[str], None]
+_Found = TypeVar("_Found")
 
 
 def list_engines(say: Say) -> Exit:
@@ -53,18 +55,20 @@ class Findings:
     def wrong(self, problem: Problem) -> None:
         if self.exit_code is Exit.OK:
             self.exit_code = problem.exit_code
-        self._say(f"WRONG    {problem.what}\n         {problem.mend}")
+        self._say(f"WRONG    {problem.what}\n         {problem.remedy}")
 
-    def holds(self, what: str, attempt: Callable[[], object]) -> None:
-        """Whether an attempt works out: one line for it."""
+    def holds(self, what: str, attempt: Callable[[], _Found]) -> _Found | None:
+        """What an attempt finds, with one line about whether it works out."""
         try:
-            attempt()
+            found = attempt()
         except InUse as in_use:
             self.note(f"{in_use.what} That is well if it is this machine's own service.")
         except Problem as problem:
             self.wrong(problem)
         else:
             self.well(what)
+            return found
+        return None
 
 
 def check_engines(findings: Findings) -> None:

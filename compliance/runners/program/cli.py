@@ -18,15 +18,15 @@ from compliance.engines.process.capacity import Capacity, default_memory_mb
 from compliance.engines.process.paths import use_paths
 from compliance.engines.process.runner import hide_from_programs
 from compliance.runners.program import allowlist, check
-from compliance.runners.program.addresses import server_url, travels_in_the_clear
+from compliance.runners.program.allowlist import server_url, travels_in_the_clear
 from compliance.runners.program.client import Client, trusting
 from compliance.runners.program.install import install_engines, prepare_engines
 from compliance.runners.program.jobs import MOST, Setup
-from compliance.runners.program.logs import Hider, set_up
+from compliance.runners.program.logs import SecretFilter, set_up
 from compliance.runners.program.problems import Exit, Problem
 from compliance.runners.program.runner import Runner, engine_versions
-from compliance.runners.program.secrets_file import Secrets, read_secrets
-from compliance.runners.program.state import State, default_folder, look_at
+from compliance.runners.program.secrets_file import read_secrets
+from compliance.runners.program.state import State, check_folder, default_folder
 from compliance.runners.program.token import VARIABLE, open_to_others, read_token
 
 log = logging.getLogger(__name__)
@@ -114,8 +114,8 @@ def say(text: str) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The exit code, which the command's --help explains."""
     options = _parser().parse_args(arguments)
-    hider = Hider()
-    set_up(hider, as_json=options.log_format == "json")
+    secret_filter = SecretFilter()
+    set_up(secret_filter, as_json=options.log_format == "json")
     hide_from_programs()  # its environment may hold the token and the secrets of agents
     use_paths({"a2a-tck": os.environ.get("A2A_TCK_PATH", "")})
     try:
@@ -126,10 +126,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             prepare_engines(say)
             return check.list_engines(say)
         if options.command == "check":
-            return asyncio.run(_check(options, hider))
-        return asyncio.run(_run(options, hider))
+            return asyncio.run(_check(options, secret_filter))
+        return asyncio.run(_run(options, secret_filter))
     except Problem as problem:
-        log.error("%s %s", problem.what, problem.mend)
+        log.error("%s %s", problem.what, problem.remedy)
         return problem.exit_code
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
@@ -145,13 +145,13 @@ def _url(options: argparse.Namespace) -> str:
     return url
 
 
-async def _run(options: argparse.Namespace, hider: Hider) -> Exit:
+async def _run(options: argparse.Namespace, secret_filter: SecretFilter) -> Exit:
     url = _url(options)
     token = read_token(options.token_file, os.environ)
-    hider.learn([token])
+    secret_filter.add([token])
     allowed = allowlist.parse(options.allow, options.allow_file)
     secrets = read_secrets(options.secrets_file, os.environ)
-    hider.learn(secrets.hidden())
+    secret_filter.add(secrets.hidden())
     context = trusting(options.ca_file)
     engines = engine_versions()
     if not engines:
@@ -161,7 +161,7 @@ async def _run(options: argparse.Namespace, hider: Hider) -> Exit:
     try:
         capacity = Capacity(options.engine_memory or default_memory_mb())
         host = platform.node()[:200]
-        setup = Setup(client, allowed, secrets, capacity, hider, engines, host, options.once)
+        setup = Setup(client, allowed, secrets, capacity, secret_filter, engines, host, options.once)
         runner = Runner(setup, state, concurrency=options.concurrency, grace_seconds=options.grace)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -174,36 +174,28 @@ async def _run(options: argparse.Namespace, hider: Hider) -> Exit:
         state.close()
 
 
-async def _check(options: argparse.Namespace, hider: Hider) -> Exit:
+async def _check(options: argparse.Namespace, secret_filter: SecretFilter) -> Exit:
     """Everything that can be wrong, all of it at once."""
     findings = check.Findings(say)
-    token: list[str] = []
-    secrets: list[Secrets] = []
-    url: list[str] = []
-    findings.holds("--url is an address", lambda: url.append(_url(options)))
-    findings.holds("there is a token", lambda: token.append(read_token(options.token_file, os.environ)))
-    if (
-        token
-        and options.token_file
-        and open_to_others(options.token_file, options.token_file.stat().st_mode, os.environ)
-    ):
-        findings.note(f"other users of this machine can read the token: chmod 600 {options.token_file}")
-    hider.learn(token)
-    allowed: list[tuple[str, ...]] = []
-    findings.holds("there is an allow-list", lambda: allowed.append(allowlist.parse(options.allow, options.allow_file)))
-    for entries in allowed:
-        check.check_allowed(findings, entries)
+    url = findings.holds("--url is an address", lambda: _url(options))
+    token = findings.holds("there is a token", lambda: read_token(options.token_file, os.environ))
+    if token:
+        secret_filter.add([token])
+        file: Path | None = options.token_file
+        if file and open_to_others(file, file.stat().st_mode, os.environ):
+            findings.note(f"other users of this machine can read the token: chmod 600 {file}")
+    allowed = findings.holds("there is an allow-list", lambda: allowlist.parse(options.allow, options.allow_file))
+    if allowed:
+        check.check_allowed(findings, allowed)
     if options.secrets_file is not None:
-        findings.holds(
-            "the secrets file can be read", lambda: secrets.append(read_secrets(options.secrets_file, os.environ))
-        )
+        findings.holds("the secrets file can be read", lambda: read_secrets(options.secrets_file, os.environ))
     folder = options.state_dir or default_folder(dict(os.environ))
-    for address in url:
-        findings.holds(f"the state folder is {folder}", partial(look_at, folder, server=address))
+    if url:
+        findings.holds(f"the state folder is {folder}", partial(check_folder, folder, server=url))
     check.check_engines(findings)
     if url and token:
         try:
-            client = Client(url[0], token[0], context=trusting(options.ca_file))
+            client = Client(url, token, context=trusting(options.ca_file))
         except Problem as problem:
             findings.wrong(problem)
         else:

@@ -54,8 +54,8 @@ def trusting(ca_file: Path | None) -> ssl.SSLContext:
             context.load_verify_locations(ca_file)
         except (OSError, ssl.SSLError) as error:
             why = "it holds no certificate in PEM form" if isinstance(error, ssl.SSLError) else error.strerror
-            mend = "Give the certificate of the authority that signed the server's, in PEM form."
-            raise Problem(Exit.USAGE, f"--ca-file {ca_file} cannot be used: {why}.", mend) from None
+            remedy = "Give the certificate of the authority that signed the server's, in PEM form."
+            raise Problem(Exit.USAGE, f"--ca-file {ca_file} cannot be used: {why}.", remedy) from None
     return context
 
 
@@ -90,7 +90,7 @@ class Client:
                 ) from None
             raise _not_understood(f"it refused the poll ({refused.status}: {refused})") from None
 
-    async def leave(self) -> None:
+    async def sign_off(self) -> None:
         """Say that the runner stops, so that nothing is left waiting for it. Raises Problem and Unavailable."""
         await self.poll({"at_most": 0, "leaving": True}, wait=False)
 

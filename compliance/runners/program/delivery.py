@@ -8,14 +8,13 @@ from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from typing import Any
 
-from compliance.runners.program.backoff import Backoff
 from compliance.runners.program.client import Client, Refused, Unavailable
-from compliance.runners.program.clock import age_ms
-from compliance.runners.program.state import Letter, State
+from compliance.runners.program.state import KeptAnswer, State
+from compliance.runners.program.timing import Backoff, age_ms
 
 log = logging.getLogger(__name__)
 
-_YOUNG_MS = 15 * 60 * 1000  # so long the lease of an answer that cannot be delivered is kept from running out
+_RENEWABLE_MS = 15 * 60 * 1000  # so long the lease of an answer that cannot be delivered is kept from running out
 _UNDERSTOOD = (400, 404, 409)  # by the contract: the job has ended, whatever came of it
 _PAUSE_MOST = 30.0
 _WORDS = {"complete": "result", "fail": "failure", "release": "release"}
@@ -30,7 +29,7 @@ class Delivery:
         self._state = state
         self._start = start
         self._tried = on_tried
-        self._open: dict[str, Letter] = {}  # by the lease's token
+        self._open: dict[str, KeptAnswer] = {}  # by the lease's token
         self._untried: set[str] = set()  # tokens of results that the server was not offered yet
         self._empty = asyncio.Event()
         self._empty.set()
@@ -43,31 +42,31 @@ class Delivery:
         its server would pile up leases."""
         return len(self._untried)
 
-    def send(self, letter: Letter, *, keep: bool = False) -> None:
+    def send(self, answer: KeptAnswer, *, keep: bool = False) -> None:
         """Send until the server has decided. keep: write it into the state folder first, whatever else happens."""
-        # From here on the letter's lease is kept alive with it.
-        self._open[letter.token] = letter
-        self._untried.add(letter.token)
+        # From here on the answer's lease is kept alive with it.
+        self._open[answer.token] = answer
+        self._untried.add(answer.token)
         self._empty.clear()
         writing = None
         if keep:
-            writing = asyncio.create_task(asyncio.to_thread(self._state.post, letter))
+            writing = asyncio.create_task(asyncio.to_thread(self._state.post, answer))
             self._writing.add(writing)
             writing.add_done_callback(self._writing.discard)
-        task = self._start(self._deliver(letter, writing))
+        task = self._start(self._deliver(answer, writing))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    def _was_tried(self, letter: Letter) -> None:
-        self._untried.discard(letter.token)
+    def _was_tried(self, answer: KeptAnswer) -> None:
+        self._untried.discard(answer.token)
         self._tried()
 
-    def young(self) -> list[Letter]:
+    def still_renewable(self) -> list[KeptAnswer]:
         """Those whose lease is still worth renewing: whoever else took the job over would run it a second time."""
         return [
-            letter
-            for letter in self._open.values()
-            if letter.call != "release" and letter.ended and age_ms(letter.ended) < _YOUNG_MS
+            answer
+            for answer in self._open.values()
+            if answer.call != "release" and answer.ended and age_ms(answer.ended) < _RENEWABLE_MS
         ]
 
     async def idle(self, seconds: float) -> None:
@@ -85,50 +84,50 @@ class Delivery:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _deliver(self, letter: Letter, writing: asyncio.Task[None] | None) -> None:
+    async def _deliver(self, answer: KeptAnswer, writing: asyncio.Task[None] | None) -> None:
         try:
             if writing is not None:
                 await asyncio.shield(writing)
         except OSError as error:
             log.error("the state folder took no report (%s): a kill before it is sent would lose it", error.strerror)
         try:
-            await self._offer(letter)
+            await self._offer(answer)
         finally:
-            self._was_tried(letter)
+            self._was_tried(answer)
         try:
-            await asyncio.to_thread(self._state.delivered, letter)
+            await asyncio.to_thread(self._state.delivered, answer)
         except OSError as error:
             # It is sent again at the next start, and the server then says that it has it.
             log.error("the state folder could not be tidied: %s", error.strerror)
-        self._open.pop(letter.token, None)
+        self._open.pop(answer.token, None)
         if not self._open:
             self._empty.set()
 
-    async def _offer(self, letter: Letter) -> None:
+    async def _offer(self, answer: KeptAnswer) -> None:
         backoff, said = Backoff(most=_PAUSE_MOST), ""
         while True:
-            body = {"token": letter.token, **letter.body}
-            if letter.call == "complete":
-                body["age_ms"] = age_ms(letter.ended)
+            body = {"token": answer.token, **answer.body}
+            if answer.call == "complete":
+                body["age_ms"] = age_ms(answer.ended)
             try:
-                answer = await self._client.end(letter.job_id, letter.call, body)
+                response = await self._client.end(answer.job_id, answer.call, body)
             except Unavailable as away:
-                self._was_tried(letter)
+                self._was_tried(answer)
                 if str(away) != said:
                     said = str(away)
-                    log.warning("%s: the answer is kept and sent again: %s", letter.agent_url, away)
+                    log.warning("%s: the answer is kept and sent again: %s", answer.agent_url, away)
                 await asyncio.sleep(backoff.failed(away.retry_after))
                 continue
             except Refused as refused:
-                if refused.status not in _UNDERSTOOD and letter.call == "complete":
+                if refused.status not in _UNDERSTOOD and answer.call == "complete":
                     # Sending it again would change nothing, and the job must not stay open.
-                    log.error("%s: the server takes no such report: %s", letter.agent_url, refused)
+                    log.error("%s: the server takes no such report: %s", answer.agent_url, refused)
                     words = f"the server did not take the report (status {refused.status})"
-                    letter = replace(letter, call="fail", body={"reason": words})
+                    answer = replace(answer, call="fail", body={"reason": words})
                     continue
-                log.warning("%s: the %s was not taken: %s", letter.agent_url, _WORDS[letter.call], refused)
+                log.warning("%s: the %s was not taken: %s", answer.agent_url, _WORDS[answer.call], refused)
                 return
-            if letter.call == "complete":
-                url = str(answer.get("url", ""))
-                log.info("%s: %s %s", letter.agent_url, answer.get("overall_status", "recorded"), url)
+            if answer.call == "complete":
+                url = str(response.get("url", ""))
+                log.info("%s: %s %s", answer.agent_url, response.get("overall_status", "recorded"), url)
             return

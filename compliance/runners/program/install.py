@@ -39,8 +39,8 @@ def install_engines(say: Callable[[str], None], *, lock_folder: Path | None = No
         target.parent.mkdir(parents=True, exist_ok=True)
         fresh = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
     except OSError as error:
-        mend = "Run this as whoever installed the program."
-        raise Problem(Exit.ENGINES, f"{target.parent} cannot be written: {error.strerror}.", mend) from None
+        remedy = "Run this as whoever installed the program."
+        raise Problem(Exit.ENGINES, f"{target.parent} cannot be written: {error.strerror}.", remedy) from None
     try:
         for name in ("package.json", "package-lock.json"):
             shutil.copy(source / name, fresh)
@@ -54,10 +54,10 @@ def install_engines(say: Callable[[str], None], *, lock_folder: Path | None = No
             stdout=sys.stderr,
         )
         if done.returncode != 0:
-            mend = (
+            remedy = (
                 "npm's reason is above. Does this machine reach the npm registry, or a mirror that npm is set up for?"
             )
-            raise Problem(Exit.ENGINES, "The official runners could not be installed.", mend)
+            raise Problem(Exit.ENGINES, "The official runners could not be installed.", remedy)
         fresh.chmod(0o755)
         shutil.copy(source / "package-lock.json", fresh / _MARK)
         if target.exists():

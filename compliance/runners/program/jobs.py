@@ -12,19 +12,19 @@ from typing import Any
 
 from compliance import __version__
 from compliance.engines import Credential, Limits, Notice, Progress, Report, Target, engine_health
+from compliance.engines.contract import engine_options
 from compliance.engines.execution.loop import Access, CannotRun, Execution, JobSource
 from compliance.engines.process.capacity import Capacity
 from compliance.engines.reports.validation import BadReport, accepted
 from compliance.runners.program import allowlist
 from compliance.runners.program.api import Lease, OfferedCredential, Work
-from compliance.runners.program.backoff import Backoff, jittered
 from compliance.runners.program.client import Client, Refused, Unavailable, as_bytes
-from compliance.runners.program.clock import moment, now
 from compliance.runners.program.delivery import Delivery
-from compliance.runners.program.logs import Hider
+from compliance.runners.program.logs import SecretFilter
 from compliance.runners.program.problems import Problem
 from compliance.runners.program.secrets_file import Secrets, made
-from compliance.runners.program.state import Letter, State
+from compliance.runners.program.state import KeptAnswer, State
+from compliance.runners.program.timing import Backoff, jittered, moment, now
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ class Setup:
     allowed: tuple[str, ...]
     secrets: Secrets
     capacity: Capacity
-    hider: Hider
+    secret_filter: SecretFilter
     engines: Mapping[str, str]  # with their versions
     host: str
     once: bool
@@ -85,8 +85,8 @@ class ServerJobs(JobSource[Lease]):
             except Unavailable as away:
                 self._note(f"no work could be asked for: {away}")
                 if self._setup.once and now() - since > ONCE_SECONDS:
-                    mend = "Check the network and --url, or run `assay-runner check`."
-                    raise Problem(away.exit_code, f"No contact with the server: {away}.", mend) from None
+                    remedy = "Check the network and --url, or run `assay-runner check`."
+                    raise Problem(away.exit_code, f"No contact with the server: {away}.", remedy) from None
                 await asyncio.sleep(self._polling.failed(away.retry_after))
                 continue
             self._answered(work)
@@ -94,7 +94,7 @@ class ServerJobs(JobSource[Lease]):
             for key, why in unreadable:
                 reason = f"the runner (version {__version__}) cannot read the lease: {why}"
                 log.error("job %s: %s", key.job_id, reason)
-                self.delivery.send(Letter("fail", key.job_id, key.token, "", {"reason": reason[:300]}, moment()))
+                self.delivery.send(KeptAnswer("fail", key.job_id, key.token, "", {"reason": reason[:300]}, moment()))
             if not leases and (unreadable or (hurried and not self._setup.once)):
                 continue
             self._until = now() + work.lease_seconds
@@ -130,7 +130,7 @@ class ServerJobs(JobSource[Lease]):
         }
 
     def _note(self, words: str) -> None:
-        hidden = self._setup.hider.hide(words)
+        hidden = self._setup.secret_filter.hide(words)
         if hidden != self._last_error:  # a server that is away for hours is said once
             log.warning("%s", hidden)
         self._last_error = hidden[:300]
@@ -142,7 +142,7 @@ class ServerJobs(JobSource[Lease]):
             url=lease.agent_url,
             suite=lease.suite,
             protocol=lease.protocol,
-            options={key: value for key, value in lease.options.items() if key != "evidence"},
+            options=engine_options(lease.options),
             all_evidence=lease.all_evidence,
             suite_version=lease.suite_version,
             run_key=lease.job_id,
@@ -163,8 +163,8 @@ class ServerJobs(JobSource[Lease]):
         refused = await allowlist.refusal(self._setup.allowed, lease.agent_url)
         if refused:
             log.warning("%s is not tested: %s", lease.agent_url, refused)
-            mend = "Whoever runs the runner adds it with --allow or in the --allow-file."
-            notice = Notice("refused", f"{refused}. {mend}"[:1000])
+            remedy = "Whoever runs the runner adds it with --allow or in the --allow-file."
+            notice = Notice("refused", f"{refused}. {remedy}"[:1000])
             return Report.broken(
                 lease.engine, lease.suite, lease.protocol, refused[:300], refused=True, notices=(notice,)
             )
@@ -205,7 +205,7 @@ class ServerJobs(JobSource[Lease]):
                 await asyncio.sleep(backoff.failed(away.retry_after))
             except Refused as refused:
                 raise Refused(refused.status, refused.kind, f"does not release it: {refused}") from None
-        self._setup.hider.learn((released.value, *released.secrets))
+        self._setup.secret_filter.add((released.value, *released.secrets))
         try:
             plain = made(released.header, released.value, tuple(released.secrets), "released")
         except Problem as problem:
@@ -232,14 +232,14 @@ class ServerJobs(JobSource[Lease]):
         except (TypeError, ValueError, RecursionError) as error:
             await self.fail(execution, f"{type(error).__name__} in the engine {lease.engine}")
             return
-        letter = Letter("complete", lease.job_id, lease.token, lease.agent_url, body, moment())
-        self.delivery.send(letter, keep=True)
+        answer = KeptAnswer("complete", lease.job_id, lease.token, lease.agent_url, body, moment())
+        self.delivery.send(answer, keep=True)
 
     async def fail(self, execution: Execution[Lease], reason: str) -> None:
-        lease, hidden = execution.lease, self._setup.hider.hide(reason)
+        lease, hidden = execution.lease, self._setup.secret_filter.hide(reason)
         log.error("%s: %s", lease.agent_url, hidden)
         body = {"reason": hidden[:300]}
-        self.delivery.send(Letter("fail", lease.job_id, lease.token, lease.agent_url, body, moment()), keep=True)
+        self.delivery.send(KeptAnswer("fail", lease.job_id, lease.token, lease.agent_url, body, moment()), keep=True)
 
     # Keeping leases
 
@@ -249,12 +249,12 @@ class ServerJobs(JobSource[Lease]):
         self.renewal_pause = self._lease_seconds / RENEWALS
         lost = _expired(executions)
         held = [execution for execution in executions if execution.lease.token not in lost]
-        letters = self.delivery.young()[: MOST - len(held)]
-        if not held and not letters:
+        answers = self.delivery.still_renewable()[: MOST - len(held)]
+        if not held and not answers:
             return lost
         asked = now()
         questions = [_renewal(e.lease.job_id, e.lease.token, e.progress) for e in held]
-        questions += [_renewal(letter.job_id, letter.token, None) for letter in letters]
+        questions += [_renewal(answer.job_id, answer.token, None) for answer in answers]
         # No longer than until the first lease runs out.
         left = [execution.held_until - now() for execution in held]
         patience = max(min([self._lease_seconds / RENEWALS, *left]), 0.5)

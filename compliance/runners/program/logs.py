@@ -13,14 +13,14 @@ from compliance.engines.http.redaction import Redactor
 _CAP = 64 * 1024  # bytes of one payload; lines are far shorter
 
 
-class Hider:
+class SecretFilter:
     """Every secret that the program has come to know, and texts without them."""
 
     def __init__(self) -> None:
         self._secrets: set[str] = set()
         self._redactor = Redactor((), _CAP)
 
-    def learn(self, secrets: Iterable[str]) -> None:
+    def add(self, secrets: Iterable[str]) -> None:
         new = {secret for secret in secrets if secret} - self._secrets
         if new:
             self._secrets |= new
@@ -31,35 +31,35 @@ class Hider:
 
 
 class _Lines(logging.Formatter):
-    def __init__(self, hider: Hider) -> None:
+    def __init__(self, secret_filter: SecretFilter) -> None:
         super().__init__("%(asctime)s %(levelname)s %(message)s")
-        self._hider = hider
+        self._secret_filter = secret_filter
 
     def format(self, record: logging.LogRecord) -> str:
-        return self._hider.hide(super().format(record))
+        return self._secret_filter.hide(super().format(record))
 
 
 class _Json(logging.Formatter):
-    def __init__(self, hider: Hider) -> None:
+    def __init__(self, secret_filter: SecretFilter) -> None:
         super().__init__()
-        self._hider = hider
+        self._secret_filter = secret_filter
 
     def format(self, record: logging.LogRecord) -> str:
         line = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": self._hider.hide(record.getMessage()),
+            "message": self._secret_filter.hide(record.getMessage()),
         }
         if record.exc_info:
-            line["traceback"] = self._hider.hide(self.formatException(record.exc_info))
+            line["traceback"] = self._secret_filter.hide(self.formatException(record.exc_info))
         return json.dumps(line, ensure_ascii=False)
 
 
-def set_up(hider: Hider, *, as_json: bool) -> None:
+def set_up(secret_filter: SecretFilter, *, as_json: bool) -> None:
     """Log to standard error, which systemd and containers keep."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_Json(hider) if as_json else _Lines(hider))
+    handler.setFormatter(_Json(secret_filter) if as_json else _Lines(secret_filter))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)  # of the libraries; they log every request at a lower level

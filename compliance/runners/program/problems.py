@@ -20,10 +20,10 @@ class Exit(IntEnum):
 
 
 class Problem(Exception):
-    """Something that a person has to mend: what is wrong, how to mend it, and the exit code."""
+    """Something that a person has to remedy: what is wrong, how to remedy it, and the exit code."""
 
-    def __init__(self, exit_code: Exit, what: str, mend: str) -> None:
-        super().__init__(f"{what} {mend}")
+    def __init__(self, exit_code: Exit, what: str, remedy: str) -> None:
+        super().__init__(f"{what} {remedy}")
         self.exit_code = exit_code
         self.what = what
-        self.mend = mend
+        self.remedy = remedy

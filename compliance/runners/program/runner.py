@@ -56,11 +56,11 @@ class Runner:
 
     async def work(self) -> Exit:
         """Work until told to stop, or until there is nothing more with --once. Raises Problem."""
-        for letter in self._state.left_behind():
-            log.info("%s: left by an earlier start, now sent (%s)", letter.agent_url, letter.call)
-            if letter.call == "release":
-                letter.body.setdefault("reason", "the runner was started anew")
-            self._delivery.send(letter)
+        for answer in self._state.left_behind():
+            log.info("%s: left by an earlier start, now sent (%s)", answer.agent_url, answer.call)
+            if answer.call == "release":
+                answer.body.setdefault("reason", "the runner was started anew")
+            self._delivery.send(answer)
         if self._setup.once:
             # What is handed back now is work that there is now: asked for before, it would be left lying.
             await self._delivery.idle(_LEFT_BEHIND_SECONDS)
@@ -73,7 +73,7 @@ class Runner:
                 await self._finish()
             await self._hand_back()
             if not self._failure.done():
-                await self._say_goodbye()
+                await self._sign_off()
         finally:
             for task in (filling, renewing, stopping):
                 task.cancel()
@@ -85,9 +85,9 @@ class Runner:
             log.warning("%d answers are kept in %s and sent at the next start", kept, self._state.folder)
         return Exit.UNDELIVERED if kept and self._setup.once and not self._stopping.is_set() else Exit.OK
 
-    async def _say_goodbye(self) -> None:
+    async def _sign_off(self) -> None:
         try:
-            await self._setup.client.leave()
+            await self._setup.client.sign_off()
         except (Problem, Unavailable) as silence:
             log.info("the server was not told that this runner stops: %s", silence)
         else:

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from compliance.engines import Credential
-from compliance.runners.program.addresses import same_agent
+from compliance.runners.program.allowlist import same_agent
 from compliance.runners.program.problems import Exit, Problem
 from compliance.runners.program.token import read_private
 
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,200}")
 _UNUSABLE = re.compile(r"[^\x20-\x7e]")
-_MEND = 'An entry is bearer = "…", basic = {username = "…", password = "…"} or header = {name = "…", value = "…"}.'
+_REMEDY = 'An entry is bearer = "…", basic = {username = "…", password = "…"} or header = {name = "…", value = "…"}.'
 _FORMS = {"bearer": None, "basic": ("username", "password"), "header": ("name", "value")}
 
 
@@ -47,19 +47,19 @@ def read_secrets(file: Path | None, environment: Mapping[str, str]) -> Secrets:
         data = json.loads(text) if text.lstrip().startswith("{") else tomllib.loads(text)
     except (ValueError, RecursionError):
         # Not the parser's own words: they may quote the line at fault, which may hold a secret.
-        raise Problem(Exit.USAGE, f"The secrets file {file} is neither TOML nor JSON.", _MEND) from None
+        raise Problem(Exit.USAGE, f"The secrets file {file} is neither TOML nor JSON.", _REMEDY) from None
     return Secrets({key: _credential(key, entry, environment) for key, entry in data.items()})
 
 
 def _credential(key: str, entry: Any, environment: Mapping[str, str]) -> Credential:
     if not isinstance(entry, dict) or len(entry) != 1 or next(iter(entry)) not in _FORMS:
-        raise Problem(Exit.USAGE, f"The secrets file's entry {key!r} has no form that is known.", _MEND)
+        raise Problem(Exit.USAGE, f"The secrets file's entry {key!r} has no form that is known.", _REMEDY)
     form, given = next(iter(entry.items()))
     names = _FORMS[form]
     if names is None:
         return made("Authorization", f"Bearer {(token := _value(key, given, environment))}", (token,), key)
     if not isinstance(given, dict) or set(given) != set(names):
-        raise Problem(Exit.USAGE, f"The secrets file's entry {key!r} lacks something in {form}.", _MEND)
+        raise Problem(Exit.USAGE, f"The secrets file's entry {key!r} lacks something in {form}.", _REMEDY)
     first, second = (_value(key, given[name], environment) for name in names)
     if form == "header":
         return made(first, second, (second,), key)
@@ -70,15 +70,15 @@ def _credential(key: str, entry: Any, environment: Mapping[str, str]) -> Credent
 def _value(key: str, given: Any, environment: Mapping[str, str]) -> str:
     if not isinstance(given, str) or not given:
         raise Problem(
-            Exit.USAGE, f"The secrets file's entry {key!r} holds an empty value, or one that is no text.", _MEND
+            Exit.USAGE, f"The secrets file's entry {key!r} holds an empty value, or one that is no text.", _REMEDY
         )
     if not given.startswith("env:"):
         return given
     name = given.removeprefix("env:")
     if not environment.get(name):
-        mend = "Set it for this program, or write the value into the file."
+        remedy = "Set it for this program, or write the value into the file."
         raise Problem(
-            Exit.USAGE, f"The secrets file's entry {key!r} wants {name} of the environment, which is not set.", mend
+            Exit.USAGE, f"The secrets file's entry {key!r} wants {name} of the environment, which is not set.", remedy
         )
     return environment[name]
 

@@ -21,14 +21,14 @@ from pydantic import TypeAdapter
 
 from compliance.runners.program.api import Lease
 from compliance.runners.program.client import as_bytes
-from compliance.runners.program.clock import moment
 from compliance.runners.program.problems import Exit, Problem
+from compliance.runners.program.timing import moment
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Letter:
+class KeptAnswer:
     """An answer for the server: how a job ended here. Sent until it is acknowledged."""
 
     call: Literal["complete", "fail", "release"]
@@ -36,20 +36,20 @@ class Letter:
     token: str
     agent_url: str
     body: dict[str, Any]
-    ended: dict[str, Any]  # clock.moment() at the end of the test
+    ended: dict[str, Any]  # timing.moment() at the end of the test
 
     def as_bytes(self) -> bytes:
         # Not asdict, which copies the whole report.
         return as_bytes({field.name: getattr(self, field.name) for field in fields(self)})
 
 
-_LETTER = TypeAdapter(Letter)
+_KEPT_ANSWER = TypeAdapter(KeptAnswer)
 
 
-def release_of(lease: Lease, reason: str = "") -> Letter:
+def release_of(lease: Lease, reason: str = "") -> KeptAnswer:
     """What hands a lease back."""
     body = {"reason": reason} if reason else {}
-    return Letter("release", lease.job_id, lease.token, lease.agent_url, body, moment() if reason else {})
+    return KeptAnswer("release", lease.job_id, lease.token, lease.agent_url, body, moment() if reason else {})
 
 
 class InUse(Problem):
@@ -65,7 +65,7 @@ def default_folder(environment: dict[str, str]) -> Path:
     return Path(base) / "assay-runner"
 
 
-def look_at(folder: Path, *, server: str) -> None:
+def check_folder(folder: Path, *, server: str) -> None:
     """Raises Problem where State would. Leaves everything as it is: what is not there is not made."""
     try:
         there = folder
@@ -83,8 +83,8 @@ def look_at(folder: Path, *, server: str) -> None:
 
 
 def _not_usable(folder: Path, error: OSError) -> Problem:
-    mend = "Give a folder of its own with --state-dir, and check as which user the runner runs."
-    return Problem(Exit.STATE, f"The state folder {folder} cannot be used: {error.strerror or error}.", mend)
+    remedy = "Give a folder of its own with --state-dir, and check as which user the runner runs."
+    return Problem(Exit.STATE, f"The state folder {folder} cannot be used: {error.strerror or error}.", remedy)
 
 
 def _locked(folder: Path, flags: int = 0) -> int:
@@ -96,8 +96,8 @@ def _locked(folder: Path, flags: int = 0) -> int:
     except BlockingIOError:
         holder = os.pread(lock, 20, 0).decode("ascii", "replace") or "unknown"
         os.close(lock)
-        mend = "Stop that one, or give each its own --state-dir."
-        raise InUse(Exit.STATE, f"Another runner uses {folder} (process {holder}).", mend) from None
+        remedy = "Stop that one, or give each its own --state-dir."
+        raise InUse(Exit.STATE, f"Another runner uses {folder} (process {holder}).", remedy) from None
     return lock
 
 
@@ -107,13 +107,13 @@ def _known_server(folder: Path, server: str) -> str:
         known = (folder / "server").read_text("utf-8").strip()
     except FileNotFoundError:
         return ""
-    if known and known != server and (_letters(folder / "held") or _letters(folder / "outbox")):
-        mend = f"Start once with --url {known} --once to deliver them, or give another --state-dir."
-        raise Problem(Exit.STATE, f"The state folder {folder} holds answers for {known}.", mend)
+    if known and known != server and (_answers(folder / "held") or _answers(folder / "outbox")):
+        remedy = f"Start once with --url {known} --once to deliver them, or give another --state-dir."
+        raise Problem(Exit.STATE, f"The state folder {folder} holds answers for {known}.", remedy)
     return known
 
 
-def _letters(part: Path) -> list[Path]:
+def _answers(part: Path) -> list[Path]:
     return sorted(part.glob("*.json"))
 
 
@@ -143,10 +143,10 @@ class State:
         os.close(self._lock)
 
     def held_files(self) -> list[Path]:
-        return _letters(self._held)
+        return _answers(self._held)
 
     def outbox_files(self) -> list[Path]:
-        return _letters(self._outbox)
+        return _answers(self._outbox)
 
     def hold(self, lease: Lease) -> None:
         """Note a lease before its work begins. Raises OSError."""
@@ -156,14 +156,14 @@ class State:
         """The lease is nobody's concern here any more."""
         (self._held / f"{token}.json").unlink(missing_ok=True)
 
-    def post(self, letter: Letter) -> None:
+    def post(self, answer: KeptAnswer) -> None:
         """Keep an answer until it is acknowledged, on disk when this returns. Raises OSError."""
-        self._write(self._outbox / f"{letter.token}.json", letter.as_bytes())
-        self.let_go(letter.token)
+        self._write(self._outbox / f"{answer.token}.json", answer.as_bytes())
+        self.let_go(answer.token)
 
-    def delivered(self, letter: Letter) -> None:
-        (self._outbox / f"{letter.token}.json").unlink(missing_ok=True)
-        self.let_go(letter.token)
+    def delivered(self, answer: KeptAnswer) -> None:
+        (self._outbox / f"{answer.token}.json").unlink(missing_ok=True)
+        self.let_go(answer.token)
 
     def _write(self, file: Path, content: bytes) -> None:
         """All or nothing, also when the power fails."""
@@ -184,7 +184,7 @@ class State:
         finally:
             os.close(folder)
 
-    def left_behind(self) -> Iterator[Letter]:
+    def left_behind(self) -> Iterator[KeptAnswer]:
         """What an earlier process left: its unacknowledged answers, and a release for each other lease."""
         answered = set()
         for file in self.outbox_files():
@@ -197,13 +197,13 @@ class State:
             if kept is not None:
                 yield kept
 
-    def _read(self, file: Path) -> Letter | None:
+    def _read(self, file: Path) -> KeptAnswer | None:
         try:
-            letter = _LETTER.validate_python(json.loads(file.read_bytes()))
-            UUID(letter.job_id)
+            answer = _KEPT_ANSWER.validate_python(json.loads(file.read_bytes()))
+            UUID(answer.job_id)
         except ValueError as error:
             # Kept for a person: what it says can no longer be delivered, and must not stop the rest.
             file.replace(file.with_suffix(".unreadable"))
             log.error("%s cannot be read (%s) and is set aside as .unreadable", file, type(error).__name__)
             return None
-        return letter
+        return answer

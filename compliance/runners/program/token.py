@@ -15,9 +15,8 @@ log = logging.getLogger(__name__)
 
 VARIABLE = "ASSAY_RUNNER_TOKEN"
 _TOKEN = re.compile(r"asr_[A-Za-z0-9_-]{8}_[A-Za-z0-9_-]{43}")
-_LENGTH = 56
-_MEND = "Create a runner in Assay under Runners, and put the token that it shows once into the file."
-_MEND_DAMAGED = (
+_REMEDY = "Create a runner in Assay under Runners, and put the token that it shows once into the file."
+_REMEDY_DAMAGED = (
     "Copy it again. When it is no longer shown, an owner or admin of the organization can give the runner a new one in"
     " Assay, under Runners."
 )
@@ -30,31 +29,22 @@ def read_token(file: Path | None, environment: Mapping[str, str]) -> str:
     else:
         text, where = environment.get(VARIABLE, ""), VARIABLE
         if not text.strip():
-            raise Problem(Exit.TOKEN, f"There is no token: neither --token-file nor {VARIABLE} is given.", _MEND)
+            raise Problem(Exit.TOKEN, f"There is no token: neither --token-file nor {VARIABLE} is given.", _REMEDY)
     token = text.strip()
     if not token:
-        raise Problem(Exit.TOKEN, f"{where} is empty.", _MEND)
+        raise Problem(Exit.TOKEN, f"{where} is empty.", _REMEDY)
     if token.startswith("ask_"):
-        raise Problem(Exit.TOKEN, f"{where} holds an organization's API key and no runner's token.", _MEND)
-    if not _TOKEN.fullmatch(token):
-        raise _misshapen(token, where)
-    return token
-
-
-def _misshapen(text: str, where: str) -> Problem:
-    """What is wrong with a text that is no token, without a word of it: it may be another secret."""
-    if not text.startswith("asr_"):
-        return Problem(Exit.TOKEN, f"{where} holds no runner's token: those begin with asr_ and are one line.", _MEND)
-    if text.split() != [text]:
-        words = f"{where} holds more than a token, or one that was broken into lines: it is to be alone, in one line."
-    elif len(text) != _LENGTH:
-        words = f"{where} holds a runner's token that was cut or altered: it has {len(text)} characters, not {_LENGTH}."
-    else:
-        words = (
-            f"{where} holds a runner's token that was altered: it is asr_, 8 characters, _ and 43 characters, each of"
-            " them a letter of A to Z or a to z, a digit, - or _."
+        raise Problem(Exit.TOKEN, f"{where} holds an organization's API key and no runner's token.", _REMEDY)
+    if not token.startswith("asr_"):
+        raise Problem(Exit.TOKEN, f"{where} holds no runner's token: those begin with asr_ and are one line.", _REMEDY)
+    if not _TOKEN.fullmatch(token):  # not a word of it is shown: it may be another secret
+        raise Problem(
+            Exit.TOKEN,
+            f"{where} holds a runner's token that was cut or altered: it has {len(token)} characters. A token is asr_,"
+            " 8 characters, _ and 43 characters (letters of A to Z or a to z, digits, - or _), alone in one line.",
+            _REMEDY_DAMAGED,
         )
-    return Problem(Exit.TOKEN, words, _MEND_DAMAGED)
+    return token
 
 
 def read_private(file: Path, what: str, option: str, exit_code: Exit) -> str:
@@ -66,8 +56,8 @@ def read_private(file: Path, what: str, option: str, exit_code: Exit) -> str:
     except FileNotFoundError:
         raise Problem(exit_code, f"The {what} {file} does not exist.", f"Check {option}.") from None
     except OSError as error:
-        mend = "Check its permissions, and as which user the runner runs."
-        raise Problem(exit_code, f"The {what} {file} cannot be read: {error.strerror}.", mend) from None
+        remedy = "Check its permissions, and as which user the runner runs."
+        raise Problem(exit_code, f"The {what} {file} cannot be read: {error.strerror}.", remedy) from None
     except UnicodeDecodeError:
         raise Problem(exit_code, f"The {what} {file} is no text.", f"Check {option}.") from None
     if open_to_others(file, mode, os.environ):

@@ -41,6 +41,7 @@ BY_ORGANIZATION = (TriggeredBy.OWNER_TEST, TriggeredBy.OBSERVER_TEST, TriggeredB
 BY_PLATFORM = (TriggeredBy.HEARTBEAT, TriggeredBy.MANUAL, TriggeredBy.WEBHOOK)
 
 
+# Report.overall (compliance/engines/reports/model.py) derives it from the verdicts. A docstring would be in the API.
 class OverallStatus(models.TextChoices):
     PASSING = Overall.PASSING.value, "Passing"
     PARTIAL = Overall.PARTIAL.value, "Partial"
@@ -153,7 +154,7 @@ class ComplianceRun(models.Model):
     tracks_json = models.JSONField(default=list)
     observations = models.JSONField(default=dict)
     notices = models.JSONField(default=list)
-    # The rule of design.md ("public status"), computed by the database from the row itself.
+    # Whether the run moves the agent's public status, computed by the database from the row itself.
     moves_status = models.GeneratedField(
         expression=models.Case(
             models.When(

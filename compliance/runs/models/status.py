@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.db import models
-from django.db.models import F
+from django.db.models import Count, F, Q
 from django.db.models.expressions import RawSQL
 from django.utils import timezone
 
@@ -108,6 +109,18 @@ class AgentRow(NamedTuple):
     runner: str | None  # the key and the name of the private runner that ran the last test; None for a hosted worker
 
 
+@dataclass(frozen=True, slots=True)
+class Facets:
+    """How many of an organization's agents are in which state of their last test."""
+
+    everything: int
+    failing: int
+    partial: int
+    passing: int
+    never: int
+    stale: int
+
+
 class _Rank(models.Func):
     """How soon somebody should look. A template, because Case and When take longer to compile than the query to run."""
 
@@ -150,6 +163,25 @@ class LastTestQuerySet(models.QuerySet["AgentContextWithLatestTest"]):
             runner=RawSQL(_RUNNER, [], models.TextField()),  # noqa: S611 - text of our own
         )
         return rows.values_list(*AgentRow._fields, named=True)
+
+    def facets(self, *, sought: str = "", stale_days: int) -> Facets:
+        """Count the agents by the state of their last test; one query.
+
+        sought: only agents with this in their name or URL, in any case.
+        stale_days: how many days without a test make an agent stale.
+        """
+        agents = self
+        if sought:
+            agents = self.filter(Q(name__icontains=sought) | Q(agent__agent_url__icontains=sought))
+        counts = agents.aggregate(
+            everything=Count("pk"),
+            failing=Count("pk", filter=Q(last_test_status=OverallStatus.FAILING)),
+            partial=Count("pk", filter=Q(last_test_status=OverallStatus.PARTIAL)),
+            passing=Count("pk", filter=Q(last_test_status=OverallStatus.PASSING)),
+            never=Count("pk", filter=Q(last_test_run_id=None)),
+            stale=Count("pk", filter=Q(last_tested_at__lt=timezone.now() - timedelta(days=stale_days))),
+        )
+        return Facets(**counts)
 
     def never_tested(self) -> LastTestQuerySet:
         return self.filter(last_test_run_id__isnull=True)

@@ -33,7 +33,7 @@ import environ
 url = environ.Env().db_url("DATABASE_URL")
 settings.configure(
     DATABASES={"default": url},
-    RUNNER_WAIT_MOST_SECONDS=55,
+    RUNNER_WAIT_MAX_SECONDS=55,
     RUNNER_WAIT_MAX_POLLS=500,
     RUNNER_WAIT_SCAN_SECONDS=15,
 )

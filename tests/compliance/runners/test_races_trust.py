@@ -132,7 +132,7 @@ def test_a_runner_is_not_deleted_while_a_monitor_is_being_pinned_to_it(
 ) -> None:  # L14
     pinned, deleted = race(superuser, "monitors", [lambda: pin_a_monitor(lab), lambda: delete(lab)], in_turn=True)
     assert pinned is None
-    assert deleted == Raised("Refused", "Monitors are pinned to this runner: “Every hour”. Move or archive them first.")
+    assert deleted == Raised("Refused", "Monitors are placed on this runner: “Every hour”. Move or archive them first.")
     assert lab.runner.row().state == "active"
 
 

@@ -9,7 +9,6 @@ from django.utils import timezone
 
 from compliance.models import AgentContextWithLatestTest, Organization
 from compliance.runs.models import LastTestQuerySet
-from compliance.runs.status import facets
 from compliance.tenancy.scope import organization_scope
 from tests.conftest import make_context, make_run
 
@@ -58,8 +57,8 @@ def test_agents_without_a_test_for_long_are_found(agents: Organization) -> None:
 
 def test_the_counts_say_the_same_as_the_lists(agents: Organization) -> None:  # I6
     with organization_scope(agents.id):
-        counted = facets(organization_id=agents.id, stale_days=30)
-        searched = facets(organization_id=agents.id, stale_days=30, sought="FAILING")
+        counted = AgentContextWithLatestTest.objects.of_organization(agents.id).facets(stale_days=30)
+        searched = AgentContextWithLatestTest.objects.of_organization(agents.id).facets(stale_days=30, sought="FAILING")
     assert (counted.everything, counted.failing, counted.partial, counted.passing, counted.never, counted.stale) == (
         6,
         2,
@@ -73,4 +72,4 @@ def test_the_counts_say_the_same_as_the_lists(agents: Organization) -> None:  # 
 
 def test_counts_of_another_organization_are_zero(agents: Organization, other_organization: Organization) -> None:  # I6
     with organization_scope(other_organization.id):
-        assert facets(organization_id=agents.id, stale_days=30).everything == 0
+        assert AgentContextWithLatestTest.objects.of_organization(agents.id).facets(stale_days=30).everything == 0

@@ -6,7 +6,6 @@ import pytest
 from django.db import connection
 
 from compliance.models import AgentContext, Membership, Organization, Role, User
-from compliance.tenancy.memberships import memberships_of
 from compliance.tenancy.scope import organization_scope
 from tests.conftest import add_member
 
@@ -26,7 +25,7 @@ def test_the_memberships_are_out_of_sight_again_and_only_the_chosen_organization
     organization: Organization, other_organization: Organization, context: AgentContext, alice: User
 ) -> None:
     add_member(other_organization, alice, Role.ADMIN)
-    assert [m.organization.name for m in memberships_of(alice)] == ["Alpha", "Omega"]
+    assert [m.organization.name for m in Membership.objects.of_user(alice)] == ["Alpha", "Omega"]
     assert not Membership.objects.exists()
     with organization_scope(organization.id):
         now = settings_now()
@@ -44,16 +43,16 @@ def test_the_memberships_are_out_of_sight_again_and_only_the_chosen_organization
 
 
 def test_they_come_with_their_organizations(
-    organization: Organization, other_organization: Organization, alice: User, queries: object
+    organization: Organization, other_organization: Organization, alice: User
 ) -> None:
     add_member(other_organization, alice, Role.ADMIN)
-    memberships = memberships_of(alice)
+    memberships = Membership.objects.of_user(alice)
     assert [membership.organization.slug for membership in memberships] == ["alpha", "omega"]
 
 
 def test_a_failure_in_the_scope_takes_back_what_was_written(alice: User, organization: Organization) -> None:
     def fail() -> None:
-        with organization_scope(memberships_of(alice)[0].organization_id):
+        with organization_scope(Membership.objects.of_user(alice)[0].organization_id):
             Organization.objects.update(name="Renamed")
             raise LookupError
 

@@ -31,7 +31,7 @@ from compliance.vault.actions import (
 )
 from compliance.vault.encryption import Unreadable, seal, unseal
 from compliance.vault.kinds import Kind, checked, hint_of, usable
-from compliance.vault.models import CredentialSecret, place_of
+from compliance.vault.models import CredentialSecret, associated_data
 from compliance.vault.use import CredentialRefused, use_credential
 from tests.compliance.vault.conftest import PARAMETERS, SECRET, attempt, make_credential, make_grant
 
@@ -86,10 +86,10 @@ class TestBinding:  # V6
     @given(secret=SECRETS, other=strategies.sampled_from(["organization", "row", "version", "purpose"]))
     def test_another_organization_row_version_or_purpose_is_refused(self, secret: str, other: str) -> None:
         row = uuid4()
-        sealed = seal(secret, bound_to=place_of(row, "org_a", 1, "secret"))
+        sealed = seal(secret, bound_to=associated_data(row, "org_a", 1, "secret"))
         assert secret not in sealed
-        assert unseal(sealed, bound_to=place_of(row, "org_a", 1, "secret")) == secret
-        elsewhere = place_of(
+        assert unseal(sealed, bound_to=associated_data(row, "org_a", 1, "secret")) == secret
+        elsewhere = associated_data(
             uuid4() if other == "row" else row,
             "org_b" if other == "organization" else "org_a",
             2 if other == "version" else 1,
@@ -265,7 +265,7 @@ def test_deleting_destroys_the_secret_and_revokes_the_grants(
     with organization_scope(organization.id):
         assert CredentialSecret.objects.count() == 0
         assert CredentialGrant.objects.get().revoked_by == "Alice Owner"
-        assert list(Credential.objects.kept_by(organization.id)) == []
+        assert list(Credential.objects.not_deleted(organization.id)) == []
     with pytest.raises(Credential.DoesNotExist):
         rename_credential(organization=organization, credential_id=credential.pk, name="x", by=alice)
 

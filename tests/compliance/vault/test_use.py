@@ -16,7 +16,7 @@ from compliance.tenancy.actions import delete_organization
 from compliance.tenancy.scope import Actor, organization_scope, platform_scope, system_scope
 from compliance.vault.actions import delete_credential, replace_secret, revoke_grant
 from compliance.vault.models import UseFor, expired
-from compliance.vault.use import CredentialRefused, has_grant, heartbeat_credentials, use_credential
+from compliance.vault.use import CredentialRefused, granted, heartbeat_credentials, use_credential
 from tests.compliance.vault.conftest import SECRET, attempt, make_credential, make_grant, uses_of
 from tests.conftest import AGENT_URL, make_context
 
@@ -402,12 +402,18 @@ def test_staff_cannot_read_a_secret(organization: Organization, credential: Cred
         cursor.execute("SELECT sealed FROM credential_secrets")
 
 
-def test_has_grant_asks_for_the_use(
+def test_granted_asks_for_the_use(
     organization: Organization, credential: Credential, context: AgentContext, alice: User
 ) -> None:
     make_grant(credential, context, alice, uses=["monitors"])
     with organization_scope(organization.id):
-        found = {use: has_grant(organization_id=organization.id, agent_url=AGENT_URL, use=use) for use in UseFor.values}
+        found = dict(
+            zip(
+                UseFor.values,
+                granted(organization_id=organization.id, attempts=[(AGENT_URL, use) for use in UseFor.values]),
+                strict=True,
+            )
+        )
     assert found == {"owner_tests": False, "monitors": True, "heartbeats": False, "private_runners": False}
 
 

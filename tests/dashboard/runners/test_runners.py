@@ -339,7 +339,7 @@ class TestManaging:
         assert at("monitor", organization, monitor.pk) in settings_page
         assert "Delete the runner" not in settings_page
         page = markup(alices.post(address, {"confirmed": "1"}, follow=True))
-        assert "Monitors are pinned to this runner: “Nightly”." in page
+        assert "Monitors are placed on this runner: “Nightly”." in page
         assert lab.row().state == "active"
 
     @pytest.mark.parametrize("name", ["runner_disable", "runner_delete"])
@@ -391,7 +391,7 @@ class TestManaging:
         assert "Delete the runner" not in page
         address = at("runner_delete", organization, last.runner.pk)
         page = markup(alices.post(address, {"confirmed": "1"}, follow=True))
-        assert "This is the last runner of the pool “berlin”, and monitors are pinned to that: “Nightly”." in page
+        assert "This is the last runner of the pool “berlin”, and monitors are placed on that: “Nightly”." in page
         assert last.row().state == "active"
         moving = alices.post(at("runner_settings", organization, last.runner.pk), {"name": "last", "pool": ""})
         assert moving.status_code == 422

@@ -13,7 +13,6 @@ from typing import Any
 import httpx2
 from a2a.types.a2a_pb2 import AgentCard
 
-from compliance.engines.catalog import RuledStepSpec, ScenarioSpec
 from compliance.engines.contract import Target
 from compliance.engines.detection import OLD_CARD_PATH
 from compliance.engines.http.client import HttpClient
@@ -23,54 +22,12 @@ from compliance.engines.reports.builder import ReportBuilder, StepResult
 from compliance.engines.suites.a2a.card import read_card
 from compliance.engines.suites.a2a.client import HTTP_JSON, JSONRPC, Interface
 from compliance.engines.suites.a2a.message_schema import Kind
-from compliance.engines.suites.a2a.session import NAMES, SPEC, Talk, at, first_flaw
+from compliance.engines.suites.a2a.session import NAMES, Session, at, first_flaw
 
 _BODY = "/response/body"
 _SERIALIZATION = (Kind.NAME, Kind.ENUM, Kind.TIMESTAMP)
 _ONE = "The card declares only one interface that is tested"
 _WRONG_TOKEN = "assay-no-valid-token"  # noqa: S105 -- it opens nothing: that is what it is for
-
-
-def _spec(key: str, title: str, expected: str, requirement: str, anchor: str) -> RuledStepSpec:
-    return RuledStepSpec(key, title, expected, f"{SPEC}#{anchor}", requirement)
-
-
-CARD = ScenarioSpec("card", "The agent card", (
-    _spec("available", "The agent card is at its well-known address", "A JSON document at /.well-known/agent-card.json",
-          "CARD-DISC-001", "81-purpose"),
-    _spec("required", "The agent card has all required fields", "Every required field, of the right type",
-          "CARD-STRUCT-001", "441-agentcard"),
-    _spec("serialized", "The agent card is written as the specification writes it",
-          "camelCase names, values by their names", "DM-SERIAL-001", "55-json-field-naming-convention"),
-    _spec("interfaces", "Every interface says where it is and what it speaks",
-          "An absolute address, a binding and a version such as 1.0", "CARD-PROTO-002",
-          "831-supported-interfaces-declaration"),
-    _spec("signatures", "Every signature names its algorithm and key", "A protected header with alg and kid",
-          "CARD-SIGN-003", "842-signature-format"),
-))  # fmt: skip
-SECURITY = ScenarioSpec("security", "Security", (
-    _spec("encrypted", "Interfaces are encrypted", "https, unless the address is a private one", "AUTH-TLS-001",
-          "71-protocol-security"),
-    _spec("unauthorized", "A request without credentials is answered with 401",
-          "Status 401 and a WWW-Authenticate header that names a scheme", "A2A-1.0 §3.3.2", "332-error-handling"),
-    _spec("accepted", "The stored credential is accepted", "An answer other than 401 or 403", "A2A-1.0 §7.3",
-          "73-client-authentication-process"),
-    _spec("enforced", "What the card asks for is asked of everybody",
-          "No answer without credentials when the card requires some", "AUTH-SERVER-002",
-          "74-server-authentication-responsibilities"),
-    _spec("invalid", "A credential that is not valid is refused", "Status 401 or 403", "A2A-1.0 §3.3.2",
-          "332-error-handling"),
-))  # fmt: skip
-INTEROP = ScenarioSpec("interop", "Interfaces agree", (
-    _spec("errors", "The same question has the same error on every interface", "The same error", "BIND-EQUIV-003",
-          "51-functional-equivalence-requirements"),
-    _spec("capabilities", "The same operations are there on every interface", "The same outcome", "BIND-EQUIV-001",
-          "51-functional-equivalence-requirements"),
-    _spec("results", "The same question has the same result on every interface", "The same tasks", "BIND-EQUIV-002",
-          "51-functional-equivalence-requirements"),
-    _spec("credentials", "Every interface asks for the same credentials", "The same answer without any",
-          "BIND-EQUIV-004", "51-functional-equivalence-requirements"),
-))  # fmt: skip
 
 
 # The card
@@ -208,16 +165,16 @@ def requires_credentials(card: dict[str, Any]) -> bool:
 
 
 async def check_security(
-    run: ReportBuilder, card: dict[str, Any], talks: Sequence[Talk], make_client: Callable[[Target], HttpClient]
+    run: ReportBuilder, card: dict[str, Any], sessions: Sequence[Session], make_client: Callable[[Target], HttpClient]
 ) -> None:
     """Judge what happens without a credential and with a wrong one; the right one was judged before."""
     reason = "" if requires_credentials(card) else "The card requires no credentials"
-    reason = reason if talks else "The card declares no interface of version 1 that is tested"
+    reason = reason if sessions else "The card declares no interface of version 1 that is tested"
     with run.step("security", "enforced") as step:
         if reason:
             step.not_applicable(reason)
         else:
-            for each in talks:
+            for each in sessions:
                 answer = await each.ask(step, "GetTask", {"id": each.no_task}, with_credential=False)
                 if not answer.wants_credential:
                     binding = NAMES[each.caller.interface.binding]
@@ -229,10 +186,10 @@ async def check_security(
         if reason:
             step.not_applicable(reason)
             return
-        talk = talks[0]
+        session = sessions[0]
         wrong = replace(run.target, token=_WRONG_TOKEN, credential=None)
         async with make_client(wrong) as http:
-            answer = await talk.ask(step, "GetTask", {"id": talk.no_task}, http=http)
+            answer = await session.ask(step, "GetTask", {"id": session.no_task}, http=http)
         if answer.wants_credential:
             step.passed(f"Refused with status {answer.exchange.status}")
         else:
@@ -242,51 +199,53 @@ async def check_security(
 # Whether the interfaces agree
 
 
-async def check_interop(run: ReportBuilder, talks: Sequence[Talk]) -> None:
+async def check_interop(run: ReportBuilder, sessions: Sequence[Session]) -> None:
     """Judge that all interfaces answer alike. Most of the questions have been asked before."""
 
-    async def errors(talk: Talk, step: StepResult) -> str:
-        answers = [await talk.ask(step, o, {"id": talks[0].no_task}) for o in ("GetTask", "CancelTask")]
+    async def errors(session: Session, step: StepResult) -> str:
+        answers = [await session.ask(step, o, {"id": sessions[0].no_task}) for o in ("GetTask", "CancelTask")]
         return ", ".join(answer.outcome for answer in answers)
 
-    async def capabilities(talk: Talk, step: StepResult) -> str:
-        task = talks[0].no_task
+    async def capabilities(session: Session, step: StepResult) -> str:
+        task = sessions[0].no_task
         asked: list[tuple[str, dict[str, Any]]] = [
             ("SubscribeToTask", {"id": task}),
             ("ListTaskPushNotificationConfigs", {"taskId": task}),
             ("GetExtendedAgentCard", {}),
         ]
-        return ", ".join([(await talk.ask(step, operation, params)).outcome for operation, params in asked])
+        return ", ".join([(await session.ask(step, operation, params)).outcome for operation, params in asked])
 
-    async def credentials(talk: Talk, step: StepResult) -> str:
-        answer = await talk.ask(step, "GetTask", {"id": talks[0].no_task}, with_credential=False)
+    async def credentials(session: Session, step: StepResult) -> str:
+        answer = await session.ask(step, "GetTask", {"id": sessions[0].no_task}, with_credential=False)
         return "credentials are asked for" if answer.wants_credential else "no credentials are asked for"
 
-    judged: dict[str, Callable[[Talk, StepResult], Awaitable[str]]] = {
+    judged: dict[str, Callable[[Session, StepResult], Awaitable[str]]] = {
         "errors": errors, "capabilities": capabilities, "credentials": credentials,
     }  # fmt: skip
     for key, check_limits in judged.items():
         with run.step("interop", key) as step:
-            if len(talks) < 2:
+            if len(sessions) < 2:
                 step.not_applicable(_ONE)
                 continue
-            outcomes = {NAMES[talk.caller.interface.binding]: await check_limits(talk, step) for talk in talks}
+            outcomes = {
+                NAMES[session.caller.interface.binding]: await check_limits(session, step) for session in sessions
+            }
             said = "; ".join(f"{name}: {outcome}" for name, outcome in outcomes.items())
             if len(set(outcomes.values())) > 1:
                 step.failed(said)
             else:
                 step.passed(said)
     with run.step("interop", "results") as step:
-        if len(talks) < 2:
+        if len(sessions) < 2:
             step.not_applicable(_ONE)
         else:
-            await _check_results(talks, step)
+            await _check_results(sessions, step)
 
 
-async def _check_results(talks: Sequence[Talk], step: StepResult) -> None:
-    async def check_limits(talk: Talk) -> str:
-        talk.caller.forget()
-        answer = await talk.ask(step, "ListTasks", {"pageSize": 5, "historyLength": 0})
+async def _check_results(sessions: Sequence[Session], step: StepResult) -> None:
+    async def check_limits(session: Session) -> str:
+        session.caller.forget()
+        answer = await session.ask(step, "ListTasks", {"pageSize": 5, "historyLength": 0})
         if not isinstance(answer.result, dict):
             return answer.outcome
         listed = answer.result.get("tasks")
@@ -294,10 +253,10 @@ async def _check_results(talks: Sequence[Talk], step: StepResult) -> None:
         names = [str(task.get("id")) if isinstance(task, dict) else "?" for task in tasks]
         return f"{', '.join(names) or 'none'} of {answer.result.get('totalSize')} tasks"
 
-    first, *others = [await check_limits(talk) for talk in talks]
+    first, *others = [await check_limits(session) for session in sessions]
     if all(other == first for other in others):
         step.passed("The same tasks are listed")
-    elif await check_limits(talks[0]) != first:
+    elif await check_limits(sessions[0]) != first:
         step.silent("The agent's tasks changed while they were listed: there is nothing to compare")
     else:
         step.failed(f"{first} on one interface, {others[0]} on another")

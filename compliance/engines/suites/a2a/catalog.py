@@ -11,19 +11,11 @@ from compliance.engines.catalog import (
     SuiteSpec,
     TrackSpec,
 )
-from compliance.engines.suites.a2a import listing_checks as listing
-from compliance.engines.suites.a2a import read_only_checks as asking
-from compliance.engines.suites.a2a import task_checks as working
-from compliance.engines.suites.a2a import v03_checks as old
-from compliance.engines.suites.a2a.agent_checks import CARD, INTEROP, SECURITY
 from compliance.engines.suites.a2a.client import HTTP_JSON, JSONRPC
-from compliance.engines.suites.a2a.session import NAMES, SPEC
+from compliance.engines.suites.a2a.session import CARD, GROUPS, INTEROP, NAMES, PREFIXES, SECURITY, SPEC, V03
 
 SPEC_VERSION = "A2A 1.0"
 SLUG = "a2a-must"
-PREFIXES = {JSONRPC: "jsonrpc", HTTP_JSON: "http_json"}
-# Tasks are listed after some were made.
-GROUPS = (*asking.GROUPS, *working.GROUPS, *listing.GROUPS)
 ANSWERS = "answers"  # the first step of each binding: without it there is nothing to ask
 
 
@@ -38,11 +30,8 @@ def _answers(binding: str) -> ScenarioSpec:
 
 
 def _binding(binding: str) -> TrackSpec:
-    scenarios = [_answers(binding)]
-    for group in GROUPS:
-        steps = tuple(check.spec(binding) for check in group.of(binding))
-        scenarios.append(ScenarioSpec(f"{PREFIXES[binding]}/{group.key}", group.title, steps))
-    return TrackSpec(PREFIXES[binding], NAMES[binding], tuple(scenarios))
+    scenarios = (_answers(binding), *(group.scenario_of(binding) for group in GROUPS))
+    return TrackSpec(PREFIXES[binding], NAMES[binding], scenarios)
 
 
 _GRPC = ScenarioSpec(
@@ -75,7 +64,7 @@ MUST = SuiteSpec(
         _binding(JSONRPC),
         _binding(HTTP_JSON),
         TrackSpec("grpc", "gRPC", (_GRPC,)),
-        TrackSpec("v03", "Version 0.3", old.SCENARIOS),
+        TrackSpec("v03", "Version 0.3", V03),
         TrackSpec("interop", "Interfaces together", (INTEROP,)),
         TrackSpec("security", "Security", (SECURITY,)),
     ),

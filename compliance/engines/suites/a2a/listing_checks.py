@@ -8,22 +8,22 @@ from a2a.types.a2a_pb2 import ListTasksResponse
 
 from compliance.engines.reports.builder import StepResult
 from compliance.engines.suites.a2a.message_schema import Kind
-from compliance.engines.suites.a2a.session import Check, Group, Talk, check_shape, first_flaw
+from compliance.engines.suites.a2a.session import CheckFunction, Session, check_shape, first_flaw, performs
 
 _STRUCTURE = (Kind.TYPE, Kind.REQUIRED, Kind.ONE_OF)
 _SERIALIZATION = (Kind.NAME, Kind.ENUM, Kind.TIMESTAMP)
 
 
-async def _list(talk: Talk, step: StepResult, **params: Any) -> dict[str, Any] | None:
+async def _list(session: Session, step: StepResult, **params: Any) -> dict[str, Any] | None:
     """A page of tasks; None when there is none, which the step then says. Small: they are somebody's."""
     asked = {"pageSize": 5, "historyLength": 0, **params}
-    answer = await talk.ask(step, "ListTasks", asked)
-    if talk.locked_out(step, answer):
+    answer = await session.ask(step, "ListTasks", asked)
+    if session.locked_out(step, answer):
         return None
     if not answer.has_result or not isinstance(answer.result, dict):
         step.failed(answer.words if not answer.has_result else "The result is not an object", at=answer.root)
         return None
-    talk.seen["list_root"] = answer.root
+    session.seen["list_root"] = answer.root
     return answer.result
 
 
@@ -32,28 +32,31 @@ def _tasks(page: dict[str, Any]) -> list[dict[str, Any]]:
     return [task for task in tasks if isinstance(task, dict)] if isinstance(tasks, list) else []
 
 
-async def _list_page(talk: Talk, step: StepResult) -> None:
-    if (page := await _list(talk, step)) is None:
+@performs("listing/page")
+async def _list_page(session: Session, step: StepResult) -> None:
+    if (page := await _list(session, step)) is None:
         return
     flaw = first_flaw(ListTasksResponse.DESCRIPTOR, page, _STRUCTURE)
     if flaw is not None:
-        step.failed(str(flaw), at=talk.seen["list_root"] + flaw.at)
+        step.failed(str(flaw), at=session.seen["list_root"] + flaw.at)
     elif len(_tasks(page)) > 5:
-        step.failed(f"{len(_tasks(page))} tasks on a page of 5", at=f"{talk.seen['list_root']}/tasks")
+        step.failed(f"{len(_tasks(page))} tasks on a page of 5", at=f"{session.seen['list_root']}/tasks")
     else:
         step.passed(f"A page with {len(_tasks(page))} of {page.get('totalSize')} tasks")
 
 
-async def _list_serialized(talk: Talk, step: StepResult) -> None:
-    if (page := await _list(talk, step)) is not None:
-        check_shape(step, ListTasksResponse.DESCRIPTOR, page, talk.seen["list_root"], _SERIALIZATION)
+@performs("listing/serialized")
+async def _list_serialized(session: Session, step: StepResult) -> None:
+    if (page := await _list(session, step)) is not None:
+        check_shape(step, ListTasksResponse.DESCRIPTOR, page, session.seen["list_root"], _SERIALIZATION)
 
 
-async def _list_token(talk: Talk, step: StepResult) -> None:
-    if (page := await _list(talk, step)) is None:
+@performs("listing/token")
+async def _list_token(session: Session, step: StepResult) -> None:
+    if (page := await _list(session, step)) is None:
         return
     token = page.get("nextPageToken")
-    root = talk.seen["list_root"]
+    root = session.seen["list_root"]
     if not isinstance(token, str):
         step.failed("The page has no nextPageToken", at=f"{root}/nextPageToken")
     elif not token and isinstance(page.get("totalSize"), int) and page["totalSize"] > len(_tasks(page)):
@@ -62,8 +65,9 @@ async def _list_token(talk: Talk, step: StepResult) -> None:
         step.passed("Empty, as there are no more" if not token else "Names the next page")
 
 
-async def _list_order(talk: Talk, step: StepResult) -> None:
-    if (page := await _list(talk, step)) is None:
+@performs("listing/order")
+async def _list_order(session: Session, step: StepResult) -> None:
+    if (page := await _list(session, step)) is None:
         return
     times = [task["status"].get("timestamp") for task in _tasks(page) if isinstance(task.get("status"), dict)]
     texts = [time for time in times if isinstance(time, str)]
@@ -75,7 +79,7 @@ async def _list_order(talk: Talk, step: StepResult) -> None:
     if wrong is None:
         step.passed(f"{len(texts)} tasks, newest first")
     else:
-        pointer = f"{talk.seen['list_root']}/tasks/{wrong}/status/timestamp"
+        pointer = f"{session.seen['list_root']}/tasks/{wrong}/status/timestamp"
         step.failed(f"Task {wrong + 1} is newer than the one before it", at=pointer)
 
 
@@ -84,24 +88,26 @@ def _instant(text: str) -> tuple[str, str]:
     return whole, rest.ljust(9, "0")
 
 
-async def _list_artifacts(talk: Talk, step: StepResult) -> None:
-    if (page := await _list(talk, step)) is None:
+@performs("listing/artifacts")
+async def _list_artifacts(session: Session, step: StepResult) -> None:
+    if (page := await _list(session, step)) is None:
         return
     tasks = _tasks(page)
     wrong = next((i for i, task in enumerate(tasks) if "artifacts" in task), None)
     if not tasks:
         step.silent("No task is listed: there is nothing to see")
     elif wrong is not None:
-        pointer = f"{talk.seen['list_root']}/tasks/{wrong}/artifacts"
+        pointer = f"{session.seen['list_root']}/tasks/{wrong}/artifacts"
         step.failed("Artifacts are listed although nobody asked for them", at=pointer)
     else:
         step.passed("Tasks are listed without artifacts")
 
 
-async def _list_cursor(talk: Talk, step: StepResult) -> None:
-    if (page := await _list(talk, step, pageSize=1)) is None:
+@performs("listing/cursor")
+async def _list_cursor(session: Session, step: StepResult) -> None:
+    if (page := await _list(session, step, pageSize=1)) is None:
         return
-    root, token = talk.seen["list_root"], page.get("nextPageToken")
+    root, token = session.seen["list_root"], page.get("nextPageToken")
     if len(_tasks(page)) > 1:
         step.failed(f"{len(_tasks(page))} tasks on a page of 1", at=f"{root}/tasks/1")
         return
@@ -109,7 +115,7 @@ async def _list_cursor(talk: Talk, step: StepResult) -> None:
         step.silent("All tasks are on one page: there is no next one to see")
         return
     first = _tasks(page)[0].get("id")
-    if (following := await _list(talk, step, pageSize=1, pageToken=token)) is None:
+    if (following := await _list(session, step, pageSize=1, pageToken=token)) is None:
         return
     if any(task.get("id") == first for task in _tasks(following)):
         step.failed("The next page shows the same task again", at=f"{root}/tasks/0/id")
@@ -117,35 +123,13 @@ async def _list_cursor(talk: Talk, step: StepResult) -> None:
         step.passed("The token leads to the next page")
 
 
-def _list_refused(**params: Any) -> Any:
-    async def perform(talk: Talk, step: StepResult) -> None:
-        await talk.refused(step, "ListTasks", params, "INVALID_PARAMS")
+def _list_refused(**params: Any) -> CheckFunction:
+    async def perform(session: Session, step: StepResult) -> None:
+        await session.refused(step, "ListTasks", params, "INVALID_PARAMS")
 
     return perform
 
 
-_L = "314-list-tasks"
-_INVALID = "Error -32602, or status 400"
-
-GROUPS: tuple[Group, ...] = (
-    Group("listing", "Listing tasks", (
-        Check("page", "Tasks are listed page by page", "tasks, nextPageToken, pageSize and totalSize",
-              "DM-SERIAL-004", _L, _list_page),
-        Check("token", "Every page says where the next one is", "nextPageToken, empty on the last page",
-              "CORE-LIST-004", _L, _list_token),
-        Check("cursor", "The token leads to the next page", "Another page, and no task twice", "CORE-LIST-002", _L,
-              _list_cursor),
-        Check("order", "The task that changed last comes first", "Status times in descending order", "CORE-LIST-003",
-              _L, _list_order),
-        Check("artifacts", "Artifacts are not listed unasked", "Tasks without the field artifacts", "CORE-LIST-005",
-              _L, _list_artifacts),
-        Check("serialized", "Tasks are written as the specification writes them",
-              "camelCase names, states by their names, times in UTC", "DM-SERIAL-001",
-              "55-json-field-naming-convention", _list_serialized),
-        Check("size_zero", "A page size of zero is refused", _INVALID, "CORE-ERR-002", _L, _list_refused(pageSize=0)),
-        Check("size_large", "A page size above 100 is refused", _INVALID, "CORE-ERR-002", _L,
-              _list_refused(pageSize=101)),
-        Check("bad_token", "A page token that was never given is refused", _INVALID, "CORE-ERR-002", _L,
-              _list_refused(pageToken="assay-never-given")),
-    )),
-)  # fmt: skip
+performs("listing/size_zero")(_list_refused(pageSize=0))
+performs("listing/size_large")(_list_refused(pageSize=101))
+performs("listing/bad_token")(_list_refused(pageToken="assay-never-given"))

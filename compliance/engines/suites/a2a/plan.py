@@ -12,15 +12,18 @@ from compliance.engines.http.exchange import FaultKind
 from compliance.engines.http.jsonrpc import parse
 from compliance.engines.reports.builder import ReportBuilder
 from compliance.engines.reports.digest import digest_of_card
+from compliance.engines.suites.a2a import listing_checks, read_only_checks, task_checks  # noqa: F401 - their functions
 from compliance.engines.suites.a2a import v03_checks as old
 from compliance.engines.suites.a2a.agent_checks import check_card, check_encryption, check_interop, check_security
-from compliance.engines.suites.a2a.catalog import ANSWERS, GROUPS, PREFIXES
+from compliance.engines.suites.a2a.catalog import ANSWERS
 from compliance.engines.suites.a2a.client import Answer, Caller, Interface
-from compliance.engines.suites.a2a.session import NAMES, Check, Talk
-from compliance.engines.suites.a2a.task_checks import NEEDS
+from compliance.engines.suites.a2a.session import FUNCTIONS, GROUPS, NAMES, PREFIXES, Check, Session
 from compliance.engines.suites.assertions import check_challenge, check_credential, reach_card
 
-_REACH = "connectivity/reach"
+_WITHOUT = {
+    "task": "The agent answers with messages, not with tasks",
+    "stream": "There is no stream to look at",
+}
 _MOST = 20  # interfaces looked at; a card may declare thousands
 MakeWire = Callable[[Target], HttpClient]
 
@@ -34,19 +37,19 @@ async def converse(run: ReportBuilder, make_client: MakeWire) -> None:
     run.protocol_version = interfaces[0].version if interfaces else ""
     check_encryption(run, interfaces)
     _grpc(run, document)
-    talks = await _open(run, document, [i for i in interfaces if not i.is_old])
+    sessions = await _open(run, document, [i for i in interfaces if not i.is_old])
     if run.locked or run.stop_reason:
         return
-    for talk in talks:
-        await _all(run, talk)
+    for session in sessions:
+        await _all(run, session)
     former = [i for i in interfaces if i.is_old]
-    if not talks and not await old.is_open(run, former):
+    if not sessions and not await old.is_open(run, former):
         return
     await old.check_old(run, document, former)
     if run.wants("interop"):
-        await check_interop(run, talks)
+        await check_interop(run, sessions)
     if run.wants("security"):
-        await check_security(run, document, talks, make_client)
+        await check_security(run, document, sessions, make_client)
 
 
 async def _card(run: ReportBuilder) -> dict[str, Any] | None:
@@ -87,48 +90,48 @@ def _grpc(run: ReportBuilder, document: dict[str, Any]) -> None:
             step.not_applicable("The card declares no gRPC interface")
 
 
-async def _open(run: ReportBuilder, document: dict[str, Any], interfaces: list[Interface]) -> list[Talk]:
+async def _open(run: ReportBuilder, document: dict[str, Any], interfaces: list[Interface]) -> list[Session]:
     """A conversation with the first interface of each binding that answers."""
-    talks: list[Talk] = []
+    sessions: list[Session] = []
     credential_refused = False
     for binding, prefix in PREFIXES.items():
         interface = next((i for i in interfaces if i.binding == binding), None)
         if interface is None:
             _leave_out(run, binding, f"The card declares no {NAMES[binding]} interface of version 1")
             continue
-        talk = Talk(run, Caller(run.http, interface), document, talks[0].no_task if talks else str(uuid4()))
+        session = Session(run, Caller(run.http, interface), document, sessions[0].no_task if sessions else str(uuid4()))
         with run.step(f"{prefix}/interface", ANSWERS) as step:
-            answer = await talk.ask(step, "GetTask", {"id": talk.no_task})
+            answer = await session.ask(step, "GetTask", {"id": session.no_task})
             fault = answer.exchange.fault
             if fault is not None and fault.kind is FaultKind.REFUSED:
                 step.failed(f"The card points to where a test may not go: {fault.message}", at="/request/url")
-            elif answer.wants_credential and (credential_refused or not talks or run.target.credential is None):
+            elif answer.wants_credential and (credential_refused or not sessions or run.target.credential is None):
                 # When another interface has taken the credential, it is this one that is at fault.
                 another = "a" if run.target.credential is None else "another"
                 step.passed(f"Answered with status {answer.exchange.status}: it wants {another} credential")
                 credential_refused = True
-            elif fault is not None or (answer.wrong and not _speaks(talk, answer)):
+            elif fault is not None or (answer.wrong and not _speaks(session, answer)):
                 step.failed(answer.words, at=answer.root)
             else:
                 step.passed(f"Answered after {answer.exchange.seconds * 1000:.0f} ms")
             works = step.verdict == "passed"
         if works:
-            talks.append(talk)
-    if not talks:
+            sessions.append(session)
+    if not sessions:
         if any(not interface.is_old for interface in interfaces):
             run.stop_reason = "Left out: no interface of the card answers"
         else:
             _no_credentials(run, "The card declares no interface of version 1 that is tested")
-        return talks
-    first = await talks[0].caller.ask("GetTask", {"id": talks[0].no_task})
+        return sessions
+    first = await sessions[0].caller.ask("GetTask", {"id": sessions[0].no_task})
     if not check_credential(run, "security", first.exchange):
         return []
     if run.target.credential is None:
         _no_credentials(run, "The agent answers without credentials")
     else:
-        bare = await talks[0].caller.ask("GetTask", {"id": talks[0].no_task}, with_credential=False)
+        bare = await sessions[0].caller.ask("GetTask", {"id": sessions[0].no_task}, with_credential=False)
         check_challenge(run, "security", bare.exchange)
-    return talks
+    return sessions
 
 
 def _no_credentials(run: ReportBuilder, reason: str) -> None:
@@ -137,10 +140,10 @@ def _no_credentials(run: ReportBuilder, reason: str) -> None:
             step.not_applicable(reason)
 
 
-def _speaks(talk: Talk, answer: Answer) -> bool:
+def _speaks(session: Session, answer: Answer) -> bool:
     """Whether an answer that is not right is one of the binding all the same: what is wrong, other checks say."""
     value, _ = parse(bytes(answer.exchange.body))
-    return isinstance(value, dict) and (talk.over_http or "jsonrpc" in value)
+    return isinstance(value, dict) and (session.over_http or "jsonrpc" in value)
 
 
 def _leave_out(run: ReportBuilder, binding: str, reason: str) -> None:
@@ -153,8 +156,8 @@ def _leave_out(run: ReportBuilder, binding: str, reason: str) -> None:
                 step.not_applicable(reason)
 
 
-async def _all(run: ReportBuilder, talk: Talk) -> None:
-    binding = talk.caller.interface.binding
+async def _all(run: ReportBuilder, session: Session) -> None:
+    binding = session.caller.interface.binding
     for group in GROUPS:
         scenario = f"{PREFIXES[binding]}/{group.key}"
         if not run.wants(scenario):
@@ -163,10 +166,10 @@ async def _all(run: ReportBuilder, talk: Talk) -> None:
             with run.step(scenario, check.key) as step:
                 if reason := _reason_to_skip(run, check):
                     step.skipped(reason)
-                elif (need := NEEDS.get(check.key)) and need[0] not in talk.seen:
-                    step.not_applicable(need[1])
+                elif check.needs and check.needs not in session.seen:
+                    step.not_applicable(_WITHOUT[check.needs])
                 else:
-                    await check.perform(talk, step)
+                    await FUNCTIONS[f"{group.key}/{check.key}"](session, step)
 
 
 def _reason_to_skip(run: ReportBuilder, check: Check) -> str:

@@ -11,9 +11,9 @@ from a2a.types.a2a_pb2 import AgentCard
 from compliance.engines.http.exchange import Exchange
 from compliance.engines.http.jsonrpc import error_of, message_of, parse, wrong_at
 from compliance.engines.reports.builder import StepResult
-from compliance.engines.suites.a2a.client import ERROR_INFO, HTTP_JSON, JSONRPC, problem_with
+from compliance.engines.suites.a2a.client import ERROR_INFO, problem_with
 from compliance.engines.suites.a2a.message_schema import Kind
-from compliance.engines.suites.a2a.session import Check, Group, Talk, check_shape
+from compliance.engines.suites.a2a.session import CheckFunction, Session, check_shape, performs
 
 _STRUCTURE = (Kind.TYPE, Kind.REQUIRED, Kind.ONE_OF)
 _SERIALIZATION = (Kind.NAME, Kind.ENUM, Kind.TIMESTAMP)
@@ -22,9 +22,9 @@ _SERIALIZATION = (Kind.NAME, Kind.ENUM, Kind.TIMESTAMP)
 # JSON-RPC's envelope
 
 
-async def _send_raw(talk: Talk, step: StepResult, body: bytes) -> Exchange:
+async def _send_raw(session: Session, step: StepResult, body: bytes) -> Exchange:
     headers = [(b"Content-Type", b"application/json"), (b"Accept", b"application/json"), (b"A2A-Version", b"1.0")]
-    step.exchange = await talk.run.http.send("POST", talk.caller.interface.url, headers, body)
+    step.exchange = await session.run.http.send("POST", session.caller.interface.url, headers, body)
     return step.exchange
 
 
@@ -41,41 +41,47 @@ def _check_code(step: StepResult, exchange: Exchange, *codes: int) -> None:
         step.failed(f"Error {code}: {text}", at="/response/body/error/code")
 
 
-async def _parse_error(talk: Talk, step: StepResult) -> None:
-    _check_code(step, await _send_raw(talk, step, b'{"jsonrpc": "2.0", "id": 1, "method": '), -32700)
+@performs("envelope/parse_error")
+async def _parse_error(session: Session, step: StepResult) -> None:
+    _check_code(step, await _send_raw(session, step, b'{"jsonrpc": "2.0", "id": 1, "method": '), -32700)
 
 
-async def _no_method(talk: Talk, step: StepResult) -> None:
-    _check_code(step, await _send_raw(talk, step, b'{"jsonrpc": "2.0", "id": 1, "params": {}}'), -32600)
+@performs("envelope/no_method")
+async def _no_method(session: Session, step: StepResult) -> None:
+    _check_code(step, await _send_raw(session, step, b'{"jsonrpc": "2.0", "id": 1, "params": {}}'), -32600)
 
 
-async def _wrong_jsonrpc(talk: Talk, step: StepResult) -> None:
-    body = {"jsonrpc": "1.0", "id": 1, "method": "GetTask", "params": {"id": talk.no_task}}
-    _check_code(step, await _send_raw(talk, step, json.dumps(body).encode()), -32600)
+@performs("envelope/wrong_jsonrpc")
+async def _wrong_jsonrpc(session: Session, step: StepResult) -> None:
+    body = {"jsonrpc": "1.0", "id": 1, "method": "GetTask", "params": {"id": session.no_task}}
+    _check_code(step, await _send_raw(session, step, json.dumps(body).encode()), -32600)
 
 
-async def _unknown_method(talk: Talk, step: StepResult) -> None:
+@performs("envelope/unknown_method")
+async def _unknown_method(session: Session, step: StepResult) -> None:
     body = {"jsonrpc": "2.0", "id": 1, "method": "AssayNoSuchMethod", "params": {}}
-    _check_code(step, await _send_raw(talk, step, json.dumps(body).encode()), -32601)
+    _check_code(step, await _send_raw(session, step, json.dumps(body).encode()), -32601)
 
 
-async def _identifiers(talk: Talk, step: StepResult) -> None:
+@performs("envelope/identifiers")
+async def _identifiers(session: Session, step: StepResult) -> None:
     for sent in (f"assay-{uuid4()}", 4711):
-        body = {"jsonrpc": "2.0", "id": sent, "method": "GetTask", "params": {"id": talk.no_task}}
-        exchange = await _send_raw(talk, step, json.dumps(body).encode())
+        body = {"jsonrpc": "2.0", "id": sent, "method": "GetTask", "params": {"id": session.no_task}}
+        exchange = await _send_raw(session, step, json.dumps(body).encode())
         message, wrong = message_of(exchange)
         if message is None:
             step.failed(f"Answered with {wrong}", at=wrong_at(exchange))
             return
         if message.get("id") != sent or isinstance(message.get("id"), bool):
-            said = talk.run.said(message.get("id"), 60)
+            said = session.run.said(message.get("id"), 60)
             step.failed(f"The request's {sent!r} came back as {said!r}", at="/response/body/id")
             return
     step.passed("A text and a number came back as they were sent")
 
 
-async def _envelope(talk: Talk, step: StepResult) -> None:
-    answer = await talk.ask(step, "GetTask", {"id": talk.no_task})
+@performs("envelope/response")
+async def _envelope(session: Session, step: StepResult) -> None:
+    answer = await session.ask(step, "GetTask", {"id": session.no_task})
     value, _ = parse(bytes(answer.exchange.body))
     if answer.wrong:
         step.failed(answer.words, at=answer.root)
@@ -85,12 +91,15 @@ async def _envelope(talk: Talk, step: StepResult) -> None:
         step.passed("One error in a JSON-RPC 2.0 response")
 
 
-async def _media_type(talk: Talk, step: StepResult) -> None:
-    answer = await talk.ask(step, "GetTask", {"id": talk.no_task})
+@performs("envelope/media_type")
+async def _media_type(session: Session, step: StepResult) -> None:
+    answer = await session.ask(step, "GetTask", {"id": session.no_task})
     kind = answer.exchange.media_type
-    if talk.over_http:
+    if session.over_http:
         if kind == "application/json":
-            talk.run.notice("media_type", "HTTP+JSON is answered as application/json; application/a2a+json is better")
+            session.run.notice(
+                "media_type", "HTTP+JSON is answered as application/json; application/a2a+json is better"
+            )
         allowed: tuple[str, ...] = ("application/a2a+json", "application/json")
     else:
         allowed = ("application/json",)
@@ -105,33 +114,39 @@ async def _media_type(talk: Talk, step: StepResult) -> None:
 # Errors
 
 
-async def _get_unknown(talk: Talk, step: StepResult) -> None:
-    await talk.refused(step, "GetTask", {"id": talk.no_task}, "TASK_NOT_FOUND")
+@performs("errors/get_unknown")
+async def _get_unknown(session: Session, step: StepResult) -> None:
+    await session.refused(step, "GetTask", {"id": session.no_task}, "TASK_NOT_FOUND")
 
 
-async def _cancel_unknown(talk: Talk, step: StepResult) -> None:
-    await talk.refused(step, "CancelTask", {"id": talk.no_task}, "TASK_NOT_FOUND")
+@performs("errors/cancel_unknown")
+async def _cancel_unknown(session: Session, step: StepResult) -> None:
+    await session.refused(step, "CancelTask", {"id": session.no_task}, "TASK_NOT_FOUND")
 
 
-async def _subscribe_unknown(talk: Talk, step: StepResult) -> None:
-    expected = "TASK_NOT_FOUND" if talk.declares("streaming") else "UNSUPPORTED_OPERATION"
-    await talk.refused(step, "SubscribeToTask", {"id": talk.no_task}, expected)
+@performs("capabilities/subscribe")
+async def _subscribe_unknown(session: Session, step: StepResult) -> None:
+    expected = "TASK_NOT_FOUND" if session.declares("streaming") else "UNSUPPORTED_OPERATION"
+    await session.refused(step, "SubscribeToTask", {"id": session.no_task}, expected)
 
 
-async def _bad_parameter(talk: Talk, step: StepResult) -> None:
-    if talk.over_http:
-        await talk.refused(step, "ListTasks", {"pageSize": "many"}, "INVALID_PARAMS")
+@performs("errors/bad_parameter")
+async def _bad_parameter(session: Session, step: StepResult) -> None:
+    if session.over_http:
+        await session.refused(step, "ListTasks", {"pageSize": "many"}, "INVALID_PARAMS")
     else:
-        await talk.refused(step, "GetTask", {"id": {"not": "a string"}}, "INVALID_PARAMS")
+        await session.refused(step, "GetTask", {"id": {"not": "a string"}}, "INVALID_PARAMS")
 
 
-async def _no_parameter(talk: Talk, step: StepResult) -> None:
-    await talk.refused(step, "GetTask", {}, "INVALID_PARAMS")
+@performs("errors/no_parameter")
+async def _no_parameter(session: Session, step: StepResult) -> None:
+    await session.refused(step, "GetTask", {}, "INVALID_PARAMS")
 
 
-async def _error_object(talk: Talk, step: StepResult) -> None:
-    answer = await talk.ask(step, "GetTask", {"id": talk.no_task})
-    if talk.locked_out(step, answer):
+@performs("errors/error_object")
+async def _error_object(session: Session, step: StepResult) -> None:
+    answer = await session.ask(step, "GetTask", {"id": session.no_task})
+    if session.locked_out(step, answer):
         return
     value, _ = parse(bytes(answer.exchange.body))
     error = value.get("error") if isinstance(value, dict) else None
@@ -139,10 +154,10 @@ async def _error_object(talk: Talk, step: StepResult) -> None:
     if not isinstance(error, dict):
         step.failed("There is no error object", at=root)
         return
-    details = error.get("details" if talk.over_http else "data")
+    details = error.get("details" if session.over_http else "data")
     if type(error.get("code")) is not int:
         step.failed("The error's code is not a whole number", at=f"{root}/code")
-    elif talk.over_http and error["code"] != answer.exchange.status:
+    elif session.over_http and error["code"] != answer.exchange.status:
         step.failed(f"The error's code is {error['code']}, the status {answer.exchange.status}", at=f"{root}/code")
     elif not isinstance(error.get("message"), str) or not error["message"]:
         step.failed("The error has no message", at=f"{root}/message")
@@ -150,17 +165,18 @@ async def _error_object(talk: Talk, step: StepResult) -> None:
         step.passed(f"Code {error['code']} and a message" + (", with details" if details else ""))
 
 
-async def _error_details(talk: Talk, step: StepResult) -> None:
-    answer = await talk.ask(step, "GetTask", {"id": talk.no_task})
-    if talk.locked_out(step, answer):
+@performs("errors/error_details")
+async def _error_details(session: Session, step: StepResult) -> None:
+    answer = await session.ask(step, "GetTask", {"id": session.no_task})
+    if session.locked_out(step, answer):
         return
     value, _ = parse(bytes(answer.exchange.body))
     error = value.get("error") if isinstance(value, dict) else None
-    key = "details" if talk.over_http else "data"
+    key = "details" if session.over_http else "data"
     root = f"/response/body/error/{key}"
     details = error.get(key) if isinstance(error, dict) else None
-    if details is None and not talk.over_http:
-        talk.run.notice("error_info", "Errors over JSON-RPC have no data: an ErrorInfo in it would say more")
+    if details is None and not session.over_http:
+        session.run.notice("error_info", "Errors over JSON-RPC have no data: an ErrorInfo in it would say more")
         step.not_applicable("The error has no details, which JSON-RPC does not ask for")
         return
     if not isinstance(details, list):
@@ -171,7 +187,7 @@ async def _error_details(talk: Talk, step: StepResult) -> None:
             step.failed("A detail does not say what it is in @type", at=f"{root}/{index}")
             return
     infos = [detail for detail in details if detail["@type"] == ERROR_INFO]
-    if talk.over_http and not any(
+    if session.over_http and not any(
         info.get("domain") == "a2a-protocol.org" and info.get("reason") == "TASK_NOT_FOUND" for info in infos
     ):
         step.failed("No ErrorInfo with the domain a2a-protocol.org and the reason TASK_NOT_FOUND", at=root)
@@ -182,22 +198,28 @@ async def _error_details(talk: Talk, step: StepResult) -> None:
 # Versions
 
 
-async def _version_unknown(talk: Talk, step: StepResult) -> None:
-    await talk.refused(step, "GetTask", {"id": talk.no_task}, "VERSION_NOT_SUPPORTED", version="99.0")
+@performs("versions/unknown")
+async def _version_unknown(session: Session, step: StepResult) -> None:
+    await session.refused(step, "GetTask", {"id": session.no_task}, "VERSION_NOT_SUPPORTED", version="99.0")
 
 
-async def _version_patch(talk: Talk, step: StepResult) -> None:
-    await talk.refused(step, "GetTask", {"id": talk.no_task}, "TASK_NOT_FOUND", version="1.0.7")
+@performs("versions/patch")
+async def _version_patch(session: Session, step: StepResult) -> None:
+    await session.refused(step, "GetTask", {"id": session.no_task}, "TASK_NOT_FOUND", version="1.0.7")
 
 
-async def _version_header(talk: Talk, step: StepResult) -> None:
+@performs("versions/header")
+async def _version_header(session: Session, step: StepResult) -> None:
     headers = [(b"a2a-VERSION", b"99.0")]
-    await talk.refused(step, "GetTask", {"id": talk.no_task}, "VERSION_NOT_SUPPORTED", version="", headers=headers)
+    await session.refused(
+        step, "GetTask", {"id": session.no_task}, "VERSION_NOT_SUPPORTED", version="", headers=headers
+    )
 
 
-async def _version_empty(talk: Talk, step: StepResult) -> None:
-    answer = await talk.ask(step, "GetTask", {"id": talk.no_task}, version="")
-    if talk.locked_out(step, answer):
+@performs("versions/empty")
+async def _version_empty(session: Session, step: StepResult) -> None:
+    answer = await session.ask(step, "GetTask", {"id": session.no_task}, version="")
+    if session.locked_out(step, answer):
         return
     if answer.error == "VERSION_NOT_SUPPORTED":
         problem, where = problem_with(answer, "VERSION_NOT_SUPPORTED")
@@ -216,21 +238,26 @@ async def _version_empty(talk: Talk, step: StepResult) -> None:
 # Capabilities
 
 
-def _push(operation: str, **params: Any) -> Any:
-    async def perform(talk: Talk, step: StepResult) -> None:
-        expected = "TASK_NOT_FOUND" if talk.declares("pushNotifications") else "PUSH_NOTIFICATION_NOT_SUPPORTED"
-        await talk.refused(step, operation, {"taskId": talk.no_task, **params}, expected)
+def _push(operation: str, **params: Any) -> CheckFunction:
+    async def perform(session: Session, step: StepResult) -> None:
+        expected = "TASK_NOT_FOUND" if session.declares("pushNotifications") else "PUSH_NOTIFICATION_NOT_SUPPORTED"
+        await session.refused(step, operation, {"taskId": session.no_task, **params}, expected)
 
     return perform
 
 
-async def _push_delete(talk: Talk, step: StepResult) -> None:
-    params = {"taskId": talk.no_task, "id": "assay-none"}
-    if not talk.declares("pushNotifications"):
-        await talk.refused(step, "DeleteTaskPushNotificationConfig", params, "PUSH_NOTIFICATION_NOT_SUPPORTED")
+performs("capabilities/push_get")(_push("GetTaskPushNotificationConfig", id="assay-none"))
+performs("capabilities/push_list")(_push("ListTaskPushNotificationConfigs"))
+
+
+@performs("capabilities/push_delete")
+async def _push_delete(session: Session, step: StepResult) -> None:
+    params = {"taskId": session.no_task, "id": "assay-none"}
+    if not session.declares("pushNotifications"):
+        await session.refused(step, "DeleteTaskPushNotificationConfig", params, "PUSH_NOTIFICATION_NOT_SUPPORTED")
         return
-    answer = await talk.ask(step, "DeleteTaskPushNotificationConfig", params)
-    if talk.locked_out(step, answer):
+    answer = await session.ask(step, "DeleteTaskPushNotificationConfig", params)
+    if session.locked_out(step, answer):
         return
     # Deleting what is not there has the same effect as deleting it twice: both answers are allowed.
     problem, where = ("", "") if answer.has_result else problem_with(answer, "TASK_NOT_FOUND")
@@ -240,14 +267,15 @@ async def _push_delete(talk: Talk, step: StepResult) -> None:
         step.passed(answer.words)
 
 
-async def _extended_card(talk: Talk, step: StepResult) -> None:
-    if not talk.declares("extendedAgentCard"):
-        await talk.refused(step, "GetExtendedAgentCard", {}, "UNSUPPORTED_OPERATION")
+@performs("capabilities/extended_card")
+async def _extended_card(session: Session, step: StepResult) -> None:
+    if not session.declares("extendedAgentCard"):
+        await session.refused(step, "GetExtendedAgentCard", {}, "UNSUPPORTED_OPERATION")
         return
-    answer = await talk.ask(step, "GetExtendedAgentCard", {})
-    if talk.run.target.credential is None:
+    answer = await session.ask(step, "GetExtendedAgentCard", {})
+    if session.run.target.credential is None:
         step.not_applicable("The card declares one, and this run has no credential to ask for it with")
-    elif talk.locked_out(step, answer):
+    elif session.locked_out(step, answer):
         return
     elif answer.has_result:
         check_shape(step, AgentCard.DESCRIPTOR, answer.result, answer.root, (Kind.TYPE, Kind.REQUIRED))
@@ -259,88 +287,13 @@ async def _extended_card(talk: Talk, step: StepResult) -> None:
             step.passed(answer.words)
 
 
-async def _extended_card_closed(talk: Talk, step: StepResult) -> None:
-    if not talk.declares("extendedAgentCard"):
+@performs("capabilities/extended_card_closed")
+async def _extended_card_closed(session: Session, step: StepResult) -> None:
+    if not session.declares("extendedAgentCard"):
         step.not_applicable("The card declares no extended card")
         return
-    answer = await talk.ask(step, "GetExtendedAgentCard", {}, with_credential=False)
+    answer = await session.ask(step, "GetExtendedAgentCard", {}, with_credential=False)
     if answer.has_result:
         step.failed("The extended card is shown to anybody", at=answer.root)
     else:
         step.passed(answer.words)
-
-
-_E = "332-error-handling"
-_C = "334-capability-validation"
-_L = "314-list-tasks"
-_INVALID = "Error -32602, or status 400"
-
-GROUPS: tuple[Group, ...] = (
-    Group("envelope", "The envelope of requests and answers", (
-        Check("parse_error", "JSON that is broken is answered with a parse error", "Error -32700",
-              "JSONRPC-ERR-001", "95-error-handling", _parse_error, only=JSONRPC),
-        Check("no_method", "A request without a method is invalid", "Error -32600",
-              "JSONRPC-ERR-001", "95-error-handling", _no_method, only=JSONRPC),
-        Check("wrong_jsonrpc", "A request of another JSON-RPC version is invalid", "Error -32600",
-              "JSONRPC-FMT-001", "91-protocol-requirements", _wrong_jsonrpc, only=JSONRPC),
-        Check("unknown_method", "An unknown method is answered with method not found", "Error -32601",
-              "JSONRPC-SVC-001", "95-error-handling", _unknown_method, only=JSONRPC),
-        Check("identifiers", "The request's identifier comes back", "The same identifier, of the same type",
-              "JSONRPC-FMT-001", "91-protocol-requirements", _identifiers, only=JSONRPC),
-        Check("response", "An answer is a JSON-RPC 2.0 response", "Either a result or an error, in version 2.0",
-              "JSONRPC-FMT-001", "91-protocol-requirements", _envelope, only=JSONRPC),
-        Check("media_type", "Answers are sent as JSON", "The content type of the binding",
-              "JSONRPC-FMT-002", "91-protocol-requirements", _media_type, only=JSONRPC),
-        Check("media_type", "Answers are sent as JSON", "The content type of the binding",
-              "HTTP_JSON-SVC-001", "111-protocol-requirements", _media_type, only=HTTP_JSON),
-    )),
-    Group("errors", "Errors", (
-        Check("get_unknown", "Reading an unknown task is answered with TaskNotFoundError",
-              "TaskNotFoundError: -32001, or 404", "CORE-GET-002", "313-get-task", _get_unknown),
-        Check("cancel_unknown", "Cancelling an unknown task is answered with TaskNotFoundError",
-              "TaskNotFoundError: -32001, or 404", "CORE-CANCEL-003", "315-cancel-task", _cancel_unknown),
-        Check("bad_parameter", "A parameter of a wrong type is refused", _INVALID,
-              "CORE-ERR-002", _E, _bad_parameter),
-        Check("no_parameter", "A missing parameter is refused", _INVALID, "CORE-ERR-002", _E, _no_parameter,
-              only=JSONRPC),
-        Check("error_object", "An error says its code and a message", "A code and a message that is not empty",
-              "JSONRPC-ERR-001", "95-error-handling", _error_object, only=JSONRPC),
-        Check("error_object", "An error says its code and a message", "The status as its code, and a message",
-              "HTTP_JSON-ERR-001", "116-error-handling", _error_object, only=HTTP_JSON),
-        Check("error_details", "The details of an error say what they are", "A list of objects, each with @type",
-              "JSONRPC-ERR-003", "95-error-handling", _error_details, only=JSONRPC),
-        Check("error_details", "The details of an error name it", "An ErrorInfo with A2A's domain and the reason",
-              "HTTP_JSON-ERR-002", "116-error-handling", _error_details, only=HTTP_JSON),
-    )),
-    Group("versions", "Versions of the protocol", (
-        Check("unknown", "A version that is not offered is refused", "VersionNotSupportedError: -32009, or 400",
-              "VER-SERVER-002", "362-server-responsibilities", _version_unknown),
-        Check("header", "The version's header is known in any spelling", "VersionNotSupportedError: -32009, or 400",
-              "JSONRPC-SVC-002", "92-service-parameter-transmission", _version_header, only=JSONRPC),
-        Check("header", "The version's header is known in any spelling", "VersionNotSupportedError: -32009, or 400",
-              "HTTP_JSON-SVC-002", "112-service-parameter-transmission", _version_header, only=HTTP_JSON),
-        Check("empty", "A request without a version is one of version 0.3",
-              "VersionNotSupportedError, or what version 0.3 answers", "VER-SERVER-003",
-              "362-server-responsibilities", _version_empty),
-        Check("patch", "Patch versions make no difference", "The same answer as to version 1.0", "VER-CLIENT-002",
-              "36-versioning", _version_patch),
-    )),
-    Group("capabilities", "What is not declared is refused", (
-        Check("subscribe", "Subscribing to an unknown task is refused",
-              "TaskNotFoundError with streaming declared, UnsupportedOperationError without", "STREAM-SUB-004",
-              "316-subscribe-to-task", _subscribe_unknown),
-        Check("push_get", "Reading a push configuration that is not there is refused",
-              "TaskNotFoundError with push notifications declared, PushNotificationNotSupportedError without",
-              "CORE-CAP-001", _C, _push("GetTaskPushNotificationConfig", id="assay-none")),
-        Check("push_list", "Listing push configurations of no task is refused",
-              "TaskNotFoundError with push notifications declared, PushNotificationNotSupportedError without",
-              "CORE-CAP-001", _C, _push("ListTaskPushNotificationConfigs")),
-        Check("push_delete", "Deleting a push configuration needs push notifications",
-              "PushNotificationNotSupportedError when they are not declared", "CORE-CAP-001", _C, _push_delete),
-        Check("extended_card", "The extended card is there when it is declared",
-              "UnsupportedOperationError when it is not declared; else a card, or that none is configured",
-              "CORE-CAP-003", _C, _extended_card),
-        Check("extended_card_closed", "The extended card is not shown without credentials", "A refusal",
-              "CARD-EXT-001", "133-extended-agent-card-access-control", _extended_card_closed),
-    )),
-)  # fmt: skip

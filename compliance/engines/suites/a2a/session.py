@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 from google.protobuf.descriptor import Descriptor
+from pydantic import TypeAdapter
 
-from compliance.engines.catalog import RuledStepSpec
+from compliance.engines.catalog import RuledStepSpec, ScenarioSpec
 from compliance.engines.http.exchange import Headers
 from compliance.engines.http.jsonrpc import pointer
 from compliance.engines.reports.builder import ReportBuilder, StepResult
@@ -17,11 +20,12 @@ from compliance.engines.suites.a2a.client import HTTP_JSON, JSONRPC, Answer, Cal
 from compliance.engines.suites.a2a.message_schema import Flaw, Kind, flaws
 
 SPEC = "https://a2a-protocol.org/v1.0.0/specification/"
+PREFIXES = {JSONRPC: "jsonrpc", HTTP_JSON: "http_json"}
 NAMES = {JSONRPC: "JSON-RPC", HTTP_JSON: "HTTP+JSON"}
 
 
 @dataclass(slots=True)
-class Talk:
+class Session:
     """One interface, what its agent declares, and what the checks so far have found."""
 
     run: ReportBuilder
@@ -75,7 +79,7 @@ class Talk:
             step.passed(answer.words)
 
 
-CheckFunction = Callable[[Talk, StepResult], Awaitable[None]]
+CheckFunction = Callable[[Session, StepResult], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,13 +89,12 @@ class Check:
     expected: str
     requirement: str  # as the official compatibility kit calls it, or "A2A-1.0 §<section>"
     anchor: str  # of the section in the specification
-    perform: CheckFunction
     works: bool = False  # it makes the agent work: only with allow_side_effects
     only: str = ""  # the binding that it is for
+    needs: str = ""  # what an earlier check has to leave behind in `seen`
 
-    def spec(self, binding: str) -> RuledStepSpec:
-        title = f"{self.title} ({NAMES[binding]})"
-        return RuledStepSpec(self.key, title, self.expected, f"{SPEC}#{self.anchor}", self.requirement)
+    def spec(self, specification: str = SPEC) -> RuledStepSpec:
+        return RuledStepSpec(self.key, self.title, self.expected, f"{specification}#{self.anchor}", self.requirement)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +107,32 @@ class Group:
 
     def of(self, binding: str) -> tuple[Check, ...]:
         return tuple(check for check in self.checks if check.only in ("", binding))
+
+    def scenario(self, specification: str = SPEC) -> ScenarioSpec:
+        return ScenarioSpec(self.key, self.title, tuple(check.spec(specification) for check in self.checks))
+
+    def scenario_of(self, binding: str) -> ScenarioSpec:
+        steps = tuple(replace(check.spec(), title=f"{check.title} ({NAMES[binding]})") for check in self.of(binding))
+        return ScenarioSpec(f"{PREFIXES[binding]}/{self.key}", self.title, steps)
+
+
+_DATA: dict[str, tuple[Group, ...]] = TypeAdapter(dict[str, tuple[Group, ...]]).validate_python(
+    tomllib.loads(Path(__file__).with_name("checks.toml").read_text("utf-8"))
+)
+GROUPS = _DATA["groups"]
+CARD, SECURITY, INTEROP = (group.scenario() for group in _DATA["agent"])
+V03 = tuple(group.scenario("https://a2a-protocol.org/v0.3.0/specification/") for group in _DATA["v03"])
+FUNCTIONS: dict[str, CheckFunction] = {}  # by the keys of group and check
+
+
+def performs(key: str) -> Callable[[CheckFunction], CheckFunction]:
+    """Make a function the one of the check with this key."""
+
+    def register(function: CheckFunction) -> CheckFunction:
+        FUNCTIONS[key] = function
+        return function
+
+    return register
 
 
 def first_flaw(message: Descriptor, value: Any, kinds: Iterable[Kind] = tuple(Kind)) -> Flaw | None:

@@ -6,47 +6,12 @@ import json
 from typing import Any
 from uuid import uuid4
 
-from compliance.engines.catalog import RuledStepSpec, ScenarioSpec
 from compliance.engines.http.exchange import Exchange
 from compliance.engines.http.jsonrpc import error_of, message_of, wrong_at
 from compliance.engines.reports.builder import ReportBuilder, StepResult
 from compliance.engines.suites.a2a.client import HTTP_JSON, JSONRPC, Interface
+from compliance.engines.suites.a2a.session import V03
 from compliance.engines.suites.assertions import check_credential
-
-_SPEC = "https://a2a-protocol.org/v0.3.0/specification/"
-
-
-def _spec(key: str, title: str, expected: str, section: str, anchor: str) -> RuledStepSpec:
-    return RuledStepSpec(key, title, expected, f"{_SPEC}#{anchor}", f"A2A-0.3 §{section}")
-
-
-_NOT_FOUND = "TaskNotFoundError: -32001"
-SCENARIOS = (
-    ScenarioSpec("v03/jsonrpc", "JSON-RPC of version 0.3", (
-        _spec("parse_error", "JSON that is broken is answered with a parse error (0.3)", "Error -32700", "8.1",
-              "81-standard-json-rpc-errors"),
-        _spec("no_method", "A request without a method is invalid (0.3)", "Error -32600", "8.1",
-              "81-standard-json-rpc-errors"),
-        _spec("unknown_method", "An unknown method is answered with method not found (0.3)", "Error -32601", "8.1",
-              "81-standard-json-rpc-errors"),
-        _spec("identifier", "The request's identifier comes back (0.3)", "The same identifier", "6.11.2",
-              "6112-jsonrpcresponse-object"),
-        _spec("get_unknown", "Reading an unknown task is answered with TaskNotFoundError (0.3)", _NOT_FOUND, "7.3",
-              "73-tasksget"),
-        _spec("cancel_unknown", "Cancelling an unknown task is answered with TaskNotFoundError (0.3)", _NOT_FOUND,
-              "7.4", "74-taskscancel"),
-        _spec("resubscribe", "Resubscribing to an unknown task is refused (0.3)",
-              "TaskNotFoundError with streaming declared, UnsupportedOperationError without", "7.9",
-              "79-tasksresubscribe"),
-        _spec("push", "Push configurations of an unknown task are refused (0.3)",
-              "TaskNotFoundError with push notifications declared, PushNotificationNotSupportedError without", "7.6",
-              "76-taskspushnotificationconfigget"),
-    )),
-    ScenarioSpec("v03/http_json", "HTTP+JSON of version 0.3", (
-        _spec("get_unknown", "Reading an unknown task is answered with status 404 (0.3 over HTTP)", "Status 404",
-              "7.3", "73-tasksget"),
-    )),
-)  # fmt: skip
 
 
 def declared_interfaces(card: dict[str, Any]) -> list[Interface]:
@@ -80,7 +45,7 @@ async def check_old(run: ReportBuilder, card: dict[str, Any], interfaces: list[I
     rpc = next((i for i in interfaces if i.binding == JSONRPC), None)
     http_json = next((i for i in interfaces if i.binding == HTTP_JSON), None)
     reason = "The card declares no such interface of version 0.3"
-    for scenario, interface in zip(SCENARIOS, (rpc, http_json), strict=True):
+    for scenario, interface in zip(V03, (rpc, http_json), strict=True):
         if interface is None:
             for spec in scenario.steps:
                 with run.step(scenario.key, spec.key) as step:

@@ -11,7 +11,6 @@ from pydantic import TypeAdapter
 from compliance.engines.catalog import CONNECTIVITY, SCENARIOS_OPTION, ScenarioSpec, StepSpec, SuiteSpec, TrackSpec
 
 SPEC_VERSION = "2025-11-25"  # of the scenarios of the runner's release that is pinned
-_NEW = f"https://modelcontextprotocol.io/specification/{SPEC_VERSION}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,43 +26,14 @@ class Official:
     checks: tuple[StepSpec, ...] = ()  # those that it makes when nothing stops it early
 
 
-_FILE = Path(__file__).with_name("scenarios.toml")
-SCENARIOS: tuple[Official, ...] = TypeAdapter(tuple[Official, ...]).validate_python(
-    tomllib.loads(_FILE.read_text("utf-8"))["scenarios"]
-)
-_TRACKS = {
-    "lifecycle": "Lifecycle",
-    "tools": "Tools",
-    "resources": "Resources",
-    "prompts": "Prompts",
-    "utilities": "Utilities",
-    "transport": "Transport",
-}
-AUTH = ScenarioSpec(
-    "mcp/auth",
-    "Asking for credentials",
-    (
-        StepSpec(
-            "unauthorized",
-            "A request without credentials is answered with 401",
-            "Status 401 and a WWW-Authenticate header that names a scheme",
-            f"{_NEW}/basic/authorization#protected-resource-metadata-discovery-requirements",
-        ),
-        StepSpec(
-            "accepted",
-            "The stored credential is accepted",
-            "An answer other than 401 or 403",
-            f"{_NEW}/basic/authorization#access-token-usage",
-        ),
-    ),
-    "mcp",
-)
-SECURITY = TrackSpec("security", "Security", (AUTH,))
+_DATA = tomllib.loads(Path(__file__).with_name("scenarios.toml").read_text("utf-8"))
+SCENARIOS: tuple[Official, ...] = TypeAdapter(tuple[Official, ...]).validate_python(_DATA["scenarios"])
+SECURITY = TypeAdapter(TrackSpec).validate_python(_DATA["security"])
 
 
 def _tracks(chosen: tuple[Official, ...]) -> tuple[TrackSpec, ...]:
     tracks = []
-    for key, title in _TRACKS.items():
+    for key, title in _DATA["tracks"].items():
         scenarios = tuple(ScenarioSpec(s.key, s.title, s.checks, "mcp") for s in chosen if s.track == key)
         if scenarios:
             tracks.append(TrackSpec(key, title, scenarios))

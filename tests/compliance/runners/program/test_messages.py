@@ -85,11 +85,14 @@ def test_what_is_missing_or_wrong(check: Check, changes: dict[str, Any], code: E
         ("", "is empty"),
         ("hello", "holds no runner's token"),
         (TOKEN.replace("asr_", "ask_"), "an organization's API key"),
-        (f"{TOKEN}\nmore", "holds more than a token"),
-        (f"{TOKEN[:30]}\n{TOKEN[30:]}", "was broken into lines"),
-        (TOKEN[:-1], "was cut or altered: it has 55 characters, not 56"),
-        ("asr_Ab12Cd34_wrong", "was cut or altered: it has 18 characters, not 56"),
-        (TOKEN[:-1] + "…", "was altered: it is asr_, 8 characters, _ and 43 characters"),
+        (f"{TOKEN}\nmore", "was cut or altered: it has 61 characters"),
+        (f"{TOKEN[:30]}\n{TOKEN[30:]}", "was cut or altered: it has 57 characters"),
+        (TOKEN[:-1], "was cut or altered: it has 55 characters"),
+        ("asr_Ab12Cd34_wrong", "was cut or altered: it has 18 characters"),
+        (
+            TOKEN[:-1] + "…",
+            "was cut or altered: it has 56 characters. A token is asr_, 8 characters, _ and 43",
+        ),
     ],
 )
 def test_a_file_without_a_token(check: Check, token_file: Path, text: str, words: str) -> None:

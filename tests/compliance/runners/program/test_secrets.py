@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from compliance.engines import Credential
-from compliance.runners.program.logs import Hider
+from compliance.runners.program.logs import SecretFilter
 from compliance.runners.program.problems import Exit, Problem
 from compliance.runners.program.secrets_file import read_secrets
 from compliance.runners.program.token import open_to_others
@@ -181,6 +181,6 @@ def test_what_systemd_gave_to_the_service_alone_is_not_open_to_others(tmp_path: 
 
 
 def test_what_the_program_has_learnt_is_hidden_in_its_log() -> None:
-    hider = Hider()
-    hider.learn([SECRET])
-    assert hider.hide(f"Illegal header value b'Bearer {SECRET}'") == "Illegal header value b'Bearer [redacted]'"
+    secret_filter = SecretFilter()
+    secret_filter.add([SECRET])
+    assert secret_filter.hide(f"Illegal header value b'Bearer {SECRET}'") == "Illegal header value b'Bearer [redacted]'"

@@ -17,7 +17,8 @@ import pytest
 from compliance.engines import Overall, Report, get_engine
 from compliance.engines.reports.model import Verdict
 from compliance.engines.reports.validation import accepted
-from compliance.engines.suites.a2a.catalog import GROUPS, MUST
+from compliance.engines.suites.a2a.catalog import MUST
+from compliance.engines.suites.a2a.plan import FUNCTIONS, GROUPS
 from tests.compliance.engines.servers import PATIENT, QUICK, bound, serving, step, target
 from tests.compliance.engines.suites.a2a.reference_agent import application
 from tests.compliance.engines.suites.baseline.test_a2a import OLD_CARD, scripted
@@ -498,6 +499,7 @@ def test_every_check_is_among_those_that_were_seen_to_fail() -> None:
         key.partition("/")[2] if key.startswith(("jsonrpc/", "http_json/")) else key for key in REFUSING | CASES.keys()
     }
     own = {f"{group.key}/{check.key}" for group in GROUPS for check in group.checks}
+    assert own == FUNCTIONS.keys(), "each check has its function"
     whole = {
         f"{scenario.key}/{each.key}"
         for track in MUST.tracks
