@@ -83,7 +83,7 @@ def test_every_page_fits_and_breaks_no_policy(
         assert fits(page), path
         assert page.locator("h1").count() == 1, path
         expect(page.locator(".bell")).to_be_visible()
-        expect(page.locator(".bell")).to_contain_text("Notices2 unread")
+        expect(page.locator(".bell")).to_contain_text("Notices 2 unread")
     page.goto(site.path("runners/add/"))
     page.get_by_label("Name").fill("Another")
     page.get_by_role("button", name="Add the runner").click()
@@ -138,7 +138,7 @@ def test_a_token_is_replaced_by_keyboard_after_a_question(site: Site, visit: Cal
     button.focus()
     page.keyboard.press("Enter")
     dialog = page.get_by_role("dialog")
-    expect(dialog).to_contain_text("The old one stops to work at once")
+    expect(dialog).to_contain_text("The old one stops working at once")
     page.keyboard.press("Escape")
     expect(dialog).to_be_hidden()
     button.press("Enter")
