@@ -53,14 +53,14 @@ def with_run_statuses(uses: Sequence[Access]) -> list[Access]:
 def access(request: OrganizationRequest) -> HttpResponseBase:
     """The page, or for htmx the part of it below the filters."""
     organization = request.organization
-    narrowed = AccessFilterSet(request.GET, organization_id=organization.id)
+    filterset = AccessFilterSet(request.GET, organization_id=organization.id)
     page = access_page(
         organization_id=organization.id,
-        narrowed_to=narrowed.as_access_filter(),
+        narrowed_to=filterset.as_access_filter(),
         cursor=ACCESS.decode(request.GET.get("at", "")),
     )
     content = {
-        "filter": narrowed,
+        "filter": filterset,
         "page": page,
         "table": AccessTable(with_run_statuses(page.rows)),
         "export": address(reverse("credential_access_csv", args=[organization.slug]), request.GET, at=""),

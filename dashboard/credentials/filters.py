@@ -10,10 +10,10 @@ from django.http import QueryDict
 from compliance.models import AgentContext, Credential, CredentialUse
 from compliance.vault.access_log import AccessFilter
 from compliance.vault.models import UseResult
-from dashboard.common.filters import FilterSet, day_filter, midnight
+from dashboard.common.filters import PeriodFilterSet
 
 
-class AccessFilterSet(FilterSet):
+class AccessFilterSet(PeriodFilterSet):
     """Which credential, for which agent, with what result, and when."""
 
     credential = django_filters.ChoiceFilter(label="Credential", empty_label="Any")
@@ -21,8 +21,6 @@ class AccessFilterSet(FilterSet):
     result = django_filters.ChoiceFilter(
         label="Result", empty_label="Any", choices=[("refused", "Anything but used"), *UseResult.choices]
     )
-    since = day_filter("From")
-    until = day_filter("To")
 
     def __init__(self, data: QueryDict, *, organization_id: str) -> None:
         super().__init__(data, CredentialUse.objects.none())
@@ -35,12 +33,11 @@ class AccessFilterSet(FilterSet):
         self.filters["agent"].extra["choices"] = [(str(context.pk), context.name) for context in contexts]
 
     def as_access_filter(self) -> AccessFilter:
-        """The fields that could be read. Days are days of UTC, both included."""
+        """The fields that could be read."""
         credential = self.chosen.get("credential")
         return AccessFilter(
             credential_id=UUID(credential) if credential else None,
             agent_url=self.agent_urls.get(self.chosen.get("agent") or "", ""),
             result=self.chosen.get("result") or "",
-            since=midnight(self.chosen.get("since")),
-            until=midnight(self.chosen.get("until"), days_later=1),
+            **self.period,
         )

@@ -11,7 +11,7 @@ from django.http import QueryDict
 from compliance.models import Monitor, MonitorDecision, MonitorState
 from compliance.monitors.decisions import NOT_ALLOWED, DecisionFilter
 from compliance.monitors.models import Outcome
-from dashboard.common.filters import FilterSet, day_filter, midnight
+from dashboard.common.filters import FilterSet, PeriodFilterSet
 
 
 class MonitorFilter(FilterSet):
@@ -24,15 +24,13 @@ class MonitorFilter(FilterSet):
         return queryset.filter(state=state) if state else queryset.exclude(state=MonitorState.ARCHIVED)
 
 
-class DecisionFilterSet(FilterSet):
+class DecisionFilterSet(PeriodFilterSet):
     """About which monitor, what was decided, and when."""
 
     monitor = django_filters.ChoiceFilter(label="Monitor", empty_label="Any")
     outcome = django_filters.ChoiceFilter(
         label="Decision", empty_label="Any", choices=[(NOT_ALLOWED, "Anything but allowed"), *Outcome.choices]
     )
-    since = day_filter("From")
-    until = day_filter("To")
 
     def __init__(self, data: QueryDict, *, organization_id: str) -> None:
         super().__init__(data, MonitorDecision.objects.none())
@@ -43,11 +41,10 @@ class DecisionFilterSet(FilterSet):
         ]
 
     def as_decision_filter(self) -> DecisionFilter:
-        """The fields that could be read. Days are days of UTC, both included."""
+        """The fields that could be read."""
         monitor = self.chosen.get("monitor")
         return DecisionFilter(
             monitor_id=UUID(monitor) if monitor else None,
             outcome=self.chosen.get("outcome") or "",
-            since=midnight(self.chosen.get("since")),
-            until=midnight(self.chosen.get("until"), days_later=1),
+            **self.period,
         )
