@@ -11,9 +11,11 @@ from django.conf import settings
 from django.db import IntegrityError, transaction
 
 from compliance.database import call
+from compliance.jobs import dispatch
 from compliance.jobs.dispatch import notify_executors
 from compliance.jobs.models import CredentialChoice, Job, JobState, expires
 from compliance.jobs.queue import insert_jobs
+from compliance.registry.actions import register_agent
 from compliance.registry.models import HOSTED, AgentContext, ExecutorKind, Placement, Runner, RunnerState
 from compliance.runs.models import TriggeredBy
 from compliance.suites.health import read_availability
@@ -40,6 +42,13 @@ class PlacementRefused(Refused):
 
 class QueueFull(PlacementRefused):
     """As many tests wait for the private runner, or the pool, as may."""
+
+
+def add_agent(*, organization: Organization, url: str, name: str = "", by: Principal) -> AgentContext:
+    """Register an agent, and have its protocol detected once that is committed. Raises as register_agent does."""
+    context = register_agent(organization=organization, url=url, name=name, by=by)
+    dispatch.after_commit(dispatch.DETECT, context.agent_id)
+    return context
 
 
 def request_owner_test(

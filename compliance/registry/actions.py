@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 from urllib.parse import urlsplit
 from uuid import UUID
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
-from django.db.models import F
+from django.db.models import F, QuerySet
 from django.utils import timezone
 
 from compliance import engines
@@ -20,6 +21,7 @@ from compliance.registry.models import (
     AgentContext,
     HeartbeatSlot,
     Protocol,
+    Relation,
 )
 from compliance.registry.urls import normalize_agent_url, refuse_credentials
 from compliance.tenancy.api_keys import Principal
@@ -114,6 +116,30 @@ def change_heartbeats(
         )
         agent.refresh_from_db()
         return agent
+
+
+def set_heartbeats(*, agent: Agent, changed: Collection[str]) -> None:
+    """Keep what staff changed of an agent, and nothing else: a worker may have moved its schedule meanwhile.
+
+    Called in the staff site's scope, as the two below are.
+    """
+    if "heartbeat_interval_hours" in changed:
+        # Slots are an interval apart: another interval has other slots.
+        slot = HeartbeatSlot(F("agent_url"), agent.heartbeat_interval_hours, timezone.now())
+        Agent.objects.filter(pk=agent.pk).update(next_heartbeat_at=slot)
+    agent.save(update_fields=changed or ["paused"])
+
+
+def set_paused(*, agents: QuerySet[Agent], paused: bool) -> list[Agent]:
+    """Pause or resume heartbeats. Returns the agents for which that is a change."""
+    changed = list(agents.filter(paused=not paused))
+    Agent.objects.filter(pk__in=[agent.pk for agent in changed]).update(paused=paused)
+    return changed
+
+
+def set_relation(*, contexts: Collection[AgentContext], relation: Relation) -> None:
+    """Say whether organizations are verified owners of agents, or observers."""
+    AgentContext.objects.filter(pk__in=[context.pk for context in contexts]).update(relation=relation)
 
 
 def note_protocol(*, agent_url: str, protocol: str, note: str) -> None:

@@ -55,7 +55,7 @@ def _invitation_address(request: HttpRequest | None) -> str | None:
 
 
 class MFAAdapter(DefaultMFAAdapter):
-    """Keeps the seeds of second factors encrypted, with the vault's keys."""
+    """Keeps the seeds of two-factor authentication encrypted, with the vault's keys."""
 
     def encrypt(self, text: str) -> str:
         return seal(text, bound_to=SECOND_FACTOR)

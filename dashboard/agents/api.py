@@ -11,9 +11,9 @@ from django.http import HttpResponse
 from ninja import Query, Router, Schema, Status
 from pydantic import AliasPath, Field
 
-from compliance.jobs import dispatch
+from compliance.jobs.actions import add_agent
 from compliance.models import AgentContextWithLatestTest, LifecycleStage, Protocol, Relation
-from compliance.registry.actions import AlreadyRegistered, register_agent
+from compliance.registry.actions import AlreadyRegistered
 from compliance.registry.urls import MAX_LENGTH
 from compliance.runs.models import OverallStatus
 from compliance.tenancy.models import Scope
@@ -119,13 +119,12 @@ def one_agent(request: ApiRequest, agent: UUID) -> AgentOut:
     summary="Register an agent",
     response={201: AgentOut, 409: ProblemDetails},
 )
-def add_agent(request: ApiRequest, agent: AgentIn, response: HttpResponse) -> Status[AgentOut]:
+def register_agent(request: ApiRequest, agent: AgentIn, response: HttpResponse) -> Status[AgentOut]:
     """Its protocol is detected at once. If it is registered already, the problem names it as `id`."""
     organization = request.organization
     try:
-        context = register_agent(organization=organization, url=agent.agent_url, name=agent.name, by=request.auth)
+        context = add_agent(organization=organization, url=agent.agent_url, name=agent.name, by=request.auth)
     except AlreadyRegistered as already:
         raise Problem(409, "already-registered", str(already), id=str(already.context.pk)) from None
-    dispatch.after_commit(dispatch.DETECT, context.agent_id)
     response["Location"] = f"{settings.SITE_URL}{request.path}/{context.pk}"
     return Status(201, one_agent(request, context.pk))

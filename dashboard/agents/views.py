@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID
 
 from django.contrib import messages
-from django.http import Http404
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils import timezone
 
-from compliance.jobs import dispatch
-from compliance.jobs.actions import PlacementRefused, request_owner_test
+from compliance.jobs.actions import PlacementRefused, add_agent, request_owner_test
 from compliance.models import (
     AgentContextWithLatestTest,
     ComplianceRun,
@@ -24,12 +23,10 @@ from compliance.models import (
     Organization,
     Role,
     Runner,
-    SuiteVersion,
 )
 from compliance.registry.actions import (
     AlreadyRegistered,
     change_heartbeats,
-    register_agent,
     remove_context,
     rename_context,
 )
@@ -44,16 +41,16 @@ from dashboard.agents.filters import FACETS, STALE_DAYS, AgentFilter
 from dashboard.agents.forms import AgentForm, HeartbeatForm, RenameForm
 from dashboard.agents.tables import AgentTable
 from dashboard.common.access import OrganizationRequest, organization_view
-from dashboard.common.confirm import ask_first
+from dashboard.common.confirm import confirmed_action
 from dashboard.common.filters import as_part
 from dashboard.jobs.forms import value_of
 from dashboard.jobs.views import progress_context
 from dashboard.runs.tables import RunTable
-from dashboard.suites.forms import SuiteForm, TestForm, default_among, suites_for
+from dashboard.suites.forms import SuiteForm, TestForm, default_among, scenarios_of, suites_for
 
 LAST_RUNS = 10
-# Longer than asking takes. After that the page no longer says that an answer is on its way.
-ASKING = timedelta(minutes=2)
+# Longer than detection takes. After that the page no longer says that an answer is on its way.
+DETECTION_TIMEOUT = timedelta(minutes=2)
 REMOVAL = (
     "The agent leaves your list, and heartbeats of it are no longer shown to you. The tests that you ran stay in the"
     " record: register the same address again and they are back."
@@ -65,16 +62,16 @@ def overview(request: OrganizationRequest) -> HttpResponseBase:
     """The page, or for htmx the part of it below the search field."""
     organization = request.organization
     agents = AgentContextWithLatestTest.objects.of_organization(organization.id)
-    narrowed = AgentFilter(request.GET, queryset=agents)
-    sought, status = narrowed.chosen.get("q") or "", narrowed.chosen.get("status") or ""
-    totals = agents.facets(sought=sought, stale_days=STALE_DAYS)
+    filterset = AgentFilter(request.GET, queryset=agents)
+    search, status = filterset.chosen.get("q") or "", filterset.chosen.get("status") or ""
+    totals = agents.facets(sought=search, stale_days=STALE_DAYS)
     counts = {"": totals.everything, **{value: getattr(totals, value) for value, _ in FACETS}}
     context = {
-        "table": AgentTable(narrowed.qs.failing_first().as_rows()).on_page(request, count=counts[status]),
+        "table": AgentTable(filterset.qs.failing_first().as_rows()).on_page(request, count=counts[status]),
         "total": counts[status],
-        "is_empty": not counts[""] and not sought,
-        "sought": sought,
-        "kept": [(name, request.GET[name]) for name in ("status", "sort") if request.GET.get(name)],
+        "is_empty": not counts[""] and not search,
+        "search": search,
+        "carried": [(name, request.GET[name]) for name in ("status", "sort") if request.GET.get(name)],
         "status": status,
         "facets": [
             (value, words, counts[value])
@@ -89,12 +86,12 @@ def overview(request: OrganizationRequest) -> HttpResponseBase:
 
 @organization_view(Role.ADMIN)
 def agent_add(request: OrganizationRequest) -> HttpResponseBase:
-    """Register an agent, and ask it which protocol it speaks."""
+    """Register an agent; its protocol is detected then."""
     form = AgentForm(request.POST if request.method == "POST" else None)
     existing = None
     if request.method == "POST" and form.is_valid():
         try:
-            context = register_agent(
+            context = add_agent(
                 organization=request.organization,
                 url=form.cleaned_data["url"],
                 name=form.cleaned_data["name"],
@@ -106,7 +103,6 @@ def agent_add(request: OrganizationRequest) -> HttpResponseBase:
             form.add_error("url", str(error))
             existing = error.context
         else:
-            dispatch.after_commit(dispatch.DETECT, context.agent_id)
             messages.success(request, f"{context.name} is registered. Test it now, or wait for its first heartbeat.")
             return redirect("agent", request.organization.slug, context.pk)
     status = 422 if form.errors else 200
@@ -115,16 +111,13 @@ def agent_add(request: OrganizationRequest) -> HttpResponseBase:
 
 def get_agent(organization: Organization, agent: UUID) -> AgentContextWithLatestTest:
     """One of the organization's agents with its last test; 404 for any other's."""
-    found = AgentContextWithLatestTest.objects.of_organization(organization.id).filter(pk=agent).first()
-    if found is None:
-        raise Http404
-    return found
+    return AgentContextWithLatestTest.objects.of_organization(organization.id).get(pk=agent)
 
 
-def is_being_asked(context: AgentContextWithLatestTest) -> bool:
-    """Whether the answer to "which protocol do you speak?" may still come."""
+def is_detecting(context: AgentContextWithLatestTest) -> bool:
+    """Whether the agent's protocol may still be detected."""
     agent = context.agent
-    return not agent.protocol and not agent.protocol_note and timezone.now() - context.created_at < ASKING
+    return not agent.protocol and not agent.protocol_note and timezone.now() - context.created_at < DETECTION_TIMEOUT
 
 
 @organization_view()
@@ -150,7 +143,7 @@ def agent(request: OrganizationRequest, agent: UUID) -> HttpResponseBase:
         "context": context,
         "agent": context.agent,
         "status": getattr(context.agent, "status", None),
-        "asking": is_being_asked(context),
+        "detecting": is_detecting(context),
         "last_own": last["own"],
         "last_heartbeat": last["platform"],
         "own_verdicts": own,
@@ -161,7 +154,7 @@ def agent(request: OrganizationRequest, agent: UUID) -> HttpResponseBase:
             suites=suites,
             starts_test=True,
             runners=runners,
-            initial={"suite": default.slug if default else "", "executor": _last_executor(last["own"], runners)},
+            initial={"suite": default.slug if default else "", "placement": _last_placement(last["own"], runners)},
         ),
         "runners": runners,
         "suites": suites,
@@ -174,7 +167,7 @@ def agent(request: OrganizationRequest, agent: UUID) -> HttpResponseBase:
     return TemplateResponse(request, "agents/detail.html", page)
 
 
-def _last_executor(last: ComplianceRun | None, runners: list[Runner]) -> str:
+def _last_placement(last: ComplianceRun | None, runners: list[Runner]) -> str:
     """The choice of the runner that ran the last test, while it is there: no other may reach the agent."""
     if last is None or last.executor_id not in [runner.pk for runner in runners]:
         return ""
@@ -187,7 +180,7 @@ def agent_protocol(request: OrganizationRequest, agent: UUID) -> HttpResponseBas
     context = get_agent(request.organization, agent)
     if not request.htmx:
         return redirect("agent", request.organization.slug, agent)
-    page = {"context": context, "agent": context.agent, "asking": is_being_asked(context)}
+    page = {"context": context, "agent": context.agent, "detecting": is_detecting(context)}
     return TemplateResponse(request, "agents/_protocol.html", page)
 
 
@@ -195,14 +188,14 @@ def agent_protocol(request: OrganizationRequest, agent: UUID) -> HttpResponseBas
 def agent_test(request: OrganizationRequest, agent: UUID) -> HttpResponseBase:
     """Ask for a test; a GET shows what can be chosen. A second press leads to the test under way.
 
-    `suite` names the suite, in a GET and in a POST; `executor` where it runs. Without `choices` a POST comes from a
+    `suite` names the suite, in a GET and in a POST; `placement` where it runs. Without `choices` a POST comes from a
     page that does not show the suite's options, and they stay as the suite has them.
     """
     context = get_agent(request.organization, agent)
     suites = suites_for(context.agent.protocol)
     posted = request.method == "POST"
-    asked = request.POST if posted else request.GET
-    slug = str(asked.get("suite") or "")
+    data = request.POST if posted else request.GET
+    slug = str(data.get("suite") or "")
     found = next((suite for suite in suites if suite.slug == slug), None)
     suite = found if slug and posted else found or default_among(suites)
     choice = SuiteForm({"suite": slug} if slug else None, suites=suites)
@@ -224,16 +217,16 @@ def agent_test(request: OrganizationRequest, agent: UUID) -> HttpResponseBase:
             form.take_suites_options()
         if posted and form.is_valid():
             try:
-                return _ask(request, agent, suite, form)
+                return _request_test(request, agent, suite, form)
             except PlacementRefused as refusal:
-                form.add_error("executor", str(refusal))
+                form.add_error("placement", str(refusal))
     can_run = suite is not None and (not suite.problem or bool(runners))
     page = {"context": context, "choice": choice, "suite": suite, "form": form, "suites": suites, "can_run": can_run}
     failed = posted or (slug and found is None)
     return TemplateResponse(request, "agents/test.html", page, status=422 if failed else 200)
 
 
-def _ask(request: OrganizationRequest, agent: UUID, suite: OfferedSuite, form: TestForm) -> HttpResponseBase:
+def _request_test(request: OrganizationRequest, agent: UUID, suite: OfferedSuite, form: TestForm) -> HttpResponseBase:
     job, created = request_owner_test(
         organization=request.organization,
         context_id=agent,
@@ -250,17 +243,6 @@ def _ask(request: OrganizationRequest, agent: UUID, suite: OfferedSuite, form: T
     if not created:
         messages.info(request, "This test is under way already.")
     return redirect("job", request.organization.slug, job.pk)
-
-
-def scenarios_of(version_id: int, protocol: str) -> list[tuple[str, str]]:
-    """Keys and titles of the scenarios that an agent of this protocol can be asked."""
-    tracks = SuiteVersion.objects.values_list("definition__tracks", flat=True).get(pk=version_id)
-    return [
-        (scenario["key"], f"{track['title']}: {scenario['title']}")
-        for track in tracks or []
-        for scenario in track["scenarios"]
-        if not protocol or scenario.get("protocol", "") in ("", protocol)
-    ]
 
 
 @organization_view(Role.ADMIN)
@@ -302,15 +284,14 @@ def agent_settings(request: OrganizationRequest, agent: UUID) -> HttpResponseBas
 def agent_remove(request: OrganizationRequest, agent: UUID) -> HttpResponseBase:
     """Remove the agent from the organization, once that is confirmed."""
     context = get_agent(request.organization, agent)
-    question = ask_first(
+    slug = request.organization.slug
+    return confirmed_action(
         request,
+        partial(remove_context, organization=request.organization, context_id=agent, by=request.user),
         title=f"Remove {context.name}?",
         text=REMOVAL,
         button="Remove the agent",
-        back=reverse("agent_settings", args=[request.organization.slug, agent]),
+        back=reverse("agent_settings", args=[slug, agent]),
+        done=f"{context.name} is removed.",
+        then=reverse("overview", args=[slug]),
     )
-    if question is not None:
-        return question
-    remove_context(organization=request.organization, context_id=agent, by=request.user)
-    messages.success(request, f"{context.name} is removed.")
-    return redirect("overview", request.organization.slug)

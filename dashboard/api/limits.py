@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import time
 from dataclasses import dataclass
@@ -16,9 +15,7 @@ from limits.strategies import MovingWindowRateLimiter
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-logger = logging.getLogger(__name__)
-
-PAUSE_SECONDS = 5  # how long Redis is not asked again after it failed: a host that is away costs each call its timeout
+from dashboard.common.cache import CircuitBreaker
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +55,7 @@ class Count:
         }
 
 
-class _Pause:
-    """Until when (monotonic) Redis is not asked; shared by all threads."""
-
-    until = 0.0
+breaker = CircuitBreaker()
 
 
 @cache
@@ -79,7 +73,7 @@ def limiter(redis_url: str) -> MovingWindowRateLimiter:
 
 def count(rate: Rate, caller: str) -> Count | None:
     """Count a call, if the limit allows it. None when Redis is away: then nothing is limited."""
-    if time.monotonic() < _Pause.until:
+    if breaker.is_open:
         return None
     item = RateLimitItemPerMinute(rate.per_minute, namespace=rate.name)
     counter = limiter(settings.REDIS_URL)
@@ -87,7 +81,6 @@ def count(rate: Rate, caller: str) -> Count | None:
         allowed = counter.hit(item, caller)
         window = counter.get_window_stats(item, caller)
     except StorageError as error:
-        _Pause.until = time.monotonic() + PAUSE_SECONDS
-        logger.warning("Redis is away (%s); the API's calls are not limited", type(error.storage_error).__name__)
+        breaker.trip(error.storage_error, "the API's calls are not limited")
         return None
     return Count(rate, allowed, max(0, window.remaining), max(0, math.ceil(window.reset_time - time.time())))

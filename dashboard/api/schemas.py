@@ -6,6 +6,7 @@ resolver. Their context has the request, whose organization is the reader.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
@@ -148,6 +149,15 @@ def plain_options(options: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in engine_options(options).items() if key != "scenarios"}
 
 
-def page_url(name: str, context: dict[str, Any], *parts: object) -> str:
+def page_url(name: str, context: dict[str, Any], key: UUID) -> str:
     """The URL of a dashboard page of the reader's organization."""
-    return settings.SITE_URL + reverse(name, args=[context["request"].organization.slug, *parts])
+    return settings.SITE_URL + _pattern(name, context["request"].organization.slug).format(key)
+
+
+_ANY_KEY = UUID(int=0)
+
+
+@lru_cache(maxsize=1000)
+def _pattern(name: str, slug: str) -> str:
+    # Reversed once: a list has as many addresses as rows.
+    return reverse(name, args=[slug, _ANY_KEY]).replace(str(_ANY_KEY), "{}")

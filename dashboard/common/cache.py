@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from typing import Any
 
 from django.core.cache.backends.locmem import LocMemCache
@@ -12,7 +13,28 @@ from redis.exceptions import RedisError
 
 logger = logging.getLogger(__name__)
 
-RETRY_AFTER_SECONDS = 5
+
+class CircuitBreaker:
+    """After a failure Redis is not asked for a while: a host that does not answer costs each call its timeout.
+
+    One for all threads of a process.
+    """
+
+    PAUSE_SECONDS = 5
+
+    def __init__(self) -> None:
+        self.until = 0.0  # monotonic
+
+    @property
+    def is_open(self) -> bool:
+        return time.monotonic() < self.until
+
+    def trip(self, error: Exception, consequence: str) -> None:
+        self.until = time.monotonic() + self.PAUSE_SECONDS
+        logger.warning("Redis is away (%s); %s", type(error).__name__, consequence)
+
+
+breaker = CircuitBreaker()
 
 
 class RedisOrMemory(RedisCache):
@@ -25,53 +47,32 @@ class RedisOrMemory(RedisCache):
     def __init__(self, server: str, params: dict[str, Any]) -> None:
         super().__init__(server, params)
         without_redis = {key: value for key, value in params.items() if key != "OPTIONS"}
-        self._memory = LocMemCache("while-redis-is-away", without_redis)
+        self.memory = LocMemCache("while-redis-is-away", without_redis)
 
-    def _ask(self, name: str, *args: Any, **kwargs: Any) -> Any:
-        if time.monotonic() >= _Away.until:
+
+def _or_memory(name: str) -> Callable[..., Any]:
+    def method(cache: RedisOrMemory, *args: Any, **kwargs: Any) -> Any:
+        if not breaker.is_open:
             try:
-                return getattr(RedisCache, name)(self, *args, **kwargs)
+                return getattr(RedisCache, name)(cache, *args, **kwargs)
             except RedisError as error:
-                # Remembered for a while: a host that does not answer would cost every request its timeout.
-                _Away.until = time.monotonic() + RETRY_AFTER_SECONDS
-                logger.warning("Redis is away (%s); caching in memory", type(error).__name__)
-        return getattr(self._memory, name)(*args, **kwargs)
+                breaker.trip(error, "caching in memory")
+        return getattr(cache.memory, name)(*args, **kwargs)
 
-    def add(self, *args: Any, **kwargs: Any) -> Any:
-        return self._ask("add", *args, **kwargs)
-
-    def get(self, *args: Any, **kwargs: Any) -> Any:
-        return self._ask("get", *args, **kwargs)
-
-    def set(self, *args: Any, **kwargs: Any) -> Any:
-        return self._ask("set", *args, **kwargs)
-
-    def touch(self, *args: Any, **kwargs: Any) -> Any:
-        return self._ask("touch", *args, **kwargs)
-
-    def delete(self, *args: Any, **kwargs: Any) -> Any:
-        return self._ask("delete", *args, **kwargs)
-
-    def get_many(self, *args: Any, **kwargs: Any) -> Any:
-        return self._ask("get_many", *args, **kwargs)
-
-    def has_key(self, *args: Any, **kwargs: Any) -> Any:
-        return self._ask("has_key", *args, **kwargs)
-
-    def incr(self, *args: Any, **kwargs: Any) -> Any:
-        return self._ask("incr", *args, **kwargs)
-
-    def set_many(self, *args: Any, **kwargs: Any) -> Any:
-        return self._ask("set_many", *args, **kwargs)
-
-    def delete_many(self, *args: Any, **kwargs: Any) -> Any:
-        return self._ask("delete_many", *args, **kwargs)
-
-    def clear(self) -> Any:
-        return self._ask("clear")
+    return method
 
 
-class _Away:
-    """Until when (monotonic) this process asks its memory without trying Redis. One for all threads."""
-
-    until = 0.0
+for _name in (
+    "add",
+    "get",
+    "set",
+    "touch",
+    "delete",
+    "get_many",
+    "has_key",
+    "incr",
+    "set_many",
+    "delete_many",
+    "clear",
+):
+    setattr(RedisOrMemory, _name, _or_memory(_name))

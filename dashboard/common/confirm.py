@@ -1,11 +1,43 @@
-"""Dangerous forms ask first: in a dialog where there is JavaScript, on a page where there is none."""
+"""Views that change something: what a form's action refuses, and questions before what cannot be undone."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
 
+from django.contrib import messages
+from django.forms import BaseForm
 from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+from django.shortcuts import redirect
 from django.template.response import TemplateResponse
+
+from compliance.tenancy.errors import Refused
+
+
+@contextmanager
+def refusals_in(form: BaseForm, field: str | None = None) -> Iterator[None]:
+    """What the block's action refuses becomes an error of the form; the view goes on after the block."""
+    try:
+        yield
+    except Refused as refusal:
+        form.add_error(field, str(refusal))
+
+
+def posted_action(request: HttpRequest, action: Callable[[], object], *, done: str, then: str) -> HttpResponseBase:
+    """Carry out what a button asks for, say so (`done`) and go to the page `then`. A GET only goes there."""
+    if request.method == "POST":
+        action()
+        messages.success(request, done)
+    return redirect(then)
+
+
+def confirmed_action(
+    request: HttpRequest, action: Callable[[], object], *, done: str, then: str, **question: Any
+) -> HttpResponseBase:
+    """The same, once the reader has confirmed it. question: the arguments of ask_first."""
+    return ask_first(request, **question) or posted_action(request, action, done=done, then=then)
 
 
 def ask_first(
@@ -18,7 +50,7 @@ def ask_first(
     affected: Sequence[tuple[str, str]] = (),
     affects: str = "",
 ) -> TemplateResponse | None:
-    """The page that asks, or None once the reader has confirmed.
+    """The page that asks, or None once the reader has confirmed: in a dialog, or on that page without JavaScript.
 
     The form carries data-confirm (the text) and data-confirm-button; assay.js asks and adds the
     field that this looks for. title, text, button: what the page says; back: where "Cancel" goes.

@@ -8,6 +8,7 @@ from urllib.parse import urlencode
 
 import django_filters
 from django import forms
+from django.db.models import QuerySet
 from django.http import HttpResponse, QueryDict
 from django.template.response import TemplateResponse
 from django_htmx.http import push_url
@@ -36,12 +37,25 @@ class FilterSet(django_filters.FilterSet):
         return any(self.chosen.values())
 
 
-def day_filter(label: str) -> django_filters.DateFilter:
-    """A day of UTC."""
-    return django_filters.DateFilter(label=label, widget=forms.DateInput(attrs={"type": "date"}))
+class PeriodFilterSet(FilterSet):
+    """One that narrows by days of UTC too, both included."""
+
+    since = django_filters.DateFilter(label="From", widget=forms.DateInput(attrs={"type": "date"}))
+    until = django_filters.DateFilter(label="To", widget=forms.DateInput(attrs={"type": "date"}))
+
+    def __init__(self, data: QueryDict, queryset: QuerySet[Any]) -> None:
+        super().__init__(data, queryset)
+        for name in ("since", "until"):
+            self.filters.move_to_end(name)  # after the list's own fields
+
+    @property
+    def period(self) -> dict[str, datetime | None]:
+        """The instants at which the chosen days begin and end."""
+        chosen = self.chosen
+        return {"since": _midnight(chosen.get("since")), "until": _midnight(chosen.get("until"), days_later=1)}
 
 
-def midnight(day: date | None, days_later: int = 0) -> datetime | None:
+def _midnight(day: date | None, days_later: int = 0) -> datetime | None:
     try:
         return datetime.combine(day, time.min, UTC) + timedelta(days=days_later) if day else None
     except OverflowError:  # the last day that there is
@@ -52,8 +66,8 @@ def address(base: str, query: QueryDict, **changes: object) -> str:
     """A page's address with some of its parameters changed; empty ones are left out."""
     values = dict(query.lists())
     values.update((name, [str(value)]) for name, value in changes.items())
-    told = {name: value for name, value in values.items() if value and value[-1]}
-    return f"{base}?{urlencode(told, doseq=True)}" if told else base
+    filled = {name: value for name, value in values.items() if value and value[-1]}
+    return f"{base}?{urlencode(filled, doseq=True)}" if filled else base
 
 
 def as_part(response: TemplateResponse, base: str, query: QueryDict) -> HttpResponse:

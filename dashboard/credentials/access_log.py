@@ -56,14 +56,14 @@ def with_run_statuses(uses: Sequence[CredentialUse]) -> Sequence[CredentialUse]:
 def access(request: OrganizationRequest) -> HttpResponseBase:
     """The page, or for htmx the part of it below the filters."""
     organization = request.organization
-    narrowed = AccessFilterSet(request.GET, organization_id=organization.id)
+    filterset = AccessFilterSet(request.GET, organization_id=organization.id)
     page = access_page(
-        narrowed.uses(),
+        filterset.uses(),
         organization_id=organization.id,
         cursor=ACCESS.decode(request.GET.get("at", "")),
     )
     content = {
-        "filter": narrowed,
+        "filter": filterset,
         "page": page,
         "table": AccessTable(with_run_statuses(page.rows)),
         "export": address(reverse("credential_access_csv", args=[organization.slug]), request.GET, at=""),

@@ -9,10 +9,10 @@ from django.http import QueryDict
 
 from compliance.models import AgentContext, Credential, CredentialUse
 from compliance.vault.models import CredentialUseQuerySet, UseResult
-from dashboard.common.filters import FilterSet, day_filter, midnight
+from dashboard.common.filters import PeriodFilterSet
 
 
-class AccessFilterSet(FilterSet):
+class AccessFilterSet(PeriodFilterSet):
     """Which credential, for which agent, with what result, and when."""
 
     credential = django_filters.ChoiceFilter(label="Credential", empty_label="Any")
@@ -20,8 +20,6 @@ class AccessFilterSet(FilterSet):
     result = django_filters.ChoiceFilter(
         label="Result", empty_label="Any", choices=[("refused", "Anything but used"), *UseResult.choices]
     )
-    since = day_filter("From")
-    until = day_filter("To")
 
     def __init__(self, data: QueryDict, *, organization_id: str) -> None:
         super().__init__(data, CredentialUse.objects.none())
@@ -34,12 +32,11 @@ class AccessFilterSet(FilterSet):
         self.filters["agent"].extra["choices"] = [(str(context.pk), context.name) for context in contexts]
 
     def uses(self) -> CredentialUseQuerySet:
-        """Those that the fields that could be read leave. Days are days of UTC, both included."""
+        """Those that the fields that could be read leave."""
         credential = self.chosen.get("credential")
         return CredentialUse.objects.narrowed(
             credential_id=UUID(credential) if credential else None,
             agent_url=self.agent_urls.get(self.chosen.get("agent") or "", ""),
             result=self.chosen.get("result") or "",
-            since=midnight(self.chosen.get("since")),
-            until=midnight(self.chosen.get("until"), days_later=1),
+            **self.period,
         )

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from uuid import UUID
 
 from django.contrib import messages
-from django.http import Http404
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
@@ -16,13 +16,12 @@ from django.urls import reverse
 from django.views.decorators.debug import sensitive_post_parameters
 
 from compliance.models import AgentContext, Credential, CredentialGrant, Organization, Role
-from compliance.tenancy.errors import Refused
 from compliance.vault import actions
 from compliance.vault.access_log import access_page, last_uses
 from compliance.vault.kinds import Kind
 from compliance.vault.models import CredentialUse, UseFor
 from dashboard.common.access import OrganizationRequest, organization_view
-from dashboard.common.confirm import ask_first
+from dashboard.common.confirm import confirmed_action, refusals_in
 from dashboard.credentials.access_log import with_run_statuses
 from dashboard.credentials.forms import GrantForm, RenameCredentialForm, SecretForm
 from dashboard.credentials.tables import AccessTable, CredentialTable
@@ -71,10 +70,11 @@ class Granted:
 
 def get_credential(organization: Organization, credential: UUID) -> Credential:
     """One of the organization's credentials, a deleted one too; 404 for any other's."""
-    found = Credential.objects.filter(organization=organization, pk=credential).first()
-    if found is None:
-        raise Http404
-    return found
+    return Credential.objects.get(organization=organization, pk=credential)
+
+
+def _kept(organization: Organization, credential: UUID) -> Credential:
+    return Credential.objects.get(organization=organization, pk=credential, deleted_at=None)
 
 
 @organization_view()
@@ -101,7 +101,7 @@ def credential_add(request: OrganizationRequest) -> HttpResponseBase:
         return TemplateResponse(request, "credentials/choose_kind.html", {"kinds": Kind.choices})
     form = SecretForm(request.POST if request.method == "POST" else None, kind=kind, named=True)
     if request.method == "POST" and form.is_valid():
-        try:
+        with refusals_in(form):
             added = actions.add_credential(
                 organization=request.organization,
                 name=form.cleaned_data["name"],
@@ -110,9 +110,6 @@ def credential_add(request: OrganizationRequest) -> HttpResponseBase:
                 secret=form.cleaned_data["secret"],
                 by=request.user,
             )
-        except Refused as refusal:
-            form.add_error(None, str(refusal))
-        else:
             messages.success(request, f"“{added.name}” is kept. Grant it now: until then nothing uses it.")
             return redirect("grant_add", request.organization.slug, added.pk)
     page = {"form": form, "kind": kind, "kind_words": Kind(kind).label}
@@ -126,16 +123,13 @@ def credential(request: OrganizationRequest, credential: UUID) -> HttpResponseBa
     renaming = request.method == "POST"
     form = RenameCredentialForm(request.POST if renaming else None, initial={"name": found.name})
     if renaming and form.is_valid():
-        try:
+        with refusals_in(form, "name"):
             actions.rename_credential(
                 organization=request.organization,
                 credential_id=credential,
                 name=form.cleaned_data["name"],
                 by=request.user,
             )
-        except Refused as refusal:
-            form.add_error("name", str(refusal))
-        else:
             messages.success(request, "The name is changed. Past runs keep the one that they had.")
             return redirect("credential", request.organization.slug, credential)
     page = {
@@ -179,14 +173,12 @@ def _grants_and_uses(organization: Organization, found: Credential) -> dict[str,
 @organization_view(Role.ADMIN)
 def credential_replace(request: OrganizationRequest, credential: UUID) -> HttpResponseBase:
     """Enter another secret, and what goes with it, for the same credential."""
-    found = get_credential(request.organization, credential)
-    if found.deleted_at is not None:
-        raise Http404
+    found = _kept(request.organization, credential)
     form = SecretForm(
         request.POST if request.method == "POST" else None, kind=found.kind, named=False, initial=found.parameters
     )
     if request.method == "POST" and form.is_valid():
-        try:
+        with refusals_in(form):
             actions.replace_secret(
                 organization=request.organization,
                 credential_id=credential,
@@ -194,9 +186,6 @@ def credential_replace(request: OrganizationRequest, credential: UUID) -> HttpRe
                 secret=form.cleaned_data["secret"],
                 by=request.user,
             )
-        except Refused as refusal:
-            form.add_error(None, str(refusal))
-        else:
             messages.success(request, "The secret is replaced. Its grants hold for the new one.")
             return redirect("credential", request.organization.slug, credential)
     page = {"form": form, "credential": found}
@@ -205,29 +194,29 @@ def credential_replace(request: OrganizationRequest, credential: UUID) -> HttpRe
 
 @organization_view(Role.ADMIN)
 def credential_delete(request: OrganizationRequest, credential: UUID) -> HttpResponseBase:
-    found = get_credential(request.organization, credential)
-    if found.deleted_at is not None:
-        raise Http404
-    back = reverse("credential", args=[request.organization.slug, credential])
-    question = ask_first(
-        request, title=f"Delete “{found.name}”?", text=DELETION, button="Delete the credential", back=back
+    found = _kept(request.organization, credential)
+    slug = request.organization.slug
+    return confirmed_action(
+        request,
+        partial(
+            actions.delete_credential, organization=request.organization, credential_id=credential, by=request.user
+        ),
+        title=f"Delete “{found.name}”?",
+        text=DELETION,
+        button="Delete the credential",
+        back=reverse("credential", args=[slug, credential]),
+        done=f"“{found.name}” is deleted.",
+        then=reverse("credentials", args=[slug]),
     )
-    if question is not None:
-        return question
-    actions.delete_credential(organization=request.organization, credential_id=credential, by=request.user)
-    messages.success(request, f"“{found.name}” is deleted.")
-    return redirect("credentials", request.organization.slug)
 
 
 @organization_view(Role.ADMIN)
 def grant_add(request: OrganizationRequest, credential: UUID) -> HttpResponseBase:
     """Consent to uses of a credential. The page says what that means."""
-    found = get_credential(request.organization, credential)
-    if found.deleted_at is not None:
-        raise Http404
+    found = _kept(request.organization, credential)
     form = GrantForm(request.POST if request.method == "POST" else None, organization_id=request.organization.id)
     if request.method == "POST" and form.is_valid():
-        try:
+        with refusals_in(form):
             actions.grant_credential(
                 organization=request.organization,
                 credential_id=credential,
@@ -236,9 +225,6 @@ def grant_add(request: OrganizationRequest, credential: UUID) -> HttpResponseBas
                 days=form.cleaned_data["days"],
                 by=request.user,
             )
-        except Refused as refusal:
-            form.add_error(None, str(refusal))
-        else:
             messages.success(request, f"“{found.name}” is granted.")
             return redirect("credential", request.organization.slug, credential)
     page = {"form": form, "credential": found}
@@ -247,23 +233,16 @@ def grant_add(request: OrganizationRequest, credential: UUID) -> HttpResponseBas
 
 @organization_view(Role.ADMIN)
 def grant_revoke(request: OrganizationRequest, grant: UUID) -> HttpResponseBase:
-    found = (
-        CredentialGrant.objects.select_related("credential")
-        .filter(organization_id=request.organization.id, pk=grant)
-        .first()
-    )
-    if found is None:
-        raise Http404
+    grants = CredentialGrant.objects.filter(organization_id=request.organization.id)
+    found = grants.select_related("credential").get(pk=grant)
     back = reverse("credential", args=[request.organization.slug, found.credential_id])
-    question = ask_first(
+    return confirmed_action(
         request,
+        partial(actions.revoke_grant, organization=request.organization, grant_id=grant, by=request.user),
         title=f"Revoke this grant of “{found.credential.name}”?",
         text=REVOCATION,
         button="Revoke the grant",
         back=back,
+        done="The grant is revoked.",
+        then=back,
     )
-    if question is not None:
-        return question
-    actions.revoke_grant(organization=request.organization, grant_id=grant, by=request.user)
-    messages.success(request, "The grant is revoked.")
-    return redirect(back)

@@ -7,7 +7,6 @@ from typing import Any
 from uuid import UUID
 
 from django.contrib import messages
-from django.http import Http404
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect, resolve_url
 from django.template.response import TemplateResponse
@@ -92,11 +91,7 @@ def _number(value: object) -> int:
 
 def get_job(organization: Organization, job: UUID) -> Job:
     """One of the organization's jobs; 404 for any other's."""
-    known = Job.objects.select_related("suite_version__suite")
-    found = known.filter(organization=organization, pk=job).first()
-    if found is None:
-        raise Http404
-    return found
+    return Job.objects.select_related("suite_version__suite").get(organization=organization, pk=job)
 
 
 def _may_cancel(request: OrganizationRequest, job: Job) -> bool:

@@ -54,7 +54,6 @@ def list_monitors(request: ApiRequest, query: Query[MonitorQuery], response: Htt
     monitors = monitors.filter(state=query.state) if query.state else monitors.exclude(state=MonitorState.ARCHIVED)
     if query.agent is not None:
         monitors = monitors.filter(context_id=query.agent)
-    monitors = monitors.defer("suite__current_version__definition", "suite_version__definition")
     return page_out(MonitorPage, page_by_key(monitors, query), request=request, response=response)
 
 

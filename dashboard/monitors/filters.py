@@ -10,7 +10,7 @@ from django.http import QueryDict
 
 from compliance.models import Monitor, MonitorDecision, MonitorState
 from compliance.monitors.models.decision import NOT_ALLOWED, MonitorDecisionQuerySet, Outcome
-from dashboard.common.filters import FilterSet, day_filter, midnight
+from dashboard.common.filters import FilterSet, PeriodFilterSet
 
 
 class MonitorFilter(FilterSet):
@@ -23,15 +23,13 @@ class MonitorFilter(FilterSet):
         return queryset.filter(state=state) if state else queryset.exclude(state=MonitorState.ARCHIVED)
 
 
-class DecisionFilterSet(FilterSet):
+class DecisionFilterSet(PeriodFilterSet):
     """About which monitor, what was decided, and when."""
 
     monitor = django_filters.ChoiceFilter(label="Monitor", empty_label="Any")
     outcome = django_filters.ChoiceFilter(
         label="Decision", empty_label="Any", choices=[(NOT_ALLOWED, "Anything but allowed"), *Outcome.choices]
     )
-    since = day_filter("From")
-    until = day_filter("To")
 
     def __init__(self, data: QueryDict, *, organization_id: str) -> None:
         super().__init__(data, MonitorDecision.objects.none())
@@ -42,11 +40,10 @@ class DecisionFilterSet(FilterSet):
         ]
 
     def decisions(self) -> MonitorDecisionQuerySet:
-        """Those that the fields that could be read leave. Days are days of UTC, both included."""
+        """Those that the fields that could be read leave."""
         monitor = self.chosen.get("monitor")
         return MonitorDecision.objects.narrowed(
             monitor_id=UUID(monitor) if monitor else None,
             outcome=self.chosen.get("outcome") or "",
-            since=midnight(self.chosen.get("since")),
-            until=midnight(self.chosen.get("until"), days_later=1),
+            **self.period,
         )

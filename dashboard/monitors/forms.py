@@ -129,7 +129,7 @@ class MonitorForm(TestForm, forms.ModelForm):
         model = Monitor
         # A field that only needs to be set is named here and in Monitor.PLAIN_FIELDS. The template shows it by itself.
         fields = ["name", "dry_run", "notify_priority", "notify_channel"]
-        labels = {"dry_run": "Dry run", "notify_priority": "Priority", "notify_channel": "How you are told"}
+        labels = {"dry_run": "Dry run", "notify_priority": "Priority", "notify_channel": "Notifications"}
         help_texts = {
             "dry_run": "Its runs change neither your last test nor any status.",
             "notify_channel": "Sent today, whichever is chosen: notices in Assay, when the monitor stops by itself.",

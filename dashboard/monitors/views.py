@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from copy import copy
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -30,18 +31,16 @@ from compliance.monitors.decisions import DECISIONS, decision_page
 from compliance.monitors.models import MonitorDecision, Outcome
 from compliance.monitors.schedule import BadSchedule
 from compliance.suites.catalogue import OfferedSuite, facts_of
-from compliance.tenancy.errors import Refused
 from compliance.vault.access_log import granted_credentials
 from compliance.vault.models import UseFor
-from dashboard.agents.views import scenarios_of
 from dashboard.common.access import OrganizationRequest, organization_view
-from dashboard.common.confirm import ask_first
+from dashboard.common.confirm import confirmed_action, posted_action, refusals_in
 from dashboard.common.filters import as_part
 from dashboard.common.formatting import in_zone
 from dashboard.monitors.filters import DecisionFilterSet, MonitorFilter
 from dashboard.monitors.forms import MonitorChoice, MonitorForm, carried, in_units
 from dashboard.monitors.tables import DecisionTable, MonitorTable
-from dashboard.suites.forms import default_among, suites_for
+from dashboard.suites.forms import default_among, scenarios_of, suites_for
 
 LAST_DECISIONS = 10
 LAST_JOBS = 50  # among which those are looked for that nobody served
@@ -51,20 +50,17 @@ ARCHIVING = "It never runs again. Its runs and the decisions about them stay, an
 
 def get_monitor(organization: Organization, monitor: UUID) -> Monitor:
     """One of the organization's monitors, an archived one too; 404 for any other's."""
-    found = Monitor.objects.with_names().filter(organization=organization, pk=monitor).first()
-    if found is None:
-        raise Http404
-    return found
+    return Monitor.objects.with_names().get(organization=organization, pk=monitor)
 
 
 @organization_view()
 def monitors(request: OrganizationRequest) -> HttpResponseBase:
     """Every monitor with its next time, its last result and a strip of recent ones; ?state= narrows them."""
     organization = request.organization
-    narrowed = MonitorFilter(request.GET, Monitor.objects.of_organization(organization.id).with_names())
-    state = narrowed.chosen.get("state") or ""
+    filterset = MonitorFilter(request.GET, Monitor.objects.of_organization(organization.id).with_names())
+    state = filterset.chosen.get("state") or ""
     counts = Monitor.objects.states_of(organization.id)
-    table = MonitorTable(narrowed.qs).on_page(request, count=_in_state(counts, state))
+    table = MonitorTable(filterset.qs).on_page(request, count=_in_state(counts, state))
     verdicts = Monitor.objects.strips([monitor.pk for monitor in table.shown])
     for monitor in table.shown:
         monitor.verdicts = verdicts.get(monitor.pk, [])
@@ -93,13 +89,13 @@ def _in_state(counts: dict[str, int], state: str) -> int:
 def decisions(request: OrganizationRequest) -> HttpResponseBase:
     """“Why did this not run?”, with a page of the decisions; for htmx the part of it below the filters."""
     organization = request.organization
-    narrowed = DecisionFilterSet(request.GET, organization_id=organization.id)
+    filterset = DecisionFilterSet(request.GET, organization_id=organization.id)
     page = decision_page(
-        narrowed.decisions(),
+        filterset.decisions(),
         organization_id=organization.id,
         cursor=DECISIONS.decode(request.GET.get("at", "")),
     )
-    content = {"filter": narrowed, "page": page, "table": DecisionTable(page.rows)}
+    content = {"filter": filterset, "page": page, "table": DecisionTable(page.rows)}
     if request.htmx and request.htmx.target == "decisions":
         return as_part(TemplateResponse(request, "monitors/_decisions.html", content), request.path, request.GET)
     return TemplateResponse(request, "monitors/decisions.html", content)
@@ -270,11 +266,8 @@ def _answer(
     said: str,
 ) -> HttpResponseBase:
     if request.method == "POST" and form.is_valid() and not form.preview:
-        try:
+        with refusals_in(form):
             kept = keep()
-        except Refused as refusal:
-            form.add_error(None, str(refusal))
-        else:
             messages.success(request, f"“{kept.name}” {said}")
             return redirect("monitor", request.organization.slug, kept.pk)
     page |= {"form": form, "times": _in_words(form.times, form.when().timezone) if form.times else []}
@@ -297,19 +290,17 @@ def monitor_run(request: OrganizationRequest, monitor: UUID) -> HttpResponseBase
 @organization_view(Role.ADMIN)
 def monitor_pause(request: OrganizationRequest, monitor: UUID) -> HttpResponseBase:
     found = get_monitor(request.organization, monitor)
-    if request.method == "POST":
-        actions.pause_monitor(organization=request.organization, monitor_id=monitor, by=request.user)
-        messages.success(request, f"“{found.name}” is paused. A run that has begun goes on.")
-    return redirect("monitor", request.organization.slug, monitor)
+    pause = partial(actions.pause_monitor, organization=request.organization, monitor_id=monitor, by=request.user)
+    then = reverse("monitor", args=[request.organization.slug, monitor])
+    return posted_action(request, pause, done=f"“{found.name}” is paused. A run that has begun goes on.", then=then)
 
 
 @organization_view(Role.ADMIN)
 def monitor_resume(request: OrganizationRequest, monitor: UUID) -> HttpResponseBase:
     found = get_monitor(request.organization, monitor)
-    if request.method == "POST":
-        actions.resume_monitor(organization=request.organization, monitor_id=monitor, by=request.user)
-        messages.success(request, f"“{found.name}” goes on at its next time. What passed meanwhile is not made up for.")
-    return redirect("monitor", request.organization.slug, monitor)
+    resume = partial(actions.resume_monitor, organization=request.organization, monitor_id=monitor, by=request.user)
+    done = f"“{found.name}” goes on at its next time. What passed meanwhile is not made up for."
+    return posted_action(request, resume, done=done, then=reverse("monitor", args=[request.organization.slug, monitor]))
 
 
 @organization_view(Role.ADMIN)
@@ -318,12 +309,14 @@ def monitor_archive(request: OrganizationRequest, monitor: UUID) -> HttpResponse
     found = get_monitor(request.organization, monitor)
     if found.state == "archived":
         raise Http404
-    back = reverse("monitor", args=[request.organization.slug, monitor])
-    question = ask_first(
-        request, title=f"Archive “{found.name}”?", text=ARCHIVING, button="Archive the monitor", back=back
+    slug = request.organization.slug
+    return confirmed_action(
+        request,
+        partial(actions.archive_monitor, organization=request.organization, monitor_id=monitor, by=request.user),
+        title=f"Archive “{found.name}”?",
+        text=ARCHIVING,
+        button="Archive the monitor",
+        back=reverse("monitor", args=[slug, monitor]),
+        done=f"“{found.name}” is archived.",
+        then=reverse("monitors", args=[slug]),
     )
-    if question is not None:
-        return question
-    actions.archive_monitor(organization=request.organization, monitor_id=monitor, by=request.user)
-    messages.success(request, f"“{found.name}” is archived.")
-    return redirect("monitors", request.organization.slug)

@@ -1,4 +1,4 @@
-"""GET /metrics: the ledger's numbers for Prometheus. No organization, agent or address is named in them."""
+"""GET /metrics: the queue's numbers for Prometheus. No organization, agent or address is named in them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def answer(request: HttpRequest) -> HttpResponse:
         return refused
     registry = CollectorRegistry()
     try:
-        registry.register(LedgerCollector())
+        registry.register(QueueCollector())
         text = generate_latest(registry)
     except DatabaseError:
         return HttpResponse("the database does not answer\n", content_type="text/plain", status=503)
@@ -61,7 +61,7 @@ def _from_this_machine(request: HttpRequest) -> bool:
         return False
 
 
-class LedgerCollector(Collector):
+class QueueCollector(Collector):
     """Asks the database once for each scrape, so that all web processes answer alike."""
 
     def collect(self) -> Iterator[Metric]:
@@ -74,15 +74,13 @@ class LedgerCollector(Collector):
 
 
 def _monitoring(figures: Figures) -> Iterator[Metric]:
-    yield _gauge(figures, "due", "assay_due", "What is due and has no request yet, counted up to 100,000.", "kind")
+    yield _gauge(figures, "due", "assay_due", "What is due and has no job yet, counted up to 100,000.", "kind")
     yield _gauge(figures, "overdue", "assay_overdue", "What has been due for too long, counted up to 100,000.", "kind")
     yield _gauge(
         figures, "oldest_overdue", "assay_oldest_overdue_seconds", "How long the longest overdue has been due.", "kind"
     )
     yield _gauge(figures, "jobs", "assay_jobs", "Jobs that have not ended.", "state", "trigger")
-    yield _gauge(
-        figures, "oldest_queued", "assay_oldest_queued_seconds", "How long the oldest queued request has waited."
-    )
+    yield _gauge(figures, "oldest_queued", "assay_oldest_queued_seconds", "How long the oldest queued job has waited.")
     yield _gauge(figures, "runners", "assay_runners", "Private runners that are trusted.", "state")
     yield _gauge(
         figures, "runner_silent", "assay_runner_last_seen_seconds", "How long ago the most silent one was heard of."

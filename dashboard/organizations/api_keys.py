@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from functools import partial
 from uuid import UUID
 
 from django import forms
 from django.conf import settings
-from django.contrib import messages
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
@@ -16,10 +16,9 @@ from django.utils import timezone
 
 from compliance.models import ApiKey, Role
 from compliance.tenancy.api_key_actions import create_key, revoke_key
-from compliance.tenancy.errors import Refused
 from compliance.tenancy.models import OF_ORGANIZATION, Scope
 from dashboard.common.access import OrganizationRequest, organization_view
-from dashboard.common.confirm import ask_first
+from dashboard.common.confirm import confirmed_action, refusals_in
 from dashboard.common.forms import StyledForm
 from dashboard.organizations.tables import ApiKeyTable
 
@@ -67,7 +66,7 @@ def api_key_add(request: OrganizationRequest) -> HttpResponseBase:
     """Make a key. Its token is in the answer to the form and nowhere else: no page can show it again."""
     form = KeyForm(request.POST if request.method == "POST" else None)
     if request.method == "POST" and form.is_valid():
-        try:
+        with refusals_in(form):
             key, token = create_key(
                 organization=request.organization,
                 name=form.cleaned_data["name"],
@@ -75,9 +74,6 @@ def api_key_add(request: OrganizationRequest) -> HttpResponseBase:
                 expires=timezone.now() + timedelta(days=form.cleaned_data["days"]),
                 by=request.user,
             )
-        except Refused as refusal:
-            form.add_error(None, str(refusal))
-        else:
             page = {"key": key, "token": token, "site": settings.SITE_URL}
             return TemplateResponse(request, "organizations/api_key_created.html", page, status=201)
     return TemplateResponse(
@@ -93,9 +89,13 @@ def api_key_revoke(request: OrganizationRequest, key: UUID) -> HttpResponseBase:
     back = reverse("api_keys", args=[organization.slug])
     if not found.works:
         return redirect(back)
-    question = ask_first(request, title=f"Revoke “{found.name}”?", text=ENDING, button="Revoke the key", back=back)
-    if question is not None:
-        return question
-    revoke_key(organization=organization, key_id=found.pk, by=request.user)
-    messages.success(request, f"“{found.name}” is revoked.")
-    return redirect(back)
+    return confirmed_action(
+        request,
+        partial(revoke_key, organization=organization, key_id=found.pk, by=request.user),
+        title=f"Revoke “{found.name}”?",
+        text=ENDING,
+        button="Revoke the key",
+        back=back,
+        done=f"“{found.name}” is revoked.",
+        then=back,
+    )

@@ -16,8 +16,8 @@ from django.views.decorators.http import require_POST, require_safe
 
 from compliance.models import Invitation, Membership, Role, User
 from compliance.tenancy import actions
-from compliance.tenancy.errors import Refused
 from dashboard.common.access import OrganizationRequest, organization_view
+from dashboard.common.confirm import refusals_in
 from dashboard.organizations.forms import DeletionForm, InvitationForm, OrganizationForm, roles_to_give
 from dashboard.organizations.mail import address_of, send_invitation
 from dashboard.organizations.tables import InvitationTable, MemberTable
@@ -29,11 +29,8 @@ def organization_create(request: HttpRequest) -> HttpResponseBase:
     assert isinstance(request.user, User)
     form = OrganizationForm(request.POST or None)
     if request.method == "POST" and form.is_valid():
-        try:
+        with refusals_in(form, "name"):
             organization = actions.create_organization(name=form.cleaned_data["name"], by=request.user)
-        except Refused as refused:
-            form.add_error("name", str(refused))
-        else:
             messages.success(request, f"{organization.name} is created. Register its first agent.")
             return redirect("overview", organization.slug)
     context = {"form": form, "memberships": Membership.objects.of_user(request.user)}

@@ -40,7 +40,7 @@ class RunnerRequest(ApiRequest):
     at_work: leasing.AtWork
 
 
-def at_work(view: Callable[..., Any]) -> Callable[..., Any]:
+def as_runner(view: Callable[..., Any]) -> Callable[..., Any]:
     """The view runs in the scope of its runner's organization, with the job that its path names locked."""
 
     @wraps(view)
@@ -200,7 +200,7 @@ class SecretOut(Schema):
     description="With `Prefer: wait=50` the answer waits that many seconds for a job.",
     response=PollOut,
 )
-@at_work
+@as_runner
 def poll(request: RunnerRequest, data: PollIn) -> PollOut:
     wait: Wait = request.META.get(WAIT) or Wait()
     # What the runner reports is as old as its request has been waiting.
@@ -223,7 +223,7 @@ def poll(request: RunnerRequest, data: PollIn) -> PollOut:
 
 
 @router.post("/renew", operation_id="renewLeases", summary="Keep leases alive", response=RenewOut)
-@at_work
+@as_runner
 def renew(request: RunnerRequest, data: RenewIn) -> RenewOut:
     lost = leasing.renew(
         request.at_work.runner,
@@ -245,7 +245,7 @@ def renew(request: RunnerRequest, data: RenewIn) -> RenewOut:
     description="The same once more, with the same token, is answered the same, and is one run.",
     response={200: RunOut, 404: ProblemDetails, 409: ProblemDetails},
 )
-@at_work
+@as_runner
 def complete(request: RunnerRequest, job_id: UUID, data: CompleteIn) -> RunOut | HttpResponse:
     try:
         run = leasing.complete(
@@ -274,7 +274,7 @@ def _run_out(request: RunnerRequest, run: ComplianceRun) -> RunOut:
     description="The job ends as an inconclusive run with the reason.",
     response={200: RunOut, 404: ProblemDetails, 409: ProblemDetails},
 )
-@at_work
+@as_runner
 def fail(request: RunnerRequest, job_id: UUID, data: FailIn) -> RunOut:
     return _run_out(request, leasing.fail(request.at_work, token=data.token, reason=data.reason))
 
@@ -285,7 +285,7 @@ def fail(request: RunnerRequest, job_id: UUID, data: FailIn) -> RunOut:
     summary="Return a job untested",
     response={200: ReleaseOut, 404: ProblemDetails, 409: ProblemDetails},
 )
-@at_work
+@as_runner
 def release(request: RunnerRequest, job_id: UUID, data: FailIn) -> ReleaseOut:
     return ReleaseOut(state=leasing.release(request.at_work, token=data.token))
 
@@ -298,7 +298,7 @@ def release(request: RunnerRequest, job_id: UUID, data: FailIn) -> ReleaseOut:
     response={200: SecretOut, 404: ProblemDetails, 409: ProblemDetails},
 )
 def credential(request: ApiRequest, job_id: UUID, data: TokenIn) -> SecretOut:
-    # Without at_work: the action opens its own scopes, and commits the use before the credential is sent.
+    # Without as_runner: the action opens its own scopes, and commits the use before the credential is sent.
     try:
         released = leasing.release_secret(request.auth, job_id, token=data.token)
     except CredentialRefused as refused:

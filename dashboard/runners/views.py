@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -20,9 +21,8 @@ from compliance.models import AgentContext, ApiKey, Monitor, MonitorState, Organ
 from compliance.runners import actions
 from compliance.runners.placement import monitors_of_last, monitors_placed_on
 from compliance.runners.queue import held_by, load_of, runs_by, waiting_for
-from compliance.tenancy.errors import Refused
 from dashboard.common.access import OrganizationRequest, organization_view
-from dashboard.common.confirm import ask_first
+from dashboard.common.confirm import ask_first, confirmed_action, posted_action, refusals_in
 from dashboard.runners.forms import RunnerForm
 from dashboard.runners.tables import HeldTable, RunnerRunTable, RunnerTable, WaitingTable
 
@@ -31,19 +31,16 @@ MONITORS_SHOWN = 20  # before what makes them wait is confirmed
 LAST_RUNS = 10
 EXAMPLES = 10  # addresses of agents in the command that starts a runner
 CLOCK_AHEAD_MS = 60_000  # more than this is worth a word
-REPLACING = "The old one stops to work at once: the runner is away until it has the new one. What it holds, it keeps."
+REPLACING = "The old one stops working at once: the runner is away until it has the new one. What it holds, it keeps."
 DISABLING = (
     "It gets no more work, and what it holds is taken back and run again. Its name, its monitors and its token stay."
 )
-DELETING = "Its token stops to work for good, and what waits for it ends without a run. Its runs stay in the history."
+DELETING = "Its token stops working for good, and what waits for it ends without a run. Its runs stay in the history."
 
 
 def get_runner(organization: Organization, runner: UUID) -> Runner:
     """One of the organization's runners, a deleted one too, which runs refer to; 404 for any other's."""
-    found = Runner.objects.filter(organization=organization, pk=runner).first()
-    if found is None:
-        raise Http404
-    return found
+    return Runner.objects.get(organization=organization, pk=runner)
 
 
 def _kept(organization: Organization, runner: UUID) -> Runner:
@@ -140,16 +137,13 @@ def runner_add(request: OrganizationRequest) -> HttpResponseBase:
     """Name a runner; the answer shows its token, once."""
     form = RunnerForm(request.POST if request.method == "POST" else None)
     if request.method == "POST" and form.is_valid():
-        try:
+        with refusals_in(form):
             added, token = actions.create_runner(
                 organization=request.organization,
                 name=form.cleaned_data["name"],
                 pool=form.cleaned_data["pool"],
                 by=request.user,
             )
-        except Refused as refusal:
-            form.add_error(None, str(refusal))
-        else:
             return _with_token(request, added, token)
     return TemplateResponse(request, "runners/add.html", {"form": form}, status=422 if form.errors else 200)
 
@@ -195,7 +189,7 @@ def runner_settings(request: OrganizationRequest, runner: UUID) -> HttpResponseB
     posted = request.method == "POST"
     form = RunnerForm(request.POST if posted else None, initial={"name": found.name, "pool": found.pool})
     if posted and form.is_valid():
-        try:
+        with refusals_in(form):
             actions.change_runner(
                 organization=request.organization,
                 runner_id=runner,
@@ -203,9 +197,6 @@ def runner_settings(request: OrganizationRequest, runner: UUID) -> HttpResponseB
                 pool=form.cleaned_data["pool"],
                 by=request.user,
             )
-        except Refused as refusal:
-            form.add_error(None, str(refusal))
-        else:
             messages.success(request, "The runner is changed. Past runs keep the name that it had.")
             return redirect("runner", request.organization.slug, runner)
     kept = Monitor.objects.current(request.organization.id)
@@ -226,53 +217,50 @@ def runner_settings(request: OrganizationRequest, runner: UUID) -> HttpResponseB
 def runner_disable(request: OrganizationRequest, runner: UUID) -> HttpResponseBase:
     """Trust it no more, once that is confirmed."""
     found = _kept(request.organization, runner)
-    back = reverse("runner_settings", args=[request.organization.slug, runner])
+    slug = request.organization.slug
     affects, affected = _left_waiting(found, with_its_own=True)
-    question = ask_first(
+    return confirmed_action(
         request,
+        partial(actions.disable_runner, organization=request.organization, runner_id=runner, by=request.user),
         title=f"Disable {found.name}?",
         text=DISABLING,
         button="Disable the runner",
-        back=back,
+        back=reverse("runner_settings", args=[slug, runner]),
         affects=affects,
         affected=affected,
+        done=f"{found.name} is disabled. Work that is placed on it waits.",
+        then=reverse("runner", args=[slug, runner]),
     )
-    if question is not None:
-        return question
-    actions.disable_runner(organization=request.organization, runner_id=runner, by=request.user)
-    messages.success(request, f"{found.name} is disabled. Work that is placed on it waits.")
-    return redirect("runner", request.organization.slug, runner)
 
 
 @organization_view(Role.ADMIN)
 def runner_enable(request: OrganizationRequest, runner: UUID) -> HttpResponseBase:
     found = _kept(request.organization, runner)
-    if request.method == "POST":
-        actions.enable_runner(organization=request.organization, runner_id=runner, by=request.user)
-        messages.success(request, f"{found.name} is enabled.")
-    return redirect("runner", request.organization.slug, runner)
+    enable = partial(actions.enable_runner, organization=request.organization, runner_id=runner, by=request.user)
+    then = reverse("runner", args=[request.organization.slug, runner])
+    return posted_action(request, enable, done=f"{found.name} is enabled.", then=then)
 
 
 @organization_view(Role.ADMIN)
 def runner_delete(request: OrganizationRequest, runner: UUID) -> HttpResponseBase:
     """End it for good, once that is confirmed; refused while monitors need it."""
     found = _kept(request.organization, runner)
-    back = reverse("runner_settings", args=[request.organization.slug, runner])
-    if not (monitors_placed_on(found) or monitors_of_last(found)):  # else the refusal below names them
-        affects, affected = _left_waiting(found, with_its_own=False)
-        question = ask_first(
-            request,
-            title=f"Delete {found.name}?",
-            text=DELETING,
-            button="Delete the runner",
-            back=back,
-            affects=affects,
-            affected=affected,
-        )
-        if question is not None:
-            return question
-    if request.method != "POST":
-        return redirect(back)
-    actions.delete_runner(organization=request.organization, runner_id=runner, by=request.user)
-    messages.success(request, f"{found.name} is deleted.")
-    return redirect("runners", request.organization.slug)
+    slug = request.organization.slug
+    back = reverse("runner_settings", args=[slug, runner])
+    delete = partial(actions.delete_runner, organization=request.organization, runner_id=runner, by=request.user)
+    done, then = f"{found.name} is deleted.", reverse("runners", args=[slug])
+    if monitors_placed_on(found) or monitors_of_last(found):  # the action refuses, and names them
+        return posted_action(request, delete, done=done, then=then if request.method == "POST" else back)
+    affects, affected = _left_waiting(found, with_its_own=False)
+    return confirmed_action(
+        request,
+        delete,
+        title=f"Delete {found.name}?",
+        text=DELETING,
+        button="Delete the runner",
+        back=back,
+        affects=affects,
+        affected=affected,
+        done=done,
+        then=then,
+    )

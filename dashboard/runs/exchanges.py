@@ -1,4 +1,4 @@
-"""The exchange behind a step as people read it: pretty-printed, the failing place marked, and as a curl command."""
+"""The exchange behind a step as people read it: pretty-printed, the failing part marked, and as a curl command."""
 
 from __future__ import annotations
 
@@ -42,32 +42,32 @@ def exchange_of(kept: StepEvidence) -> dict[str, Any]:
     }
 
 
-def lines_of(payload: Any, place: str = "", pointer: str = "") -> list[Line]:
+def lines_of(payload: Any, position: str = "", pointer: str = "") -> list[Line]:
     """A payload, pretty-printed; what the pointer names, with all that lies in it, is marked.
 
-    place: the payload's own JSON pointer. A pointer that leads nowhere marks the deepest place on its way.
+    position: the payload's own JSON pointer. A pointer that leads nowhere marks the deepest position on its way.
     """
     if payload is None:
         return []
     if isinstance(payload, str):
-        return [Line(text, marked=bool(pointer) and pointer == place) for text in payload.splitlines()]
+        return [Line(text, marked=bool(pointer) and pointer == position) for text in payload.splitlines()]
     if isinstance(payload, dict):
-        payload = {key: payload[key] for key in sorted(payload, key=_place)}
-    lines = list(_pretty(payload, place, 0, ""))
-    target = _reached(payload, place, pointer)
+        payload = {key: payload[key] for key in sorted(payload, key=_position)}
+    lines = list(_pretty(payload, position, 0, ""))
+    target = _reached(payload, position, pointer)
     return [Line(text, target is not None and (at == target or at.startswith(target + "/"))) for text, at in lines]
 
 
-def _place(key: str) -> int:
+def _position(key: str) -> int:
     return _AS_SENT.index(key) if key in _AS_SENT else len(_AS_SENT)
 
 
-def _reached(payload: Any, place: str, pointer: str) -> str | None:
-    """The deepest place in the payload on the pointer's way; None when it points elsewhere or at all of it."""
-    if not pointer.startswith(place + "/"):
+def _reached(payload: Any, position: str, pointer: str) -> str | None:
+    """The deepest position of the payload on the pointer's way; None when it points elsewhere or at all of it."""
+    if not pointer.startswith(position + "/"):
         return None
-    at, value = place, payload
-    for part in pointer[len(place) + 1 :].split("/"):
+    at, value = position, payload
+    for part in pointer[len(position) + 1 :].split("/"):
         key = part.replace("~1", "/").replace("~0", "~")
         if isinstance(value, dict) and key in value:
             value = value[key]
@@ -76,10 +76,10 @@ def _reached(payload: Any, place: str, pointer: str) -> str | None:
         else:
             break
         at = f"{at}/{part}"
-    return at if at != place else None
+    return at if at != position else None
 
 
-def _pretty(value: Any, place: str, depth: int, name: str) -> Iterator[tuple[str, str]]:
+def _pretty(value: Any, position: str, depth: int, name: str) -> Iterator[tuple[str, str]]:
     indent, label = "  " * depth, f"{name}: " if name else ""
     if isinstance(value, dict) and value:
         items = [(json.dumps(key, ensure_ascii=False), _escaped(key), item) for key, item in value.items()]
@@ -88,15 +88,15 @@ def _pretty(value: Any, place: str, depth: int, name: str) -> Iterator[tuple[str
         items = [("", str(index), item) for index, item in enumerate(value)]
         opening, closing = "[", "]"
     else:
-        yield f"{indent}{label}{json.dumps(value, ensure_ascii=False)}", place
+        yield f"{indent}{label}{json.dumps(value, ensure_ascii=False)}", position
         return
-    yield f"{indent}{label}{opening}", place
+    yield f"{indent}{label}{opening}", position
     for number, (shown, key, item) in enumerate(items):
-        lines = list(_pretty(item, f"{place}/{key}", depth + 1, shown))
+        lines = list(_pretty(item, f"{position}/{key}", depth + 1, shown))
         if number < len(items) - 1:
             lines[-1] = (lines[-1][0] + ",", lines[-1][1])
         yield from lines
-    yield f"{indent}{closing}", place
+    yield f"{indent}{closing}", position
 
 
 def _escaped(key: str) -> str:

@@ -8,14 +8,14 @@ from django.http import QueryDict
 from compliance.models import ComplianceRun, Suite, TriggeredBy
 from compliance.runs.history import HistoryFilter
 from compliance.runs.models import BY_ORGANIZATION, BY_PLATFORM, OverallStatus
-from dashboard.common.filters import FilterSet, day_filter, midnight
+from dashboard.common.filters import PeriodFilterSet
 
 # What the trigger field offers beside the single kinds.
 _GROUPS = {"own": tuple(map(str, BY_ORGANIZATION)), "platform": tuple(map(str, BY_PLATFORM))}
 _KINDS = (TriggeredBy.OWNER_TEST, TriggeredBy.OBSERVER_TEST, TriggeredBy.MONITOR, TriggeredBy.HEARTBEAT)
 
 
-class RunFilter(FilterSet):
+class RunFilter(PeriodFilterSet):
     """Who caused a run, what came of it, with which suite and when."""
 
     trigger = django_filters.ChoiceFilter(
@@ -29,8 +29,6 @@ class RunFilter(FilterSet):
     )
     verdict = django_filters.ChoiceFilter(label="Verdict", empty_label="Any", choices=OverallStatus.choices)
     suite = django_filters.ChoiceFilter(label="Suite", empty_label="Any")
-    since = day_filter("From")
-    until = day_filter("To")
 
     def __init__(self, data: QueryDict) -> None:
         super().__init__(data, ComplianceRun.objects.none())
@@ -38,12 +36,11 @@ class RunFilter(FilterSet):
         self.filters["suite"].extra["choices"] = list(suites)
 
     def as_history_filter(self) -> HistoryFilter:
-        """The fields that could be read. Days are days of UTC, both included."""
+        """The fields that could be read."""
         trigger, verdict = self.chosen.get("trigger"), self.chosen.get("verdict")
         return HistoryFilter(
             triggers=_GROUPS.get(trigger, (trigger,)) if trigger else (),
             statuses=(verdict,) if verdict else (),
             suite=self.chosen.get("suite") or "",
-            since=midnight(self.chosen.get("since")),
-            until=midnight(self.chosen.get("until"), days_later=1),
+            **self.period,
         )

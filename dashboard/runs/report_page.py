@@ -12,7 +12,7 @@ from compliance.models import ComplianceRun, TriggeredBy
 from compliance.registry.models import ExecutorKind
 from compliance.runs.comparison import Flakiness, StepId
 from compliance.runs.models import OverallStatus
-from dashboard.common.badges import WORDS
+from dashboard.common.verdicts import WORDS
 
 # Inside a report: what needs the reader's eye comes first, otherwise as it ran.
 _ORDER = {"failed": 0, "not_tested": 1}

@@ -164,17 +164,17 @@ def history(request: OrganizationRequest, agent: UUID) -> HttpResponseBase:
     """The page, or for htmx the part of it below the filters."""
     organization = request.organization
     context = AgentContext.objects.of(organization.id, agent)
-    narrowed = RunFilter(request.GET)
+    filterset = RunFilter(request.GET)
     cursor = HISTORY.decode(request.GET.get("at", ""))
     page = history_page(
         organization_id=organization.id,
         agent_url=context.agent_id,
-        narrowed_to=narrowed.as_history_filter(),
+        narrowed_to=filterset.as_history_filter(),
         cursor=cursor,
     )
     content = {
         "context": context,
-        "filter": narrowed,
+        "filter": filterset,
         "table": RunTable(page.rows),
         "page": page,
         "upwards": cursor is not None and cursor.backwards,

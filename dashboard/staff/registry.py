@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import admin, messages
-from django.db.models import F, QuerySet
+from django.db.models import QuerySet
 from django.forms import ModelForm
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 
 from compliance.models import Agent, AgentContext, Relation
-from compliance.registry.models import HeartbeatSlot
+from compliance.registry.actions import set_heartbeats, set_paused, set_relation
 from dashboard.staff.base import ExactSearch, ReadOnlyAdmin, StaffAdmin
 from dashboard.staff.confirm import ask, confirmed, log_change
 
@@ -86,12 +86,7 @@ class AgentAdmin(StaffAdmin):
         return False  # its runs stay, and the next registration would create it again
 
     def save_model(self, request: HttpRequest, obj: Agent, form: ModelForm, change: bool) -> None:
-        if "heartbeat_interval_hours" in form.changed_data:
-            # Slots are an interval apart: another interval has other slots.
-            slot = HeartbeatSlot(F("agent_url"), obj.heartbeat_interval_hours, timezone.now())
-            Agent.objects.filter(pk=obj.pk).update(next_heartbeat_at=slot)
-        # Only what the form changed: a worker may have moved the schedule while it was open.
-        obj.save(update_fields=form.changed_data or ["paused"])
+        set_heartbeats(agent=obj, changed=form.changed_data)
 
     @admin.display(description="heartbeat")
     def heartbeat(self, agent: Agent) -> str:
@@ -114,8 +109,7 @@ class AgentAdmin(StaffAdmin):
         self._set_paused(request, queryset, False)
 
     def _set_paused(self, request: HttpRequest, queryset: QuerySet[Agent], paused: bool) -> None:
-        changed = list(queryset.filter(paused=not paused))
-        Agent.objects.filter(pk__in=[agent.pk for agent in changed]).update(paused=paused)
+        changed = set_paused(agents=queryset, paused=paused)
         word = "paused" if paused else "resumed"
         if changed:
             log_change(request, changed, f"Heartbeats {word}.")
@@ -179,7 +173,7 @@ class AgentContextAdmin(ExactSearch, ReadOnlyAdmin):
         if not confirmed(request):
             rows = [(one.pk, f"{one.organization.name}: {one.agent_url}") for one in chosen]
             return ask(self, request, action=action, question=question, consequence=consequence, rows=rows)
-        AgentContext.objects.filter(pk__in=[one.pk for one in chosen]).update(relation=relation)
+        set_relation(contexts=chosen, relation=relation)
         if chosen:
             log_change(request, chosen, f"Now: {relation.label.lower()}.")
         self.message_user(request, f"{len(chosen)} now: {relation.label.lower()}.", messages.SUCCESS)

@@ -11,7 +11,7 @@ from django import forms
 from django.http import QueryDict
 
 from compliance.jobs.models import CredentialChoice
-from compliance.models import Credential, Runner
+from compliance.models import Credential, Runner, SuiteVersion
 from compliance.registry.models import HOSTED, Placement
 from compliance.suites.catalogue import OfferedSuite, Option, offered_suites
 from dashboard.common.forms import StyledForm
@@ -27,6 +27,17 @@ Choices = list[tuple[str, Any]]  # of a select: a value with its words, or a gro
 def suites_for(protocol: str) -> list[OfferedSuite]:
     """The suites that agents of this protocol can be tested with."""
     return [suite for suite in offered_suites() if suite.facts.fits(protocol)]
+
+
+def scenarios_of(version_id: int, protocol: str) -> list[tuple[str, str]]:
+    """Keys and titles of the scenarios that an agent of this protocol can be tested with."""
+    tracks = SuiteVersion.objects.values_list("definition__tracks", flat=True).get(pk=version_id)
+    return [
+        (scenario["key"], f"{track['title']}: {scenario['title']}")
+        for track in tracks or []
+        for scenario in track["scenarios"]
+        if not protocol or scenario.get("protocol", "") in ("", protocol)
+    ]
 
 
 def family_of(engine: str) -> str:
@@ -114,7 +125,7 @@ class SuiteForm(StyledForm, forms.Form):
         assert isinstance(field, forms.ChoiceField)
         field.choices = whole_then_parts([suite for suite in suites if suite.facts.full or not starts_test])
         if runners:
-            self.fields["executor"] = PlacementField(runners)
+            self.fields["placement"] = PlacementField(runners)
         elif starts_test:  # no runner has what our workers lack
             field.widget.disabled_values = frozenset(suite.slug for suite in suites if suite.problem)
         self.style()
@@ -171,7 +182,7 @@ class TestForm(StyledForm, forms.Form):
         super().__init__(*args, **kwargs)
         if runners or placement.is_private:
             help_text = "A private runner reaches agents inside your network."
-            self.fields["executor"] = PlacementField(runners, engine=engine, placement=placement, help_text=help_text)
+            self.fields["placement"] = PlacementField(runners, engine=engine, placement=placement, help_text=help_text)
         automatic = f"Automatic: {credentials[0].name}" if credentials else "Automatic: none is granted for this agent"
         self.fields["credential"] = forms.TypedChoiceField(
             label="Credential",
@@ -207,7 +218,7 @@ class TestForm(StyledForm, forms.Form):
 
     @property
     def chosen_placement(self) -> Placement:
-        placement: Placement = self.cleaned_data.get("executor", HOSTED)
+        placement: Placement = self.cleaned_data.get("placement", HOSTED)
         return placement
 
     def chosen_options(self) -> dict[str, Any]:

@@ -27,14 +27,14 @@ LONG = 40  # so many scenarios are more than one looks through: the page folds i
 @reader_view()
 def suites(request: HttpRequest) -> HttpResponseBase:
     """The whole suites, by family those whose runs change no status, and what is no longer offered. ?q= searches."""
-    sought = request.GET.get("q", "").strip()
+    search = request.GET.get("q", "").strip()
     offered = offered_suites()
-    found = [suite for suite in offered if _is_about(suite, sought.lower().split())]
+    found = [suite for suite in offered if _is_about(suite, search.lower().split())]
     page = {
         "found": len(found),
         "suites": SuiteTable([suite for suite in found if suite.facts.full]),
         "families": by_family([suite for suite in found if not suite.facts.full]),
-        "sought": sought,
+        "search": search,
         "any": bool(offered),
         "gone": Suite.objects.filter(current_version__isnull=True).order_by("title", "slug"),
     }

@@ -11,9 +11,9 @@ from django.template.context import Context
 from django.utils import timezone
 
 from compliance.models import TriggeredBy
-from dashboard.common import charts, formatting
-from dashboard.common.badges import WORDS
+from dashboard.common import formatting
 from dashboard.common.navigation import topbar_context
+from dashboard.common.verdicts import WORDS, strip_context
 
 register = template.Library()
 register.filter(formatting.duration)
@@ -73,7 +73,7 @@ def lasting(since: datetime | None) -> dict[str, Any]:
 @register.inclusion_tag("common/_strip.html")
 def strip(verdicts: Sequence[str], wide: bool = False) -> dict[str, Any]:
     """The last runs' verdicts, oldest first, as bars; the newest stands at the right."""
-    return {**charts.strip_context(verdicts), "wide": wide}
+    return {**strip_context(verdicts), "wide": wide}
 
 
 @register.filter

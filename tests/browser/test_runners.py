@@ -83,7 +83,7 @@ def test_every_page_fits_and_breaks_no_policy(
         assert fits(page), path
         assert page.locator("h1").count() == 1, path
         expect(page.locator(".bell")).to_be_visible()
-        expect(page.locator(".bell")).to_contain_text("Notices2 unread")
+        expect(page.locator(".bell")).to_contain_text("Notices 2 unread")
     page.goto(site.path("runners/add/"))
     page.get_by_label("Name").fill("Another")
     page.get_by_role("button", name="Add the runner").click()
@@ -138,7 +138,7 @@ def test_a_token_is_replaced_by_keyboard_after_a_question(site: Site, visit: Cal
     button.focus()
     page.keyboard.press("Enter")
     dialog = page.get_by_role("dialog")
-    expect(dialog).to_contain_text("The old one stops to work at once")
+    expect(dialog).to_contain_text("The old one stops working at once")
     page.keyboard.press("Escape")
     expect(dialog).to_be_hidden()
     button.press("Enter")
@@ -160,7 +160,7 @@ def test_all_of_it_works_without_javascript(site: Site, visit: Callable[..., Pag
     page.get_by_role("button", name="Disable the runner", exact=True).click()
     expect(page.locator("#now")).to_contain_text("Disabled")
     page.goto(site.path(f"agents/{site.context.pk}/test/"))
-    expect(page.locator("#id_executor option", has_text=f"{lab.runner.name} (disabled)")).to_be_disabled()
+    expect(page.locator("#id_placement option", has_text=f"{lab.runner.name} (disabled)")).to_be_disabled()
     page.goto(site.path(f"runners/{lab.runner.pk}/settings/"))
     page.get_by_role("button", name="Enable the runner").click()
     page.goto(site.path(f"agents/{site.context.pk}/test/"))

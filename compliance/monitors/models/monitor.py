@@ -81,6 +81,7 @@ class MonitorQuerySet(models.QuerySet["Monitor"]):
         """With agent and suite at hand, and `runner_name`, what the runner that they are placed on is called."""
         runner = Runner.objects.filter(pk=OuterRef("runner_id")).values("name")[:1]
         related = self.select_related("context", "suite__current_version", "suite_version")
+        related = related.defer("suite__current_version__definition", "suite_version__definition")
         return related.annotate(runner_name=Subquery(runner))
 
     def due(self, organization_id: str, now: datetime) -> MonitorQuerySet:

@@ -293,8 +293,8 @@ class ComplianceRun(models.Model):
 
     def found_protocol(self, agent: Agent) -> bool:
         """Whether the run says which protocol an agent speaks of which that was not known."""
-        known = self.overall_status != OverallStatus.INCONCLUSIVE and self.protocol in Protocol.values
-        return known and not agent.protocol
+        known = self.protocol != Protocol.UNKNOWN and self.protocol in Protocol.values
+        return known and self.overall_status != OverallStatus.INCONCLUSIVE and not agent.protocol
 
     @property
     def counts(self) -> dict[str, int]:

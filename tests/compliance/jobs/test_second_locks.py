@@ -112,7 +112,7 @@ class TestRuns:
         self, organization: Organization, ours: list[ComplianceRun], platforms: list[ComplianceRun]
     ) -> None:
         response: Any = asked(organization, views.compare_pick, ours[0].pk)
-        assert {other.pk for other in response.context_data["others"]} == {run.pk for run in ours[1:] + platforms}
+        assert {other.pk for other in response.context_data["table"].data} == {run.pk for run in ours[1:] + platforms}
 
     def test_lists_of_runs(
         self, organization: Organization, ours: list[ComplianceRun], platforms: list[ComplianceRun]

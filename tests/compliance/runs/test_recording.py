@@ -15,7 +15,7 @@ from django.utils import timezone
 from compliance.engines.reports.model import Evidence
 from compliance.engines.reports.text import storable
 from compliance.engines.reports.validation import accepted
-from compliance.models import AgentContext, AgentContextWithLatestTest, ComplianceRun, Organization, User
+from compliance.models import Agent, AgentContext, AgentContextWithLatestTest, ComplianceRun, Organization, User
 from compliance.pagination import Cursor
 from compliance.runs.history import HISTORY, HistoryFilter, history_page, recent_verdicts
 from compliance.runs.models import BY_ORGANIZATION, BY_PLATFORM, AgentStatus, StepEvidence
@@ -665,3 +665,10 @@ def test_another_suite_than_the_baseline_moves_no_public_status(organization: Or
     make_run(organization=organization, triggered_by="owner_test", report=make_report("passed"))
     with organization_scope(organization.id):
         assert AgentStatus.objects.get(pk=AGENT_URL).status == "passing"
+
+
+@pytest.mark.parametrize(("protocol", "found"), [("mcp", True), ("", False), ("smoke-signals", False)])
+def test_a_run_finds_a_protocol_only_if_it_names_one(protocol: str, found: bool) -> None:
+    run = ComplianceRun(overall_status="failing", protocol=protocol)
+    assert run.found_protocol(Agent(protocol="")) is found
+    assert not run.found_protocol(Agent(protocol="a2a"))

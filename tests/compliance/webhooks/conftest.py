@@ -87,7 +87,7 @@ def registry(settings: Any) -> Source:
 @pytest.fixture(autouse=True)
 def empty_limits() -> None:
     """Each test begins with nothing counted, under whatever limits those before it had set."""
-    limits._Pause.until = 0.0
+    limits.breaker.until = 0.0
     limits.limiter(settings.REDIS_URL).storage.reset()
 
 

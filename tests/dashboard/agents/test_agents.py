@@ -176,72 +176,72 @@ class TestTesting:
 
 class TestProgress:
     @pytest.fixture
-    def wanted(self, organization: Organization, context: AgentContext, alice: User) -> Job:
+    def job(self, organization: Organization, context: AgentContext, alice: User) -> Job:
         return request_owner_test(organization=organization, context_id=context.pk, by=alice)[0]
 
     def change(self, organization: Organization, **fields: Any) -> None:
         with organization_scope(organization.id):
             Job.objects.update(**fields)
 
-    def part(self, client: Client, organization: Organization, wanted: Job, on: str = "") -> Any:
-        address = url("job", organization, wanted.pk)
+    def part(self, client: Client, organization: Organization, job: Job, on: str = "") -> Any:
+        address = url("job", organization, job.pk)
         headers = {"HX-Request": "true", "HX-Current-URL": f"http://testserver{on or address}"}
         return client.get(address, headers=headers)
 
-    def test_works_without_scripts(self, alices: Client, organization: Organization, wanted: Job) -> None:
-        page = markup(alices.get(url("job", organization, wanted.pk)))
+    def test_works_without_scripts(self, alices: Client, organization: Organization, job: Job) -> None:
+        page = markup(alices.get(url("job", organization, job.pk)))
         assert '<noscript><meta http-equiv="refresh"' in page
         assert "Queued" in page
 
-    def test_says_when_no_worker_comes(self, alices: Client, organization: Organization, wanted: Job) -> None:
-        assert "No worker has picked" not in markup(self.part(alices, organization, wanted))
+    def test_says_when_no_worker_comes(self, alices: Client, organization: Organization, job: Job) -> None:
+        assert "No worker has picked" not in markup(self.part(alices, organization, job))
         self.change(organization, created_at=timezone.now() - timedelta(seconds=31))
-        assert "No worker has picked" in markup(self.part(alices, organization, wanted))
+        assert "No worker has picked" in markup(self.part(alices, organization, job))
 
-    def test_shows_the_step_at_hand(self, alices: Client, organization: Organization, wanted: Job) -> None:
+    def test_shows_the_step_at_hand(self, alices: Client, organization: Organization, job: Job) -> None:
         self.change(
             organization,
             state="leased",
-            lease_token=wanted.pk,
+            lease_token=job.pk,
             lease_expires_at=timezone.now() + timedelta(minutes=1),
             progress={"step": "<i>Tools are listed", "done": 3, "total": 12},
         )
-        part = markup(self.part(alices, organization, wanted))
+        part = markup(self.part(alices, organization, job))
         assert 'value="3" max="12"' in part
         assert "&lt;i&gt;Tools are listed" in part
         assert 'hx-trigger="every 1s"' in part
 
     @pytest.mark.parametrize("progress", [{}, {"done": "x", "total": None}, {"done": 9, "total": 3}, {"done": -1}])
     def test_survives_any_progress(
-        self, alices: Client, organization: Organization, wanted: Job, progress: dict[str, Any]
+        self, alices: Client, organization: Organization, job: Job, progress: dict[str, Any]
     ) -> None:
         self.change(
             organization,
             state="leased",
-            lease_token=wanted.pk,
+            lease_token=job.pk,
             lease_expires_at=timezone.now() - timedelta(minutes=1),
             progress=progress,
         )
-        assert "gone silent" in markup(self.part(alices, organization, wanted))
+        assert "gone silent" in markup(self.part(alices, organization, job))
 
     def test_leads_to_the_run(
-        self, alices: Client, organization: Organization, context: AgentContext, wanted: Job
+        self, alices: Client, organization: Organization, context: AgentContext, job: Job
     ) -> None:
         run = make_run(organization=organization)
         self.change(organization, state="finished", run_id=run.pk)
         run_url = url("run", organization, run.pk)
-        assert alices.get(url("job", organization, wanted.pk))["Location"] == run_url
-        assert self.part(alices, organization, wanted)["HX-Redirect"] == run_url
-        elsewhere = self.part(alices, organization, wanted, on=url("agent", organization, context.pk))
+        assert alices.get(url("job", organization, job.pk))["Location"] == run_url
+        assert self.part(alices, organization, job)["HX-Redirect"] == run_url
+        elsewhere = self.part(alices, organization, job, on=url("agent", organization, context.pk))
         assert elsewhere["HX-Refresh"] == "true"
 
     def test_stops_when_it_ended_without_a_run(
-        self, alices: Client, organization: Organization, context: AgentContext, wanted: Job
+        self, alices: Client, organization: Organization, context: AgentContext, job: Job
     ) -> None:
         self.change(organization, state="cancelled")
-        elsewhere = self.part(alices, organization, wanted, on=url("agent", organization, context.pk))
-        assert self.part(alices, organization, wanted)["HX-Refresh"] == "true"
-        whole = alices.get(url("job", organization, wanted.pk))
+        elsewhere = self.part(alices, organization, job, on=url("agent", organization, context.pk))
+        assert self.part(alices, organization, job)["HX-Refresh"] == "true"
+        whole = alices.get(url("job", organization, job.pk))
         for answer in (elsewhere, whole):
             part = markup(answer).split('id="progress"')[1].split("</section>")[0]
             assert "hx-get" not in part

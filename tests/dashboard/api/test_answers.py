@@ -387,7 +387,7 @@ class TestLimits:
         self, limited: Callable[[], Caller], settings: Any, monkeypatch: pytest.MonkeyPatch, caplog: Any
     ) -> None:
         settings.REDIS_URL = "redis://127.0.0.1:9/0"
-        monkeypatch.setattr(limits._Pause, "until", 0.0)
+        monkeypatch.setattr(limits.breaker, "until", 0.0)
         caller = limited()
         answers = [caller.get("/agents") for _ in range(5)]
         assert [answer.status_code for answer in answers] == [200] * 5

@@ -448,7 +448,7 @@ class TestQueries:
         for number in range(8):
             make_grant(make_credential(organization, alice, name=f"Key {number}"), context, alice)
         use_credential(attempt(organization))
-        assert self.count(alices, queries, address) == one == 9
+        assert self.count(alices, queries, address) == one == 10
 
     def test_a_credential(
         self,
@@ -466,11 +466,11 @@ class TestQueries:
         for _ in range(8):
             make_grant(credential, context, alice)
             use_credential(attempt(organization))
-        assert self.count(alices, queries, address) == one == 12
+        assert self.count(alices, queries, address) == one == 13
 
     def test_the_record(self, alices: Client, organization: Organization, queries: Any) -> None:
         make_uses(organization, 1)
         address = at("credential_access", organization)
         one = self.count(alices, queries, address)
         make_uses(organization, 60)
-        assert self.count(alices, queries, address) == one == 11
+        assert self.count(alices, queries, address) == one == 12

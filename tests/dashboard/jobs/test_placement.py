@@ -59,7 +59,7 @@ class TestAskingForATest:
         self, alices: Client, organization: Organization, context: AgentContext
     ) -> None:
         for name in ("agent", "agent_test"):
-            assert 'name="executor"' not in markup(alices.get(at(name, organization, context.pk)))
+            assert 'name="placement"' not in markup(alices.get(at(name, organization, context.pk)))
 
     def test_the_choices_say_who_is_there_and_what_is_missing(
         self, alices: Client, organization: Organization, context: AgentContext, lab: Calling, alice: User
@@ -83,21 +83,21 @@ class TestAskingForATest:
     def test_a_test_is_pinned_as_it_was_chosen(
         self, alices: Client, organization: Organization, context: AgentContext, lab: Calling, place: str
     ) -> None:  # L3
-        executor = f"runner:{lab.runner.pk}" if place == "runner" else "pool:berlin"
-        fields = {"suite": "baseline", "executor": executor}
+        placement = f"runner:{lab.runner.pk}" if place == "runner" else "pool:berlin"
+        fields = {"suite": "baseline", "placement": placement}
         page = markup(alices.post(at("agent_test", organization, context.pk), fields, follow=True))
         with organization_scope(organization.id):
-            wanted = Job.objects.get()
-        assert wanted.placement == (Placement(lab.runner.pk) if place == "runner" else Placement(pool="berlin"))
+            job = Job.objects.get()
+        assert job.placement == (Placement(lab.runner.pk) if place == "runner" else Placement(pool="berlin"))
         assert "No runner for it is online." in page
         assert at("runner", organization, lab.runner.pk) in page
         assert "Never connected" in page
 
-    @pytest.mark.parametrize("executor", ["runner:", "runner:0", "pool:nowhere", "nonsense"])
+    @pytest.mark.parametrize("placement", ["runner:", "runner:0", "pool:nowhere", "nonsense"])
     def test_what_is_no_choice_is_refused(
-        self, alices: Client, organization: Organization, context: AgentContext, lab: Calling, executor: str
+        self, alices: Client, organization: Organization, context: AgentContext, lab: Calling, placement: str
     ) -> None:
-        fields = {"suite": "baseline", "executor": executor}
+        fields = {"suite": "baseline", "placement": placement}
         assert alices.post(at("agent_test", organization, context.pk), fields).status_code == 422
         with organization_scope(organization.id):
             assert not Job.objects.exists()
@@ -113,13 +113,13 @@ class TestAskingForATest:
     ) -> None:
         settings.PRIVATE_QUEUE_MAX_JOBS = 1
         ask(organization, make_context(organization, "https://other.example/mcp"), alice, lab.placement())
-        fields = {"suite": "baseline", "executor": f"runner:{lab.runner.pk}"}
+        fields = {"suite": "baseline", "placement": f"runner:{lab.runner.pk}"}
         answer = alices.post(at("agent_test", organization, context.pk), fields)
         assert answer.status_code == 422
         page = markup(answer)
         assert "1 test waits for this private runner already" in page
         assert f'<option value="runner:{lab.runner.pk}" selected' in page
-        elsewhere = alices.post(at("agent_test", organization, context.pk), {**fields, "executor": "pool:berlin"})
+        elsewhere = alices.post(at("agent_test", organization, context.pk), {**fields, "placement": "pool:berlin"})
         assert elsewhere.status_code == 302
 
     def test_a_foreign_runner_is_no_choice(
@@ -134,7 +134,7 @@ class TestAskingForATest:
         foreign = make_runner(other_organization, charlie, name="theirs")
         address = at("agent_test", organization, context.pk)
         assert "theirs" not in markup(alices.get(address))
-        fields = {"suite": "baseline", "executor": f"runner:{foreign.runner.pk}"}
+        fields = {"suite": "baseline", "placement": f"runner:{foreign.runner.pk}"}
         assert alices.post(address, fields).status_code == 422
 
     def test_the_agents_page_offers_the_runner_that_ran_the_last_test(
@@ -158,8 +158,8 @@ class TestRequest:
     def test_it_says_for_whom_it_waits_and_who_has_it(
         self, alices: Client, organization: Organization, context: AgentContext, lab: Calling, alice: User
     ) -> None:
-        wanted = ask(organization, context, alice, Placement(pool="berlin"))
-        address = at("job", organization, wanted.pk)
+        job = ask(organization, context, alice, Placement(pool="berlin"))
+        address = at("job", organization, job.pk)
         lab.poll(at_most=0)
         page = markup(alices.get(address))
         assert "Any private runner of the pool" in page
@@ -176,9 +176,9 @@ class TestRequest:
     def test_it_says_why_it_expired(
         self, alices: Client, organization: Organization, context: AgentContext, lab: Calling, alice: User
     ) -> None:  # L15
-        wanted = ask(organization, context, alice, lab.placement())
-        expire(wanted)
-        page = markup(alices.get(at("job", organization, wanted.pk)))
+        job = ask(organization, context, alice, lab.placement())
+        expire(job)
+        page = markup(alices.get(at("job", organization, job.pk)))
         assert "expired" in page
         assert "No private runner took it in time." in page
         assert "hx-trigger" not in page.split('id="progress"')[1].split("</section>")[0]
@@ -186,18 +186,18 @@ class TestRequest:
     def test_it_says_why_it_was_cancelled(
         self, alices: Client, organization: Organization, context: AgentContext, lab: Calling, alice: User
     ) -> None:  # L14
-        wanted = ask(organization, context, alice, lab.placement())
+        job = ask(organization, context, alice, lab.placement())
         delete_runner(organization=organization, runner_id=lab.runner.pk, by=alice)
-        page = markup(alices.get(at("job", organization, wanted.pk)))
+        page = markup(alices.get(at("job", organization, job.pk)))
         assert "The private runner lab was deleted." in page
         assert "Deleted" in page
 
     def test_hosted_work_asks_for_no_runners(
         self, alices: Client, organization: Organization, context: AgentContext, alice: User, queries: Any
     ) -> None:
-        wanted = ask(organization, context, alice, Placement())
+        job = ask(organization, context, alice, Placement())
         with queries() as asked:
-            alices.get(at("job", organization, wanted.pk))
+            alices.get(at("job", organization, job.pk))
         assert not any('FROM "runners"' in statement for statement in asked)
 
 
@@ -246,10 +246,10 @@ class TestRun:
     def test_it_is_tested_again_where_it_was(
         self, alices: Client, organization: Organization, lab: Calling, alice: User, run_id: str
     ) -> None:
-        executor = f'<input type="hidden" name="executor" value="runner:{lab.runner.pk}">'
-        assert executor in markup(alices.get(at("run", organization, run_id)))
+        placement = f'<input type="hidden" name="placement" value="runner:{lab.runner.pk}">'
+        assert placement in markup(alices.get(at("run", organization, run_id)))
         delete_runner(organization=organization, runner_id=lab.runner.pk, by=alice)
-        assert executor not in markup(alices.get(at("run", organization, run_id)))
+        assert placement not in markup(alices.get(at("run", organization, run_id)))
 
     def test_hosted_runs_are_not_labelled(
         self, alices: Client, organization: Organization, context: AgentContext, run_id: str
@@ -266,13 +266,13 @@ class TestRun:
         create_due_monitor_jobs()
         [lease] = lab.poll()
         lab.complete(lease, report={"engine": "<script>alert(1)</script>", "nested": {"a": [1, 2]}})
-        wanted = job_row(organization, lease["job_id"])
-        page = alices.get(at("run", organization, wanted.run_id)).content.decode()
+        job = job_row(organization, lease["job_id"])
+        page = alices.get(at("run", organization, job.run_id)).content.decode()
         assert "What was sent is no report" in page
         assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
         assert "<script>alert" not in page
         assert re.search(r'<details class="sent">.*\n  &quot;nested&quot;: {\n', page, re.DOTALL)
-        assert f"{at('run', organization, wanted.run_id)}#rejected" in markup(
+        assert f"{at('run', organization, job.run_id)}#rejected" in markup(
             alices.get(at("monitor", organization, monitor.pk))
         )
 
@@ -286,11 +286,11 @@ class TestRun:
         settings: Any,
     ) -> None:  # L16
         settings.REJECTED_REPORT_BYTES = 20
-        wanted = ask(organization, context, alice, lab.placement())
+        job = ask(organization, context, alice, lab.placement())
         [lease] = lab.poll()
         lab.complete(lease, report={"engine": "x" * 100})
-        wanted = job_row(organization, wanted.pk)
-        page = markup(alices.get(at("run", organization, wanted.run_id)))
+        job = job_row(organization, job.pk)
+        page = markup(alices.get(at("run", organization, job.run_id)))
         assert f"{{&quot;engine&quot;: &quot;{'x' * 8}</pre>" in page
 
 
@@ -300,7 +300,7 @@ class TestMonitor:
     ) -> None:
         chosen = {
             "agent": str(context.pk),
-            "executor": "pool:berlin",
+            "placement": "pool:berlin",
             "notify_priority": "high",
             "notify_channel": "both",
             "cooldown": "90",
@@ -325,12 +325,12 @@ class TestMonitor:
             assert shown in form, shown
         alices.post(
             at("monitor_edit", organization, kept.pk),
-            {**MONITOR, "executor": f"runner:{lab.runner.pk}", "cooldown": "0"},
+            {**MONITOR, "placement": f"runner:{lab.runner.pk}", "cooldown": "0"},
         )
         kept = stored(kept)
         assert (kept.placement, kept.notify_cooldown_seconds) == (lab.placement(), 0)
         assert "lab" in markup(alices.get(at("monitors", organization)))
-        alices.post(at("monitor_edit", organization, kept.pk), {**MONITOR, "executor": ""})
+        alices.post(at("monitor_edit", organization, kept.pk), {**MONITOR, "placement": ""})
         assert stored(kept).placement == Placement()
 
     @pytest.mark.parametrize(
@@ -341,7 +341,7 @@ class TestMonitor:
             ({"cooldown": "-1"}, "greater than or equal to 0"),
             ({"cooldown": "many"}, "Enter a whole number."),
             ({"notify_channel": "pigeon"}, "Select a valid choice"),
-            ({"executor": "pool:nowhere"}, "Select a valid choice"),
+            ({"placement": "pool:nowhere"}, "Select a valid choice"),
         ],
     )
     def test_what_is_wrong_is_said(
@@ -396,13 +396,13 @@ class TestMonitor:
         make_due(monitor)
         lab.poll(at_most=0)
         create_due_monitor_jobs()
-        [wanted] = jobs_of(organization)
+        [job] = jobs_of(organization)
         decisions = at("monitor_decisions", organization)
         assert "Queued" in markup(alices.get(decisions))
-        expire(wanted)
+        expire(job)
         page = markup(alices.get(at("monitor", organization, monitor.pk)))
         assert "Without a result" in page
-        assert at("job", organization, wanted.pk) in page
+        assert at("job", organization, job.pk) in page
         assert "No private runner took it in time." in page
         page = markup(alices.get(decisions))
         assert '<span class="v v-late">Expired</span>' in page
@@ -414,9 +414,9 @@ class TestMonitor:
         monitor = make_monitor(organization, context, alice)
         make_due(monitor)
         create_due_monitor_jobs()
-        [wanted] = jobs_of(organization)
+        [job] = jobs_of(organization)
         with organization_scope(organization.id):
-            wanted.cancel("Somebody said so.")
+            job.cancel("Somebody said so.")
         page = markup(alices.get(at("monitor_decisions", organization)))
         assert "Cancelled</span>" in page
         assert "Somebody said so." in page

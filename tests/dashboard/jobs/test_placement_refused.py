@@ -69,16 +69,16 @@ class TestEngine:
         why: str,
     ) -> None:
         lab.poll(engines=OTHER_ENGINES)
-        executor = f"runner:{lab.runner.pk}" if place == "runner" else "pool:berlin"
-        fields = {"suite": "baseline", "executor": executor}
+        placement = f"runner:{lab.runner.pk}" if place == "runner" else "pool:berlin"
+        fields = {"suite": "baseline", "placement": placement}
         answer = alices.post(at("agent_test", organization, context.pk), fields)
         assert answer.status_code == 422
         page = markup(answer)
-        said = page.split('id="id_executor_error"')[1].split("</div>")[0]
+        said = page.split('id="id_placement_error"')[1].split("</div>")[0]
         assert why in said
         assert DO in said
-        assert option(page, executor)[0] == "selected"
-        assert "lacks the engine baseline" in option(page, executor)[1]
+        assert option(page, placement)[0] == "selected"
+        assert "lacks the engine baseline" in option(page, placement)[1]
         # The agent's page, whose form this was, shows no options: they are as the suite has them, not cleared.
         assert re.search(r'name="option_call_read_only_tools"[^>]* checked', page)
         assert count_of(organization) == 0
@@ -211,14 +211,14 @@ class TestDisabled:
         place: str,
         why: str,
     ) -> None:  # L3
-        executor = f"runner:{lab.runner.pk}" if place == "runner" else "pool:berlin"
+        placement = f"runner:{lab.runner.pk}" if place == "runner" else "pool:berlin"
         address = at("agent_test", organization, context.pk)
-        answer = alices.post(address, {"suite": "baseline", "executor": executor})
+        answer = alices.post(address, {"suite": "baseline", "placement": placement})
         assert answer.status_code == 422
         page = markup(answer)
         assert f"{why} Owners and admins can enable runners in their settings." in page
         # The choice stays as it was made: left out of the form, it would mean hosted workers.
-        assert option(page, executor)[0] == "selected"
+        assert option(page, placement)[0] == "selected"
         assert count_of(organization) == 0
 
     def test_lists_of_executors_show_it_and_it_cannot_be_chosen(

@@ -107,8 +107,8 @@ class TestRedisIsAway:
 
         for name in ("add", "get", "set", "delete", "incr", "get_many"):
             monkeypatch.setattr(cache.RedisCache, name, refuse(name))
-        monkeypatch.setattr(cache._Away, "until", 0.0)
-        caches["default"]._memory.clear()
+        monkeypatch.setattr(cache.breaker, "until", 0.0)
+        caches["default"].memory.clear()
         return tried
 
     def test_people_sign_in(self, client: Any, alice: User) -> None:

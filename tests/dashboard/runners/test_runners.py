@@ -298,7 +298,7 @@ class TestManaging:
         self, alices: Client, organization: Organization, lab: Calling
     ) -> None:
         address = at("runner_token", organization, lab.runner.pk)
-        assert "stops to work at once" in markup(alices.post(address))
+        assert "stops working at once" in markup(alices.post(address))
         assert actor_of(lab.token).runner_id == lab.runner.pk
         [token] = set(TOKEN.findall(markup(alices.post(address, {"confirmed": "1"}))))
         assert token != lab.token
@@ -400,7 +400,7 @@ class TestManaging:
 
     def test_deleting_is_confirmed(self, alices: Client, organization: Organization, lab: Calling) -> None:
         address = at("runner_delete", organization, lab.runner.pk)
-        assert "Its token stops to work for good" in markup(alices.post(address))
+        assert "Its token stops working for good" in markup(alices.post(address))
         assert lab.row().state == "active"
         page = markup(alices.post(address, {"confirmed": "1"}, follow=True))
         assert "lab is deleted." in page

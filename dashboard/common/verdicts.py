@@ -1,4 +1,4 @@
-"""Strips of recent verdicts, as the paths of an SVG image."""
+"""Statuses and verdicts on every page alike (R6): a word for each, and strips of recent ones as an SVG image."""
 
 from __future__ import annotations
 
@@ -6,6 +6,26 @@ from collections.abc import Sequence
 from typing import Any
 
 from compliance.runs.models import STRIP_LENGTH
+
+# common/_badge.html adds a colour and a shape.
+WORDS = {
+    # What a whole run, or an agent, is.
+    "passing": "Passing",
+    "partial": "Partial",
+    "failing": "Failing",
+    "inconclusive": "Inconclusive",
+    "never": "No result yet",
+    # What one step says.
+    "passed": "Passed",
+    "failed": "Failed",
+    "skipped": "Skipped",
+    "silent": "Silent",
+    "not_applicable": "Not applicable",
+    "not_tested": "Not tested",
+    # Where a job is.
+    "queued": "Queued",
+    "leased": "Running",
+}
 
 # The top of each bar: the better, the taller, so that the strip reads without its colours.
 _TOPS = {"passing": 0, "partial": 6, "failing": 11}
