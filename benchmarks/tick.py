@@ -82,7 +82,7 @@ def measure(postgres: Postgres, *, due: int, sizes: list[int], rounds: int) -> S
     section = Section(
         f"The tick with {due:,} due monitors",
         f"Ticks, one after the other, until nothing is due: one process beside a durable database and a broker, which "
-        f"gets the nudges. The monitors are due in {organizations} organizations of {EACH} each, beside "
+        f"gets the messages. The monitors are due in {organizations} organizations of {EACH} each, beside "
         f"{' and '.join(f'{size:,}' for size in sizes)} that are not; or all in one organization, where its caps are "
         "raised so that all may run, or are as they are by default, so that nearly all are refused. Medians of "
         f"{rounds} rounds that take turns. Processor time is of the tick and of the database's process that serves "

@@ -1,4 +1,4 @@
-"""Writes on private runners: create, change, give a new token, disable, enable, delete. Owners and admins may."""
+"""Writes on private runners by owners and admins. What a runner itself does with jobs is in leasing.py."""
 
 from __future__ import annotations
 

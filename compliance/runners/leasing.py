@@ -1,4 +1,4 @@
-"""What a private runner does with jobs: poll, renew, complete, fail, release, and be given a secret.
+"""The actions of a private runner: poll, renew, complete, fail or release a job, and be given a secret.
 
 One rule says who may (L7): `at_work`. Who it is comes from the token that was shown, never from a body (L6).
 """

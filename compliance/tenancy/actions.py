@@ -27,11 +27,11 @@ def create_organization(*, name: str, by: User, slug: str = "") -> Organization:
     name = plain_name(name)
     if not name:
         raise Refused("Give the organization a name.")
-    wanted = slug or slugify(name)[:50] or "organization"
-    if wanted in RESERVED_SLUGS:
-        wanted = f"{wanted}-organization"
+    base = slug or slugify(name)[:50] or "organization"
+    if base in RESERVED_SLUGS:
+        base = f"{base}-organization"
     for number in range(1, 51):
-        candidate = wanted if number == 1 else f"{wanted}-{number}"
+        candidate = base if number == 1 else f"{base}-{number}"
         organization = Organization(id=new_organization_id(), name=name, slug=candidate)
         try:
             with organization_scope(organization.id):

@@ -84,8 +84,8 @@ class Command(BaseCommand):
         write_private(logins_file, json.dumps(passwords, indent=2))
         self.stdout.write("Demo logins:")
         for user, where, role in logins:
-            place = f"{where}, {Role(role).label.lower()}" if role else where
-            self.stdout.write(f"  {user.email:<26} {passwords[user.email]:<18} {place}")
+            where_as_who = f"{where}, {Role(role).label.lower()}" if role else where
+            self.stdout.write(f"  {user.email:<26} {passwords[user.email]:<18} {where_as_who}")
 
     def _user(self, email: str, name: str, passwords: dict[str, str], **fields: Any) -> User:
         user = User.objects.filter(email=email).first()
@@ -109,10 +109,10 @@ class Command(BaseCommand):
         return organization
 
     def _agents(
-        self, organization: Organization, owner: User, wanted: dict[str, bool], urls: dict[str, str]
+        self, organization: Organization, owner: User, agents: dict[str, bool], urls: dict[str, str]
     ) -> dict[str, AgentContext]:
         known, contexts = {agent.name: agent for agent in AGENTS}, {}
-        for name, verified in wanted.items():
+        for name, verified in agents.items():
             title = known[name].title
             if name not in urls:
                 self.stdout.write(f"{title} is not served here; the log of the demo agents says why.")
