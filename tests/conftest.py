@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
@@ -17,6 +18,7 @@ import pytest
 from django.conf import settings
 from django.core.management import call_command
 from django.db import connection, connections
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from compliance.engines.reports.model import Evidence, Report, Scenario, Step, Track, Verdict
@@ -281,3 +283,30 @@ def arranging(superuser: psycopg.Connection[Any]) -> Iterator[None]:
     )
     yield
     superuser.execute("DROP FUNCTION arrange_phases")
+
+
+NO_SCOPE = (
+    "set_config('app.organization_id', '', true), set_config('app.user_id', '', true),"
+    " set_config('app.platform', '', true)"
+)
+
+
+@pytest.fixture
+def queries() -> Callable[[], Any]:
+    """Counts what a page asks of the database, without the statements that only frame a transaction."""
+
+    @contextmanager
+    def counted() -> Iterator[list[str]]:
+        asked: list[str] = []
+        with CaptureQueriesContext(connection) as captured:
+            yield asked
+        frame = ("BEGIN", "COMMIT", "ROLLBACK", "SAVEPOINT", "RELEASE")
+        asked += [
+            query["sql"]
+            for query in captured.captured_queries
+            # A test lies in a transaction of its own, to whose lack of a scope every scope of ours goes back;
+            # outside of tests the COMMIT does that.
+            if not query["sql"].startswith(frame) and NO_SCOPE not in query["sql"]
+        ]
+
+    return counted

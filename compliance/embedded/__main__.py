@@ -2,8 +2,6 @@
 
 import argparse
 import json
-import os
-import select
 import signal
 import sys
 from pathlib import Path
@@ -26,17 +24,17 @@ def run() -> None:
 
 def serve(data_dir: Path, *, durable: bool, keep: bool) -> None:
     """Both servers until the input ends or a signal asks for the end; their addresses as one line of JSON."""
-    reading, writing = os.pipe()
-    os.set_blocking(writing, False)
+
+    def stop(number: int, frame: object) -> None:
+        for each in STOP_SIGNALS:
+            signal.signal(each, signal.SIG_IGN)
+        sys.exit()
+
     for number in STOP_SIGNALS:
-        signal.signal(number, lambda number, frame: None)
-    signal.set_wakeup_fd(writing)
+        signal.signal(number, stop)
     with services(data_dir, durable=durable, keep=keep or durable) as running:
         say(json.dumps(running.environment()))
-        while True:
-            readable, _, _ = select.select([reading, sys.stdin], [], [])
-            if reading in readable or not os.read(sys.stdin.fileno(), 4096):
-                return
+        sys.stdin.read()
 
 
 def main() -> int:

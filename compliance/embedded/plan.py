@@ -6,10 +6,11 @@ import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
+
+import httpx
 
 from compliance.embedded.errors import EmbeddedError
 from compliance.embedded.keys import KeyFile, write_private
@@ -161,14 +162,12 @@ class Plan:
 
     def _web_answers(self) -> bool:
         """Any answer but an internal error: health may rightly be bad until the worker is up."""
-        connection = HTTPConnection(LOOPBACK, self.port, timeout=2)
         try:
-            connection.request("GET", "/healthz", headers={"Host": f"localhost:{self.port}"})
-            return connection.getresponse().status != 500
-        except (OSError, HTTPException):
+            url = f"http://{LOOPBACK}:{self.port}/healthz"
+            headers = {"Host": f"localhost:{self.port}"}
+            return httpx.get(url, headers=headers, timeout=2, trust_env=False).status_code != 500
+        except httpx.TransportError:
             return False
-        finally:
-            connection.close()
 
 
 def plan_from_environment(environment: Mapping[str, str] = os.environ) -> Plan:

@@ -64,6 +64,8 @@ class Child:
     """A program that runs until it is stopped. It may be started again."""
 
     name: str
+    once = spare = show_output = False  # see Program
+    final: Sequence[int] = ()
     log: Path
     stop_signals: Signals = ((signal.SIGTERM, 3.0),)
     kill_signal = signal.SIGKILL
@@ -71,6 +73,13 @@ class Child:
 
     def start(self) -> None:
         raise NotImplementedError
+
+    def output(self) -> str:
+        """What it wrote since its start."""
+        return ""
+
+    def is_ready(self) -> bool:
+        return True
 
     def poll(self) -> int | None:
         return self.process.poll() if self.process else None

@@ -37,7 +37,6 @@ class Program(Child):
         self.process = spawn(self.command, log=self.log, env=self.environment(), cwd=self.cwd)
 
     def output(self) -> str:
-        """What it wrote since its start."""
         with self.log.open("rb") as stream:
             stream.seek(self._written_before)
             return stream.read().decode(errors="replace")

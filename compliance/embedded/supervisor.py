@@ -2,9 +2,7 @@
 
 import json
 import os
-import selectors
 import signal
-import socket
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -20,6 +18,7 @@ from compliance.embedded.programs import Program
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 READY_WITHIN_SECONDS = 90.0
+CHECK_SECONDS = 0.1  # how long a death, or a request to stop, may go unseen
 # How often what dies is started again: after a pause that doubles, and in so many seconds so many times.
 RESTARTS, RESTARTS_WITHIN_SECONDS, FIRST_PAUSE_SECONDS = 5, 120.0, 1.0
 
@@ -36,7 +35,6 @@ class Supervisor:
         self._deaths: dict[str, list[float]] = {}
         self._due: dict[str, float] = {}  # what waits to be started again, and when
         self._stop_asked = self._stopping = False
-        self._wakeups, self._wake = socket.socketpair()
 
     def run(self, plan: Sequence[Child], *, on_ready: Callable[[], str]) -> None:
         """Returns after a stop that was asked for; raises EmbeddedError on a failure. Nothing is left either way."""
@@ -47,7 +45,7 @@ class Supervisor:
                     self._bring_up(child)
                 say(f"{on_ready()}\nThe start took {time.monotonic() - began:.1f} s.")
                 while True:
-                    self._wait(min([60.0, *(due - time.monotonic() for due in self._due.values())]))
+                    self._wait(CHECK_SECONDS)
                     for child in list(self._running):
                         self._look_after(child)
             except Stopped:
@@ -73,20 +71,19 @@ class Supervisor:
         began = time.monotonic()
         self._running.append(child)  # first, so that a failing start is cleaned up as well
         self._start(child)
-        once = isinstance(child, Program) and child.once
-        while isinstance(child, Program) and not child.is_ready():
+        while not child.is_ready():
             status = child.poll()
             if status is not None:
                 raise EmbeddedError(_failure(child, status))
-            if time.monotonic() > began + READY_WITHIN_SECONDS and not once:
+            if time.monotonic() > began + READY_WITHIN_SECONDS and not child.once:
                 raise EmbeddedError(f"{child.name} was not ready after {READY_WITHIN_SECONDS:.0f} s.{_log_end(child)}")
             self._wait(0.05)
-        say(f"{child.name:<14}{'done' if once else 'started'} in {time.monotonic() - began:.1f} s")
-        if isinstance(child, Program) and once:
+        say(f"{child.name:<14}{'done' if child.once else 'started'} in {time.monotonic() - began:.1f} s")
+        if child.once:
             self._running.remove(child)
             del self._children[child.name]
-            if child.show_output:
-                say(child.output().rstrip())
+        if child.show_output:
+            say(child.output().rstrip())
 
     def _start(self, child: Child) -> None:
         child.start()
@@ -107,8 +104,7 @@ class Supervisor:
         child.kill()  # whatever it had started
         deaths = [at for at in self._deaths.get(child.name, []) if at > now - RESTARTS_WITHIN_SECONDS] + [now]
         self._deaths[child.name] = deaths
-        spare, final = (child.spare, child.final) if isinstance(child, Program) else (False, ())
-        if spare and (len(deaths) > RESTARTS or status in final):
+        if child.spare and (len(deaths) > RESTARTS or status in child.final):
             self._running.remove(child)
             say(f"{child.name} {_ending(status)}; the rest goes on without it. Its log: {child.log}")
             return
@@ -130,28 +126,16 @@ class Supervisor:
 
     @contextmanager
     def _signals(self) -> Iterator[None]:
-        """Children's deaths and requests to stop wake the wait below, whenever they arrive."""
-        self._wakeups.setblocking(False)
-        self._wake.setblocking(False)
         earlier = {number: signal.signal(number, self._on_signal) for number in STOP_SIGNALS}
-        earlier[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, lambda number, frame: None)
-        previous = signal.set_wakeup_fd(self._wake.fileno(), warn_on_full_buffer=False)
         try:
             yield
         finally:
-            signal.set_wakeup_fd(previous)
             for number, handler in earlier.items():
                 signal.signal(number, handler)
-            self._wake.close()
-            self._wakeups.close()
 
     def _wait(self, seconds: float) -> None:
-        with selectors.DefaultSelector() as selector:
-            selector.register(self._wakeups, selectors.EVENT_READ)
-            if not self._stop_asked:
-                selector.select(max(0.0, seconds))
-        with suppress(BlockingIOError):
-            self._wakeups.recv(4096)
+        if not self._stop_asked:
+            time.sleep(seconds)
         if self._stop_asked:
             raise Stopped
 

@@ -27,8 +27,8 @@ from compliance.models import (
     Runner,
 )
 from compliance.monitors import actions
-from compliance.monitors.decisions import DECISIONS, DecisionFilter, decision_page
-from compliance.monitors.models import Outcome, strips
+from compliance.monitors.decisions import DECISIONS, decision_page
+from compliance.monitors.models import MonitorDecision, Outcome
 from compliance.monitors.schedule import BadSchedule
 from compliance.suites.catalogue import OfferedSuite, facts_of
 from compliance.vault.access_log import granted_credentials
@@ -61,7 +61,7 @@ def monitors(request: OrganizationRequest) -> HttpResponseBase:
     state = filterset.chosen.get("state") or ""
     counts = Monitor.objects.states_of(organization.id)
     table = MonitorTable(filterset.qs).on_page(request, count=_in_state(counts, state))
-    verdicts = strips([monitor.pk for monitor in table.shown])
+    verdicts = Monitor.objects.strips([monitor.pk for monitor in table.shown])
     for monitor in table.shown:
         monitor.verdicts = verdicts.get(monitor.pk, [])
     content = {
@@ -91,8 +91,8 @@ def decisions(request: OrganizationRequest) -> HttpResponseBase:
     organization = request.organization
     filterset = DecisionFilterSet(request.GET, organization_id=organization.id)
     page = decision_page(
+        filterset.decisions(),
         organization_id=organization.id,
-        narrowed_to=filterset.as_decision_filter(),
         cursor=DECISIONS.decode(request.GET.get("at", "")),
     )
     content = {"filter": filterset, "page": page, "table": DecisionTable(page.rows)}
@@ -105,13 +105,13 @@ def monitor(request: OrganizationRequest, monitor: UUID) -> HttpResponseBase:
     organization = request.organization
     found = get_monitor(organization, monitor)
     decided = decision_page(
-        organization_id=organization.id, narrowed_to=DecisionFilter(monitor_id=found.pk), size=LAST_DECISIONS
+        MonitorDecision.objects.narrowed(monitor_id=found.pk), organization_id=organization.id, size=LAST_DECISIONS
     )
     page = {
         "monitor": found,
         "stopped": _why_stopped(found),
         "times": _next_times(found),
-        "verdicts": strips([found.pk]).get(found.pk, []),
+        "verdicts": Monitor.objects.strips([found.pk]).get(found.pk, []),
         "under_way": Job.objects.active().filter(monitor_id=found.pk).first(),
         "cooldown": _in_words_of_units(found.notify_cooldown_seconds),
         **_unserved(found),

@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from django.db import connection
 from django.test import Client
-from django.test.utils import CaptureQueriesContext
 
 from compliance.models import User
-
-NO_SCOPE = (
-    "set_config('app.organization_id', '', true), set_config('app.user_id', '', true),"
-    " set_config('app.platform', '', true)"
-)
 
 
 @pytest.fixture
@@ -29,27 +21,6 @@ def reader() -> Callable[[User], Client]:
         return client
 
     return sign_in
-
-
-@pytest.fixture
-def queries() -> Callable[[], Any]:
-    """Counts what a page asks of the database, without the statements that only frame a transaction."""
-
-    @contextmanager
-    def counted() -> Iterator[list[str]]:
-        asked: list[str] = []
-        with CaptureQueriesContext(connection) as captured:
-            yield asked
-        frame = ("BEGIN", "COMMIT", "ROLLBACK", "SAVEPOINT", "RELEASE")
-        asked += [
-            query["sql"]
-            for query in captured.captured_queries
-            # A test lies in a transaction of its own, to whose lack of a scope every scope of ours goes back;
-            # outside of tests the COMMIT does that.
-            if not query["sql"].startswith(frame) and NO_SCOPE not in query["sql"]
-        ]
-
-    return counted
 
 
 @pytest.fixture(autouse=True)

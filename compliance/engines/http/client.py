@@ -304,7 +304,7 @@ class BodyStream:
                     # Nobody looks at it, so it cannot break a rule; it counts all the same.
                     self._http.received += len(packed)
                     left -= len(packed)
-        except Exception:  # noqa: BLE001, S110 -- the reader has what it wanted: what comes after is not judged
+        except Exception:  # noqa: BLE001, S110 -- the reader has what it wanted: what comes after does not count
             pass
         finally:
             await self._release()

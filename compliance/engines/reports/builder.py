@@ -1,4 +1,4 @@
-"""What a run has judged so far, and the report that comes of it, however the run ends."""
+"""What a run has found so far, and the report that comes of it, however the run ends."""
 
 from __future__ import annotations
 
@@ -62,11 +62,11 @@ class OutOfTime(Exception):
 
 
 class Unable(Exception):
-    """The machine that tests could not do its part; the agent is not judged."""
+    """The machine that tests could not do its part; the agent gets no verdict."""
 
 
 class PolicyRefused(Exception):
-    """Our own egress rule keeps the run from the agent, which therefore is not judged."""
+    """Our own egress rule keeps the run from the agent, which therefore gets no verdict."""
 
 
 class ReportBuilder:

@@ -54,7 +54,7 @@ class Verdict(StrEnum):
     PASSED = "passed"
     FAILED = "failed"  # the agent broke the rule
     SKIPPED = "skipped"  # could have run, was left out: a precondition failed earlier, or it would change something
-    SILENT = "silent"  # ran; nothing observable to judge; not a failure
+    SILENT = "silent"  # ran; nothing observable; not a failure
     NOT_APPLICABLE = "not_applicable"  # the agent does not declare what the step is about
     NOT_TESTED = "not_tested"  # never reached: time ran out or the harness broke
 
@@ -294,7 +294,7 @@ class Report:
     def without_access(self, name: str, status: int = 0) -> Report:
         """The report of a run whose credential the agent refused, which is therefore inconclusive.
 
-        The secret was ours to supply: a wrong one says nothing about the agent. The steps stay as they were judged.
+        The secret was ours to supply: a wrong one says nothing about the agent. The steps keep their verdicts.
         name: what its organization calls the credential, redacted, or ""; status: of the answer, 0 when not known.
         """
         if self.harness_error:
@@ -313,7 +313,7 @@ class Report:
     def overall(self) -> Overall:
         """The run's status, from the steps alone: engines do not choose it.
 
-        A truncated or broken run, and one in which nothing could be judged, is inconclusive (R7). So is
+        A truncated or broken run, and one in which no check had a verdict, is inconclusive (R7). So is
         one that found no fault at a locked door: what is behind it was not seen, and a green mark would say so.
         """
         counts = self.counts()
@@ -334,11 +334,11 @@ class Report:
         if self.harness_error:
             return f"Inconclusive: the test itself broke ({self.harness_error})"[:300]
         if self.truncated:
-            judged = counts[Verdict.PASSED] + counts[Verdict.FAILED]
-            return f"Inconclusive: time ran out after {judged} of {sum(counts.values())} checks"
+            decided = counts[Verdict.PASSED] + counts[Verdict.FAILED]
+            return f"Inconclusive: time ran out after {decided} of {sum(counts.values())} checks"
         failures = [step.title for _, _, step in self.steps() if step.verdict is Verdict.FAILED]
-        judged = counts[Verdict.PASSED] + counts[Verdict.FAILED]
-        if not judged:
+        decided = counts[Verdict.PASSED] + counts[Verdict.FAILED]
+        if not decided:
             return "Inconclusive: nothing could be judged"
         if not failures:
             left_out = [
@@ -346,10 +346,10 @@ class Report:
                 for verdict, words in ((Verdict.SKIPPED, "skipped"), (Verdict.NOT_TESTED, "not tested"))
                 if counts[verdict]
             ]
-            passed = f"{_all(judged)} passed" + "".join(left_out)
+            passed = f"{_all(decided)} passed" + "".join(left_out)
             return f"Inconclusive: the agent wants a credential. {passed}" if self.locked else passed
         more = f" and {len(failures) - 1} more" if len(failures) > 1 else ""
-        failed = "The only check" if judged == 1 else f"{len(failures)} of {judged} checks"
+        failed = "The only check" if decided == 1 else f"{len(failures)} of {decided} checks"
         return f"{failed} failed: “{failures[0]}”{more}"[:300]
 
     def to_json(self) -> dict[str, Any]:

@@ -14,7 +14,7 @@ _REACH = "connectivity/reach"
 
 
 def check_connection(run: ReportBuilder, exchange: Exchange, reachable: StepResult) -> bool:
-    """Judge the certificate and the first answer. False when there is nothing more to ask."""
+    """Check the certificate and the first answer. False when there is nothing more to ask."""
     fault = exchange.fault
     if fault is not None and fault.kind is FaultKind.REFUSED and not exchange.hops:
         raise PolicyRefused(fault.message)
@@ -59,7 +59,7 @@ async def reach_card(
 ) -> Card | None:
     """Reach an A2A agent by its card. None when there is nothing more to ask.
 
-    scenario: in which its asking for credentials is judged. no_card: what came instead, in words, and where.
+    scenario: in which its asking for credentials is checked. no_card: what came instead, in words, and where.
     """
     with run.step(_REACH, "reachable") as step:
         document, exchange, path = await find_card(run.http, run.target.url)
@@ -84,7 +84,7 @@ async def reach_card(
 
 
 def check_credential(run: ReportBuilder, scenario: str, exchange: Exchange) -> bool:
-    """Judge the answer to the run's own credential, or to having none. False when the agent wants another."""
+    """Check the answer to the run's own credential, or to having none. False when the agent wants another."""
     refused = exchange.status in (401, 403)
     if run.target.credential is not None:
         with run.step(scenario, "accepted") as step:
@@ -106,7 +106,7 @@ def check_credential(run: ReportBuilder, scenario: str, exchange: Exchange) -> b
 
 
 def check_challenge(run: ReportBuilder, scenario: str, exchange: Exchange) -> bool:
-    """Judge how a request without credentials was answered. True when the agent asks for some."""
+    """Check how a request without credentials was answered. True when the agent asks for some."""
     with run.step(scenario, "unauthorized") as step:
         step.exchange = exchange
         challenge = exchange.header("www-authenticate")

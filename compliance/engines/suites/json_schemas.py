@@ -41,7 +41,7 @@ class TooLarge(Exception):
     """The schema is beyond what is checked."""
 
 
-class Unjudgeable(Exception):
+class CannotCompare(Exception):
     """The value cannot be checked safely, in words."""
 
 
@@ -152,21 +152,21 @@ def _resolves(schema: Any, reference: str) -> bool:
 
 
 async def mismatch(instance: Any, schema: Any, limit: int) -> str:
-    """Where and how a value does not match a valid schema; "" when it does. May raise Unjudgeable."""
+    """Where and how a value does not match a valid schema; "" when it does. May raise CannotCompare."""
     try:
         size(schema, min(limit, 2000))
         size(instance, min(limit, 2000))
     except TooLarge:
-        raise Unjudgeable("the value or its schema is too large to compare") from None
+        raise CannotCompare("the value or its schema is too large to compare") from None
     if _has_pattern(schema):
-        raise Unjudgeable("the schema uses regular expressions, which are not run")
+        raise CannotCompare("the schema uses regular expressions, which are not run")
     with contextlib.suppress(_Spent):
         return _compare(instance, schema, _SMALL_BUDGET)
     try:
         # In a thread, so that the other runs of this process are not held up.
         return await asyncio.to_thread(_compare, instance, schema, _COMPARISON_BUDGET)
     except _Spent:
-        raise Unjudgeable("comparing the value with the schema takes too long") from None
+        raise CannotCompare("comparing the value with the schema takes too long") from None
 
 
 def _compare(instance: Any, schema: Any, budget: int) -> str:
@@ -174,15 +174,15 @@ def _compare(instance: Any, schema: Any, budget: int) -> str:
     token = _allowance.set(_Allowance(budget))
     try:
         error = best_match(bounded(schema, registry=_NO_FETCHING).iter_errors(instance))
-    except (Unjudgeable, _Spent):
+    except (CannotCompare, _Spent):
         raise
     except RecursionError:
-        raise Unjudgeable("the schema refers to itself without end") from None
+        raise CannotCompare("the schema refers to itself without end") from None
     except referencing.exceptions.Unresolvable:
-        raise Unjudgeable("the schema refers to another document, which is not fetched") from None
+        raise CannotCompare("the schema refers to another document, which is not fetched") from None
     except Exception as error:  # noqa: BLE001
         # Both are the agent's: were this a fault of the harness, an agent could keep a verdict away at will.
-        raise Unjudgeable(f"the comparison ended with {type(error).__name__}") from None
+        raise CannotCompare(f"the comparison ended with {type(error).__name__}") from None
     finally:
         _allowance.reset(token)
     if error is None:
@@ -223,7 +223,7 @@ def _bounded(dialect: type[Validator]) -> Any:
             try:
                 # Before Python's own limit, which compiled code below does not survive.
                 if allowance.depth > _MAX_DEPTH:
-                    raise Unjudgeable("the schema is too deep, or refers to itself without end")
+                    raise CannotCompare("the schema is too deep, or refers to itself without end")
                 for error in keyword(validator, value, instance, schema) or ():
                     allowance.spend(1 + len(error.message) // 200)  # a message quotes the whole value
                     yield error

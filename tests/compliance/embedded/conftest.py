@@ -1,6 +1,7 @@
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -61,10 +62,10 @@ def kill_everything(supervisor):
     """The power goes: no process gets to say a word."""
     parent = psutil.Process(supervisor.pid)
     family = [*parent.children(recursive=True), parent]
-    for process in family:
-        process.suspend()
-    for process in family:
-        process.kill()
+    for send in (psutil.Process.suspend, psutil.Process.kill):
+        for process in family:
+            with suppress(psutil.NoSuchProcess):  # one that had its own end meanwhile
+                send(process)
     supervisor.wait()
     assert none_lives(family)
 

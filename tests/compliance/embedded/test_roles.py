@@ -1,6 +1,7 @@
 import psycopg
 import pytest
 
+from compliance.embedded.postgres import create_database, drop_database
 from compliance.tenancy.database_roles import roles_sql
 
 pytestmark = pytest.mark.processes
@@ -14,9 +15,9 @@ def superuser(servers):
 
 @pytest.fixture
 def database(servers):
-    servers.postgres.create_database("roles_test")
+    create_database(servers.postgres.superuser_url, "roles_test")
     yield "roles_test"
-    servers.postgres.drop_database("roles_test")
+    drop_database(servers.postgres.superuser_url, "roles_test")
 
 
 def test_the_roles_have_exactly_these_attributes(superuser):
@@ -79,12 +80,12 @@ def test_the_owner_role_owns_the_database_and_its_schema(servers, database):
 def test_a_database_can_be_made_from_another_one(servers, database):
     with psycopg.connect(servers.postgres.url("assay_owner", database)) as owner:
         owner.execute("CREATE TABLE copied AS SELECT 7 AS x; GRANT SELECT ON copied TO assay_app")
-    servers.postgres.create_database("roles_copy", template=database)
+    create_database(servers.postgres.superuser_url, "roles_copy", template=database)
     try:
         with psycopg.connect(servers.postgres.url("assay_app", "roles_copy")) as app:
             assert app.execute("SELECT x FROM copied").fetchone() == (7,)
     finally:
-        servers.postgres.drop_database("roles_copy")
+        drop_database(servers.postgres.superuser_url, "roles_copy")
 
 
 def test_a_wrong_password_is_refused(servers):

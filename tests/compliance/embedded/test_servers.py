@@ -97,7 +97,7 @@ def test_servers_that_outlived_their_supervisor_are_stopped_by_the_next_start(fo
 
 def test_a_stale_pid_file_that_names_a_foreign_process_is_no_obstacle(folder):
     with services(folder, durable=False, keep=True) as first:
-        data = first.postgres._home.data
+        data = first.postgres.home.data
     (data / "postmaster.pid").write_text(f"{os.getppid()}\n{data}\n1\n5432\n\n127.0.0.1\n")
     shutil.chown(data / "postmaster.pid", data.stat().st_uid, data.stat().st_gid)
     with services(folder, durable=False, keep=True) as second:
@@ -106,7 +106,7 @@ def test_a_stale_pid_file_that_names_a_foreign_process_is_no_obstacle(folder):
 
 def test_an_interrupted_first_start_is_repeated_from_the_beginning(folder):
     with services(folder, durable=False, keep=True) as first:
-        data = first.postgres._home.data
+        data = first.postgres.home.data
     (data / "PG_VERSION").rename(data / "elsewhere")
     shutil.rmtree(data)
     (data / "new" / "base").mkdir(parents=True)
@@ -177,8 +177,8 @@ def test_root_starts_postgres_as_its_own_user_even_below_a_closed_folder(folder)
     folder.mkdir()
     folder.parent.chmod(0o700)
     with services(folder, durable=False) as running:
-        home = running.postgres._home
-        assert home.relocated
+        home = running.postgres.home
+        assert not home.data.is_relative_to(folder)
         assert psutil.Process(running.postgres.process.pid).uids().real == home.user.pw_uid != 0
         assert folder.parent.stat().st_mode & 0o777 == 0o700
     assert not home.data.exists()

@@ -21,11 +21,10 @@ from compliance.engines.http.jsonrpc import parse
 from compliance.engines.reports.builder import ReportBuilder, StepResult
 from compliance.engines.suites.a2a.card import read_card
 from compliance.engines.suites.a2a.client import HTTP_JSON, JSONRPC, Interface
-from compliance.engines.suites.a2a.message_schema import Kind
+from compliance.engines.suites.a2a.message_schema import SERIALIZATION
 from compliance.engines.suites.a2a.session import NAMES, Session, at, first_flaw
 
 _BODY = "/response/body"
-_SERIALIZATION = (Kind.NAME, Kind.ENUM, Kind.TIMESTAMP)
 _ONE = "The card declares only one interface that is tested"
 _WRONG_TOKEN = "assay-no-valid-token"  # noqa: S105 -- it opens nothing: that is what it is for
 
@@ -34,7 +33,7 @@ _WRONG_TOKEN = "assay-no-valid-token"  # noqa: S105 -- it opens nothing: that is
 
 
 async def check_card(run: ReportBuilder, document: dict[str, Any], exchange: Exchange, path: str) -> bool:
-    """Judge the card. Whether it can be used."""
+    """Check the card. Whether it can be used."""
     read = await asyncio.to_thread(read_card, document, run.target.limits.card_nodes)
     with run.step("card", "available") as step:
         step.exchange = exchange
@@ -60,7 +59,7 @@ async def check_card(run: ReportBuilder, document: dict[str, Any], exchange: Exc
     with run.step("card", "serialized") as step:
         if is_old:
             step.not_applicable("The card is one of version 0.3")
-        elif (flaw := first_flaw(AgentCard.DESCRIPTOR, document, _SERIALIZATION)) is not None:
+        elif (flaw := first_flaw(AgentCard.DESCRIPTOR, document, SERIALIZATION)) is not None:
             _blame(run, step, exchange, str(flaw), flaw.at)
         else:
             step.passed("As the specification writes it")
@@ -167,7 +166,7 @@ def requires_credentials(card: dict[str, Any]) -> bool:
 async def check_security(
     run: ReportBuilder, card: dict[str, Any], sessions: Sequence[Session], make_client: Callable[[Target], HttpClient]
 ) -> None:
-    """Judge what happens without a credential and with a wrong one; the right one was judged before."""
+    """Check what happens without a credential and with a wrong one; the right one was checked before."""
     reason = "" if requires_credentials(card) else "The card requires no credentials"
     reason = reason if sessions else "The card declares no interface of version 1 that is tested"
     with run.step("security", "enforced") as step:
@@ -200,7 +199,7 @@ async def check_security(
 
 
 async def check_interop(run: ReportBuilder, sessions: Sequence[Session]) -> None:
-    """Judge that all interfaces answer alike. Most of the questions have been asked before."""
+    """Check that all interfaces answer alike. Most of the questions have been asked before."""
 
     async def errors(session: Session, step: StepResult) -> str:
         answers = [await session.ask(step, o, {"id": sessions[0].no_task}) for o in ("GetTask", "CancelTask")]
@@ -219,10 +218,10 @@ async def check_interop(run: ReportBuilder, sessions: Sequence[Session]) -> None
         answer = await session.ask(step, "GetTask", {"id": sessions[0].no_task}, with_credential=False)
         return "credentials are asked for" if answer.wants_credential else "no credentials are asked for"
 
-    judged: dict[str, Callable[[Session, StepResult], Awaitable[str]]] = {
+    questions: dict[str, Callable[[Session, StepResult], Awaitable[str]]] = {
         "errors": errors, "capabilities": capabilities, "credentials": credentials,
     }  # fmt: skip
-    for key, check_limits in judged.items():
+    for key, check_limits in questions.items():
         with run.step("interop", key) as step:
             if len(sessions) < 2:
                 step.not_applicable(_ONE)

@@ -87,7 +87,7 @@ class Answer:
         if self.has_result:
             return "a result"
         if self.wants_credential:
-            return "a wish for credentials"
+            return "a request for credentials"
         if self.error:
             return self.error
         return "no answer of the protocol" if self.wrong else "another error"

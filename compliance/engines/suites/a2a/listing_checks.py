@@ -7,11 +7,8 @@ from typing import Any
 from a2a.types.a2a_pb2 import ListTasksResponse
 
 from compliance.engines.reports.builder import StepResult
-from compliance.engines.suites.a2a.message_schema import Kind
-from compliance.engines.suites.a2a.session import CheckFunction, Session, check_shape, first_flaw, performs
-
-_STRUCTURE = (Kind.TYPE, Kind.REQUIRED, Kind.ONE_OF)
-_SERIALIZATION = (Kind.NAME, Kind.ENUM, Kind.TIMESTAMP)
+from compliance.engines.suites.a2a.message_schema import SERIALIZATION, STRUCTURE
+from compliance.engines.suites.a2a.session import Session, check_shape, first_flaw, performs
 
 
 async def _list(session: Session, step: StepResult, **params: Any) -> dict[str, Any] | None:
@@ -36,7 +33,7 @@ def _tasks(page: dict[str, Any]) -> list[dict[str, Any]]:
 async def _list_page(session: Session, step: StepResult) -> None:
     if (page := await _list(session, step)) is None:
         return
-    flaw = first_flaw(ListTasksResponse.DESCRIPTOR, page, _STRUCTURE)
+    flaw = first_flaw(ListTasksResponse.DESCRIPTOR, page, STRUCTURE)
     if flaw is not None:
         step.failed(str(flaw), at=session.seen["list_root"] + flaw.at)
     elif len(_tasks(page)) > 5:
@@ -48,7 +45,7 @@ async def _list_page(session: Session, step: StepResult) -> None:
 @performs("listing/serialized")
 async def _list_serialized(session: Session, step: StepResult) -> None:
     if (page := await _list(session, step)) is not None:
-        check_shape(step, ListTasksResponse.DESCRIPTOR, page, session.seen["list_root"], _SERIALIZATION)
+        check_shape(step, ListTasksResponse.DESCRIPTOR, page, session.seen["list_root"], SERIALIZATION)
 
 
 @performs("listing/token")
@@ -121,15 +118,3 @@ async def _list_cursor(session: Session, step: StepResult) -> None:
         step.failed("The next page shows the same task again", at=f"{root}/tasks/0/id")
     else:
         step.passed("The token leads to the next page")
-
-
-def _list_refused(**params: Any) -> CheckFunction:
-    async def perform(session: Session, step: StepResult) -> None:
-        await session.refused(step, "ListTasks", params, "INVALID_PARAMS")
-
-    return perform
-
-
-performs("listing/size_zero")(_list_refused(pageSize=0))
-performs("listing/size_large")(_list_refused(pageSize=101))
-performs("listing/bad_token")(_list_refused(pageToken="assay-never-given"))

@@ -38,6 +38,10 @@ class Kind(StrEnum):
     TYPE = "type"
 
 
+STRUCTURE = (Kind.TYPE, Kind.REQUIRED, Kind.ONE_OF)
+SERIALIZATION = (Kind.NAME, Kind.ENUM, Kind.TIMESTAMP)
+
+
 @dataclass(frozen=True, slots=True)
 class Flaw:
     kind: Kind

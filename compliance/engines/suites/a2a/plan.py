@@ -168,6 +168,8 @@ async def _all(run: ReportBuilder, session: Session) -> None:
                     step.skipped(reason)
                 elif check.needs and check.needs not in session.seen:
                     step.not_applicable(_WITHOUT[check.needs])
+                elif check.refuses:
+                    await check.refuses.check(session, step)
                 else:
                     await FUNCTIONS[f"{group.key}/{check.key}"](session, step)
 

@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 from uuid import uuid4
 
 from a2a.types.a2a_pb2 import AgentCard
 
 from compliance.engines.http.exchange import Exchange
-from compliance.engines.http.jsonrpc import error_of, message_of, parse, wrong_at
+from compliance.engines.http.jsonrpc import message_of, parse, wrong_at
 from compliance.engines.reports.builder import StepResult
 from compliance.engines.suites.a2a.client import ERROR_INFO, problem_with
 from compliance.engines.suites.a2a.message_schema import Kind
-from compliance.engines.suites.a2a.session import CheckFunction, Session, check_shape, performs
-
-_STRUCTURE = (Kind.TYPE, Kind.REQUIRED, Kind.ONE_OF)
-_SERIALIZATION = (Kind.NAME, Kind.ENUM, Kind.TIMESTAMP)
-
+from compliance.engines.suites.a2a.session import Session, check_error_code, check_shape, performs
 
 # JSON-RPC's envelope
 
@@ -28,39 +23,26 @@ async def _send_raw(session: Session, step: StepResult, body: bytes) -> Exchange
     return step.exchange
 
 
-def _check_code(step: StepResult, exchange: Exchange, *codes: int) -> None:
-    message, wrong = message_of(exchange)
-    code, text = error_of(message)
-    if wrong:
-        step.failed(f"Answered with {wrong}", at=wrong_at(exchange))
-    elif code is None:
-        step.failed("A result, as if the request were valid", at="/response/body/result")
-    elif code in codes:
-        step.passed(f"Error {code}")
-    else:
-        step.failed(f"Error {code}: {text}", at="/response/body/error/code")
-
-
 @performs("envelope/parse_error")
 async def _parse_error(session: Session, step: StepResult) -> None:
-    _check_code(step, await _send_raw(session, step, b'{"jsonrpc": "2.0", "id": 1, "method": '), -32700)
+    check_error_code(step, await _send_raw(session, step, b'{"jsonrpc": "2.0", "id": 1, "method": '), -32700)
 
 
 @performs("envelope/no_method")
 async def _no_method(session: Session, step: StepResult) -> None:
-    _check_code(step, await _send_raw(session, step, b'{"jsonrpc": "2.0", "id": 1, "params": {}}'), -32600)
+    check_error_code(step, await _send_raw(session, step, b'{"jsonrpc": "2.0", "id": 1, "params": {}}'), -32600)
 
 
 @performs("envelope/wrong_jsonrpc")
 async def _wrong_jsonrpc(session: Session, step: StepResult) -> None:
     body = {"jsonrpc": "1.0", "id": 1, "method": "GetTask", "params": {"id": session.no_task}}
-    _check_code(step, await _send_raw(session, step, json.dumps(body).encode()), -32600)
+    check_error_code(step, await _send_raw(session, step, json.dumps(body).encode()), -32600)
 
 
 @performs("envelope/unknown_method")
 async def _unknown_method(session: Session, step: StepResult) -> None:
     body = {"jsonrpc": "2.0", "id": 1, "method": "AssayNoSuchMethod", "params": {}}
-    _check_code(step, await _send_raw(session, step, json.dumps(body).encode()), -32601)
+    check_error_code(step, await _send_raw(session, step, json.dumps(body).encode()), -32601)
 
 
 @performs("envelope/identifiers")
@@ -114,33 +96,12 @@ async def _media_type(session: Session, step: StepResult) -> None:
 # Errors
 
 
-@performs("errors/get_unknown")
-async def _get_unknown(session: Session, step: StepResult) -> None:
-    await session.refused(step, "GetTask", {"id": session.no_task}, "TASK_NOT_FOUND")
-
-
-@performs("errors/cancel_unknown")
-async def _cancel_unknown(session: Session, step: StepResult) -> None:
-    await session.refused(step, "CancelTask", {"id": session.no_task}, "TASK_NOT_FOUND")
-
-
-@performs("capabilities/subscribe")
-async def _subscribe_unknown(session: Session, step: StepResult) -> None:
-    expected = "TASK_NOT_FOUND" if session.declares("streaming") else "UNSUPPORTED_OPERATION"
-    await session.refused(step, "SubscribeToTask", {"id": session.no_task}, expected)
-
-
 @performs("errors/bad_parameter")
 async def _bad_parameter(session: Session, step: StepResult) -> None:
     if session.over_http:
         await session.refused(step, "ListTasks", {"pageSize": "many"}, "INVALID_PARAMS")
     else:
         await session.refused(step, "GetTask", {"id": {"not": "a string"}}, "INVALID_PARAMS")
-
-
-@performs("errors/no_parameter")
-async def _no_parameter(session: Session, step: StepResult) -> None:
-    await session.refused(step, "GetTask", {}, "INVALID_PARAMS")
 
 
 @performs("errors/error_object")
@@ -198,16 +159,6 @@ async def _error_details(session: Session, step: StepResult) -> None:
 # Versions
 
 
-@performs("versions/unknown")
-async def _version_unknown(session: Session, step: StepResult) -> None:
-    await session.refused(step, "GetTask", {"id": session.no_task}, "VERSION_NOT_SUPPORTED", version="99.0")
-
-
-@performs("versions/patch")
-async def _version_patch(session: Session, step: StepResult) -> None:
-    await session.refused(step, "GetTask", {"id": session.no_task}, "TASK_NOT_FOUND", version="1.0.7")
-
-
 @performs("versions/header")
 async def _version_header(session: Session, step: StepResult) -> None:
     headers = [(b"a2a-VERSION", b"99.0")]
@@ -236,18 +187,6 @@ async def _version_empty(session: Session, step: StepResult) -> None:
 
 
 # Capabilities
-
-
-def _push(operation: str, **params: Any) -> CheckFunction:
-    async def perform(session: Session, step: StepResult) -> None:
-        expected = "TASK_NOT_FOUND" if session.declares("pushNotifications") else "PUSH_NOTIFICATION_NOT_SUPPORTED"
-        await session.refused(step, operation, {"taskId": session.no_task, **params}, expected)
-
-    return perform
-
-
-performs("capabilities/push_get")(_push("GetTaskPushNotificationConfig", id="assay-none"))
-performs("capabilities/push_list")(_push("ListTaskPushNotificationConfigs"))
 
 
 @performs("capabilities/push_delete")

@@ -13,8 +13,8 @@ from google.protobuf.descriptor import Descriptor
 from pydantic import TypeAdapter
 
 from compliance.engines.catalog import RuledStepSpec, ScenarioSpec
-from compliance.engines.http.exchange import Headers
-from compliance.engines.http.jsonrpc import pointer
+from compliance.engines.http.exchange import Exchange, Headers
+from compliance.engines.http.jsonrpc import error_of, message_of, pointer, wrong_at
 from compliance.engines.reports.builder import ReportBuilder, StepResult
 from compliance.engines.suites.a2a.client import HTTP_JSON, JSONRPC, Answer, Caller, problem_with
 from compliance.engines.suites.a2a.message_schema import Flaw, Kind, flaws
@@ -68,7 +68,7 @@ class Session:
         version: str | None = None,
         headers: Headers | None = None,
     ) -> None:
-        """Ask for what has to be refused, and judge with which error."""
+        """Ask for what has to be refused, and check the error."""
         answer = await self.ask(step, operation, params, version=version, headers=headers)
         if self.locked_out(step, answer):
             return
@@ -83,6 +83,25 @@ CheckFunction = Callable[[Session, StepResult], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
+class Refusal:
+    """A question that has to be answered with an error."""
+
+    operation: str
+    error: str
+    params: dict[str, Any] = field(default_factory=dict)
+    task: str = ""  # the parameter for a task that there is not
+    capability: str = ""  # without which in the card the error is `undeclared`
+    undeclared: str = ""
+    version: str | None = None  # of the protocol, in the request's header
+
+    async def check(self, session: Session, step: StepResult) -> None:
+        params = {**self.params, **({self.task: session.no_task} if self.task else {})}
+        undeclared = self.capability and not session.declares(self.capability)
+        error = self.undeclared if undeclared else self.error
+        await session.refused(step, self.operation, params, error, version=self.version)
+
+
+@dataclass(frozen=True, slots=True)
 class Check:
     key: str
     title: str
@@ -92,6 +111,7 @@ class Check:
     works: bool = False  # it makes the agent work: only with allow_side_effects
     only: str = ""  # the binding that it is for
     needs: str = ""  # what an earlier check has to leave behind in `seen`
+    refuses: Refusal | None = None  # all that the check asks for, when that is to be refused
 
     def spec(self, specification: str = SPEC) -> RuledStepSpec:
         return RuledStepSpec(self.key, self.title, self.expected, f"{specification}#{self.anchor}", self.requirement)
@@ -143,13 +163,27 @@ def first_flaw(message: Descriptor, value: Any, kinds: Iterable[Kind] = tuple(Ki
 def check_shape(
     step: StepResult, message: Descriptor, value: Any, root: str, kinds: Iterable[Kind] = tuple(Kind)
 ) -> bool:
-    """Judge that a value is that message. root: where the value is in the exchange. Whether it is."""
+    """Check that a value is that message. root: where the value is in the exchange. Whether it is."""
     flaw = first_flaw(message, value, kinds)
     if flaw is None:
         step.passed(f"A valid {message.name}")
     else:
         step.failed(str(flaw), at=root + flaw.at)
     return flaw is None
+
+
+def check_error_code(step: StepResult, exchange: Exchange, expected: int) -> None:
+    """Check that JSON-RPC's answer is an error with this code."""
+    message, wrong = message_of(exchange)
+    code, text = error_of(message)
+    if wrong:
+        step.failed(f"Answered with {wrong}", at=wrong_at(exchange))
+    elif code is None:
+        step.failed("A result, as if there were nothing to refuse", at="/response/body/result")
+    elif code != expected:
+        step.failed(f"Error {code}: {text}", at="/response/body/error/code")
+    else:
+        step.passed(f"Error {code}")
 
 
 def at(*path: Any) -> str:

@@ -7,10 +7,10 @@ from typing import Any
 from uuid import uuid4
 
 from compliance.engines.http.exchange import Exchange
-from compliance.engines.http.jsonrpc import error_of, message_of, wrong_at
-from compliance.engines.reports.builder import ReportBuilder, StepResult
+from compliance.engines.http.jsonrpc import message_of, wrong_at
+from compliance.engines.reports.builder import ReportBuilder
 from compliance.engines.suites.a2a.client import HTTP_JSON, JSONRPC, Interface
-from compliance.engines.suites.a2a.session import V03
+from compliance.engines.suites.a2a.session import V03, check_error_code
 from compliance.engines.suites.assertions import check_credential
 
 
@@ -26,7 +26,7 @@ def declared_interfaces(card: dict[str, Any]) -> list[Interface]:
 
 
 async def is_open(run: ReportBuilder, interfaces: list[Interface]) -> bool:
-    """Whether the agent answers on the first of these with what the run has to show; judged when it does not."""
+    """Whether the agent answers on the first of these with what the run has to show; a failed step when it does not."""
     for interface in interfaces:
         if interface.binding == JSONRPC:
             sent = [(b"Content-Type", b"application/json"), (b"Accept", b"application/json, text/event-stream")]
@@ -91,7 +91,7 @@ async def _jsonrpc(run: ReportBuilder, card: dict[str, Any], interface: Interfac
     }
     for key, (body, code) in asked.items():
         with run.step("v03/jsonrpc", key) as step:
-            _judge(step, await send(body), code)
+            check_error_code(step, await send(body), code)
     with run.step("v03/jsonrpc", "identifier") as step:
         exchange = await send(request("tasks/get", task))
         message, wrong = message_of(exchange)
@@ -101,16 +101,3 @@ async def _jsonrpc(run: ReportBuilder, card: dict[str, Any], interface: Interfac
             step.failed(f"It came back as {run.said(message.get('id'), 60)!r}", at="/response/body/id")
         else:
             step.passed("It came back")
-
-
-def _judge(step: StepResult, exchange: Exchange, expected: int) -> None:
-    message, wrong = message_of(exchange)
-    code, text = error_of(message)
-    if wrong:
-        step.failed(f"Answered with {wrong}", at=wrong_at(exchange))
-    elif code is None:
-        step.failed("A result, as if there were nothing to refuse", at="/response/body/result")
-    elif code != expected:
-        step.failed(f"Error {code}: {text}", at="/response/body/error/code")
-    else:
-        step.passed(f"Error {code}")

@@ -1,6 +1,6 @@
 """Runs the official AdCP storyboard runner against an agent, and says what came of it.
 
-The runner decides what is tested and how each step is judged. This module gives it a bounded process, a way
+The runner decides what is tested and the verdict of each step. This module gives it a bounded process, a way
 out through the egress guard and a credential, and tells apart what the agent did from what broke here.
 """
 

@@ -44,10 +44,10 @@ def report_of(
     seconds: float,
 ) -> Report:
     """The report from what the runner told and how its process ended."""
-    ending = _Ending(target, output, redactor, finished, proxy, harness_error, refused)
+    outcome = _Outcome(target, output, redactor, finished, proxy, harness_error, refused)
     end = output.end or {}
-    results = Results(output, redactor, locked=ending.locked, all_evidence=target.all_evidence)
-    tracks = (*ending.tracks, *results.tracks(ending.unreached))
+    results = Results(output, redactor, locked=outcome.locked, all_evidence=target.all_evidence)
+    tracks = (*outcome.tracks, *results.tracks(outcome.unreached))
     server = _members(end.get("server"))
     report = Report(
         engine=engine[0],
@@ -57,23 +57,23 @@ def report_of(
         protocol_version=redactor.start(str(server.get("protocolVersion") or ""), 60),
         tracks=tracks,
         duration_ms=int(seconds * 1000),
-        truncated=ending.truncated,
-        harness_error=ending.harness_error,
-        refused=ending.refused,
-        locked=ending.locked,
-        notices=(*ending.notices, *results.notices),
+        truncated=outcome.truncated,
+        harness_error=outcome.harness_error,
+        refused=outcome.refused,
+        locked=outcome.locked,
+        notices=(*outcome.notices, *results.notices),
         observations=_observations(end, redactor),
         suite_version=target.suite_version,
         spec_version=(end.get("summary") or {}).get("adcp_version", ""),
         runtime=runtime,
         full=full,
     )
-    if target.credential is None or not ending.credential_refused:
+    if target.credential is None or not outcome.credential_refused:
         return report
-    return report.without_access(redactor.start(target.credential.name, 100), ending.credential_refused)
+    return report.without_access(redactor.start(target.credential.name, 100), outcome.credential_refused)
 
 
-class _Ending:
+class _Outcome:
     """How a run ended, and whose doing that was."""
 
     def __init__(

@@ -36,7 +36,7 @@ _GREETING = "Hello"
 
 async def converse(run: ReportBuilder) -> None:
     """The whole conversation. What breaks in here is raised to the engine; an agent's faults are steps."""
-    await _Conversation(run).hold()
+    await _Conversation(run).perform()
 
 
 class _Interface:
@@ -66,7 +66,7 @@ class _Conversation:
         self.rpc: _Interface | None = None
         self.unknown_method: Exchange | None = None
 
-    async def hold(self) -> None:
+    async def perform(self) -> None:
         run = self.run
         document = await self._find()
         if document is None or not await self._validate(document):

@@ -37,7 +37,7 @@ _JSON_ACCEPT = [(b"Content-Type", b"application/json"), (b"Accept", b"applicatio
 
 async def converse(run: ReportBuilder) -> None:
     """The whole conversation. What breaks in here is raised to the engine; an agent's faults are steps."""
-    await in_mcp_session(run, CLIENT_INFO, lambda session: _Conversation(run, session).hold())
+    await in_mcp_session(run, CLIENT_INFO, lambda session: _Conversation(run, session).perform())
 
 
 class _Conversation:
@@ -49,7 +49,7 @@ class _Conversation:
         self.positions: list[Position] = []  # of the tools
         self.listed: dict[str, list[dict[str, Any]]] = {}  # what was listed whole
 
-    async def hold(self) -> None:
+    async def perform(self) -> None:
         run = self.run
         if not await self._open():
             return

@@ -11,7 +11,7 @@ import mcp_types as types
 from compliance.engines.catalog import StepSpec
 from compliance.engines.http.exchange import Exchange
 from compliance.engines.reports.builder import ReportBuilder, StepResult
-from compliance.engines.suites.json_schemas import Budget, TooLarge, Unjudgeable, mismatch, problem_in
+from compliance.engines.suites.json_schemas import Budget, CannotCompare, TooLarge, mismatch, problem_in
 
 _PROBLEM_LENGTH = 480  # characters of what is wrong with one schema or value
 
@@ -184,7 +184,7 @@ class ToolChecks:
         else:
             try:
                 problem = await mismatch(content, schema, self.run.target.limits.schema_nodes)
-            except Unjudgeable as reason:
+            except CannotCompare as reason:
                 step.silent(f"Answered; not compared with the output schema: {reason}")
                 return
             if problem:

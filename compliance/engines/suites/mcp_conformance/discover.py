@@ -33,7 +33,7 @@ _LISTED = 100  # names of tools that a report keeps
 class Found:
     """A server as it introduced itself. What could not be listed is None: not the same as an empty list."""
 
-    ready: bool = False  # it answered an initialize with JSON-RPC: the official runner can judge the rest
+    ready: bool = False  # it answered an initialize with JSON-RPC: the official runner can check the rest
     opened: bool = False  # a session was opened: what it declares is known
     unsupported: str = ""  # why the official runner has nothing to say about this server
     capabilities: dict[str, Any] = field(default_factory=dict)
@@ -73,7 +73,7 @@ def _matches(template: str, uri: str) -> bool:
 
 
 async def discover(run: ReportBuilder) -> Found:
-    """Open a session, judge what stands before the runner, and list what the server declares.
+    """Open a session, check what stands before the runner, and list what the server declares.
 
     Raises PolicyRefused, OutOfTime and Unable as the HTTP client's steps do; what the agent does wrong is in the run.
     """
@@ -108,7 +108,7 @@ class _Opening:
                 run.observe(kind, len(names))
 
     async def _initialize(self) -> bool:
-        """Judge the connection and the credential. True when a session is open."""
+        """Check the connection and the credential. True when a session is open."""
         run, opened = self.run, False
         with run.step("connectivity/reach", "reachable") as step:
             try:

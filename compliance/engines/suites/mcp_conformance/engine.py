@@ -22,7 +22,7 @@ from compliance.engines.reports.model import Report, Scenario, Track, Verdict
 from compliance.engines.suites.mcp_conformance.discover import Found, discover
 from compliance.engines.suites.mcp_conformance.runner import DRIVER, MEMORY_MB, PACKAGE, RunnerOutput, run_scenarios
 from compliance.engines.suites.mcp_conformance.scenarios import BY_SUITE, OPENING, SPEC_VERSION, SUITES, Official
-from compliance.engines.suites.mcp_conformance.verdicts import Scribe
+from compliance.engines.suites.mcp_conformance.verdicts import ScenarioWriter
 
 _ADAPTER = "1.0"
 _LOCAL = ("localhost", "127.0.0.1", "::1", "[::1]")  # the names that the official scenario takes for this machine
@@ -154,8 +154,8 @@ class _Work:
         self.output.note_on(run)
         opening = run.report("", "", full=self.suite.full and not self.filtered)
         everything = self.target.all_evidence or self.target.options.get("evidence") == "all"
-        scribe = Scribe(self.found, run.redactor, all_evidence=everything)
-        written = {official.key: self._scenario(official, scribe) for official in self.scenarios}
+        writer = ScenarioWriter(self.found, run.redactor, all_evidence=everything)
+        written = {official.key: self._scenario(official, writer) for official in self.scenarios}
         tracks = [
             Track(track.key, track.title, tuple(written[s.key] for s in track.scenarios if s.key in written))
             for track in self.suite.tracks
@@ -164,24 +164,24 @@ class _Work:
         # The runner counts no opening of ours: it is shown where it is what there is to say.
         if not self.found.ready:
             tracks = [*opening.tracks, *tracks]
-        withdrawn = {"withdrawn_passes": scribe.withdrawn} if scribe.withdrawn else {}
+        withdrawn = {"withdrawn_passes": writer.withdrawn} if writer.withdrawn else {}
         return replace(
             opening,
             suite=self.suite.slug,
             tracks=tuple(tracks),
-            notices=(*opening.notices, *scribe.notices),
+            notices=(*opening.notices, *writer.notices),
             observations=opening.observations | withdrawn,
         )
 
-    def _scenario(self, official: Official, scribe: Scribe) -> Scenario:
+    def _scenario(self, official: Official, writer: ScenarioWriter) -> Scenario:
         if (outcome := self.output.outcomes.get(official.key)) is not None:
-            return scribe.judged(official, outcome)
+            return writer.scenario(official, outcome)
         assert self.opening is not None
         if self.opening.harness_error:
-            return scribe.unrun(official, Verdict.NOT_TESTED, "Not reached: the test itself stopped")
+            return writer.unrun(official, Verdict.NOT_TESTED, "Not reached: the test itself stopped")
         if self.opening.truncated:
-            return scribe.unrun(official, Verdict.NOT_TESTED, "Not reached: time ran out")
+            return writer.unrun(official, Verdict.NOT_TESTED, "Not reached: time ran out")
         if not self.found.ready:
             reason = self.opening.stop_reason or "Left out: something earlier has to work first"
-            return scribe.unrun(official, Verdict.SKIPPED, reason)
-        return scribe.unrun(official, *self._left_out(official))
+            return writer.unrun(official, Verdict.SKIPPED, reason)
+        return writer.unrun(official, *self._left_out(official))

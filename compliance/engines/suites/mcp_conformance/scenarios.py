@@ -74,5 +74,5 @@ FIXTURE = SuiteSpec(
 )
 SUITES = (DECLARED, FIXTURE)
 BY_SUITE = {DECLARED.slug: DECLARED_SCENARIOS, FIXTURE.slug: SCENARIOS}
-# What is judged before the runner starts; the run's own record of it is the module `discover`.
+# What is checked before the runner starts; the run's own record of it is the module `discover`.
 OPENING = SuiteSpec("mcp-conformance-opening", "1", "", "", "mcp-conformance", ("mcp",), (CONNECTIVITY, SECURITY))

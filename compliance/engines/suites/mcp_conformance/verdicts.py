@@ -19,7 +19,7 @@ _WORDS = 1000  # characters of one sentence
 _VERDICTS = {
     "SUCCESS": Verdict.PASSED,
     "FAILURE": Verdict.FAILED,
-    # A recommendation that is not followed breaks nothing, and a remark judges nothing (R6).
+    # A recommendation that is not followed breaks nothing, and a remark breaks nothing (R6).
     "WARNING": Verdict.SILENT,
     "INFO": Verdict.SILENT,
     "SKIPPED": Verdict.SKIPPED,
@@ -27,7 +27,7 @@ _VERDICTS = {
 _OPENING_METHODS = ("initialize", "notifications/initialized", "")
 
 
-class Scribe:
+class ScenarioWriter:
     """Writes the scenarios of one report, redacted, and gathers the notices that come of them."""
 
     def __init__(self, found: Found, redactor: Redactor, *, all_evidence: bool) -> None:
@@ -56,7 +56,7 @@ class Scribe:
         )
         return Scenario(official.key, official.title, steps)
 
-    def judged(self, official: Official, outcome: Outcome) -> Scenario:
+    def scenario(self, official: Official, outcome: Outcome) -> Scenario:
         """A scenario that ran: its checks as they came, then those that were not reached."""
         planned = {spec.key: spec for spec in official.checks}
         steps: dict[str, Step] = {}
