@@ -23,6 +23,16 @@ env = environ.Env()
 DEBUG = env.bool("DEBUG", default=False)
 DEMO = env.bool("ASSAY_DEMO", default=False)
 
+
+def _bounded_int(variable: str, *, default: int, least: int = 0, most: int | None = None, words: str = "") -> int:
+    """A whole number of the environment, in its range."""
+    value: int = env.int(variable, default=default)
+    if value < least or (most is not None and value > most):
+        words = words or (f"{least} or more" if most is None else f"{least} to {most}")
+        raise ImproperlyConfigured(f"{variable} must be {words}")
+    return value
+
+
 SECRET_KEY = env.str("SECRET_KEY", default="")
 if not SECRET_KEY:
     # Checks, lint and collectstatic need no secret; serving does, and compliance.wsgi refuses to start without one.
@@ -265,87 +275,61 @@ ENGINE_HEALTH_EVERY_SECONDS = 60  # how often a worker says which engines it has
 ENGINE_HEALTH_VALID_SECONDS = 180  # after this what it said no longer counts
 LEASE_SECONDS = env.int("ASSAY_LEASE_SECONDS", default=45)
 JOB_MAX_ATTEMPTS = env.int("ASSAY_JOB_MAX_ATTEMPTS", default=3)
-JOB_REDISPATCH_AFTER_SECONDS = env.int("ASSAY_JOB_REDISPATCH_AFTER_SECONDS", default=15)
+JOB_REDISPATCH_AFTER_SECONDS = _bounded_int("ASSAY_JOB_REDISPATCH_AFTER_SECONDS", default=15, least=1)
 # How long work waits for somebody to serve it before it ends without a run.
-JOB_EXPIRES_SECONDS = env.int("ASSAY_JOB_EXPIRES_SECONDS", default=21_600)
-PRIVATE_JOB_EXPIRES_SECONDS = env.int("ASSAY_PRIVATE_JOB_EXPIRES_SECONDS", default=1800)
+JOB_EXPIRES_SECONDS = _bounded_int("ASSAY_JOB_EXPIRES_SECONDS", default=21_600, least=60)
+PRIVATE_JOB_EXPIRES_SECONDS = _bounded_int("ASSAY_PRIVATE_JOB_EXPIRES_SECONDS", default=1800, least=60)
 # Tests that people and keys asked for, in the queue of one private runner or one pool; its monitors' are beside them.
-PRIVATE_QUEUE_MAX_JOBS = env.int("ASSAY_PRIVATE_QUEUE_MAX_JOBS", default=100)
+PRIVATE_QUEUE_MAX_JOBS = _bounded_int("ASSAY_PRIVATE_QUEUE_MAX_JOBS", default=100, least=1)
 # How often private runners may hand a job back.
-PRIVATE_JOB_MAX_RELEASES = env.int("ASSAY_PRIVATE_JOB_MAX_RELEASES", default=10)
-RUNNER_OFFLINE_AFTER_SECONDS = env.int("ASSAY_RUNNER_OFFLINE_AFTER_SECONDS", default=90)
-RUNNER_NOTIFY_OFFLINE_AFTER_SECONDS = env.int("ASSAY_RUNNER_NOTIFY_OFFLINE_AFTER_SECONDS", default=600)
+PRIVATE_JOB_MAX_RELEASES = _bounded_int("ASSAY_PRIVATE_JOB_MAX_RELEASES", default=10, least=0)
+RUNNER_OFFLINE_AFTER_SECONDS = _bounded_int("ASSAY_RUNNER_OFFLINE_AFTER_SECONDS", default=90, least=1)
+RUNNER_NOTIFY_OFFLINE_AFTER_SECONDS = _bounded_int("ASSAY_RUNNER_NOTIFY_OFFLINE_AFTER_SECONDS", default=600, least=1)
 # How often it is written down that a runner was heard of: less often than it polls, and often enough not to seem away.
 RUNNER_SEEN_EVERY_SECONDS = min(60, RUNNER_OFFLINE_AFTER_SECONDS / 2)
 RUNNER_POLL_AFTER_SECONDS = 5  # when a runner asks again where its call is not held
 # What is due while its runner is offline is looked at again after as long as it has waited, within these bounds.
-RUNNER_DEFER_MIN_SECONDS = env.int("ASSAY_RUNNER_DEFER_MIN_SECONDS", default=60)
-RUNNER_DEFER_MAX_SECONDS = env.int("ASSAY_RUNNER_DEFER_MAX_SECONDS", default=3600)
+RUNNER_DEFER_MIN_SECONDS = _bounded_int("ASSAY_RUNNER_DEFER_MIN_SECONDS", default=60, least=1)
+RUNNER_DEFER_MAX_SECONDS = _bounded_int("ASSAY_RUNNER_DEFER_MAX_SECONDS", default=3600, least=RUNNER_DEFER_MIN_SECONDS)
 RUNNER_RATE_PER_MINUTE = env.int("ASSAY_RUNNER_RATE_PER_MINUTE", default=6000)
 RUNNER_REPORT_MAX_KB = env.int("ASSAY_RUNNER_REPORT_MAX_KB", default=16_384)
 DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * (RUNNER_REPORT_MAX_KB + 64)  # what no body may be more than
 RUNNER_TOKEN_DAYS = env.int("ASSAY_RUNNER_TOKEN_DAYS", default=365)
 REJECTED_REPORT_BYTES = 65_536  # what is kept of a report that could not be read
 # Private runners that ask for work and find none wait in the web server (compliance/runners/waiting.py).
-RUNNER_WAIT_MAX_SECONDS = env.int("ASSAY_RUNNER_WAIT_MAX_SECONDS", default=55)
-RUNNER_WAIT_MAX_POLLS = env.int("ASSAY_RUNNER_WAIT_MAX_POLLS", default=2000)  # in each web process
-RUNNER_WAIT_SCAN_SECONDS = env.int("ASSAY_RUNNER_WAIT_SCAN_SECONDS", default=15)
-for _least, _name in (
-    (0, "RUNNER_WAIT_MAX_SECONDS"),
-    (0, "RUNNER_WAIT_MAX_POLLS"),
-    (1, "RUNNER_WAIT_SCAN_SECONDS"),
-    (60, "JOB_EXPIRES_SECONDS"),
-    (60, "PRIVATE_JOB_EXPIRES_SECONDS"),
-    (1, "PRIVATE_QUEUE_MAX_JOBS"),
-    (0, "PRIVATE_JOB_MAX_RELEASES"),
-    (1, "RUNNER_OFFLINE_AFTER_SECONDS"),
-    (1, "RUNNER_NOTIFY_OFFLINE_AFTER_SECONDS"),
-    (1, "RUNNER_DEFER_MIN_SECONDS"),
-    (RUNNER_DEFER_MIN_SECONDS, "RUNNER_DEFER_MAX_SECONDS"),
-):
-    if vars()[_name] < _least:
-        raise ImproperlyConfigured(f"ASSAY_{_name} must be {_least} or more")
+RUNNER_WAIT_MAX_SECONDS = _bounded_int("ASSAY_RUNNER_WAIT_MAX_SECONDS", default=55, least=0)
+RUNNER_WAIT_MAX_POLLS = _bounded_int("ASSAY_RUNNER_WAIT_MAX_POLLS", default=2000, least=0)  # in each web process
+RUNNER_WAIT_SCAN_SECONDS = _bounded_int("ASSAY_RUNNER_WAIT_SCAN_SECONDS", default=15, least=1)
 # What the programs of engines may take together beside one worker process; 0: a quarter of the machine.
-WORKER_ENGINE_MEMORY_MB = env.int("ASSAY_WORKER_ENGINE_MEMORY_MB", default=0)
-if WORKER_ENGINE_MEMORY_MB < 0:
-    raise ImproperlyConfigured(
-        "ASSAY_WORKER_ENGINE_MEMORY_MB must be a number of MiB, or 0 for a quarter of the machine"
-    )
-WORKER_ENGINE_PROGRAMS = env.int("ASSAY_WORKER_ENGINE_PROGRAMS", default=0)
-if WORKER_ENGINE_PROGRAMS < 0:
-    raise ImproperlyConfigured("ASSAY_WORKER_ENGINE_PROGRAMS must be a number, or 0 for three for each core")
+WORKER_ENGINE_MEMORY_MB = _bounded_int(
+    "ASSAY_WORKER_ENGINE_MEMORY_MB", default=0, least=0, words="a number of MiB, or 0 for a quarter of the machine"
+)
+WORKER_ENGINE_PROGRAMS = _bounded_int(
+    "ASSAY_WORKER_ENGINE_PROGRAMS", default=0, least=0, words="a number, or 0 for three for each core"
+)
 HEARTBEAT_DEFAULT_INTERVAL_HOURS = 12
 HEARTBEAT_CONCURRENCY = env.int("ASSAY_HEARTBEAT_CONCURRENCY", default=32)
 HEARTBEAT_OVERDUE_AFTER_MINUTES = env.int("ASSAY_HEARTBEAT_OVERDUE_AFTER_MINUTES", default=15)
 MONITOR_MIN_INTERVAL_MINUTES = env.int("ASSAY_MONITOR_MIN_INTERVAL_MINUTES", default=5)
 MONITOR_MAX_INTERVAL_MINUTES = env.int("ASSAY_MONITOR_MAX_INTERVAL_MINUTES", default=43200)
-MONITOR_AGENT_CONCURRENCY = env.int("ASSAY_MONITOR_AGENT_CONCURRENCY", default=2)
-MONITOR_ORGANIZATION_CONCURRENCY = env.int("ASSAY_MONITOR_ORGANIZATION_CONCURRENCY", default=20)
-MONITOR_COOLDOWN_SECONDS = env.int("ASSAY_MONITOR_COOLDOWN_SECONDS", default=60)
-MONITOR_BUDGET_RUNS = env.int("ASSAY_MONITOR_BUDGET_RUNS", default=5000)
+MONITOR_AGENT_CONCURRENCY = _bounded_int("ASSAY_MONITOR_AGENT_CONCURRENCY", default=2, least=1)
+MONITOR_ORGANIZATION_CONCURRENCY = _bounded_int("ASSAY_MONITOR_ORGANIZATION_CONCURRENCY", default=20, least=1)
+MONITOR_COOLDOWN_SECONDS = _bounded_int("ASSAY_MONITOR_COOLDOWN_SECONDS", default=60, least=0)
+MONITOR_BUDGET_RUNS = _bounded_int("ASSAY_MONITOR_BUDGET_RUNS", default=5000, least=1)
 MONITOR_BUDGET_WINDOW_HOURS = 24
 MONITOR_PAUSE_AFTER_FAILURES = 5  # runs by schedule that say nothing about the agent, in a row
-DECISION_RETENTION_DAYS = env.int("ASSAY_DECISION_RETENTION_DAYS", default=90)
+DECISION_RETENTION_DAYS = _bounded_int("ASSAY_DECISION_RETENTION_DAYS", default=90, least=7, most=3650)
 # The tick comes every 20 seconds; when one of its phases has not completed for so long, it stands still.
-TICK_DEAD_AFTER_SECONDS = env.int("ASSAY_TICK_DEAD_AFTER_SECONDS", default=180)
+TICK_DEAD_AFTER_SECONDS = _bounded_int("ASSAY_TICK_DEAD_AFTER_SECONDS", default=180, least=60)
 METRICS_TOKEN = env.str("ASSAY_METRICS_TOKEN", default="")
 MONITOR_TICK_SECONDS = 15  # how long one tick goes on while there is something due; the beat comes every 20
 if not 1 <= MONITOR_MIN_INTERVAL_MINUTES <= MONITOR_MAX_INTERVAL_MINUTES <= 525_600:
     raise ImproperlyConfigured(
         "ASSAY_MONITOR_MIN_INTERVAL_MINUTES and ASSAY_MONITOR_MAX_INTERVAL_MINUTES must be 1 to 525600, in this order"
     )
-for _cap in ("MONITOR_AGENT_CONCURRENCY", "MONITOR_ORGANIZATION_CONCURRENCY", "MONITOR_BUDGET_RUNS"):
-    if vars()[_cap] < 1:
-        raise ImproperlyConfigured(f"ASSAY_{_cap} must be 1 or more")
-if TICK_DEAD_AFTER_SECONDS < 60:
-    raise ImproperlyConfigured("ASSAY_TICK_DEAD_AFTER_SECONDS must be 60 or more")
-if not 7 <= DECISION_RETENTION_DAYS <= 3650:
-    raise ImproperlyConfigured("ASSAY_DECISION_RETENTION_DAYS must be 7 to 3650")
 if METRICS_TOKEN and len(METRICS_TOKEN) < 16:
     raise ImproperlyConfigured("ASSAY_METRICS_TOKEN must have 16 characters or more")
-if MONITOR_COOLDOWN_SECONDS < 0:
-    raise ImproperlyConfigured("ASSAY_MONITOR_COOLDOWN_SECONDS must be 0 or more")
-EVIDENCE_RETENTION_MONTHS = env.int("ASSAY_EVIDENCE_RETENTION_MONTHS", default=13)
+EVIDENCE_RETENTION_MONTHS = _bounded_int("ASSAY_EVIDENCE_RETENTION_MONTHS", default=13, least=3, most=1200)
 GRANT_DEFAULT_DAYS = env.int("ASSAY_GRANT_DEFAULT_DAYS", default=90)
 GRANT_MAX_DAYS = env.int("ASSAY_GRANT_MAX_DAYS", default=365)
 # How much sooner than it says an access token is taken for expired: a run lasts a while, and clocks differ.
@@ -353,35 +337,19 @@ TOKEN_EXPIRY_MARGIN_SECONDS = env.int("ASSAY_TOKEN_EXPIRY_MARGIN_SECONDS", defau
 # The API: what a key may do in a minute, and how often an address may show none that works.
 API_KEY_DEFAULT_DAYS = env.int("ASSAY_API_KEY_DEFAULT_DAYS", default=90)
 API_KEY_MAX_DAYS = env.int("ASSAY_API_KEY_MAX_DAYS", default=365)
-API_RATE_PER_MINUTE = env.int("ASSAY_API_RATE_PER_MINUTE", default=600)
-API_FAILED_KEYS_PER_MINUTE = env.int("ASSAY_API_FAILED_KEYS_PER_MINUTE", default=60)
-API_BODY_MAX_KB = env.int("ASSAY_API_BODY_MAX_KB", default=256)
+API_RATE_PER_MINUTE = _bounded_int("ASSAY_API_RATE_PER_MINUTE", default=600, least=1)
+API_FAILED_KEYS_PER_MINUTE = _bounded_int("ASSAY_API_FAILED_KEYS_PER_MINUTE", default=60, least=1)
+API_BODY_MAX_KB = _bounded_int("ASSAY_API_BODY_MAX_KB", default=256, least=1)
 if not 1 <= API_KEY_DEFAULT_DAYS <= API_KEY_MAX_DAYS:
     raise ImproperlyConfigured("ASSAY_API_KEY_DEFAULT_DAYS and ASSAY_API_KEY_MAX_DAYS must be 1 or more, in this order")
-for _rate in ("API_RATE_PER_MINUTE", "API_FAILED_KEYS_PER_MINUTE", "API_BODY_MAX_KB"):
-    if vars()[_rate] < 1:
-        raise ImproperlyConfigured(f"ASSAY_{_rate} must be 1 or more")
 # Who may tell of new and changed agents: the source's name to its secrets, of which each may sign.
 WEBHOOK_SECRETS = read_sources(env.list("ASSAY_WEBHOOK_SOURCES", default=[]))
-WEBHOOK_TOLERANCE_SECONDS = env.int("ASSAY_WEBHOOK_TOLERANCE_SECONDS", default=300)
-WEBHOOK_COOLDOWN_SECONDS = env.int("ASSAY_WEBHOOK_COOLDOWN_SECONDS", default=60)
-WEBHOOK_RATE_PER_MINUTE = env.int("ASSAY_WEBHOOK_RATE_PER_MINUTE", default=600)
-WEBHOOK_RETENTION_DAYS = env.int("ASSAY_WEBHOOK_RETENTION_DAYS", default=90)
+WEBHOOK_TOLERANCE_SECONDS = _bounded_int("ASSAY_WEBHOOK_TOLERANCE_SECONDS", default=300, least=1, most=300)
+WEBHOOK_COOLDOWN_SECONDS = _bounded_int("ASSAY_WEBHOOK_COOLDOWN_SECONDS", default=60, least=0)
+WEBHOOK_RATE_PER_MINUTE = _bounded_int("ASSAY_WEBHOOK_RATE_PER_MINUTE", default=600, least=1)
+WEBHOOK_RETENTION_DAYS = _bounded_int("ASSAY_WEBHOOK_RETENTION_DAYS", default=90, least=7, most=3650)
 WEBHOOK_BODY_MAX_KB = 64
-if not 1 <= WEBHOOK_TOLERANCE_SECONDS <= 300:
-    raise ImproperlyConfigured("ASSAY_WEBHOOK_TOLERANCE_SECONDS must be 1 to 300")
-if WEBHOOK_COOLDOWN_SECONDS < 0:
-    raise ImproperlyConfigured("ASSAY_WEBHOOK_COOLDOWN_SECONDS must be 0 or more")
-if WEBHOOK_RATE_PER_MINUTE < 1:
-    raise ImproperlyConfigured("ASSAY_WEBHOOK_RATE_PER_MINUTE must be 1 or more")
-if not 7 <= WEBHOOK_RETENTION_DAYS <= 3650:
-    raise ImproperlyConfigured("ASSAY_WEBHOOK_RETENTION_DAYS must be 7 to 3650")
 INVITATION_VALID_DAYS = env.int("ASSAY_INVITATION_VALID_DAYS", default=7)
-# The database's functions refuse less, on each run of the job: better said at once, by the name of the variable.
-if JOB_REDISPATCH_AFTER_SECONDS < 1:
-    raise ImproperlyConfigured("ASSAY_JOB_REDISPATCH_AFTER_SECONDS must be 1 or more")
-if not 3 <= EVIDENCE_RETENTION_MONTHS <= 1200:
-    raise ImproperlyConfigured("ASSAY_EVIDENCE_RETENTION_MONTHS must be 3 to 1200")
 
 LOG_LEVEL = env.str("LOG_LEVEL", default="INFO")
 LOGGING = {

@@ -27,6 +27,10 @@ class NoticeQuerySet(models.QuerySet["Notice"]):
     def read(self) -> NoticeQuerySet:
         return self.exclude(read_at=None)
 
+    def mark_read(self) -> int:
+        """Mark those as read that are not; returns how many."""
+        return self.unread().order_by().update(read_at=timezone.now())
+
     def unread_count(self, organization_id: str) -> int:
         """How many of an organization's notices nobody has read, COUNTED at most."""
         return self.filter(organization_id=organization_id).unread()[:COUNTED].count()

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from uuid import UUID
-
-from django.utils import timezone
 
 from compliance.alerts.models import Notice
 from compliance.pagination import Cursor, Keyset
@@ -25,14 +22,6 @@ def record_notice(event: Event) -> None:
         priority=event.priority,
     )
     Notice.objects.bulk_create([notice], ignore_conflicts=True)
-
-
-def mark_read(*, organization_id: str, notice_id: UUID | None = None) -> int:
-    """Mark one notice, or all, as read; returns how many were not. Needs the organization's scope."""
-    unread = Notice.objects.of_organization(organization_id).unread()
-    if notice_id is not None:
-        unread = unread.filter(pk=notice_id)
-    return unread.order_by().update(read_at=timezone.now())
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,9 @@ from django.db import IntegrityError, transaction
 
 from compliance.database import call
 from compliance.jobs import dispatch
+from compliance.jobs.dispatch import notify_executors
 from compliance.jobs.models import CredentialChoice, Job, JobState, expires
-from compliance.jobs.queue import insert_jobs, notify_executors
+from compliance.jobs.queue import insert_jobs
 from compliance.registry.actions import register_agent
 from compliance.registry.models import HOSTED, AgentContext, ExecutorKind, Placement, Runner, RunnerState
 from compliance.runs.models import TriggeredBy
@@ -93,9 +94,7 @@ def request_owner_test(
             organization=organization,
             agent_id=context.agent_id,
             triggered_by=TriggeredBy.OWNER_TEST if context.is_verified_owner else TriggeredBy.OBSERVER_TEST,
-            actor_kind=by.kind,
-            actor_id=by.id,
-            actor_name=by.name,
+            **by.as_fields(),
             suite_version=version,
             dry_run=dry_run,
             options=chosen(version.definition, scenarios=scenarios, options=options, all_evidence=all_evidence),

@@ -18,19 +18,15 @@ from django.db.models.expressions import CombinedExpression
 from django.db.models.functions import Greatest, Now
 from django.utils import timezone
 
-from compliance.database import call
 from compliance.engines.reports.text import storable
-from compliance.jobs import dispatch
 from compliance.jobs.completion import end_lost
 from compliance.jobs.credentials import select_credentials
+from compliance.jobs.dispatch import notify_executors
 from compliance.jobs.leases import HOSTED_WORKER, Executor, Lease
 from compliance.jobs.models import Job, JobState
 from compliance.registry.models import ExecutorKind
 from compliance.tenancy.ids import uuid7
 from compliance.tenancy.scope import Actor, platform_scope, scope_of
-
-WAKE_CHANNEL = "assay_work"  # what the web server listens to, where runners wait
-
 
 # Create
 
@@ -43,40 +39,6 @@ def insert_jobs(jobs: Iterable[Job]) -> list[UUID]:
     keys = [job.pk for job in Job.objects.bulk_create(jobs, ignore_conflicts=True)]
     inserted = set(Job.objects.filter(pk__in=keys).values_list("pk", flat=True))
     return [key for key in keys if key in inserted]
-
-
-def notify_executors(jobs: Iterable[Job]) -> None:
-    """Tell whoever may run these jobs of an organization, once the transaction is committed."""
-    keys = set()
-    hosted: dict[str, list[UUID]] = {}
-    for job in jobs:
-        assert job.organization_id is not None
-        if job.placement.is_private:
-            keys.add(wake_key(job))
-        else:
-            hosted.setdefault(job.organization_id, []).append(job.pk)
-    for organization_id, job_ids in hosted.items():
-        dispatch.execute_all_after_commit(job_ids, organization_id)
-    _wake(keys)
-
-
-def wake_key(job: Job) -> str:
-    """By what a waiting private runner is woken for this job."""
-    return runner_key(job.runner_id) if job.runner_id else pool_key(job.organization_id, job.pool)
-
-
-def runner_key(runner_id: UUID) -> str:
-    return f"runner:{runner_id}"
-
-
-def pool_key(organization_id: str | None, pool: str) -> str:
-    return f"pool:{organization_id}:{pool}"
-
-
-def _wake(keys: Collection[str]) -> None:
-    # Sent by the database when the transaction commits, and never when it is rolled back.
-    for key in sorted(keys):
-        call("pg_notify", WAKE_CHANNEL, key)
 
 
 # Lease

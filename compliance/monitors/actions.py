@@ -9,12 +9,11 @@ from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.db import IntegrityError, transaction
 
 from compliance.database import database_time
 from compliance.jobs.actions import chosen, suite_to_run
+from compliance.jobs.dispatch import notify_executors
 from compliance.jobs.models import CredentialChoice, Job
-from compliance.jobs.queue import notify_executors
 from compliance.monitors import liveness
 from compliance.monitors.gates import Capacity, job_for, locked_contexts, stopped_by
 from compliance.monitors.models import (
@@ -28,13 +27,14 @@ from compliance.monitors.models import (
 from compliance.monitors.schedule import BadSchedule, Schedule, first_times
 from compliance.registry.models import HOSTED, AgentContext, Placement
 from compliance.runners.placement import lock_placement
-from compliance.runs.models import ComplianceRun
+from compliance.runs.models import ComplianceRun, OverallStatus
 from compliance.suites.health import read_availability
 from compliance.suites.models import SuiteVersion
 from compliance.tenancy.api_keys import Principal
 from compliance.tenancy.errors import Invalid, Refused
+from compliance.tenancy.events import Event, Subject, publish
 from compliance.tenancy.models import Organization
-from compliance.tenancy.names import plain_name
+from compliance.tenancy.names import required_name, save_named
 from compliance.tenancy.roles import lock_organization, managing_membership
 from compliance.tenancy.scope import organization_scope
 from compliance.vault.models import Credential
@@ -45,6 +45,10 @@ CHANGED_BY_PEOPLE = [
     *("executor_kind", "runner_id", "pool"),
     *("interval_minutes", "cron", "timezone", "anchor", "state", "state_reason", "next_run_at", "deferred_until"),
     "failures_in_a_row",
+]
+CHANGED_BY_RUNS = [
+    *("state", "state_reason", "next_run_at", "deferred_until"),
+    *("last_run_id", "last_status", "last_run_at", "last_scheduled_run_at", "failures_in_a_row"),
 ]
 
 
@@ -118,7 +122,8 @@ def create_monitor(
         )
         _set_what(monitor, version, what)
         _set_when(monitor, when)
-        _save(monitor, name, force_insert=True)
+        monitor.name = required_name(name, "monitor")
+        save_named(monitor, force_insert=True)
         return monitor
 
 
@@ -145,7 +150,8 @@ def change_monitor(
             _set_when(monitor, when)
             if was_paused:
                 monitor.pause(monitor.state_reason)
-        _save(monitor, name, update_fields=CHANGED_BY_PEOPLE)
+        monitor.name = required_name(name, "monitor")
+        save_named(monitor, update_fields=CHANGED_BY_PEOPLE)
         return monitor
 
 
@@ -224,8 +230,47 @@ def run_monitor_now(*, organization: Organization, monitor_id: UUID | str, by: P
 
 def after_monitor_run(job: Job, run: ComplianceRun) -> None:
     """Take over a run's result into its monitor, in the transaction that records the run (L8)."""
-    if job.monitor_id is not None:
-        Monitor.objects.get(pk=job.monitor_id).note_run(run, scheduled_for=job.scheduled_for)
+    if job.monitor_id is None:
+        return
+    now, monitor = database_time(), Monitor.objects.select_for_update(of=("self",)).get(pk=job.monitor_id)
+    monitor.last_run_id, monitor.last_status, monitor.last_run_at = run.pk, run.overall_status, run.recorded_at
+    # A run that somebody asked for uses up no slot (L9), and is neither a failure nor a success (L17).
+    if job.scheduled_for is not None:
+        monitor.last_scheduled_run_at = now
+        failed = run.overall_status == OverallStatus.INCONCLUSIVE
+        monitor.failures_in_a_row = monitor.failures_in_a_row + 1 if failed else 0
+        if monitor.state == MonitorState.ACTIVE:
+            _after_occurrence(monitor, job.scheduled_for, now, run)
+    monitor.save(update_fields=CHANGED_BY_RUNS)
+
+
+def _after_occurrence(monitor: Monitor, scheduled_for: datetime, now: datetime, run: ComplianceRun) -> None:
+    """Advance an active monitor's schedule, or pause it after too many inconclusive runs."""
+    limit = settings.MONITOR_PAUSE_AFTER_FAILURES
+    if monitor.failures_in_a_row >= limit:
+        monitor.pause(f"{limit} inconclusive runs in a row: {run.headline}")
+        _record_stop(monitor, Outcome.STOPPED, scheduled_for, now)
+        publish(
+            Event(
+                organization_id=monitor.organization_id,
+                subject=Subject.MONITOR,
+                subject_id=monitor.pk,
+                text=f"{monitor.name} is paused after {limit} runs in a row that told nothing about the agent.",
+                occasion=f"monitor-stopped:{run.pk}",
+                priority=monitor.notify_priority,
+            )
+        )
+    elif monitor.next_run_at == scheduled_for:  # else the schedule was changed meanwhile, and is ahead already
+        try:
+            monitor.advance(now)
+        except BadSchedule as bad:
+            monitor.park(str(bad))
+            _record_stop(monitor, Outcome.PARKED, scheduled_for, now)
+
+
+def _record_stop(monitor: Monitor, outcome: str, scheduled_for: datetime, now: datetime) -> None:
+    monitor.decision(outcome, monitor.state_reason, scheduled_for=scheduled_for, at=now).save()
+    liveness.count_after_commit("decisions", outcome)
 
 
 def names_placed_on(organization_id: str, placement: Placement) -> list[str]:
@@ -282,14 +327,3 @@ def _set_when(monitor: Monitor, when: When) -> None:
 
 def _one_line(cron: str) -> str:
     return " ".join(cron.split())
-
-
-def _save(monitor: Monitor, name: str, **how: Any) -> None:
-    monitor.name = plain_name(name)[:100].strip()
-    if not monitor.name:
-        raise Invalid("name", "Give the monitor a name.")
-    try:
-        with transaction.atomic():
-            monitor.save(**how)
-    except IntegrityError:
-        raise Refused(f"There is a monitor “{monitor.name}” already. Choose another name.") from None

@@ -37,9 +37,7 @@ def create_due_heartbeats(*, at_most: int = 1000) -> int:
             Job(
                 agent_id=agent_url,
                 triggered_by=TriggeredBy.HEARTBEAT,
-                actor_kind=ACTOR.kind,
-                actor_id=ACTOR.id,
-                actor_name=ACTOR.name,
+                **ACTOR.as_fields(),
                 suite_version=suite.current_version,
             )
             for agent_url in due.values_list("agent_url", flat=True)[:at_most]

@@ -21,8 +21,8 @@ from django.db import DatabaseError, close_old_connections, connection
 from django.db.models.functions import Now
 
 from compliance.database import call, database_time
+from compliance.jobs.dispatch import notify_executors
 from compliance.jobs.models import Job
-from compliance.jobs.queue import notify_executors
 from compliance.monitors import liveness
 from compliance.monitors.gates import Capacity, job_for, locked_contexts, stopped_by
 from compliance.monitors.heartbeats import create_due_heartbeats

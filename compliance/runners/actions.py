@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import re
 from datetime import datetime, timedelta
-from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from compliance.jobs.models import Job, JobState
@@ -18,7 +16,7 @@ from compliance.runners.placement import monitors_of_last, monitors_placed_on
 from compliance.tenancy.api_key_actions import make_runner_key, revoke_runner_keys
 from compliance.tenancy.errors import Refused
 from compliance.tenancy.models import Organization, User
-from compliance.tenancy.names import plain_name
+from compliance.tenancy.names import required_name, save_named
 from compliance.tenancy.roles import lock_organization, managing_membership
 from compliance.tenancy.scope import organization_scope
 
@@ -32,7 +30,7 @@ def create_runner(*, organization: Organization, name: str, pool: str = "", by: 
         managing_membership(organization.id, by)
         runner = Runner(organization=organization, created_by=by.get_full_name())
         _name(runner, name, pool)
-        _save(runner, force_insert=True)
+        save_named(runner, force_insert=True)
         return runner, _token(organization, runner, by)
 
 
@@ -48,7 +46,7 @@ def change_runner(*, organization: Organization, runner_id: UUID | str, name: st
         _name(runner, name, pool)
         if left != runner.pool:
             _refuse_last(left, needed_there)
-        _save(runner, update_fields=["name", "pool"])
+        save_named(runner, update_fields=["name", "pool"])
         if left and left != runner.pool:
             _hand_back(runner, pool=left)
             _end_what_waits_for(left, organization, "left")
@@ -66,8 +64,7 @@ def disable_runner(*, organization: Organization, runner_id: UUID | str, by: Use
     """Give a runner no more work, and take back what it holds; its results are refused from now on (L3)."""
     with organization_scope(organization.id):
         runner = _locked(organization, runner_id, by)
-        runner.state = RunnerState.DISABLED
-        runner.save(update_fields=["state"])
+        runner.change_state(RunnerState.DISABLED)
         _hand_back(runner)
         return runner
 
@@ -76,8 +73,7 @@ def enable_runner(*, organization: Organization, runner_id: UUID | str, by: User
     """Trust a disabled runner again."""
     with organization_scope(organization.id):
         runner = _locked(organization, runner_id, by)
-        runner.state = RunnerState.ACTIVE
-        runner.save(update_fields=["state"])
+        runner.change_state(RunnerState.ACTIVE)
         return runner
 
 
@@ -92,8 +88,7 @@ def delete_runner(*, organization: Organization, runner_id: UUID | str, by: User
         if placed:
             raise Refused(f"Monitors are placed on this runner: {_listed(placed)}. Move or archive them first.")
         _refuse_last(runner.pool, monitors_of_last(runner))
-        runner.state = RunnerState.DELETED
-        runner.save(update_fields=["state"])
+        runner.change_state(RunnerState.DELETED)
         _hand_back(runner)
         revoke_runner_keys(organization=organization, runner_id=runner.pk, by=by)
         for job in Job.objects.active().filter(runner_id=runner.pk):
@@ -130,19 +125,9 @@ def _locked(organization: Organization, runner_id: UUID | str, by: User) -> Runn
 
 
 def _name(runner: Runner, name: str, pool: str) -> None:
-    runner.name, runner.pool = plain_name(name)[:100].strip(), pool.strip().lower()
-    if not runner.name:
-        raise Refused("Give the runner a name.")
+    runner.name, runner.pool = required_name(name, "runner"), pool.strip().lower()
     if runner.pool and not re.fullmatch(POOL_PATTERN, runner.pool):
         raise Refused("A pool's name is of letters, digits and hyphens, begins with no hyphen, and has at most 60.")
-
-
-def _save(runner: Runner, **how: Any) -> None:
-    try:
-        with transaction.atomic():
-            runner.save(**how)
-    except IntegrityError:
-        raise Refused(f"There is a runner “{runner.name}” already. Choose another name.") from None
 
 
 def _token(organization: Organization, runner: Runner, by: User) -> str:

@@ -13,7 +13,7 @@ from django.utils import timezone
 from compliance.tenancy.api_keys import hash_of, new_token
 from compliance.tenancy.errors import Refused
 from compliance.tenancy.models import OF_ORGANIZATION, ApiKey, Organization, Scope, User
-from compliance.tenancy.names import plain_name
+from compliance.tenancy.names import required_name
 from compliance.tenancy.roles import lock_organization, managing_membership
 from compliance.tenancy.scope import organization_scope
 
@@ -90,9 +90,7 @@ def _create(
     expires = expires or now + timedelta(days=settings.API_KEY_DEFAULT_DAYS)
     if not now < expires <= now + timedelta(days=settings.API_KEY_MAX_DAYS):
         raise Refused(f"The key must expire within {settings.API_KEY_MAX_DAYS} days.")
-    name = plain_name(name)[:100].strip()
-    if not name:
-        raise Refused("Give the key a name.")
+    name = required_name(name, "key")
     token, prefix = new_token(kind)
     key = ApiKey(
         organization=organization,

@@ -35,6 +35,10 @@ class Actor:
         """A job that runs by itself, such as the heartbeat."""
         return cls("system", name, name)
 
+    def as_fields(self) -> dict[str, str]:
+        """As the models keep it: actor_kind, actor_id and actor_name."""
+        return {"actor_kind": self.kind, "actor_id": self.id, "actor_name": self.name[:254]}
+
 
 @dataclass(frozen=True, slots=True)
 class _Scope:
@@ -138,7 +142,5 @@ def system_scope(*, by: Actor, reason: str, what: str = "") -> Iterator[None]:
     if not reason.strip():
         raise ScopeError("system_scope needs a reason")
     with _scoped(_Scope(staff=True)):
-        SystemScopeUse.objects.create(
-            actor_kind=by.kind, actor_id=by.id, actor_name=by.name, reason=reason[:300], what=what[:500]
-        )
+        SystemScopeUse.objects.create(**by.as_fields(), reason=reason[:300], what=what[:500])
         yield

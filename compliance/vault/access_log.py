@@ -2,92 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from datetime import datetime
-from operator import attrgetter
-from typing import Any, NamedTuple
 from uuid import UUID
 
-from django.db.models import OuterRef, Q, Subquery
+from django.db.models import OuterRef, Subquery
 from django.utils import timezone
 
 from compliance.pagination import Cursor, Keyset, Page
 from compliance.registry.models import AgentContext
-from compliance.vault.models import Credential, CredentialGrant, CredentialUse, UseResult
+from compliance.vault.models import Credential, CredentialGrant, CredentialUse, CredentialUseQuerySet, UseResult
 
 PAGE_SIZE = 50
 ACCESS = Keyset("at")
 
 
-@dataclass(frozen=True, slots=True)
-class AccessFilter:
-    """What a reader narrows the record to. Empty means everything."""
-
-    credential_id: UUID | None = None
-    agent_url: str = ""
-    result: str = ""  # a value of UseResult, or "refused" for all but OK
-    since: datetime | None = None  # at or after
-    until: datetime | None = None  # before
-
-    def conditions(self) -> Q:
-        conditions = Q()
-        if self.credential_id:
-            conditions &= Q(credential_id=self.credential_id)
-        if self.agent_url:
-            conditions &= Q(agent_url=self.agent_url)
-        if self.result == "refused":
-            conditions &= ~Q(result=UseResult.OK)
-        elif self.result:
-            conditions &= Q(result=self.result)
-        if self.since:
-            conditions &= Q(at__gte=self.since)
-        if self.until:
-            conditions &= Q(at__lt=self.until)
-        return conditions
-
-
-class Access(NamedTuple):
-    """One use as a list shows it."""
-
-    pk: UUID
-    at: datetime
-    sent_to: str
-    result: str
-    reason: str
-    credential_id: UUID
-    credential_name: str
-    credential_version: int
-    grant_id: UUID | None
-    agent_url: str
-    triggered_by: str
-    actor_name: str
-    job_id: UUID
-    run_id: UUID
-    executor_name: str  # the private runner; empty for a hosted worker
-    context_id: UUID | None  # None: the organization no longer has the agent
-    agent_name: str
-    run_status: str | None = None  # filled in by those who may ask for runs; None: none came of it, or not yet
-
-    @property
-    def result_words(self) -> str:
-        return str(UseResult(self.result).label)
-
-
-_of_use = attrgetter(*Access._fields[:-3])
-
-
 def access_page(
-    *, organization_id: str, narrowed_to: AccessFilter, cursor: Cursor | None = None, size: int = PAGE_SIZE
-) -> Page[Access]:
-    """One page of an organization's uses, newest first."""
-    uses = CredentialUse.objects.filter(narrowed_to.conditions(), organization_id=organization_id)
-    page: Page[Any] = ACCESS.page(uses, cursor, size=size)
+    uses: CredentialUseQuerySet, *, organization_id: str, cursor: Cursor | None = None, size: int = PAGE_SIZE
+) -> Page[CredentialUse]:
+    """One page of an organization's uses, newest first, with the agents that they are about."""
+    page: Page[CredentialUse] = ACCESS.page(uses.filter(organization_id=organization_id), cursor, size=size)
     contexts = AgentContext.objects.by_address(organization_id, {use.agent_url for use in page.rows})
-    return replace(page, rows=[_access(use, contexts.get(use.agent_url)) for use in page.rows])
-
-
-def _access(use: CredentialUse, context: AgentContext | None) -> Access:
-    return Access._make([*_of_use(use), context and context.pk, context.name if context else "", None])
+    for use in page.rows:
+        context = contexts.get(use.agent_url)
+        use.context_id, use.agent_name = (context.pk, context.name) if context else (None, "")
+    return page
 
 
 def granted_credentials(*, organization_id: str, context_id: UUID, use: str) -> list[Credential]:

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
-from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.db import IntegrityError, transaction
 from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 
 from compliance.registry.models import AgentContext
 from compliance.tenancy.errors import Refused
 from compliance.tenancy.models import Organization, User
-from compliance.tenancy.names import plain_name
+from compliance.tenancy.names import required_name, save_named
 from compliance.tenancy.roles import managing_membership
 from compliance.tenancy.scope import organization_scope
 from compliance.vault.encryption import Unreadable, seal
@@ -36,13 +34,13 @@ def add_credential(
         parameters, secret = checked(kind, parameters, secret)
         credential = Credential(
             organization=organization,
-            name=_name(name),
+            name=required_name(name, "credential"),
             kind=kind,
             parameters=parameters,
             hint=hint_of(kind, secret),
             created_by=by.get_full_name(),
         )
-        _save(credential, force_insert=True)
+        save_named(credential, force_insert=True)
         CredentialSecret.objects.create(
             credential=credential,
             organization_id=organization.id,
@@ -81,8 +79,8 @@ def rename_credential(*, organization: Organization, credential_id: UUID | str, 
     with organization_scope(organization.id):
         managing_membership(organization.id, by)
         credential = _locked(organization, credential_id)
-        credential.name = _name(name)
-        _save(credential, update_fields=["name"])
+        credential.name = required_name(name, "credential")
+        save_named(credential, update_fields=["name"])
         return credential
 
 
@@ -146,9 +144,7 @@ def revoke_grant(*, organization: Organization, grant_id: UUID | str, by: User) 
         managing_membership(organization.id, by)
         # Waits for uses that are just being decided, which hold the grant.
         grant = CredentialGrant.objects.select_for_update().get(organization_id=organization.id, pk=grant_id)
-        if grant.revoked_at is None:
-            grant.revoked_at, grant.revoked_by = timezone.now(), by.get_full_name()
-            grant.save(update_fields=["revoked_at", "revoked_by"])
+        grant.revoke(by.get_full_name())
         return grant
 
 
@@ -161,21 +157,6 @@ def _locked(organization: Organization, credential_id: UUID | str) -> Credential
     return Credential.objects.select_for_update(no_key=True).get(
         organization=organization, pk=credential_id, deleted_at=None
     )
-
-
-def _name(name: str) -> str:
-    name = plain_name(name)[:100].strip()
-    if not name:
-        raise Refused("Give the credential a name.")
-    return name
-
-
-def _save(credential: Credential, **how: Any) -> None:
-    try:
-        with transaction.atomic():
-            credential.save(**how)
-    except IntegrityError:
-        raise Refused(f"There is a credential “{credential.name}” already. Choose another name.") from None
 
 
 @sensitive_variables("secret")

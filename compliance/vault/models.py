@@ -185,6 +185,12 @@ class CredentialGrant(models.Model):
     def is_live(self) -> bool:
         return self.revoked_at is None and not self.has_expired
 
+    def revoke(self, by: str) -> None:
+        """End it now; one that is revoked stays as it is."""
+        if self.revoked_at is None:
+            self.revoked_at, self.revoked_by = timezone.now(), by
+            self.save(update_fields=["revoked_at", "revoked_by"])
+
 
 def expired(expires_at: object, now: datetime) -> bool:
     """Whether the time is over. An expiry that cannot be read counts as over (V4)."""
@@ -215,6 +221,30 @@ class SentTo(models.TextChoices):
     RUNNER = "runner", "A private runner"
 
 
+class CredentialUseQuerySet(models.QuerySet["CredentialUse"]):
+    def narrowed(
+        self,
+        *,
+        credential_id: UUID | None = None,
+        agent_url: str = "",
+        result: str = "",
+        since: datetime | None = None,
+        until: datetime | None = None,
+    ) -> CredentialUseQuerySet:
+        """Only those of a credential or an agent, with a result, at or after `since` and before `until`.
+
+        result: a value of UseResult, or "refused" for all but OK.
+        """
+        uses = self.filter(credential_id=credential_id) if credential_id else self
+        uses = uses.filter(agent_url=agent_url) if agent_url else uses
+        if result == "refused":
+            uses = uses.exclude(result=UseResult.OK)
+        elif result:
+            uses = uses.filter(result=result)
+        uses = uses.filter(at__gte=since) if since else uses
+        return uses.filter(at__lt=until) if until else uses
+
+
 class CredentialUse(models.Model):
     """One attempt to use a credential. Insert-only; names its run, which may never have been recorded."""
 
@@ -239,6 +269,13 @@ class CredentialUse(models.Model):
     executor_name = models.CharField(max_length=100, blank=True)
     job_id = models.UUIDField()
     run_id = models.UUIDField()
+
+    objects = CredentialUseQuerySet.as_manager()
+
+    # What a list shows of others; access_page fills it in, and the status of the run who may ask for runs.
+    context_id: UUID | None  # None: the organization no longer has the agent
+    agent_name: str
+    run_status: str | None = None  # None: no run came of it, or not yet
 
     class Meta:
         db_table = "credential_uses"

@@ -89,9 +89,7 @@ def _decide(delivery: WebhookDelivery) -> tuple[DeliveryOutcome, Job | None]:
     job = Job(
         agent=agent,
         triggered_by=TriggeredBy.WEBHOOK,
-        actor_kind=actor.kind,
-        actor_id=actor.id,
-        actor_name=actor.name,
+        **actor.as_fields(),
         suite_version=version,
     )
     if not insert_jobs([job]):

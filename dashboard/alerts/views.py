@@ -9,7 +9,7 @@ from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 
-from compliance.alerts.notices import NoticeCursor, mark_read, notice_page
+from compliance.alerts.notices import NoticeCursor, notice_page
 from compliance.models import Notice
 from dashboard.alerts.tables import NoticeTable
 from dashboard.common.access import OrganizationRequest, organization_view
@@ -30,9 +30,10 @@ def notices(request: OrganizationRequest) -> HttpResponseBase:
 @organization_view()
 def notice_read(request: OrganizationRequest, notice: UUID) -> HttpResponseBase:
     """Mark one as read."""
-    Notice.objects.of_organization(request.organization.id).get(pk=notice)
+    found = Notice.objects.of_organization(request.organization.id).filter(pk=notice)
+    found.get()
     if request.method == "POST":
-        mark_read(organization_id=request.organization.id, notice_id=notice)
+        found.mark_read()
     return redirect("notices", request.organization.slug)
 
 
@@ -40,6 +41,6 @@ def notice_read(request: OrganizationRequest, notice: UUID) -> HttpResponseBase:
 def notices_read(request: OrganizationRequest) -> HttpResponseBase:
     """Mark all as read."""
     if request.method == "POST":
-        count = mark_read(organization_id=request.organization.id)
+        count = Notice.objects.of_organization(request.organization.id).mark_read()
         messages.success(request, f"{count} notice{'' if count == 1 else 's'} marked as read.")
     return redirect("notices", request.organization.slug)

@@ -9,15 +9,15 @@ from typing import Any
 
 from django.http import StreamingHttpResponse
 from django.http.response import HttpResponseBase
-from django.template.response import TemplateResponse
 from django.urls import reverse
 
 from compliance.pagination import Cursor
 from compliance.runs.models import ComplianceRun
 from compliance.tenancy.scope import organization_scope
-from compliance.vault.access_log import ACCESS, Access, AccessFilter, access_page
+from compliance.vault.access_log import ACCESS, access_page
+from compliance.vault.models import CredentialUse, CredentialUseQuerySet
 from dashboard.common.access import OrganizationRequest, organization_view
-from dashboard.common.filters import address, as_part
+from dashboard.common.filters import address, page_or_part
 from dashboard.credentials.filters import AccessFilterSet
 from dashboard.credentials.tables import AccessTable
 
@@ -43,10 +43,12 @@ CSV_COLUMNS = {
 }
 
 
-def with_run_statuses(uses: Sequence[Access]) -> list[Access]:
+def with_run_statuses(uses: Sequence[CredentialUse]) -> Sequence[CredentialUse]:
     """The uses, each with the status of the run that came of it. Needs organization_scope."""
     statuses = ComplianceRun.objects.statuses_of(use.run_id for use in uses)
-    return [use._replace(run_status=statuses.get(use.run_id)) for use in uses]
+    for use in uses:
+        use.run_status = statuses.get(use.run_id)
+    return uses
 
 
 @organization_view()
@@ -55,8 +57,8 @@ def access(request: OrganizationRequest) -> HttpResponseBase:
     organization = request.organization
     filterset = AccessFilterSet(request.GET, organization_id=organization.id)
     page = access_page(
+        filterset.uses(),
         organization_id=organization.id,
-        narrowed_to=filterset.as_access_filter(),
         cursor=ACCESS.decode(request.GET.get("at", "")),
     )
     content = {
@@ -65,16 +67,14 @@ def access(request: OrganizationRequest) -> HttpResponseBase:
         "table": AccessTable(with_run_statuses(page.rows)),
         "export": address(reverse("credential_access_csv", args=[organization.slug]), request.GET, at=""),
     }
-    if request.htmx and request.htmx.target == "access":
-        return as_part(TemplateResponse(request, "credentials/_access.html", content), request.path, request.GET)
-    return TemplateResponse(request, "credentials/access.html", content)
+    return page_or_part(request, "credentials/access.html", "credentials/_access.html", content)
 
 
 @organization_view()
 def access_csv(request: OrganizationRequest) -> HttpResponseBase:
     """The same uses, all of them, as a file. Read and sent in pieces."""
-    narrowed_to = AccessFilterSet(request.GET, organization_id=request.organization.id).as_access_filter()
-    lines = _lines(request.organization.id, narrowed_to)
+    uses = AccessFilterSet(request.GET, organization_id=request.organization.id).uses()
+    lines = _lines(request.organization.id, uses)
     response = StreamingHttpResponse(lines, content_type="text/csv; charset=utf-8")
     response["Content-Disposition"] = f'attachment; filename="credential-access-{request.organization.slug}.csv"'
     return response
@@ -87,14 +87,14 @@ class _Line:
         return text
 
 
-def _lines(organization_id: str, narrowed_to: AccessFilter) -> Iterator[str]:
+def _lines(organization_id: str, all_uses: CredentialUseQuerySet) -> Iterator[str]:
     writer = csv.writer(_Line())
     yield writer.writerow(CSV_COLUMNS)
     cursor: Cursor | None = None
     while True:
         # A scope for each piece: the reader may be slow.
         with organization_scope(organization_id):
-            page = access_page(organization_id=organization_id, narrowed_to=narrowed_to, cursor=cursor, size=PIECE)
+            page = access_page(all_uses, organization_id=organization_id, cursor=cursor, size=PIECE)
             uses = with_run_statuses(page.rows)
         for use in uses:
             yield writer.writerow([_harmless(getattr(use, name)) for name in CSV_COLUMNS.values()])

@@ -8,8 +8,7 @@ import django_filters
 from django.http import QueryDict
 
 from compliance.models import AgentContext, Credential, CredentialUse
-from compliance.vault.access_log import AccessFilter
-from compliance.vault.models import UseResult
+from compliance.vault.models import CredentialUseQuerySet, UseResult
 from dashboard.common.filters import PeriodFilterSet
 
 
@@ -32,10 +31,10 @@ class AccessFilterSet(PeriodFilterSet):
         ]
         self.filters["agent"].extra["choices"] = [(str(context.pk), context.name) for context in contexts]
 
-    def as_access_filter(self) -> AccessFilter:
-        """The fields that could be read."""
+    def uses(self) -> CredentialUseQuerySet:
+        """Those that the fields that could be read leave."""
         credential = self.chosen.get("credential")
-        return AccessFilter(
+        return CredentialUse.objects.narrowed(
             credential_id=UUID(credential) if credential else None,
             agent_url=self.agent_urls.get(self.chosen.get("agent") or "", ""),
             result=self.chosen.get("result") or "",

@@ -17,9 +17,9 @@ from django.views.decorators.debug import sensitive_post_parameters
 
 from compliance.models import AgentContext, Credential, CredentialGrant, Organization, Role
 from compliance.vault import actions
-from compliance.vault.access_log import AccessFilter, access_page, last_uses
+from compliance.vault.access_log import access_page, last_uses
 from compliance.vault.kinds import Kind
-from compliance.vault.models import UseFor
+from compliance.vault.models import CredentialUse, UseFor
 from dashboard.common.access import OrganizationRequest, organization_view
 from dashboard.common.confirm import confirmed_action, refusals_in
 from dashboard.credentials.access_log import with_run_statuses
@@ -159,7 +159,7 @@ def _grants_and_uses(organization: Organization, found: Credential) -> dict[str,
         for grant in grants
     ]
     uses = access_page(
-        organization_id=organization.id, narrowed_to=AccessFilter(credential_id=found.pk), size=LAST_USES
+        CredentialUse.objects.narrowed(credential_id=found.pk), organization_id=organization.id, size=LAST_USES
     )
     return {
         "live": [each for each in shown if each.grant.is_live],

@@ -10,8 +10,9 @@ from django.http import HttpResponse
 from ninja import Query, Router
 from pydantic import AwareDatetime, Field
 
-from compliance.monitors.decisions import DECISIONS, NOT_ALLOWED, DecisionFilter, decision_page
-from compliance.monitors.models import Outcome
+from compliance.monitors.decisions import DECISIONS, decision_page
+from compliance.monitors.models import MonitorDecision, Outcome
+from compliance.monitors.models.decision import NOT_ALLOWED
 from compliance.runs.models import OverallStatus
 from compliance.tenancy.models import Scope
 from dashboard.api.authentication import ApiRequest, BearerKey
@@ -58,13 +59,13 @@ class DecisionQuery(PageQuery):
 @router.get("/decisions", operation_id="listDecisions", summary="Decisions, the newest first", response=DecisionPageOut)
 def list_decisions(request: ApiRequest, query: Query[DecisionQuery], response: HttpResponse) -> DecisionPageOut:
     page = decision_page(
-        organization_id=request.organization.id,
-        narrowed_to=DecisionFilter(
+        MonitorDecision.objects.narrowed(
             monitor_id=query.monitor,
             outcome=NOT_ALLOWED if query.outcome == NOT_ALLOWED else str(query.outcome or ""),
             since=query.since,
             until=query.until,
         ),
+        organization_id=request.organization.id,
         cursor=read_cursor(DECISIONS, query),
         size=query.limit,
     )

@@ -9,8 +9,7 @@ from django.db.models import QuerySet
 from django.http import QueryDict
 
 from compliance.models import Monitor, MonitorDecision, MonitorState
-from compliance.monitors.decisions import NOT_ALLOWED, DecisionFilter
-from compliance.monitors.models import Outcome
+from compliance.monitors.models.decision import NOT_ALLOWED, MonitorDecisionQuerySet, Outcome
 from dashboard.common.filters import FilterSet, PeriodFilterSet
 
 
@@ -40,10 +39,10 @@ class DecisionFilterSet(PeriodFilterSet):
             for pk, name, state in monitors.values_list("pk", "name", "state")
         ]
 
-    def as_decision_filter(self) -> DecisionFilter:
-        """The fields that could be read."""
+    def decisions(self) -> MonitorDecisionQuerySet:
+        """Those that the fields that could be read leave."""
         monitor = self.chosen.get("monitor")
-        return DecisionFilter(
+        return MonitorDecision.objects.narrowed(
             monitor_id=UUID(monitor) if monitor else None,
             outcome=self.chosen.get("outcome") or "",
             **self.period,

@@ -12,7 +12,7 @@ from pydantic import Field
 from compliance.jobs.models import CredentialChoice
 from compliance.models import Monitor, MonitorState
 from compliance.monitors.actions import What, When
-from compliance.monitors.models import CRON_LENGTH, MAX_COOLDOWN_SECONDS, MAX_INTERVAL_MINUTES, strips
+from compliance.monitors.models import CRON_LENGTH, MAX_COOLDOWN_SECONDS, MAX_INTERVAL_MINUTES
 from compliance.monitors.schedule import BadSchedule
 from compliance.runs.models import OverallStatus
 from compliance.tenancy.events import Channel, Priority
@@ -223,7 +223,7 @@ class MonitorWithTimes(MonitorOut):
 
     @staticmethod
     def resolve_recent_statuses(monitor: Monitor) -> list[str]:
-        return list(strips([monitor.pk])[monitor.pk])
+        return list(Monitor.objects.strips([monitor.pk])[monitor.pk])
 
 
 class MonitorPage(Page):

@@ -27,15 +27,15 @@ from compliance.models import (
     Runner,
 )
 from compliance.monitors import actions
-from compliance.monitors.decisions import DECISIONS, DecisionFilter, decision_page
-from compliance.monitors.models import Outcome, strips
+from compliance.monitors.decisions import DECISIONS, decision_page
+from compliance.monitors.models import MonitorDecision, Outcome
 from compliance.monitors.schedule import BadSchedule
 from compliance.suites.catalogue import OfferedSuite, facts_of
 from compliance.vault.access_log import granted_credentials
 from compliance.vault.models import UseFor
 from dashboard.common.access import OrganizationRequest, organization_view
 from dashboard.common.confirm import confirmed_action, posted_action, refusals_in
-from dashboard.common.filters import as_part
+from dashboard.common.filters import page_or_part
 from dashboard.common.formatting import in_zone
 from dashboard.monitors.filters import DecisionFilterSet, MonitorFilter
 from dashboard.monitors.forms import MonitorChoice, MonitorForm, carried, in_units
@@ -61,7 +61,7 @@ def monitors(request: OrganizationRequest) -> HttpResponseBase:
     state = filterset.chosen.get("state") or ""
     counts = Monitor.objects.states_of(organization.id)
     table = MonitorTable(filterset.qs).on_page(request, count=_in_state(counts, state))
-    verdicts = strips([monitor.pk for monitor in table.shown])
+    verdicts = Monitor.objects.strips([monitor.pk for monitor in table.shown])
     for monitor in table.shown:
         monitor.verdicts = verdicts.get(monitor.pk, [])
     content = {
@@ -91,14 +91,12 @@ def decisions(request: OrganizationRequest) -> HttpResponseBase:
     organization = request.organization
     filterset = DecisionFilterSet(request.GET, organization_id=organization.id)
     page = decision_page(
+        filterset.decisions(),
         organization_id=organization.id,
-        narrowed_to=filterset.as_decision_filter(),
         cursor=DECISIONS.decode(request.GET.get("at", "")),
     )
     content = {"filter": filterset, "page": page, "table": DecisionTable(page.rows)}
-    if request.htmx and request.htmx.target == "decisions":
-        return as_part(TemplateResponse(request, "monitors/_decisions.html", content), request.path, request.GET)
-    return TemplateResponse(request, "monitors/decisions.html", content)
+    return page_or_part(request, "monitors/decisions.html", "monitors/_decisions.html", content)
 
 
 @organization_view()
@@ -107,13 +105,13 @@ def monitor(request: OrganizationRequest, monitor: UUID) -> HttpResponseBase:
     organization = request.organization
     found = get_monitor(organization, monitor)
     decided = decision_page(
-        organization_id=organization.id, narrowed_to=DecisionFilter(monitor_id=found.pk), size=LAST_DECISIONS
+        MonitorDecision.objects.narrowed(monitor_id=found.pk), organization_id=organization.id, size=LAST_DECISIONS
     )
     page = {
         "monitor": found,
         "stopped": _why_stopped(found),
         "times": _next_times(found),
-        "verdicts": strips([found.pk]).get(found.pk, []),
+        "verdicts": Monitor.objects.strips([found.pk]).get(found.pk, []),
         "under_way": Job.objects.active().filter(monitor_id=found.pk).first(),
         "cooldown": _in_words_of_units(found.notify_cooldown_seconds),
         **_unserved(found),

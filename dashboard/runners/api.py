@@ -19,8 +19,8 @@ from ninja import Router, Schema
 from pydantic import AwareDatetime, Field
 
 from compliance.engines.contract import engine_options
+from compliance.jobs.dispatch import pool_key, runner_key
 from compliance.jobs.leases import Lease
-from compliance.jobs.queue import pool_key, runner_key
 from compliance.runners import leasing
 from compliance.runners.waiting import WAIT, Wait
 from compliance.runs.models import ComplianceRun

@@ -10,7 +10,7 @@ from ninja import Query, Router
 from pydantic import AwareDatetime, Field
 
 from compliance.engines.reports.model import Verdict
-from compliance.models import AgentContext, ComplianceRun, TriggeredBy
+from compliance.models import AgentContext, ComplianceRun, StepEvidence, TriggeredBy
 from compliance.pagination import Page
 from compliance.runs.history import HISTORY, HistoryFilter, history_page
 from compliance.runs.models import BY_ORGANIZATION, OverallStatus
@@ -22,7 +22,7 @@ from dashboard.api.schemas import Text
 from dashboard.runs.exchanges import expires_at, has_expired
 from dashboard.runs.report_page import step_at
 from dashboard.runs.schemas import RunPage, RunWithReport, StepEvidenceOut
-from dashboard.runs.views import get_run, readable_evidence
+from dashboard.runs.views import get_run
 
 router = Router(tags=["Runs"], auth=BearerKey(Scope.READ))
 MAX_STEP = 32_767  # what the table of evidence takes
@@ -79,8 +79,10 @@ def list_runs(request: ApiRequest, query: Query[RunQuery], response: HttpRespons
 )
 def one_run(request: ApiRequest, run: UUID) -> RunWithReport:
     found, context = get_run(request.organization, run)
-    kept = readable_evidence(found, request.organization, context).values_list("step_index", flat=True)
-    return RunWithReport.from_orm(found, context={"request": request, "with_evidence": set(kept)})
+    kept = StepEvidence.objects.readable_by(request.organization.id, found, context)
+    return RunWithReport.from_orm(
+        found, context={"request": request, "with_evidence": set(kept.values_list("step_index", flat=True))}
+    )
 
 
 @router.get(
@@ -95,7 +97,7 @@ def one_step(request: ApiRequest, run: UUID, step: int) -> StepEvidenceOut:
         raise Http404
     found, context = get_run(request.organization, run)
     shown = step_at(found, step)
-    kept = readable_evidence(found, request.organization, context).filter(step_index=step).first()
+    kept = StepEvidence.objects.readable_by(request.organization.id, found, context).filter(step_index=step).first()
     if shown is None or (kept is None and not has_expired(found)):
         raise Http404
     if kept is None:

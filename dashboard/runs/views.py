@@ -7,7 +7,6 @@ from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.db.models import Q
 from django.http import Http404
 from django.http.response import HttpResponseBase
 from django.template.response import TemplateResponse
@@ -26,7 +25,7 @@ from compliance.registry.models import ExecutorKind, Placement
 from compliance.runs.comparison import Kind, background_of, compare_runs
 from compliance.runs.history import HISTORY, history_page, neighbours_of
 from dashboard.common.access import OrganizationRequest, organization_view
-from dashboard.common.filters import as_part
+from dashboard.common.filters import page_or_part
 from dashboard.jobs.forms import value_of
 from dashboard.runs import comparison_page as comparisons
 from dashboard.runs import report_page as reports
@@ -49,17 +48,6 @@ def get_run(organization: Organization, run: UUID) -> tuple[ComplianceRun, Agent
     return found, context
 
 
-def readable_evidence(run: ComplianceRun, organization: Organization, context: AgentContext | None) -> Any:
-    """The evidence of a run that the organization may read: of its own runs, its credential, its verified agent."""
-    allowed = Q(organization_id=organization.id) | Q(
-        organization_id__isnull=True, credential_organization_id=organization.id
-    )
-    if context is not None and context.is_verified_owner:
-        allowed |= Q(organization_id__isnull=True, credential_organization_id__isnull=True)
-    # The month's partition is found by recorded_at.
-    return StepEvidence.objects.filter(allowed, run_id=run.pk, recorded_at=run.recorded_at)
-
-
 def own_credential(run: ComplianceRun, organization: Organization) -> Credential | None:
     """The credential that the run used, when it is the organization's."""
     if run.credential_id is None:
@@ -72,7 +60,9 @@ def run(request: OrganizationRequest, run: UUID) -> HttpResponseBase:
     organization = request.organization
     found, context = get_run(organization, run)
     own = found.triggered_org_id is not None
-    with_evidence = set(readable_evidence(found, organization, context).values_list("step_index", flat=True))
+    with_evidence = set(
+        StepEvidence.objects.readable_by(organization.id, found, context).values_list("step_index", flat=True)
+    )
     background = background_of(found)
     page = {
         "run": found,
@@ -111,7 +101,7 @@ def _by_runner(run: ComplianceRun, organization: Organization) -> dict[str, Any]
 def evidence(request: OrganizationRequest, run: UUID, step: int) -> HttpResponseBase:
     """What was sent and what came back in one step: a part of the run's page, or a page of its own."""
     found, context = get_run(request.organization, run)
-    kept = readable_evidence(found, request.organization, context).filter(step_index=step).first()
+    kept = StepEvidence.objects.readable_by(request.organization.id, found, context).filter(step_index=step).first()
     shown = reports.step_at(found, step)
     if shown is None or (kept is None and not has_expired(found)):
         raise Http404
@@ -190,6 +180,4 @@ def history(request: OrganizationRequest, agent: UUID) -> HttpResponseBase:
         "upwards": cursor is not None and cursor.backwards,
         "is_lost": cursor is not None and not page.rows,
     }
-    if request.htmx and request.htmx.target == "history":
-        return as_part(TemplateResponse(request, "runs/_history.html", content), request.path, request.GET)
-    return TemplateResponse(request, "runs/history.html", content)
+    return page_or_part(request, "runs/history.html", "runs/_history.html", content)

@@ -27,9 +27,9 @@ def read_by_settings() -> dict[str, Any]:
         if not isinstance(node, ast.Call) or not node.args:
             continue
         of_env = isinstance(node.func, ast.Attribute) and getattr(node.func.value, "id", "") == "env"
-        of_database = isinstance(node.func, ast.Name) and node.func.id == "_database"
+        of_function = isinstance(node.func, ast.Name) and node.func.id in ("_database", "_bounded_int")
         name = node.args[0]
-        if not (of_env or of_database) or not isinstance(name, ast.Constant):
+        if not (of_env or of_function) or not isinstance(name, ast.Constant):
             continue
         defaults = [keyword.value for keyword in node.keywords if keyword.arg == "default"]
         try:
@@ -47,7 +47,13 @@ def read_from_the_environment(file: str) -> set[str]:
 
 def test_every_variable_that_the_settings_read_is_in_the_table() -> None:
     variables = read_by_settings()
-    assert {"SECRET_KEY", "DATABASE_URL", "DATABASE_OWNER_URL", "ASSAY_LEASE_SECONDS"} <= set(variables)
+    assert {
+        "SECRET_KEY",
+        "DATABASE_URL",
+        "DATABASE_OWNER_URL",
+        "ASSAY_LEASE_SECONDS",
+        "ASSAY_JOB_EXPIRES_SECONDS",
+    } <= set(variables)
     assert set(variables) - set(table()) == set()
 
 

@@ -5,7 +5,6 @@ from compliance.monitors.models.decision import (
     Outcome,
 )
 from compliance.monitors.models.monitor import (
-    CHANGED_BY_RUNS,
     CRON_LENGTH,
     MAX_COOLDOWN_SECONDS,
     MAX_INTERVAL_MINUTES,
@@ -14,24 +13,7 @@ from compliance.monitors.models.monitor import (
     MonitorQuerySet,
     MonitorState,
 )
-from compliance.monitors.models.strips import strips
 from compliance.monitors.models.tick import (
     TickCounter,
     TickPhase,
 )
-
-__all__ = [
-    "CHANGED_BY_RUNS",
-    "CRON_LENGTH",
-    "MAX_COOLDOWN_SECONDS",
-    "MAX_INTERVAL_MINUTES",
-    "SCHEDULER",
-    "Monitor",
-    "MonitorDecision",
-    "MonitorQuerySet",
-    "MonitorState",
-    "Outcome",
-    "TickCounter",
-    "TickPhase",
-    "strips",
-]

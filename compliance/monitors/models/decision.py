@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+from uuid import UUID
+
 from django.db import models
 from django.db.models import Q
 from django.utils.timezone import now as time_now
 
+from compliance.jobs.models import Job
 from compliance.monitors import functions
 from compliance.tenancy.ids import uuid7
 from compliance.tenancy.rls import (
@@ -35,6 +39,28 @@ class Outcome(models.TextChoices):
     FAILED = "failed", "Could not be decided"
 
 
+NOT_ALLOWED = "not_allowed"  # asks for every outcome but ALLOWED
+
+
+class MonitorDecisionQuerySet(models.QuerySet["MonitorDecision"]):
+    def narrowed(
+        self,
+        *,
+        monitor_id: UUID | None = None,
+        outcome: str = "",
+        since: datetime | None = None,
+        until: datetime | None = None,
+    ) -> MonitorDecisionQuerySet:
+        """Only those of a monitor, with an outcome (or NOT_ALLOWED), at or after `since` and before `until`."""
+        decisions = self.filter(monitor_id=monitor_id) if monitor_id else self
+        if outcome == NOT_ALLOWED:
+            decisions = decisions.exclude(outcome=Outcome.ALLOWED)
+        elif outcome:
+            decisions = decisions.filter(outcome=outcome)
+        decisions = decisions.filter(at__gte=since) if since else decisions
+        return decisions.filter(at__lt=until) if until else decisions
+
+
 class MonitorDecision(models.Model):
     """One evaluation of one monitor: what was decided and why. Insert-only."""
 
@@ -54,6 +80,15 @@ class MonitorDecision(models.Model):
     actor_kind = models.CharField(max_length=10)
     actor_id = models.CharField(max_length=100)
     actor_name = models.CharField(max_length=254)
+
+    objects = MonitorDecisionQuerySet.as_manager()
+
+    # What a list shows of others; decision_page fills it in.
+    context_id: UUID | None  # None: the organization no longer has the agent
+    agent_name: str
+    job: Job | None  # None: no job, or one that is no longer kept
+    run_id: UUID | None
+    run_status: str | None  # None: no run came of it, or not yet
 
     class Meta:
         db_table = "monitor_decisions"

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime, timedelta
+from uuid import UUID
 
 from django.conf import settings
-from django.db import models
+from django.db import connection, models
 from django.db.models import Exists, OuterRef, Q, Subquery
 from django.db.models.functions import Lower
 from django.utils.timezone import now as time_now
 
-from compliance.database import database_time
 from compliance.jobs.models import CredentialChoice, Job
-from compliance.monitors import functions, liveness
-from compliance.monitors.models.decision import MonitorDecision, Outcome
-from compliance.monitors.schedule import BadSchedule, Schedule
+from compliance.monitors import functions
+from compliance.monitors.models.decision import MonitorDecision
+from compliance.monitors.schedule import Schedule
 from compliance.registry.models import POOL_LENGTH, AgentContext, ExecutorKind, Placement, Runner, RunnerState
-from compliance.runs.models import ComplianceRun, OverallStatus
+from compliance.runs.models import OverallStatus
 from compliance.suites.models import Suite, SuiteVersion
-from compliance.tenancy.events import Channel, Event, Priority, Subject, publish
+from compliance.tenancy.events import Channel, Priority
 from compliance.tenancy.ids import uuid7
 from compliance.tenancy.models import Organization
 from compliance.tenancy.rls import (
@@ -41,6 +42,15 @@ class MonitorState(models.TextChoices):
     ARCHIVED = "archived", "Archived"
 
 
+_STRIPS = """
+    SELECT m.id, ARRAY(
+        SELECT r.overall_status FROM compliance_jobs q
+        JOIN agent_compliance_runs r ON r.id = q.run_id AND r.overall_status <> 'inconclusive'
+        WHERE q.monitor_id = m.id ORDER BY q.created_at DESC LIMIT 30)
+    FROM unnest(%s::uuid[]) AS m(id)
+"""
+
+
 class MonitorQuerySet(models.QuerySet["Monitor"]):
     def current(self, organization_id: str) -> MonitorQuerySet:
         """An organization's monitors that are not archived, by name."""
@@ -59,6 +69,13 @@ class MonitorQuerySet(models.QuerySet["Monitor"]):
         """How many monitors an organization has in each state; a state that none has is left out."""
         rows = self.filter(organization_id=organization_id).order_by().values_list("state")
         return dict(rows.annotate(count=models.Count("pk")))
+
+    @staticmethod
+    def strips(monitor_ids: Iterable[UUID]) -> dict[UUID, list[str]]:
+        """The verdicts of each monitor's last conclusive runs, oldest first. Needs organization_scope."""
+        with connection.cursor() as cursor:
+            cursor.execute(_STRIPS, [list(monitor_ids)])
+            return {monitor_id: newest_first[::-1] for monitor_id, newest_first in cursor.fetchall()}
 
     def with_names(self) -> MonitorQuerySet:
         """With agent and suite at hand, and `runner_name`, what the runner that they are placed on is called."""
@@ -316,49 +333,6 @@ class Monitor(models.Model):
             self.next_run_at = self.schedule.next_after(max(now, self.next_run_at))
             self.deferred_until = None
 
-    def note_run(self, run: ComplianceRun, *, scheduled_for: datetime | None) -> None:
-        """Take a run's result, in the transaction that records it.
-
-        scheduled_for: the occurrence that it was; None for a run that somebody asked for, which uses up no slot (L9)
-        and counts neither as a failure nor as a success (L17).
-        """
-        now, monitor = database_time(), self.locked()
-        monitor.last_run_id, monitor.last_status, monitor.last_run_at = run.pk, run.overall_status, run.recorded_at
-        if scheduled_for is not None:
-            monitor.last_scheduled_run_at = now
-            failed = run.overall_status == OverallStatus.INCONCLUSIVE
-            monitor.failures_in_a_row = monitor.failures_in_a_row + 1 if failed else 0
-            monitor._after_occurrence(scheduled_for, now, run)
-        monitor.save(update_fields=CHANGED_BY_RUNS)
-
-    def _after_occurrence(self, scheduled_for: datetime, now: datetime, run: ComplianceRun) -> None:
-        if self.state != MonitorState.ACTIVE:
-            return
-        limit = settings.MONITOR_PAUSE_AFTER_FAILURES
-        if self.failures_in_a_row >= limit:
-            self.pause(f"{limit} inconclusive runs in a row: {run.headline}")
-            self._note(Outcome.STOPPED, scheduled_for, now)
-            publish(
-                Event(
-                    organization_id=self.organization_id,
-                    subject=Subject.MONITOR,
-                    subject_id=self.pk,
-                    text=f"{self.name} is paused after {limit} runs in a row that told nothing about the agent.",
-                    occasion=f"monitor-stopped:{run.pk}",
-                    priority=self.notify_priority,
-                )
-            )
-        elif self.next_run_at == scheduled_for:  # else the schedule was changed meanwhile, and is ahead already
-            try:
-                self.advance(now)
-            except BadSchedule as bad:
-                self.park(str(bad))
-                self._note(Outcome.PARKED, scheduled_for, now)
-
-    def _note(self, outcome: str, scheduled_for: datetime, now: datetime) -> None:
-        self.decision(outcome, self.state_reason, scheduled_for=scheduled_for, at=now).save()
-        liveness.count_after_commit("decisions", outcome)
-
     def decision(
         self,
         outcome: str,
@@ -380,13 +354,5 @@ class Monitor(models.Model):
             outcome=outcome,
             reason=reason[:300],
             job_id=job.pk if job else None,
-            actor_kind=by.kind,
-            actor_id=by.id,
-            actor_name=by.name[:254],
+            **by.as_fields(),
         )
-
-
-CHANGED_BY_RUNS = [
-    *("state", "state_reason", "next_run_at", "deferred_until"),
-    *("last_run_id", "last_status", "last_run_at", "last_scheduled_run_at", "failures_in_a_row"),
-]

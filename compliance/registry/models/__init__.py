@@ -24,26 +24,3 @@ from compliance.registry.models.runners import (
     RunnerQuerySet,
     RunnerState,
 )
-
-__all__ = [
-    "HEARTBEAT_STAGES",
-    "HOSTED",
-    "MAX_INTERVAL_HOURS",
-    "MIN_INTERVAL_HOURS",
-    "POOL_LENGTH",
-    "POOL_PATTERN",
-    "Agent",
-    "AgentContext",
-    "AgentContextQuerySet",
-    "AgentQuerySet",
-    "ExecutorKind",
-    "HeartbeatSlot",
-    "LifecycleStage",
-    "Placement",
-    "Protocol",
-    "Relation",
-    "Runner",
-    "RunnerQuerySet",
-    "RunnerState",
-    "has_agent",
-]

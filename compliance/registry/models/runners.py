@@ -159,6 +159,11 @@ class Runner(models.Model):
         """Whether it has listed its engines, and not this one. Before its first contact nothing is known."""
         return self.last_seen_at is not None and engine not in self.engines
 
+    def change_state(self, state: RunnerState) -> None:
+        """Trust it, trust it no more, or delete it; the row stays, for the runs that name it."""
+        self.state = state
+        self.save(update_fields=["state"])
+
     def seen(self, now: datetime) -> None:
         """Note that it was heard of."""
         if not self.is_online:

@@ -20,20 +20,3 @@ from compliance.runs.models.status import (
     AgentStatus,
     LastTestQuerySet,
 )
-
-__all__ = [
-    "BY_ORGANIZATION",
-    "BY_PLATFORM",
-    "NEWEST_FIRST",
-    "STRIP_LENGTH",
-    "AgentContextWithLatestTest",
-    "AgentRow",
-    "AgentRunTotal",
-    "AgentStatus",
-    "ComplianceRun",
-    "ComplianceRunQuerySet",
-    "LastTestQuerySet",
-    "OverallStatus",
-    "StepEvidence",
-    "TriggeredBy",
-]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from django.db import models
+from django.db.models import Q
 
-from compliance.registry.models import has_agent
+from compliance.registry.models import AgentContext, has_agent
 from compliance.runs import functions
+from compliance.runs.models.run import ComplianceRun
 from compliance.tenancy.rls import (
     APP,
     ORGANIZATION,
@@ -15,6 +17,23 @@ from compliance.tenancy.rls import (
     staff_everything,
 )
 from compliance.tenancy.schema import Privileges, Trigger, insert_only
+
+
+class StepEvidenceQuerySet(models.QuerySet["StepEvidence"]):
+    def readable_by(
+        self, organization_id: str, run: ComplianceRun, context: AgentContext | None
+    ) -> StepEvidenceQuerySet:
+        """The evidence of a run that an organization may read: of its own run, its credential, or its verified agent.
+
+        context: the organization's, of the agent. Row-level security says the same; this is the second lock.
+        """
+        allowed = Q(organization_id=organization_id) | Q(
+            organization_id__isnull=True, credential_organization_id=organization_id
+        )
+        if context is not None and context.is_verified_owner:
+            allowed |= Q(organization_id__isnull=True, credential_organization_id__isnull=True)
+        # The month's partition is found by recorded_at.
+        return self.filter(allowed, run_id=run.pk, recorded_at=run.recorded_at)
 
 
 class StepEvidence(models.Model):
@@ -38,6 +57,8 @@ class StepEvidence(models.Model):
     response = models.JSONField(null=True)
     # No default of the database: it would be read back, and the writer may not read every row.
     pointer = models.TextField(blank=True, default="", help_text="The failing place, a JSON pointer (RFC 6901).")
+
+    objects = StepEvidenceQuerySet.as_manager()
 
     class Meta:
         db_table = "step_evidence"

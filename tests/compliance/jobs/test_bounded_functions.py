@@ -11,7 +11,7 @@ from django.db import DatabaseError, connection, transaction
 from django.utils import timezone
 
 from compliance.jobs.actions import request_owner_test
-from compliance.jobs.queue import pool_key
+from compliance.jobs.dispatch import pool_key
 from compliance.models import AgentContext, Job, Organization, User
 from compliance.runners.waiting import work_is_left
 from compliance.runs.recording import keep_evidence_partitions

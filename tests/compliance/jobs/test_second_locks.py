@@ -137,17 +137,17 @@ class TestEvidence:
         self, organization: Organization, theirs: list[ComplianceRun], ours: list[ComplianceRun]
     ) -> None:
         context = AgentContext.objects.get(organization=organization)
-        assert not views.readable_evidence(theirs[0], organization, context).exists()
-        assert views.readable_evidence(ours[0], organization, context).count() == 1
+        assert not StepEvidence.objects.readable_by(organization.id, theirs[0], context).exists()
+        assert StepEvidence.objects.readable_by(organization.id, ours[0], context).count() == 1
 
     def test_of_a_heartbeat_only_the_verified_owner_sees_it(
         self, organization: Organization, platforms: list[ComplianceRun]
     ) -> None:
         context = AgentContext.objects.get(organization=organization)
-        assert not views.readable_evidence(platforms[0], organization, None).exists()
-        assert not views.readable_evidence(platforms[0], organization, context).exists()
+        assert not StepEvidence.objects.readable_by(organization.id, platforms[0], None).exists()
+        assert not StepEvidence.objects.readable_by(organization.id, platforms[0], context).exists()
         context.relation = "verified_owner"
-        assert views.readable_evidence(platforms[0], organization, context).count() == 1
+        assert StepEvidence.objects.readable_by(organization.id, platforms[0], context).count() == 1
 
 
 def test_evidence_behind_a_credential_is_for_the_one_whose_it_is(
@@ -159,8 +159,8 @@ def test_evidence_behind_a_credential_is_for_the_one_whose_it_is(
     with system_scope(by=Actor.system("tests"), reason="prove the second lock"):
         verified = AgentContext.objects.get(organization=other_organization)
         assert verified.is_verified_owner
-        assert not views.readable_evidence(beat, other_organization, verified).exists()
-        assert views.readable_evidence(beat, organization, context).count() == 1
+        assert not StepEvidence.objects.readable_by(other_organization.id, beat, verified).exists()
+        assert StepEvidence.objects.readable_by(organization.id, beat, context).count() == 1
 
 
 def test_a_credential_is_named_to_its_own_organization_only(

@@ -13,7 +13,7 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from compliance.alerts.notices import NoticeCursor, mark_read, notice_page
+from compliance.alerts.notices import NoticeCursor, notice_page
 from compliance.models import Notice, Organization, Role, User
 from compliance.tenancy.events import Event, Subject, publish
 from compliance.tenancy.scope import organization_scope
@@ -70,7 +70,7 @@ class TestBell:
         assert ">2<" in bell(alices, overview)
         assert ">2<" in bell(reader(bob), at("monitors", organization))
         with organization_scope(organization.id):
-            mark_read(organization_id=organization.id)
+            Notice.objects.of_organization(organization.id).mark_read()
         assert "unread" not in bell(alices, overview)
 
     def test_it_says_more_where_there_are_very_many(self, alices: Client, organization: Organization) -> None:

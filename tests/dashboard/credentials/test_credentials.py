@@ -26,7 +26,7 @@ from compliance.models import (
 from compliance.runs.recording import UsedCredential
 from compliance.tenancy.ids import uuid7
 from compliance.tenancy.scope import organization_scope
-from compliance.vault.access_log import AccessFilter, access_page
+from compliance.vault.access_log import access_page
 from compliance.vault.kinds import Kind
 from compliance.vault.use import use_credential
 from tests.compliance.vault.conftest import PARAMETERS, SECRET, attempt, make_credential, make_grant
@@ -370,7 +370,7 @@ class TestAccess:
             everything: list[Any] = []
             cursor, pages = None, []
             while True:
-                page = access_page(organization_id=organization.id, narrowed_to=AccessFilter(), cursor=cursor, size=7)
+                page = access_page(CredentialUse.objects.all(), organization_id=organization.id, cursor=cursor, size=7)
                 pages.append(page)
                 everything += [use.pk for use in page.rows]
                 if page.next is None:
@@ -378,7 +378,7 @@ class TestAccess:
                 cursor = page.next
             assert len(everything) == len(set(everything)) == 20
             up = access_page(
-                organization_id=organization.id, narrowed_to=AccessFilter(), cursor=pages[2].previous, size=7
+                CredentialUse.objects.all(), organization_id=organization.id, cursor=pages[2].previous, size=7
             )
         assert up.rows == pages[1].rows
         assert pages[0].previous is None
