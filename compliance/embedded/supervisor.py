@@ -106,13 +106,13 @@ class Supervisor:
         self._deaths[child.name] = deaths
         if child.spare and (len(deaths) > RESTARTS or status in child.final):
             self._running.remove(child)
-            say(f"{child.name} {_ending(status)}; the rest goes on without it. Its log: {child.log}")
+            say(f"{child.name} {_how_it_ended(status)}; the rest goes on without it. Its log: {child.log}")
             return
         if len(deaths) > RESTARTS:
             raise EmbeddedError(f"Giving up after {len(deaths)} times: {_failure(child, status)}")
         pause = FIRST_PAUSE_SECONDS * 2.0 ** (len(deaths) - 1)
         self._due[child.name] = now + pause
-        say(f"{child.name} {_ending(status)}; starting it again in {pause:.0f} s. Its log: {child.log}")
+        say(f"{child.name} {_how_it_ended(status)}; starting it again in {pause:.0f} s. Its log: {child.log}")
 
     # Signals
 
@@ -147,12 +147,12 @@ def say(text: str) -> None:
         sys.stdout.flush()
 
 
-def _ending(status: int) -> str:
+def _how_it_ended(status: int) -> str:
     return f"was killed ({signal.Signals(-status).name})" if status < 0 else f"ended with exit code {status}"
 
 
 def _failure(child: Child, status: int) -> str:
-    return f"{child.name} {_ending(status)}.{_log_end(child)}"
+    return f"{child.name} {_how_it_ended(status)}.{_log_end(child)}"
 
 
 def _log_end(child: Child) -> str:

@@ -42,7 +42,7 @@ from dashboard.agents.forms import AgentForm, HeartbeatForm, RenameForm
 from dashboard.agents.tables import AgentTable
 from dashboard.common.access import OrganizationRequest, organization_view
 from dashboard.common.confirm import confirmed_action
-from dashboard.common.filters import as_part
+from dashboard.common.filters import page_or_part
 from dashboard.jobs.forms import value_of
 from dashboard.jobs.views import progress_context
 from dashboard.runs.tables import RunTable
@@ -79,9 +79,7 @@ def overview(request: OrganizationRequest) -> HttpResponseBase:
             if counts[value] or value in ("", status)
         ],
     }
-    if request.htmx and request.htmx.target == "agents":
-        return as_part(TemplateResponse(request, "agents/_list.html", context), request.path, request.GET)
-    return TemplateResponse(request, "agents/list.html", context)
+    return page_or_part(request, "agents/list.html", "agents/_agents.html", context)
 
 
 @organization_view(Role.ADMIN)

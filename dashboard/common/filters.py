@@ -13,6 +13,7 @@ from django.http import HttpResponse, QueryDict
 from django.template.response import TemplateResponse
 from django_htmx.http import push_url
 
+from dashboard.common.access import OrganizationRequest
 from dashboard.common.forms import StyledForm
 
 
@@ -70,6 +71,13 @@ def address(base: str, query: QueryDict, **changes: object) -> str:
     return f"{base}?{urlencode(filled, doseq=True)}" if filled else base
 
 
-def as_part(response: TemplateResponse, base: str, query: QueryDict) -> HttpResponse:
-    """A part of a page, and the address for the browser's bar: the page's own, without the form's empty fields."""
-    return push_url(response, address(base, query))
+def page_or_part(request: OrganizationRequest, page: str, part: str, context: dict[str, Any]) -> HttpResponse:
+    """The page of a list, or for htmx the part of it below the filters; both are names of templates.
+
+    The part's element has the id that its template is named after. The browser's bar gets the page's own address,
+    without the form's empty fields.
+    """
+    target = part.partition("/_")[2].removesuffix(".html")
+    if request.htmx and request.htmx.target == target:
+        return push_url(TemplateResponse(request, part, context), address(request.path, request.GET))
+    return TemplateResponse(request, page, context)

@@ -9,7 +9,6 @@ from typing import Any
 
 from django.http import StreamingHttpResponse
 from django.http.response import HttpResponseBase
-from django.template.response import TemplateResponse
 from django.urls import reverse
 
 from compliance.pagination import Cursor
@@ -18,7 +17,7 @@ from compliance.tenancy.scope import organization_scope
 from compliance.vault.access_log import ACCESS, access_page
 from compliance.vault.models import CredentialUse, CredentialUseQuerySet
 from dashboard.common.access import OrganizationRequest, organization_view
-from dashboard.common.filters import address, as_part
+from dashboard.common.filters import address, page_or_part
 from dashboard.credentials.filters import AccessFilterSet
 from dashboard.credentials.tables import AccessTable
 
@@ -68,9 +67,7 @@ def access(request: OrganizationRequest) -> HttpResponseBase:
         "table": AccessTable(with_run_statuses(page.rows)),
         "export": address(reverse("credential_access_csv", args=[organization.slug]), request.GET, at=""),
     }
-    if request.htmx and request.htmx.target == "access":
-        return as_part(TemplateResponse(request, "credentials/_access.html", content), request.path, request.GET)
-    return TemplateResponse(request, "credentials/access.html", content)
+    return page_or_part(request, "credentials/access.html", "credentials/_access.html", content)
 
 
 @organization_view()

@@ -35,7 +35,7 @@ from compliance.vault.access_log import granted_credentials
 from compliance.vault.models import UseFor
 from dashboard.common.access import OrganizationRequest, organization_view
 from dashboard.common.confirm import confirmed_action, posted_action, refusals_in
-from dashboard.common.filters import as_part
+from dashboard.common.filters import page_or_part
 from dashboard.common.formatting import in_zone
 from dashboard.monitors.filters import DecisionFilterSet, MonitorFilter
 from dashboard.monitors.forms import MonitorChoice, MonitorForm, carried, in_units
@@ -96,9 +96,7 @@ def decisions(request: OrganizationRequest) -> HttpResponseBase:
         cursor=DECISIONS.decode(request.GET.get("at", "")),
     )
     content = {"filter": filterset, "page": page, "table": DecisionTable(page.rows)}
-    if request.htmx and request.htmx.target == "decisions":
-        return as_part(TemplateResponse(request, "monitors/_decisions.html", content), request.path, request.GET)
-    return TemplateResponse(request, "monitors/decisions.html", content)
+    return page_or_part(request, "monitors/decisions.html", "monitors/_decisions.html", content)
 
 
 @organization_view()

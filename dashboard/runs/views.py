@@ -25,7 +25,7 @@ from compliance.registry.models import ExecutorKind, Placement
 from compliance.runs.comparison import Kind, background_of, compare_runs
 from compliance.runs.history import HISTORY, history_page, neighbours_of
 from dashboard.common.access import OrganizationRequest, organization_view
-from dashboard.common.filters import as_part
+from dashboard.common.filters import page_or_part
 from dashboard.jobs.forms import value_of
 from dashboard.runs import comparison_page as comparisons
 from dashboard.runs import report_page as reports
@@ -180,6 +180,4 @@ def history(request: OrganizationRequest, agent: UUID) -> HttpResponseBase:
         "upwards": cursor is not None and cursor.backwards,
         "is_lost": cursor is not None and not page.rows,
     }
-    if request.htmx and request.htmx.target == "history":
-        return as_part(TemplateResponse(request, "runs/_history.html", content), request.path, request.GET)
-    return TemplateResponse(request, "runs/history.html", content)
+    return page_or_part(request, "runs/history.html", "runs/_history.html", content)

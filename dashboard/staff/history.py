@@ -24,7 +24,11 @@ SEARCH_AT_MOST = 20_000
 
 
 class HistoryList(ChangeList):
-    """One page of a list in the fixed order of HistoryAdmin.keyset."""
+    """One page of a list in the fixed order of HistoryAdmin.keyset.
+
+    ModelAdmin.get_changelist is Django's way to replace a ChangeList. What it has beside get_queryset is not described
+    there, but a paginator alone would not do: its pages have numbers, and so need a COUNT and an OFFSET.
+    """
 
     model_admin: HistoryAdmin
     older: str | None = None

@@ -64,7 +64,7 @@ class Execution(Generic[L]):
     held_until: float = 0.0  # by the source's clock: later somebody else may have the job
     progress: Progress | None = None
     access: Access = Access()
-    ending: bool = False  # its result is on its way
+    completing: bool = False  # its result is on its way
     stopped: str = ""  # why its lease was lost
     task: asyncio.Task[None] | None = None
     idle: threading.Event = field(default_factory=threading.Event)  # set while no engine works on it
@@ -225,7 +225,7 @@ class ExecutionLoop(Generic[L]):
             # An engine that raises is a fault of ours, never of the agent (R7). The message may quote the agent.
             log.exception("the engine %s broke on %s", lease.engine, lease.agent_url)
             report, reason = None, f"{type(error).__name__} in the engine {lease.engine}"
-        execution.ending = True
+        execution.completing = True
         if report is None:
             await self._source.fail(execution, reason)
         else:
@@ -297,10 +297,10 @@ class ExecutionLoop(Generic[L]):
         """Renew the leases for ever, and stop what lost its own."""
         while True:
             await asyncio.sleep(self._source.renewal_pause)
-            held = [execution for execution in self.executions.values() if not execution.ending]
+            held = [execution for execution in self.executions.values() if not execution.completing]
             for token, why in (await self._source.renew(held)).items():
                 execution = self.executions.get(token)
-                if execution is not None and not execution.ending and not execution.stopped:
+                if execution is not None and not execution.completing and not execution.stopped:
                     execution.stopped = why
                     log.warning("%s: %s; the test is stopped and its result discarded", execution.lease.agent_url, why)
                     if execution.task is not None:
