@@ -12,7 +12,7 @@ from compliance.engines.catalog import (
     TrackSpec,
 )
 from compliance.engines.suites.a2a.client import HTTP_JSON, JSONRPC
-from compliance.engines.suites.a2a.session import CARD, GROUPS, INTEROP, NAMES, PREFIXES, SECURITY, SPEC, V03
+from compliance.engines.suites.a2a.session import CARD, GROUPS, INTEROP, NAMES, PREFIXES, SECURITY, SPEC, VERSION_0_3
 
 SPEC_VERSION = "A2A 1.0"
 SLUG = "a2a-must"
@@ -64,7 +64,7 @@ MUST = SuiteSpec(
         _binding(JSONRPC),
         _binding(HTTP_JSON),
         TrackSpec("grpc", "gRPC", (_GRPC,)),
-        TrackSpec("v03", "Version 0.3", V03),
+        TrackSpec("v03", "Version 0.3", VERSION_0_3),
         TrackSpec("interop", "Interfaces together", (INTEROP,)),
         TrackSpec("security", "Security", (SECURITY,)),
     ),

@@ -141,7 +141,7 @@ _DATA: dict[str, tuple[Group, ...]] = TypeAdapter(dict[str, tuple[Group, ...]]).
 )
 GROUPS = _DATA["groups"]
 CARD, SECURITY, INTEROP = (group.scenario() for group in _DATA["agent"])
-V03 = tuple(group.scenario("https://a2a-protocol.org/v0.3.0/specification/") for group in _DATA["v03"])
+VERSION_0_3 = tuple(group.scenario("https://a2a-protocol.org/v0.3.0/specification/") for group in _DATA["v03"])
 FUNCTIONS: dict[str, CheckFunction] = {}  # by the keys of group and check
 
 

@@ -10,7 +10,7 @@ from compliance.engines.http.exchange import Exchange
 from compliance.engines.http.jsonrpc import message_of, wrong_at
 from compliance.engines.reports.builder import ReportBuilder
 from compliance.engines.suites.a2a.client import HTTP_JSON, JSONRPC, Interface
-from compliance.engines.suites.a2a.session import V03, check_error_code
+from compliance.engines.suites.a2a.session import VERSION_0_3, check_error_code
 from compliance.engines.suites.assertions import check_credential
 
 
@@ -45,7 +45,7 @@ async def check_old(run: ReportBuilder, card: dict[str, Any], interfaces: list[I
     rpc = next((i for i in interfaces if i.binding == JSONRPC), None)
     http_json = next((i for i in interfaces if i.binding == HTTP_JSON), None)
     reason = "The card declares no such interface of version 0.3"
-    for scenario, interface in zip(V03, (rpc, http_json), strict=True):
+    for scenario, interface in zip(VERSION_0_3, (rpc, http_json), strict=True):
         if interface is None:
             for spec in scenario.steps:
                 with run.step(scenario.key, spec.key) as step:
