@@ -31,7 +31,7 @@ def measure(*, rounds: int) -> Section:
         "worker calls it, with its bounded process, egress proxy, evidence and report, prepared as by "
         "`scripts/install`. Bare: `adcp storyboard run` with its results as JSON. "
         f"{rounds} rounds, the two taking turns; the ratio is the median of the rounds' ratios. At once: {AT_ONCE} "
-        "agents, from one event loop, waiting for room as on a worker; bare, all of them together. Processor: of all "
+        "agents, from one event loop, as on a worker; bare, all of them together. Processor: of all "
         "processes but the agents, which a busy machine disturbs less than it does the clock.",
     )
     with ExitStack() as stack:
@@ -88,10 +88,10 @@ def _bare(urls: list[str], home: Path) -> None:
 
 
 async def _runs(urls: list[str], engine: AdcpEngine) -> list[Report]:
-    room = Capacity(default_memory_mb(), default_programs())
+    capacity = Capacity(default_memory_mb(), default_programs())
 
     async def run(url: str) -> Report:
-        place = room.reserve(engine.memory_mb)
+        place = capacity.reserve(engine.memory_mb)
         try:
             await place.wait()
             return await engine.run(target(url, token=SIGNALS_TOKEN, deadline=300.0))

@@ -62,7 +62,7 @@ def measure(running: Services, *, seconds: float) -> Section:
     assert after[0] < len(urls), "the queue ran empty: queue more"
     hourly = done / passed * 3600
     section.at_least("heartbeats an hour", round(hourly), HOURLY)
-    section.add("room to spare", f"{hourly / HOURLY:.1f} times as many as asked for")
+    section.add("to spare", f"{hourly / HOURLY:.1f} times as many as asked for")
     parts = " + ".join(milliseconds(each / done) for each in spent)
     section.add("processor time of each, worker + PostgreSQL + agent", parts)
     of_worker, of_database, _ = (each / done * HOURLY / 3600 for each in spent)

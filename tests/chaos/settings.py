@@ -18,7 +18,7 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": timedelta(seconds=1),
         "options": {"expires": 10},
     },
-    "sweep-jobs": {
+    "clean-up-jobs": {
         "task": "compliance.jobs.tasks.clean_up",
         "schedule": timedelta(seconds=2),
         "options": {"expires": 10},

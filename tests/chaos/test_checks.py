@@ -36,7 +36,7 @@ MOST = 3
 
 
 @pytest.fixture(autouse=True)
-def _no_nudges(monkeypatch: pytest.MonkeyPatch) -> None:
+def _no_messages(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("compliance.celery.app.send_task", lambda name, args: None)
 
 

@@ -1,4 +1,4 @@
-"""A witness inside the database: triggers that write down, in the same transaction, what happened to the ledger.
+"""A witness inside the database: triggers that write down, in the same transaction, what happened to jobs and runs.
 
 The tables say how things ended; the witness says in which order, in which transaction, and by which process, whose
 name is its connections' application_name. It is installed by a superuser and is no part of Assay.

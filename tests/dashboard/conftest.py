@@ -25,7 +25,7 @@ def reader() -> Callable[[User], Client]:
 
 @pytest.fixture(autouse=True)
 def sent(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
-    """The nudges that would have gone to the workers."""
-    nudges: list[tuple[Any, ...]] = []
-    monkeypatch.setattr("compliance.jobs.dispatch.send", lambda task, *args: nudges.append((task, *args)))
-    return nudges
+    """The messages that would have gone to the workers."""
+    messages: list[tuple[Any, ...]] = []
+    monkeypatch.setattr("compliance.jobs.dispatch.send", lambda task, *args: messages.append((task, *args)))
+    return messages

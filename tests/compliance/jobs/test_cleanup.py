@@ -1,4 +1,4 @@
-"""The sweeper, when something in it breaks."""
+"""The cleanup, when something in it breaks."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from django.db import DatabaseError
 from django.utils import timezone
 
-from compliance.jobs import cleanup as sweeping
+from compliance.jobs import cleanup
 from compliance.jobs.actions import request_owner_test
 from compliance.jobs.models import JobState
 from compliance.models import Job
@@ -31,8 +31,8 @@ def test_a_part_of_the_sweep_that_fails_does_not_stop_the_others_and_is_raised( 
     def broken() -> int:
         raise DatabaseError("out of order")
 
-    monkeypatch.setattr(sweeping, "dispatch_again", broken)
+    monkeypatch.setattr(cleanup, "dispatch_again", broken)
     with pytest.raises(DatabaseError, match="out of order"):
-        sweeping.clean_up_jobs()
+        cleanup.clean_up_jobs()
     with organization_scope(organization.id):
         assert Job.objects.get(pk=job.pk).state == JobState.EXPIRED

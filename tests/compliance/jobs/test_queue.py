@@ -33,10 +33,10 @@ from tests.racing import Meanwhile
 
 @pytest.fixture(autouse=True)
 def sent(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, tuple[Any, ...]]]:
-    """The nudges that would go to Celery: what is tested here is that work does not depend on them."""
-    nudges: list[tuple[str, tuple[Any, ...]]] = []
-    monkeypatch.setattr("compliance.celery.app.send_task", lambda name, args: nudges.append((name, tuple(args))))
-    return nudges
+    """The messages that would go to Celery: what is tested here is that work does not depend on them."""
+    messages: list[tuple[str, tuple[Any, ...]]] = []
+    monkeypatch.setattr("compliance.celery.app.send_task", lambda name, args: messages.append((name, tuple(args))))
+    return messages
 
 
 def at_once(work: Callable[[int], Any], count: int) -> list[Any]:
@@ -83,7 +83,7 @@ def let_lease_run_out(job_id: Any) -> None:
         Job.objects.filter(pk=job_id).update(lease_expires_at=timezone.now() - timedelta(seconds=1))
 
 
-def test_a_job_nudges_a_worker_after_the_commit_and_not_before(
+def test_a_job_sends_a_message_to_a_worker_after_the_commit_and_not_before(
     committed: tuple[Organization, AgentContext, User], sent: list[Any]
 ) -> None:
     from django.db import transaction
@@ -287,7 +287,7 @@ def test_a_full_test_is_not_answered_with_one_of_some_scenarios(
         request_owner_test(organization=organization, context_id=context.pk, by=alice)
 
 
-def test_the_sweeper_repeats_a_lost_nudge(job: Job, sent: list[Any], django_capture_on_commit_callbacks: Any) -> None:
+def test_the_cleanup_repeats_a_lost_message(job: Job, sent: list[Any], django_capture_on_commit_callbacks: Any) -> None:
     with system_scope(by=Actor.system("tests"), reason="arrange"):
         Job.objects.update(dispatched_at=timezone.now() - timedelta(minutes=5))
     sent.clear()

@@ -1,4 +1,4 @@
-"""Hosted workers, sweepers and buttons at the same moment, as processes with connections of their own."""
+"""Hosted workers, the cleanup and buttons at the same moment, as processes with connections of their own."""
 
 from __future__ import annotations
 

@@ -90,9 +90,9 @@ def monitor(organization: Organization, context: AgentContext, alice: User) -> M
 @pytest.fixture(autouse=True)
 def sent(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
     """What would go to Celery."""
-    nudges: list[tuple[Any, ...]] = []
-    monkeypatch.setattr("compliance.celery.app.send_task", lambda name, args: nudges.append((name, tuple(args))))
-    return nudges
+    messages: list[tuple[Any, ...]] = []
+    monkeypatch.setattr("compliance.celery.app.send_task", lambda name, args: messages.append((name, tuple(args))))
+    return messages
 
 
 PHASES = ("heartbeats", "monitors", "runners")

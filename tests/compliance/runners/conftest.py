@@ -83,6 +83,6 @@ def lab(organization: Organization, alice: User) -> Calling:
 @pytest.fixture(autouse=True)
 def sent(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
     """What would go to Celery."""
-    nudges: list[tuple[Any, ...]] = []
-    monkeypatch.setattr("compliance.celery.app.send_task", lambda name, args: nudges.append((name, tuple(args))))
-    return nudges
+    messages: list[tuple[Any, ...]] = []
+    monkeypatch.setattr("compliance.celery.app.send_task", lambda name, args: messages.append((name, tuple(args))))
+    return messages

@@ -72,7 +72,7 @@ class Lab(NamedTuple):
 
 @pytest.fixture
 def lab(committed_db: None, settings: Any) -> Lab:
-    # Their row is written once: else they would take turns at it, and not meet at the ledger.
+    # Their row is written once: else they would take turns at it, and not meet in the queue.
     settings.RUNNER_SEEN_EVERY_SECONDS = settings.RUNNER_OFFLINE_AFTER_SECONDS = 3600
     alice = make_user("alice@example.org", "Alice Owner")
     organization = create_organization(name="Alpha", by=alice)
@@ -322,7 +322,7 @@ ENDINGS = ["cancel", "expire", "take back", "disable", "delete", "remove the age
 
 
 def a_lapsed_lease(lab: Lab) -> tuple[Job, dict[str, Any]]:
-    """A job whose lease has just run out, and which has just expired: the sweeper may end it, if nobody does."""
+    """A job whose lease has just run out, and which has just expired: the cleanup may end it, if nobody does."""
     job = lab.ask()
     [lease] = lab.runner.poll()
     lab.let_lease_run_out(job)

@@ -228,9 +228,9 @@ def test_a_lease_that_is_being_renewed_is_not_taken_back(lab: Lab, superuser: ps
     with organization_scope(lab.organization.id):
         held = {"job_id": lease["job_id"], "token": lease["token"]}
         assert lab.runner.post("renew", {"leases": [held]}).json()["held"] == [lease["job_id"]]
-        sweeping = Meanwhile(take_back)
-        assert not sweeping.waits(superuser), "nobody waits for a lease that is alive"
-        assert sweeping.outcome() == 0
+        taking = Meanwhile(take_back)
+        assert not taking.waits(superuser), "nobody waits for a lease that is alive"
+        assert taking.outcome() == 0
     assert (lab.row(job).state, lab.row(job).attempt) == ("leased", 1)
     assert lab.runner.complete(lease).status_code == 200
 

@@ -87,9 +87,9 @@ def grant(credential: Credential, context: AgentContext, alice: User) -> Credent
 @pytest.fixture(autouse=True)
 def sent(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
     """What would go to Celery."""
-    nudges: list[tuple[Any, ...]] = []
-    monkeypatch.setattr("compliance.celery.app.send_task", lambda name, args: nudges.append((name, tuple(args))))
-    return nudges
+    messages: list[tuple[Any, ...]] = []
+    monkeypatch.setattr("compliance.celery.app.send_task", lambda name, args: messages.append((name, tuple(args))))
+    return messages
 
 
 class World:

@@ -78,9 +78,9 @@ def empty_limits() -> None:
 @pytest.fixture(autouse=True)
 def sent(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
     """What would go to Celery."""
-    nudges: list[tuple[Any, ...]] = []
-    monkeypatch.setattr("compliance.celery.app.send_task", lambda name, args: nudges.append((name, tuple(args))))
-    return nudges
+    messages: list[tuple[Any, ...]] = []
+    monkeypatch.setattr("compliance.celery.app.send_task", lambda name, args: messages.append((name, tuple(args))))
+    return messages
 
 
 @pytest.fixture

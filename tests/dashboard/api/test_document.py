@@ -92,9 +92,9 @@ def test_a_document_that_is_behind_the_code_is_found(tmp_path: Any, monkeypatch:
 def test_no_two_kinds_of_things_have_one_name() -> None:
     """In the document the one would stand where the other is meant."""
     kinds: dict[str, set[str]] = {}
-    for room in list(sys.modules.values()):
-        if getattr(room, "__name__", "").startswith("dashboard.api."):
-            for kind in vars(room).values():
+    for module in list(sys.modules.values()):
+        if getattr(module, "__name__", "").startswith("dashboard.api."):
+            for kind in vars(module).values():
                 if isinstance(kind, type) and issubclass(kind, Schema):
                     kinds.setdefault(kind.__name__, set()).add(kind.__module__)
     assert {name: where for name, where in kinds.items() if len(where) > 1} == {}

@@ -19,19 +19,19 @@ pytestmark = pytest.mark.processes
 
 
 async def test_places_are_given_until_the_room_is_full() -> None:
-    room = Capacity(1000)
-    first, second, third = room.reserve(400), room.reserve(600), room.reserve(100)
+    capacity = Capacity(1000)
+    first, second, third = capacity.reserve(400), capacity.reserve(600), capacity.reserve(100)
 
     assert (first.held, second.held, third.held) == (True, True, False)
     first.release()
     assert third.held
-    assert room.taken_mb == 700
+    assert capacity.taken_mb == 700
 
 
 async def test_who_comes_first_is_served_first() -> None:
-    room = Capacity(1000)
-    holder = room.reserve(600)
-    large, small = room.reserve(800), room.reserve(100)
+    capacity = Capacity(1000)
+    holder = capacity.reserve(600)
+    large, small = capacity.reserve(800), capacity.reserve(100)
 
     assert not small.held, "it has overtaken the large one"
     holder.release()
@@ -40,18 +40,18 @@ async def test_who_comes_first_is_served_first() -> None:
 
 
 async def test_no_more_programs_at_once_than_the_room_takes_however_small_they_are() -> None:
-    room = Capacity(1000, programs=2)
-    first, second, third = room.reserve(1), room.reserve(1), room.reserve(1)
+    capacity = Capacity(1000, programs=2)
+    first, second, third = capacity.reserve(1), capacity.reserve(1), capacity.reserve(1)
 
     assert (first.held, second.held, third.held) == (True, True, False)
-    assert room.reserve(0).held, "engines inside the worker start no program"
+    assert capacity.reserve(0).held, "engines inside the worker start no program"
     second.release()
     assert third.held
 
 
 async def test_one_that_wants_more_than_the_room_runs_alone() -> None:
-    room = Capacity(1000)
-    small, giant, after = room.reserve(1), room.reserve(5000), room.reserve(1)
+    capacity = Capacity(1000)
+    small, giant, after = capacity.reserve(1), capacity.reserve(5000), capacity.reserve(1)
 
     assert not giant.held
     small.release()
@@ -62,17 +62,17 @@ async def test_one_that_wants_more_than_the_room_runs_alone() -> None:
 
 
 async def test_engines_inside_the_worker_never_wait() -> None:
-    room = Capacity(1000)
-    room.reserve(1000)
-    room.reserve(1000)
+    capacity = Capacity(1000)
+    capacity.reserve(1000)
+    capacity.reserve(1000)
 
-    assert room.reserve(0).held
+    assert capacity.reserve(0).held
 
 
 async def test_cancelled_wait_lets_the_next_one_in() -> None:
-    room = Capacity(1000)
-    holder = room.reserve(500)
-    large, small = room.reserve(1000), room.reserve(100)
+    capacity = Capacity(1000)
+    holder = capacity.reserve(500)
+    large, small = capacity.reserve(1000), capacity.reserve(100)
     waiting = asyncio.ensure_future(large.wait())
     await asyncio.sleep(0)
     waiting.cancel()
@@ -83,12 +83,12 @@ async def test_cancelled_wait_lets_the_next_one_in() -> None:
     assert small.held
     holder.release()
     small.release()
-    assert room.taken_mb == 0
+    assert capacity.taken_mb == 0
 
 
 async def test_place_that_was_given_to_one_who_was_cancelled_comes_back() -> None:
-    room = Capacity(1000)
-    holder, next_one = room.reserve(1000), room.reserve(1000)
+    capacity = Capacity(1000)
+    holder, next_one = capacity.reserve(1000), capacity.reserve(1000)
     waiting = asyncio.ensure_future(next_one.wait())
     await asyncio.sleep(0)
     holder.release()
@@ -97,27 +97,27 @@ async def test_place_that_was_given_to_one_who_was_cancelled_comes_back() -> Non
         await waiting
     next_one.release()
 
-    assert room.taken_mb == 0
+    assert capacity.taken_mb == 0
 
 
 async def test_second_release_gives_nothing_back() -> None:
-    room = Capacity(1000)
-    first, second = room.reserve(500), room.reserve(500)
+    capacity = Capacity(1000)
+    first, second = capacity.reserve(500), capacity.reserve(500)
     first.release()
     first.release()
 
-    assert (room.taken_mb, second.held) == (500, True)
+    assert (capacity.taken_mb, second.held) == (500, True)
 
 
 def test_runs_of_several_event_loops_share_one_room() -> None:
-    room = Capacity(100)
+    capacity = Capacity(100)
     now, most, lock = 0, 0, threading.Lock()
 
     async def one() -> None:
         nonlocal now, most
-        place = room.reserve(40)
+        slot = capacity.reserve(40)
         try:
-            await place.wait()
+            await slot.wait()
             with lock:
                 now += 1
                 most = max(most, now)
@@ -125,7 +125,7 @@ def test_runs_of_several_event_loops_share_one_room() -> None:
             with lock:
                 now -= 1
         finally:
-            place.release()
+            slot.release()
 
     async def many() -> None:
         await asyncio.gather(*(one() for _ in range(50)))
@@ -136,11 +136,11 @@ def test_runs_of_several_event_loops_share_one_room() -> None:
     for thread in threads:
         thread.join(30)
 
-    assert (most, now, room.taken_mb) == (2, 0, 0)
+    assert (most, now, capacity.taken_mb) == (2, 0, 0)
 
 
 async def test_processes_at_once_stay_within_the_room(tmp_path: Path) -> None:
-    room = Capacity(250)
+    capacity = Capacity(250)
     begun: list[int] = []
     code = """
 import os, sys, time
@@ -150,9 +150,9 @@ while not os.path.exists(sys.argv[1]): time.sleep(0.02)
 """
 
     async def one(number: int) -> None:
-        place = room.reserve(100)
+        slot = capacity.reserve(100)
         try:
-            await place.wait()
+            await slot.wait()
             with scratch_folder() as folder:
                 done = await run_process(
                     [sys.executable, "-c", code, str(tmp_path / str(number))],
@@ -163,7 +163,7 @@ while not os.path.exists(sys.argv[1]): time.sleep(0.02)
                 )
             assert done.returncode == 0, done.stderr
         finally:
-            place.release()
+            slot.release()
 
     tasks = [asyncio.ensure_future(one(number)) for number in range(5)]
     for number in range(5):
