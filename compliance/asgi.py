@@ -32,6 +32,7 @@ class Connection(asyncio.Protocol):
     """A client's connection: uvicorn's HTTP, and the clock that uvicorn has only for the time between requests."""
 
     current: ContextVar[Connection] = ContextVar("connection")  # inherited by the task that serves a request
+    requests = 0  # that were begun on it
 
     def __init__(self, **options: Any) -> None:
         self.http = H11Protocol(**options)
@@ -84,6 +85,7 @@ async def application(scope: Any, receive: Any, send: Any) -> None:
     if scope["type"] == "lifespan":
         return await live(receive, send)
     connection = Connection.current.get()
+    connection.requests = number = connection.requests + 1
     connection.allow(BODY_SECONDS)
     with SpooledTemporaryFile(max_size=BODY_IN_MEMORY_BYTES) as body:
         status, more = refusal(scope), True
@@ -107,7 +109,8 @@ async def application(scope: Any, receive: Any, send: Any) -> None:
             await waiting.answer(threads, scope, receive, send, seconds=seconds)
         else:
             await threads(scope, receive, send)
-    connection.allow(HEAD_SECONDS)
+    if connection.requests == number:  # else the next one has begun, while the thread was tidying up
+        connection.allow(HEAD_SECONDS)
     return None
 
 

@@ -78,7 +78,7 @@ class Plan:
         write_private(path, "".join(f"{name}={shlex.quote(environment[name])}\n" for name in names))
         return (
             f"\nAssay runs at {self.site_url}\n"
-            f"For manage.py in another terminal: set -a; . {path}; set +a\n"
+            f"For manage.py in another terminal: set -a; . {shlex.quote(str(path))}; set +a\n"
             f"Ctrl-C stops everything. Data, sent mail and logs are in {self.data_dir} (mail/, log/)."
         )
 

@@ -39,7 +39,7 @@ def _execute(job_ids: list[str], organization_id: str) -> None:
                 leases.append(lease)
         return leases
 
-    run_leases(lease_them, concurrency=len(waiting))
+    run_leases(lease_them, concurrency=max(1, len(waiting)))
 
 
 @shared_task

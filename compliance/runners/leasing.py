@@ -16,7 +16,7 @@ from uuid import UUID
 from django.conf import settings
 from django.utils import timezone
 
-from compliance.engines.reports.text import storable
+from compliance.engines.reports.text import storable, storable_text
 from compliance.engines.reports.validation import BadReport, from_json
 from compliance.jobs.completion import end_broken, end_with_run, end_without_result
 from compliance.jobs.credentials import after_run
@@ -221,7 +221,7 @@ def complete(
     try:
         read = from_json(report, engine=job.suite_version.engine, suite=job.suite_version.suite.slug)
     except BadReport as bad:
-        problem = str(bad)[:300]
+        problem = storable_text(str(bad))[:300]
         raise ReportRefused(problem, _end_refused(job, runner, report, problem)) from None
     assert job.lease_run_id is not None
     used = _used(job) if secret_of_assay else None

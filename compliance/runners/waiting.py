@@ -44,12 +44,12 @@ class Waiting:
         self.heard: dict[str, float] = {}
         self.count = 0
 
-    def wake(self, key: str, at_most: int = ASKED_MOST) -> None:
+    def wake(self, key: str, at_most: int = ASKED_MOST, *, notified: bool = True) -> None:
         """Let the first who waits for this key ask again."""
         line = [waiter for waiter in self.lines.get(key, ()) if not waiter.done()]
         if line and at_most:
             line[0].set_result((key, min(at_most, len(line)) - 1))
-        elif not line:  # the answer of somebody who will wait for it may just be being made
+        elif notified and not line:  # the answer of somebody who will wait for it may just be being made
             if len(self.heard) >= _HEARD_MOST:
                 self.heard.clear()
             self.heard[key] = time.monotonic()
@@ -75,7 +75,7 @@ class Waiting:
                 if not self.lines[key]:
                     del self.lines[key]
             if woken.done() and gone.done():
-                self.wake(*woken.result())
+                self.wake(woken.result()[0], woken.result()[1] + 1, notified=False)
         return woken.result() if woken.done() and not gone.done() else ("", 0)
 
     async def listen(self) -> None:
@@ -110,7 +110,7 @@ class Waiting:
                     wait = Wait(asked - began, woken_by)
                     await ask({**scope, WAIT: wait}, receive, partial(_keep, said))
                 if woken_by and wait.work_left:
-                    self.wake(woken_by, others)
+                    self.wake(woken_by, others, notified=False)
                 left = began + seconds - time.monotonic()
                 if not wait.keys or left <= 0 or self.count >= settings.RUNNER_WAIT_MAX_POLLS:
                     break

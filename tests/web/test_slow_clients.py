@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
+from typing import Any
 
 import httpx
 import pytest
@@ -84,3 +86,15 @@ def test_a_kept_connection_has_as_long_for_each_of_its_requests(serve: Callable[
             assert client.get("/where").status_code == 200
             assert holds(server, 1)(), "the connection is kept"
             time.sleep(0.6)
+
+
+async def test_a_request_that_follows_at_once_has_its_own_time(serve: Callable[..., Server], work: Any) -> None:
+    """Its wait is longer than a head may take: the end of the request before must not set the clock."""
+    server = serve("-c", IMPATIENT)
+
+    async def twice(number: int) -> int:
+        async with httpx.AsyncClient(timeout=20, trust_env=False) as client:
+            await server.poll(client, f"runner:{number}", wait=0)
+            return (await server.poll(client, f"runner:{number}", wait=2)).status_code
+
+    assert await asyncio.gather(*(twice(number) for number in range(8))) == [200] * 8

@@ -62,9 +62,12 @@ def _checked(data: Any, engine: str | None, suite: str | None) -> Report:
 
 def _first(error: ValidationError) -> BadReport:
     first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-    path, words = [str(part)[:60] for part in first["loc"]], first["msg"]
+    place, words = first["loc"], first["msg"]
     if first["type"] == "unexpected_keyword_argument":
-        path = path[:-1]  # a name that may hold what an agent sent
+        place = place[:-1]  # a name that may hold what an agent sent
+    if place[:1] in (("observations",), ("runtime",)):
+        place = place[:1]  # so are their keys
+    path = [str(part)[:60] for part in place]
     ours = first["type"] in ("open", "payload")
     return BadReport(f"{'/'.join(path) or 'the report'}: {words if ours else f'breaks the schema: {words}'}")
 

@@ -13,9 +13,10 @@ _ANOTHER_VERSION = """
 This database was made by another version of Assay: it has the migrations {names},
 which this version does not know. It is left as it is.
 
-If that version was from before 0.1.0, nothing can be carried over. For `make run`, delete the data folder
-(rm -r .data) and start again. On a server of your own, drop the database, create it anew, and run this again
-(docs/operations.md). If it was a later version, go on with that one, or restore the backup from before the upgrade."""
+If that version was from before 0.1.0, nothing can be carried over. For `make run`, delete its data folder
+(.data, or what DATA_DIR names) and start again. On a server of your own, drop the database, create it anew, and run
+this again (docs/operations.md). If it was a later version, go on with that one, or restore the backup from before the
+upgrade."""
 
 
 class Command(MigrateCommand):

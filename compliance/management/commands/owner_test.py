@@ -62,6 +62,8 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
+            if options["timeout"] < 1:
+                raise _UsageError("--timeout is a number of seconds from 1 on.")
             organization, job, created = self._request(options)
         except (_UsageError, NotAllowed, Refused, InvalidAgentURL) as error:
             raise SystemExit(self._say(f"{error}\n", USAGE)) from None

@@ -252,3 +252,18 @@ def test_a_report_may_be_nested_as_deeply_as_its_pages_can_show(
     _, token = make_key(organization, alice)
     for path in (f"/runs/{run}", f"/runs/{run}/steps/0"):
         assert Caller(token).get(path).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [{"runtime": {"\0a": 5}}, {"observations": {"\0" * 101: 5}}, {"observations": {"Bearer-secret " * 9: 1}}],
+    ids=["NUL", "long", "secret"],
+)
+def test_a_key_that_no_report_may_have_ends_the_job_and_is_not_quoted(
+    lab: Calling, organization: Organization, alice: User, context: AgentContext, extra: dict[str, Any]
+) -> None:  # L8, L16
+    job = ask(organization, context, alice, lab.placement())
+    answer = complete_with(lab, lab.poll()[0], json.dumps(plain(make_report()) | extra))
+    assert answer.status_code == 400
+    assert "Bearer" not in answer.content.decode()
+    assert job_row(organization, job.pk).state == "finished"
