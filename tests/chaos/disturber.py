@@ -11,7 +11,6 @@ import psycopg
 import redis
 
 from compliance.embedded.postgres import DATABASE
-from compliance.jobs import dispatch
 from tests.chaos.stage import BAD_NETWORK, LEASE_SECONDS, OFFLINE_AFTER_SECONDS, RUNNERS, Player, Stage
 
 
@@ -203,6 +202,8 @@ class Disturber:
 
     def _many_ticks(self, deed: Deed) -> bool:
         """As many beats would send them, when everything that rests is due at once (L1, G5)."""
+        from compliance.jobs.dispatch import send  # a plan is made before Django is set up
+
         if self.stage.redis_back_at is not None:
             return False
         with psycopg.connect(
@@ -210,7 +211,7 @@ class Disturber:
         ) as connection:
             connection.execute(_ALL_DUE)
         for _ in range(12):
-            dispatch.send("compliance.monitors.tasks.tick")
+            send("compliance.monitors.tasks.tick")
         return True
 
     def _lose(self, deed: Deed) -> bool:

@@ -149,7 +149,7 @@ def test_where_node_is_not_installed_the_way_to_it_is_the_manuals(
     with pytest.raises(Problem, match="Node is not installed") as caught:
         install_engines(lambda text: None, target=tmp_path / "installed")
     how = "pip install '.[node]'"
-    assert f"in a checkout of the server's release, {sys.executable} -m {how}." in caught.value.mend
+    assert f"in a checkout of the server's release, {sys.executable} -m {how}." in caught.value.remedy
     assert how in (ROOT / "docs" / "runners.md").read_text()
     monkeypatch.setattr("compliance.engines.process.node_runtime.find_spec", lambda name: None)
     node.cache_clear()
