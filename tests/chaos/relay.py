@@ -147,11 +147,11 @@ class Relay(Listener):
         self._black_until = time.monotonic() + seconds
 
     def delay(self, seconds: float) -> None:
-        """Hold each job back for a second or so, for so long."""
+        """Hold each request back for a second or so, for so long."""
         self._slow_until = time.monotonic() + seconds
 
     def stall(self, seconds: float) -> None:
-        """Hold every job back for so long, and pass it on then: results that come too late."""
+        """Hold every request back for so long, and pass it on then: results that come too late."""
         self._stalled_until = time.monotonic() + seconds
 
     def lose_next_answers(self, count: int) -> None:
@@ -184,7 +184,7 @@ class Relay(Listener):
         if got is None:
             return False
         head, body = got
-        assert isinstance(head, h11.Job)
+        assert isinstance(head, h11.Request)
         await self._weather()
         status, headers, answer = await self._ask(head, body)
         call = head.target.decode().removeprefix("/api/v1/runner/")
@@ -213,7 +213,7 @@ class Relay(Listener):
         if time.monotonic() < self._slow_until:
             await asyncio.sleep(1.2)
 
-    async def _ask(self, head: h11.Job, body: bytes) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
+    async def _ask(self, head: h11.Request, body: bytes) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
         reader, writer = await asyncio.open_connection("127.0.0.1", next(self.targets))
         try:
             server = h11.Connection(h11.CLIENT)
@@ -252,9 +252,9 @@ class Relay(Listener):
             self.books.answered.append(Answered(self.runner, parts[2], parts[1], token, status, run_id))
 
 
-async def _message(side: h11.Connection, reader: asyncio.StreamReader) -> tuple[h11.Job | h11.Response, bytes] | None:
+async def _message(side: h11.Connection, reader: asyncio.StreamReader) -> tuple[h11.Request | h11.Response, bytes] | None:
     """The next whole message with its body; None when the other side has closed before one began."""
-    head: h11.Job | h11.Response | None = None
+    head: h11.Request | h11.Response | None = None
     parts: list[bytes] = []
     while True:
         event = side.next_event()
@@ -263,7 +263,7 @@ async def _message(side: h11.Connection, reader: asyncio.StreamReader) -> tuple[
             if not data and head is None:
                 return None
             side.receive_data(data)
-        elif isinstance(event, h11.Job | h11.Response):
+        elif isinstance(event, h11.Request | h11.Response):
             head = event
         elif isinstance(event, h11.Data):
             parts.append(bytes(event.data))
