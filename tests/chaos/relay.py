@@ -252,7 +252,9 @@ class Relay(Listener):
             self.books.answered.append(Answered(self.runner, parts[2], parts[1], token, status, run_id))
 
 
-async def _message(side: h11.Connection, reader: asyncio.StreamReader) -> tuple[h11.Request | h11.Response, bytes] | None:
+async def _message(
+    side: h11.Connection, reader: asyncio.StreamReader
+) -> tuple[h11.Request | h11.Response, bytes] | None:
     """The next whole message with its body; None when the other side has closed before one began."""
     head: h11.Request | h11.Response | None = None
     parts: list[bytes] = []
