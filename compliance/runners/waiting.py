@@ -75,7 +75,7 @@ class Waiting:
                 if not self.lines[key]:
                     del self.lines[key]
             if woken.done() and gone.done():
-                self.wake(woken.result()[0], woken.result()[1] + 1, notified=False)
+                self.wake(woken.result()[0], woken.result()[1] + 1)
         return woken.result() if woken.done() and not gone.done() else ("", 0)
 
     async def listen(self) -> None:
