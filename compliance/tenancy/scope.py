@@ -81,12 +81,11 @@ def _scoped(scope: _Scope) -> Iterator[None]:
             _apply(scope)
             yield
     finally:
-        if not connection.in_atomic_block:
-            connection.assay_scope = _NO_SCOPE  # type: ignore[attr-defined]
-        elif connection.needs_rollback or connection.connection is None or connection.connection.closed:
-            # The surrounding transaction can only end; its end takes the settings with it.
-            connection.assay_scope = outer  # type: ignore[attr-defined]
-        else:
+        # First, because the statement below may fail: a scope that is left must not be found by the next transaction.
+        connection.assay_scope = outer if connection.in_atomic_block else _NO_SCOPE  # type: ignore[attr-defined]
+        # A transaction that can only roll back takes the settings with it.
+        usable = connection.connection is not None and not connection.connection.closed
+        if connection.in_atomic_block and usable and not connection.needs_rollback:
             _apply(outer)
 
 

@@ -16,9 +16,6 @@ SECONDS, SEED = 60, 20261121
 MOST_SECONDS = 900  # with everything started, calmed down and stopped, on a machine that has other work
 
 
-@pytest.mark.xfail(
-    strict=False, reason="Not mended yet: after the loss of the database a hosted worker may log a ScopeError"
-)
 @pytest.mark.timeout(MOST_SECONDS + 120)
 def test_a_minute_of_chaos_loses_nothing_doubles_nothing_and_leaves_nothing_stuck(  # L1 L5 L6 L8 L12 L13
     tmp_path: Path,

@@ -34,6 +34,7 @@ class Jobs(JobSource[Lease]):
     asked: list[int] = field(default_factory=list)
     ended: dict[int, Report] = field(default_factory=dict)
     gone: dict[int, str] = field(default_factory=dict)  # leases that are lost at the next renewal
+    loses: threading.Event | None = None  # not before this is set
     renewed: list[list[int]] = field(default_factory=list)
     access_of: Any = None
 
@@ -53,6 +54,8 @@ class Jobs(JobSource[Lease]):
 
     async def renew(self, executions: Sequence[Execution[Lease]]) -> Mapping[int, str]:
         self.renewed.append([execution.lease.token for execution in executions])
+        if self.loses is not None and not self.loses.is_set():
+            return {}
         gone, self.gone = self.gone, {}
         return gone
 
@@ -64,8 +67,8 @@ class Engine:
     name, version, memory_mb = "baseline", "1", 0
 
     def __init__(self) -> None:
-        self.at_once = self.most = self.cancelled = 0
-        self.go_on = threading.Event()
+        self.at_once = self.most = 0
+        self.go_on, self.waits, self.cancelled = threading.Event(), threading.Event(), threading.Event()
 
     def health(self) -> Health:
         return Health(True)
@@ -81,12 +84,13 @@ class Engine:
                 case "7":
                     raise ValueError("secret of the agent")
                 case "8":
+                    self.waits.set()
                     await asyncio.sleep(60)
                 case "9":
                     self.go_on.wait(20)  # blocks its loop
             return make_report("passed")
         except asyncio.CancelledError:
-            self.cancelled += 1
+            self.cancelled.set()
             raise
         finally:
             self.at_once -= 1
@@ -119,10 +123,10 @@ async def test_an_engine_that_raises_breaks_its_own_run_and_is_not_quoted(engine
 
 
 async def test_a_lease_that_is_lost_stops_its_run_and_sends_nothing(engine: Engine) -> None:
-    jobs = Jobs([Lease(8), Lease(1)], gone={8: "somebody else has it"})
+    jobs = Jobs([Lease(8), Lease(1)], gone={8: "somebody else has it"}, loses=engine.waits)
     await loop_of(jobs).run()
     assert sorted(jobs.ended) == [1]
-    assert engine.cancelled == 1
+    assert await asyncio.to_thread(engine.cancelled.wait, 20)
     assert jobs.renewed[0] == [8, 1]
 
 
@@ -152,6 +156,7 @@ async def test_what_the_source_raises_ends_the_loop_and_its_runs(engine: Engine)
     class Broken(Jobs):
         async def lease(self, at_most: int) -> Sequence[Lease]:
             if self.asked:
+                await asyncio.to_thread(engine.waits.wait, 20)
                 raise OSError("no queue")
             return await super().lease(at_most)
 
@@ -159,8 +164,4 @@ async def test_what_the_source_raises_ends_the_loop_and_its_runs(engine: Engine)
     with pytest.raises(OSError, match="no queue"):
         await loop_of(jobs).run()
     assert jobs.ended == {}
-    for _ in range(100):
-        if engine.cancelled:
-            break
-        await asyncio.sleep(0.02)
-    assert engine.cancelled == 1
+    assert await asyncio.to_thread(engine.cancelled.wait, 20)

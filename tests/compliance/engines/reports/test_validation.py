@@ -153,7 +153,7 @@ for _ in range(100_000):
         ("protocol", "gopher", "protocol"),
         ("duration_ms", -1, "duration_ms"),
         ("duration_ms", True, "duration_ms"),
-        ("runtime", {"python": 3}, "runtime/python"),
+        ("runtime", {"python": 3}, "runtime: breaks the schema"),
         ("tracks", {}, "tracks"),
         ("tracks/0", None, "tracks/0"),
         ("notices/0/message", 7, "notices/0/message"),
