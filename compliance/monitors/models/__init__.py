@@ -1,6 +1,7 @@
 """Monitors, the decisions about their runs, and how the tick that decides goes."""
 
 from compliance.monitors.models.decision import (
+    FOR_CAPACITY,
     MonitorDecision,
     Outcome,
 )
