@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from compliance.engines.detection import find_card
+from compliance.engines.http.challenges import challenges
 from compliance.engines.http.exchange import Exchange, FaultKind
 from compliance.engines.reports.builder import PolicyRefused, ReportBuilder, StepResult
 
@@ -69,7 +70,7 @@ async def reach_card(
         reached = check_connection(run, exchange, step)
     if not reached:
         return None
-    if exchange.status in (401, 403):
+    if exchange.is_locked:
         check_credential(run, scenario, exchange)
         return None
     with run.step(_REACH, "speaks") as step:
@@ -85,7 +86,7 @@ async def reach_card(
 
 def check_credential(run: ReportBuilder, scenario: str, exchange: Exchange) -> bool:
     """Check the answer to the run's own credential, or to having none. False when the agent wants another."""
-    refused = exchange.status in (401, 403)
+    refused = exchange.is_locked
     if run.target.credential is not None:
         with run.step(scenario, "accepted") as step:
             step.exchange = exchange
@@ -100,24 +101,46 @@ def check_credential(run: ReportBuilder, scenario: str, exchange: Exchange) -> b
         with run.step(scenario, "accepted") as step:
             step.skipped("No credential is stored for this agent")
         run.stop_reason = "Left out: the agent wants a credential, and none is stored for it"
-        run.locked = True
-        run.notice("needs_credential", "The agent asks for credentials: only what works without them was checked")
+        note_locked(run)
     return not refused
+
+
+def note_locked(run: ReportBuilder) -> None:
+    """Note that the agent wants a credential, which the run does not have."""
+    if not run.locked:
+        run.notice("needs_credential", "The agent asks for credentials: only what works without them was checked")
+    run.locked = True
+
+
+def locked_out(run: ReportBuilder, step: StepResult, exchange: Exchange) -> bool:
+    """Leave out a step whose question wants a credential that the run does not have, wherever it is asked for (E4)."""
+    if not exchange.is_locked:
+        return False
+    if run.target.credential is None:
+        note_locked(run)
+        step.skipped(f"Answered with status {exchange.status}: this needs a credential, and none is stored")
+    else:
+        run.credential_refused = run.credential_refused or exchange.status
+        step.not_tested(f"The credential was refused with status {exchange.status}")
+    return True
 
 
 def check_challenge(run: ReportBuilder, scenario: str, exchange: Exchange) -> bool:
     """Check how a request without credentials was answered. True when the agent asks for some."""
     with run.step(scenario, "unauthorized") as step:
         step.exchange = exchange
-        challenge = exchange.header("www-authenticate")
+        schemes = ", ".join(dict.fromkeys(run.said(each.scheme, 40) for each in challenges(exchange)[:5]))
         if exchange.fault is not None:
             step.failed(exchange.fault.message, at="/response/fault")
-        elif exchange.status == 403:
-            step.failed("Answered with status 403 instead of 401", at="/response/status")
-        elif exchange.status != 401:
+        elif not exchange.is_locked:
             step.not_applicable(f"The agent does not ask for credentials: status {exchange.status} without any")
-        elif not challenge.strip():
-            step.failed("Answered with status 401, but without a WWW-Authenticate header", at="/response/headers")
+        elif exchange.status != 401:
+            step.silent(f"Answered with status {exchange.status}: it is locked, and does not say what opens it")
+        elif schemes:
+            step.passed(f"Answered with status 401 and the scheme {schemes}")
+        elif run.target.credential is None:
+            # Of a locked agent too little is seen for a verdict.
+            step.silent("Answered with status 401, but without a WWW-Authenticate header")
         else:
-            step.passed(f"Answered with status 401 and the scheme {run.said(challenge.split()[0], 40)}")
-    return exchange.status in (401, 403)
+            step.failed("Answered with status 401, but without a WWW-Authenticate header", at="/response/headers")
+    return exchange.is_locked

@@ -574,14 +574,15 @@ async def test_an_agent_of_the_older_version_behind_a_door_is_not_failing(token:
     assert set(verdicts(opened, "v03/jsonrpc")) != {"skipped"}
 
 
-async def test_door_without_a_challenge_fails() -> None:
+@pytest.mark.parametrize(("token", "verdict"), [("tok3n", "failed"), (None, "silent")])
+async def test_door_without_a_challenge_fails_where_the_rest_can_be_seen(token: str | None, verdict: str) -> None:  # E4
     def alter(heard: Heard, said: Said) -> None:
         said.headers.pop("www-authenticate", None)
 
     async with altered(alter, token="Bearer tok3n") as url:
-        report = await check(url)
+        report = await check(url, token=token)
 
-    assert step(report, "security", "unauthorized").verdict == "failed"
+    assert step(report, "security", "unauthorized").verdict == verdict
 
 
 async def test_interface_at_a_forbidden_address_fails_that_interface_alone() -> None:  # V7
