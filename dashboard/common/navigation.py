@@ -46,6 +46,7 @@ def topbar_context(request: HttpRequest) -> dict[str, Any]:
                 reverse(name, args=[] if name == "suites" else [organization.slug]), words, key == section, page == name
             )
             for key, words, name in _SECTIONS
+            if name != "organization_settings" or request.membership.may_manage
         ],
         "is_notices": page == "notices",
         "unread": f"{COUNTED - 1}+" if unread >= COUNTED else unread,
