@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import httpx2
 from mcp_types import CLIENT_CAPABILITIES_META_KEY, CLIENT_INFO_META_KEY, PROTOCOL_VERSION_META_KEY
 from mcp_types.version import (
     LATEST_HANDSHAKE_VERSION,
@@ -14,12 +13,13 @@ from mcp_types.version import (
     OLDEST_SUPPORTED_VERSION,
 )
 
+from compliance.engines.agent_cards import card_version, find_card
 from compliance.engines.contract import Detection, Target
 from compliance.engines.http.challenges import named_metadata
 from compliance.engines.http.client import HttpClient
 from compliance.engines.http.egress import Guard, Resolve, system_resolve
 from compliance.engines.http.exchange import Exchange, Headers
-from compliance.engines.http.jsonrpc import error_of, message_of, parse
+from compliance.engines.http.jsonrpc import error_of, message_of
 from compliance.engines.http.legacy_sse import find_endpoint
 
 _UNSUPPORTED_VERSION = -32022
@@ -51,9 +51,6 @@ _DISCOVER_HEADERS: Headers = [
     (b"Mcp-Method", b"server/discover"),
 ]
 
-CARD_PATH = "/.well-known/agent-card.json"
-OLD_CARD_PATH = "/.well-known/agent.json"
-
 
 async def detect_protocol(target: Target, *, resolve: Resolve = system_resolve) -> Detection:
     """Ask an agent what it is. Takes at most the target's deadline, and never raises for what the agent does."""
@@ -79,10 +76,10 @@ async def detect_on(http: HttpClient, target: Target) -> Detection:
         found = await _detect_other_mcp(http, target, first)
         if found is not None:
             return found
-    card, shown, path = await find_card(http, target.url)
-    if card is not None:
-        version = str(card.get("protocolVersion") or _interface_version(card))[:40]
-        return Detection("a2a", f"It has an A2A agent card at {path}", version)
+    search = await find_card(http, target.url)
+    if search.document is not None:
+        return Detection("a2a", f"It has an A2A agent card at {search.path}", card_version(search.document)[:40])
+    shown = search.exchange
     if code == _UNSUPPORTED_VERSION:
         return Detection("", "It refused the version of an MCP initialize in the way of the protocol", likely="mcp")
     if first.is_locked or (shown is not None and shown.is_locked):
@@ -106,44 +103,3 @@ async def _detect_other_mcp(http: HttpClient, target: Target, first: Exchange) -
     if 400 <= first.status < 500 and await find_endpoint(http, target.url) is not None:
         return Detection("mcp", "It speaks MCP over the deprecated HTTP+SSE transport", OLDEST_SUPPORTED_VERSION)
     return None
-
-
-def card_addresses(url: str) -> list[str]:
-    """Where an agent's card may be, likeliest first: below its own path, at the root, and under the older name."""
-    base = httpx2.URL(url).copy_with(query=None, fragment=None, userinfo=b"")
-    path = base.path.rstrip("/")
-    if path.endswith((CARD_PATH, OLD_CARD_PATH)):
-        return [str(base)]
-    paths = [f"{path}{CARD_PATH}"]
-    if path:
-        paths.append(CARD_PATH)
-    paths.append(f"{path}{OLD_CARD_PATH}")
-    if path:
-        paths.append(OLD_CARD_PATH)
-    return [str(base.copy_with(path=place)) for place in paths]
-
-
-async def find_card(http: HttpClient, url: str) -> tuple[dict[str, Any] | None, Exchange | None, str]:
-    """The agent card as JSON, the exchange that says most about it, and the path asked."""
-    best: Exchange | None = None
-    for address in card_addresses(url):
-        exchange = await http.send("GET", address, [(b"Accept", b"application/json")])
-        if best is None or (best.status == 404 and exchange.status not in (0, 404)):
-            best = exchange
-        if exchange.fault is not None and not exchange.status:
-            break
-        value, _ = parse(bytes(exchange.body))
-        if exchange.fault is None and exchange.status == 200 and _looks_like_card(value):
-            return value, exchange, httpx2.URL(address).path
-    return None, best, ""
-
-
-def _looks_like_card(value: Any) -> bool:
-    marks = {"skills", "supportedInterfaces", "url", "protocolVersion", "capabilities", "defaultInputModes"}
-    return isinstance(value, dict) and len(marks & value.keys()) >= 2
-
-
-def _interface_version(card: dict[str, Any]) -> str:
-    interfaces = card.get("supportedInterfaces")
-    first = interfaces[0] if isinstance(interfaces, list) and interfaces else None
-    return str(first.get("protocolVersion", "")) if isinstance(first, dict) else ""

@@ -37,9 +37,9 @@ WORK_METRICS = Function(
     body=SQL.read(__file__, "work_metrics"),
 )
 
-# L14: whoever pins a monitor to a pool holds a share of the key of each of its runners, and so does, by the trigger
+# L14: whoever places a monitor on a pool holds a share of the key of each of its runners, and so does, by the trigger
 # guard_runner that fires before this one, who deletes another one of them: either sees what the other did.
-GUARD_PINNED_RUNNER = Trigger(
+GUARD_RUNNER_OF_MONITORS = Trigger(
     name="guard_runner_of_monitors",
     table="runners",
     event="BEFORE UPDATE OF state, pool",

@@ -177,7 +177,7 @@ class Membership(models.Model):
 
     @property
     def may_manage(self) -> bool:
-        """Owners and admins change agents, members and settings; members look and run tests."""
+        """Owners and admins change agents, members and settings; members read and run tests."""
         return self.role in (Role.OWNER, Role.ADMIN)
 
 

@@ -67,6 +67,7 @@ def overview(request: OrganizationRequest) -> HttpResponseBase:
     totals = agents.facets(sought=search, stale_days=STALE_DAYS)
     counts = {"": totals.everything, **{value: getattr(totals, value) for value, _ in FACETS}}
     context = {
+        "filter": filterset,
         "table": AgentTable(filterset.qs.failing_first().as_rows()).on_page(request, count=counts[status]),
         "total": counts[status],
         "is_empty": not counts[""] and not search,

@@ -138,7 +138,9 @@ def reader_view(*, anonymous: bool = False) -> Callable[[View], View]:
                 here = next((m for m in memberships if m.organization.slug == last), memberships[0])
                 with organization_scope(here.organization_id):
                     unread = Notice.objects.unread_count(here.organization_id)
-                request.organization, request.memberships, request.unread = here.organization, memberships, unread  # type: ignore[attr-defined]
+                request = cast(OrganizationRequest, request)
+                request.organization, request.membership = here.organization, here
+                request.memberships, request.unread = memberships, unread
             response = view(request, *args, **kwargs)
             patch_cache_control(cast(HttpResponse, response), private=True, no_store=True)
             return response

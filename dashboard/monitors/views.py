@@ -65,6 +65,7 @@ def monitors(request: OrganizationRequest) -> HttpResponseBase:
     for monitor in table.shown:
         monitor.verdicts = verdicts.get(monitor.pk, [])
     content = {
+        "filter": filterset,
         "table": table,
         "state": state,
         "has_monitors": bool(counts),

@@ -92,9 +92,10 @@ def _may_change(mine: Membership, theirs: Membership, only_owner: bool) -> bool:
 
 
 @organization_view(Role.ADMIN)
-@require_POST
 def member_invite(request: OrganizationRequest) -> HttpResponseBase:
     """Invite an address. The e-mail goes out once the invitation is committed."""
+    if request.method != "POST":  # such as a reload of the form that was refused
+        return redirect("members", request.organization.slug)
     form = InvitationForm(request.POST, inviter_role=request.membership.role)
     if not form.is_valid():
         return _members_page(request, form, status=422)

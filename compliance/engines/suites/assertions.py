@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
-
-from compliance.engines.detection import find_card
 from compliance.engines.http.challenges import challenges
 from compliance.engines.http.exchange import Exchange, FaultKind
 from compliance.engines.reports.builder import PolicyRefused, ReportBuilder, StepResult
@@ -44,44 +39,6 @@ def check_connection(run: ReportBuilder, exchange: Exchange, reachable: StepResu
         return True
     run.stop_reason = "Left out: the agent could not be reached"
     return False
-
-
-@dataclass(frozen=True, slots=True)
-class Card:
-    """An agent card as it came."""
-
-    document: dict[str, Any]
-    exchange: Exchange
-    path: str
-
-
-async def reach_card(
-    run: ReportBuilder, scenario: str, no_card: Callable[[Exchange], tuple[str, str]] | None = None
-) -> Card | None:
-    """Reach an A2A agent by its card. None when there is nothing more to ask.
-
-    scenario: in which its asking for credentials is checked. no_card: what came instead, in words, and where.
-    """
-    with run.step(_REACH, "reachable") as step:
-        document, exchange, path = await find_card(run.http, run.target.url)
-        if exchange is None:
-            raise AssertionError("no address was asked for a card")
-        step.exchange = exchange
-        reached = check_connection(run, exchange, step)
-    if not reached:
-        return None
-    if exchange.is_locked:
-        check_credential(run, scenario, exchange)
-        return None
-    with run.step(_REACH, "speaks") as step:
-        step.exchange = exchange
-        if document is None:
-            words, at = no_card(exchange) if no_card else (f"status {exchange.status}", "/response/status")
-            step.failed(f"There is no agent card: {words}", at=at)
-            run.stop_reason = "Left out: there is no agent card"
-            return None
-        step.passed(f"An agent card was answered at {path}")
-    return Card(document, exchange, path)
 
 
 def check_credential(run: ReportBuilder, scenario: str, exchange: Exchange) -> bool:

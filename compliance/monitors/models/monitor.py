@@ -250,7 +250,7 @@ class Monitor(models.Model):
                 condition="NEW.executor_kind = 'private'",
                 function="guard_pin",
             ),
-            functions.GUARD_PINNED_RUNNER,
+            functions.GUARD_RUNNER_OF_MONITORS,
             functions.ORGANIZATIONS_DUE,
             functions.WORK_METRICS,
         ]
