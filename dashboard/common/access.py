@@ -38,6 +38,7 @@ class OrganizationRequest(HttpRequest):
     membership: Membership
     memberships: list[Membership]
     unread: int  # notices of the organization
+    acting: dict[str, Any]  # who acts in which organization, as every action takes it
 
 
 def organization_view(
@@ -84,6 +85,7 @@ def _in_scope(
     if membership is None:
         raise Http404
     request.memberships, request.membership, request.organization = memberships, membership, membership.organization
+    request.acting = {"organization": membership.organization, "by": request.user}
     try:
         # The scope is left by the exception before anything is answered: what was half done is rolled back.
         with organization_scope(membership.organization_id):

@@ -15,7 +15,7 @@ from django.utils.timezone import now as time_now
 from compliance.jobs.models import CredentialChoice, Job
 from compliance.monitors import functions
 from compliance.monitors.models.decision import MonitorDecision
-from compliance.monitors.schedule import Schedule
+from compliance.monitors.schedule import BadSchedule, Schedule
 from compliance.registry.models import POOL_LENGTH, AgentContext, ExecutorKind, Placement, Runner, RunnerState
 from compliance.runs.models import OverallStatus
 from compliance.suites.models import Suite, SuiteVersion
@@ -269,6 +269,15 @@ class Monitor(models.Model):
     @property
     def schedule(self) -> Schedule:
         return Schedule(self.timezone, self.anchor, self.interval_minutes, self.cron)
+
+    def next_times(self, count: int = 5) -> list[datetime]:
+        """Its next times; none unless it is active."""
+        if self.next_run_at is None:
+            return []
+        try:
+            return [self.next_run_at, *self.schedule.next_times(self.next_run_at, count - 1)]
+        except BadSchedule:
+            return [self.next_run_at]  # the tick parks it, with the reason
 
     @property
     def schedule_words(self) -> str:

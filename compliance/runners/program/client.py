@@ -15,7 +15,7 @@ import certifi
 import httpx
 
 from compliance import __version__
-from compliance.runners.program.api import Mismatch, Released, Renewed, Work, read_released, read_renewed, read_work
+from compliance.runners.program.api import Mismatch, Released, Renewed, Work, read
 from compliance.runners.program.problems import Exit, Problem
 
 WAIT_SECONDS = 50  # how long the server may hold a poll that has no work
@@ -80,7 +80,7 @@ class Client:
         headers = {"Prefer": f"wait={WAIT_SECONDS}"} if wait else {}
         seconds = _ANSWER_SECONDS + (WAIT_SECONDS if wait else 0)
         try:
-            return read_work(await self._post("poll", body, seconds=seconds, headers=headers))
+            return read(Work, await self._post("poll", body, seconds=seconds, headers=headers))
         except Mismatch as mismatch:
             raise _not_understood(f"the answer to a poll: {mismatch}") from None
         except Refused as refused:
@@ -97,7 +97,7 @@ class Client:
     async def renew(self, leases: list[dict[str, Any]], *, seconds: float) -> Renewed:
         """Renew leases. Raises Problem, Unavailable and Refused."""
         try:
-            return read_renewed(await self._post("renew", {"leases": leases}, seconds=seconds))
+            return read(Renewed, await self._post("renew", {"leases": leases}, seconds=seconds))
         except Mismatch as mismatch:
             raise Unavailable(f"the answer to a renewal cannot be read: {mismatch}") from None
 
@@ -112,7 +112,7 @@ class Client:
         """The credential of a lease. Raises Problem, Unavailable and Refused."""
         answer = await self._post(f"jobs/{job_id}/credential", {"token": token}, seconds=_ANSWER_SECONDS)
         try:
-            return read_released(answer)
+            return read(Released, answer)
         except Mismatch as mismatch:
             raise Refused(200, "unreadable", f"the released credential cannot be read: {mismatch}") from None
 
