@@ -85,7 +85,7 @@ def create_due_monitor_jobs() -> Counter[str]:
     gives_up_at = time.monotonic() + settings.MONITOR_TICK_SECONDS
     while time.monotonic() < gives_up_at:
         decided = 0
-        organizations = _organizations_due()
+        organizations = [organization_id for (organization_id,) in call("organizations_due", LOOK_AHEAD)]
         if not organizations:
             break
         catalog = SuiteCatalog.read()
@@ -108,10 +108,6 @@ def create_due_monitor_jobs() -> Counter[str]:
     if failures:
         raise failures[0]
     return counts
-
-
-def _organizations_due() -> list[str]:
-    return [organization_id for (organization_id,) in call("organizations_due", LOOK_AHEAD)]
 
 
 def _evaluate(organization_id: str, catalog: SuiteCatalog) -> Counter[str]:

@@ -142,6 +142,11 @@ class Reference(DatabaseObject):
         )
 
 
+def deleted_with_organization(name: str) -> Reference:
+    """The rows go with their organization, whatever code deletes it (R11). name: of the reference."""
+    return Reference(name=name, columns="organization_id", to="organizations (id)", on_delete="CASCADE")
+
+
 class Privileges(DatabaseObject):
     """What the roles that serve may do with the table. Without one, they may read and write all of it.
 

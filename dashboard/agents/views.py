@@ -15,21 +15,8 @@ from django.urls import reverse
 from django.utils import timezone
 
 from compliance.jobs.actions import PlacementRefused, add_agent, request_owner_test
-from compliance.models import (
-    AgentContextWithLatestTest,
-    ComplianceRun,
-    Job,
-    Monitor,
-    Organization,
-    Role,
-    Runner,
-)
-from compliance.registry.actions import (
-    AlreadyRegistered,
-    change_heartbeats,
-    remove_context,
-    rename_context,
-)
+from compliance.models import AgentContextWithLatestTest, ComplianceRun, Job, Monitor, Organization, Role, Runner
+from compliance.registry.actions import AlreadyRegistered, change_heartbeats, remove_context, rename_context
 from compliance.registry.models import Placement
 from compliance.registry.urls import InvalidAgentURL
 from compliance.runs.history import history_page, last_of_each_kind, recent_heartbeat_verdicts, recent_verdicts

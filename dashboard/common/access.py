@@ -92,7 +92,8 @@ def _in_scope(
             request.unread = Notice.objects.unread_count(membership.organization_id)
             if not Role(request.membership.role).includes(Role(minimum_role)):
                 raise NotAllowed(f"Only {_WHO_MAY[Role(minimum_role)]} of the organization may do this.")
-            return _rendered(view(request, *args, **kwargs))
+            response = view(request, *args, **kwargs)
+            return response.render() if isinstance(response, SimpleTemplateResponse) else response
     except NotAllowed as refusal:
         with organization_scope(request.organization.id):
             return _not_allowed(request, refusal)
@@ -101,10 +102,6 @@ def _in_scope(
         return redirect(_where_from(request))
     except ObjectDoesNotExist:
         raise Http404 from None
-
-
-def _rendered(response: HttpResponseBase) -> HttpResponseBase:
-    return response.render() if isinstance(response, SimpleTemplateResponse) else response
 
 
 def _not_allowed(request: OrganizationRequest, refusal: NotAllowed) -> HttpResponseBase:

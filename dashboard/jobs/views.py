@@ -15,15 +15,7 @@ from django.utils import timezone
 from django_htmx.http import HttpResponseClientRedirect, HttpResponseClientRefresh
 
 from compliance.jobs.actions import cancel_job, why_waiting
-from compliance.models import (
-    AgentContext,
-    Job,
-    JobState,
-    Organization,
-    Runner,
-    RunnerState,
-    TriggeredBy,
-)
+from compliance.models import AgentContext, Job, JobState, Organization, Runner, RunnerState, TriggeredBy
 from compliance.tenancy.errors import Refused
 from dashboard.common.access import OrganizationRequest, organization_view
 from dashboard.common.confirm import ask_first

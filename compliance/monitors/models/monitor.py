@@ -22,11 +22,8 @@ from compliance.suites.models import Suite, SuiteVersion
 from compliance.tenancy.events import Channel, Priority
 from compliance.tenancy.ids import uuid7
 from compliance.tenancy.models import Organization
-from compliance.tenancy.rls import (
-    isolated,
-    owner_reads,
-)
-from compliance.tenancy.schema import Privileges, Reference, Trigger
+from compliance.tenancy.rls import isolated, owner_reads
+from compliance.tenancy.schema import Privileges, Reference, Trigger, deleted_with_organization
 from compliance.tenancy.scope import Actor
 
 SCHEDULER = Actor.system("schedule")
@@ -214,12 +211,7 @@ class Monitor(models.Model):
                 name="one_monitor_per_name",
             ),
             models.UniqueConstraint(fields=["id", "organization"], name="monitors_of_organization"),
-            Reference(
-                name="monitors_organization_fk",
-                columns="organization_id",
-                to="organizations (id)",
-                on_delete="CASCADE",
-            ),
+            deleted_with_organization("monitors_organization_fk"),
             Reference(
                 name="monitors_context_fk",
                 columns="context_id, organization_id",

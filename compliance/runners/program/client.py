@@ -30,10 +30,9 @@ _UPGRADE = "Install the assay-runner of that server's release."
 class Unavailable(Exception):
     """The server did not answer as it should; trying again may help. retry_after: seconds that it asked for."""
 
-    def __init__(self, words: str, retry_after: float | None = None, *, exit_code: Exit = Exit.SERVER) -> None:
+    def __init__(self, words: str, retry_after: float | None = None) -> None:
         super().__init__(words)
         self.retry_after = retry_after
-        self.exit_code = exit_code
 
 
 class Refused(Exception):
@@ -101,9 +100,9 @@ class Client:
         except Mismatch as mismatch:
             raise Unavailable(f"the answer to a renewal cannot be read: {mismatch}") from None
 
-    async def end(self, job_id: str, call: str, body: dict[str, Any], *, seconds: float = 0) -> dict[str, Any]:
+    async def end(self, job_id: str, call: str, body: dict[str, Any]) -> dict[str, Any]:
         """Complete, fail or release a job. Raises Problem, Unavailable and Refused."""
-        answer = await self._post(f"jobs/{job_id}/{call}", body, seconds=seconds or _REPORT_SECONDS)
+        answer = await self._post(f"jobs/{job_id}/{call}", body, seconds=_REPORT_SECONDS)
         if not isinstance(answer, dict) or not ({"run_id", "state"} & answer.keys()):
             raise Unavailable("the answer is JSON, but not Assay's")
         return answer

@@ -15,15 +15,7 @@ from compliance.registry.models import Agent, ExecutorKind, LifecycleStage, Prot
 from compliance.runs import functions
 from compliance.suites.models import SuiteVersion
 from compliance.tenancy.ids import ORGANIZATION_ID_PATTERN, uuid7
-from compliance.tenancy.rls import (
-    APP,
-    ORGANIZATION,
-    PLATFORM,
-    Policy,
-    RowLevelSecurity,
-    owner_reads,
-    staff_everything,
-)
+from compliance.tenancy.rls import APP, ORGANIZATION, PLATFORM, Policy, RowLevelSecurity, owner_reads, staff_everything
 from compliance.tenancy.schema import Privileges, insert_only
 
 
