@@ -94,7 +94,7 @@ def superuser() -> Iterator[psycopg.Connection[Any]]:
 
 @pytest.fixture(scope="session")
 def django_db_setup(django_db_blocker: Any) -> Iterator[None]:
-    from compliance.embedded.postgres import create_database, drop_database
+    from tests.databases import create_database, drop_database
 
     drop_database(SUPERUSER_URL, DATABASE)
     create_database(SUPERUSER_URL, DATABASE)
