@@ -37,7 +37,7 @@ from compliance.models import (
 )
 from compliance.runs.models import BY_ORGANIZATION
 from compliance.runs.recording import record_run
-from compliance.suites.actions import publish_engine_suites
+from compliance.suites.actions import publish, publish_engine_suites
 from compliance.tenancy.actions import create_organization
 from compliance.tenancy.scope import Actor, organization_scope, platform_scope, system_scope
 from tests.services_plugin import DATABASE
@@ -313,3 +313,9 @@ def queries() -> Callable[[], Any]:
         ]
 
     return counted
+
+
+def publish_suite(*, by: Actor, **suite: Any) -> SuiteVersion:
+    """One suite, published beside those of the engines."""
+    with system_scope(by=by, reason="publish a suite"):
+        return publish(**suite)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 import httpx2
 from mcp_types.version import LATEST_HANDSHAKE_VERSION
 
+from compliance.engines.agent_cards import card_version, find_card
 from compliance.engines.contract import Detection, Target
 from compliance.engines.http.client import HttpClient
 from compliance.engines.http.egress import Guard, Resolve, system_resolve
-from compliance.engines.http.exchange import Exchange, Headers
-from compliance.engines.http.jsonrpc import error_of, message_of, parse
+from compliance.engines.http.exchange import Headers
+from compliance.engines.http.jsonrpc import error_of, message_of
 
 _UNSUPPORTED_VERSION = -32022
 _ACCEPT: Headers = [(b"Content-Type", b"application/json"), (b"Accept", b"application/json, text/event-stream")]
@@ -28,9 +28,6 @@ _INITIALIZE = json.dumps(
         },
     }
 ).encode()
-
-CARD_PATH = "/.well-known/agent-card.json"
-OLD_CARD_PATH = "/.well-known/agent.json"
 
 
 async def detect_protocol(target: Target, *, resolve: Resolve = system_resolve) -> Detection:
@@ -51,10 +48,9 @@ async def detect_on(http: HttpClient, target: Target) -> Detection:
     if isinstance(result, dict) and "protocolVersion" in result:
         version = str(result["protocolVersion"])[:40]
         return Detection("mcp", f"It answered an MCP initialize, in version {version}", version)
-    card, _, path = await find_card(http, target.url)
-    if card is not None:
-        version = str(card.get("protocolVersion") or _interface_version(card))[:40]
-        return Detection("a2a", f"It has an A2A agent card at {path}", version)
+    search = await find_card(http, target.url)
+    if search.document is not None:
+        return Detection("a2a", f"It has an A2A agent card at {search.path}", card_version(search.document)[:40])
     code, _ = error_of(message)
     if code == _UNSUPPORTED_VERSION:
         return Detection("mcp", "It refused the version of an MCP initialize in the way of the protocol")
@@ -66,44 +62,3 @@ async def detect_on(http: HttpClient, target: Target) -> Detection:
         wrong = f"error {code}"
     said = wrong or "something else than an MCP result"
     return Detection("", f"An MCP initialize was answered with {said}, and there is no A2A agent card")
-
-
-def card_addresses(url: str) -> list[str]:
-    """Where an agent's card may be, likeliest first: below its own path, at the root, and under the older name."""
-    base = httpx2.URL(url).copy_with(query=None, fragment=None, userinfo=b"")
-    path = base.path.rstrip("/")
-    if path.endswith((CARD_PATH, OLD_CARD_PATH)):
-        return [str(base)]
-    paths = [f"{path}{CARD_PATH}"]
-    if path:
-        paths.append(CARD_PATH)
-    paths.append(f"{path}{OLD_CARD_PATH}")
-    if path:
-        paths.append(OLD_CARD_PATH)
-    return [str(base.copy_with(path=place)) for place in paths]
-
-
-async def find_card(http: HttpClient, url: str) -> tuple[dict[str, Any] | None, Exchange | None, str]:
-    """The agent card as JSON, the exchange that says most about it, and the path asked."""
-    best: Exchange | None = None
-    for address in card_addresses(url):
-        exchange = await http.send("GET", address, [(b"Accept", b"application/json")])
-        if best is None or (best.status == 404 and exchange.status not in (0, 404)):
-            best = exchange
-        if exchange.fault is not None and not exchange.status:
-            break
-        value, _ = parse(bytes(exchange.body))
-        if exchange.fault is None and exchange.status == 200 and _looks_like_card(value):
-            return value, exchange, httpx2.URL(address).path
-    return None, best, ""
-
-
-def _looks_like_card(value: Any) -> bool:
-    marks = {"skills", "supportedInterfaces", "url", "protocolVersion", "capabilities", "defaultInputModes"}
-    return isinstance(value, dict) and len(marks & value.keys()) >= 2
-
-
-def _interface_version(card: dict[str, Any]) -> str:
-    interfaces = card.get("supportedInterfaces")
-    first = interfaces[0] if isinstance(interfaces, list) and interfaces else None
-    return str(first.get("protocolVersion", "")) if isinstance(first, dict) else ""

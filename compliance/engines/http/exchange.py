@@ -55,3 +55,8 @@ class Exchange:
     @property
     def media_type(self) -> str:
         return self.header("content-type").partition(";")[0].strip().lower()
+
+    @property
+    def is_locked(self) -> bool:
+        """Whether the answer asks for a credential, or for payment, before anything else (E4)."""
+        return self.fault is None and self.status in (401, 402, 403)

@@ -39,6 +39,8 @@ CONNECTIVITY = "connectivity"  # the key of the track whose failures mean that t
 
 NOT_ACCEPTED = "credential_not_accepted"  # the notice of a run whose credential the agent refused
 
+OBSTRUCTED = "obstructed"  # the notice of a run in whose way something stood that is not the agent's
+
 # Observations that differ from run to run by their nature, or say the outcome again: they explain no change of verdict.
 MEASURED = frozenset(
     {
@@ -304,6 +306,12 @@ class Report:
         reason = f"The agent refused the credential{called}{answered}. Replace it, or test without one"
         notice = Notice(NOT_ACCEPTED, f"{reason}.")
         return replace(self, refused=True, harness_error=reason, notices=(*self.notices, notice))
+
+    def obstructed(self, words: str) -> Report:
+        """The inconclusive report of a run in whose way something stood that is not the agent's (E1)."""
+        notice = Notice(OBSTRUCTED, f"Some checks were not made: {words}.")
+        broken = self.harness_error or self.truncated
+        return self if broken else replace(self, refused=True, harness_error=words, notices=(*self.notices, notice))
 
     def counts(self) -> dict[str, int]:
         """How many steps each verdict has; every verdict is a key, zero included."""
