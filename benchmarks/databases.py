@@ -10,9 +10,10 @@ import psycopg
 from django.core.management import call_command
 from django.db import connections
 
-from compliance.embedded.postgres import Postgres, create_database, drop_database
+from compliance.embedded.postgres import Postgres, create_database
 from compliance.suites.actions import publish_engine_suites
 from compliance.tenancy.scope import Actor
+from tests.databases import drop_database
 
 TEMPLATE = "bench_template"
 _PROJECT = Path(__file__).resolve().parents[1]

@@ -16,7 +16,7 @@ from benchmarks.measure import Section, milliseconds
 from benchmarks.pages import WORKERS, web_server
 from benchmarks.waiting import processor_seconds
 from compliance.embedded import Services
-from compliance.embedded.ports import LOOPBACK
+from compliance.embedded.servers import LOOPBACK
 from compliance.engines.reports.model import Report, Scenario, Step, Track, Verdict
 from compliance.jobs.queue import insert_jobs
 from compliance.models import Agent, AgentContext, Job, Organization, SuiteVersion, TriggeredBy, User

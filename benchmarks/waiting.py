@@ -17,7 +17,7 @@ from benchmarks.databases import make_database, use_database
 from benchmarks.measure import Sample, Section, milliseconds
 from benchmarks.pages import WORKERS, web_server
 from compliance.embedded import Services
-from compliance.embedded.ports import LOOPBACK
+from compliance.embedded.servers import LOOPBACK
 from compliance.jobs.actions import request_owner_test
 from compliance.models import Agent, AgentContext, Organization, User
 from compliance.registry.models import Placement

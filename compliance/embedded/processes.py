@@ -1,4 +1,4 @@
-"""Starting, finding and ending processes, so that none outlives its use."""
+"""Starting, finding and ending programs, so that none outlives its use."""
 
 import ctypes
 import os
@@ -9,77 +9,91 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
 
-_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
+from compliance.embedded.folder import EmbeddedError, write_private
+
 _PR_SET_PDEATHSIG = 1
 Signals = Sequence[tuple[signal.Signals, float]]  # one after the other, each with the seconds that it is given
 
 
-def spawn(
-    argv: Sequence[str | Path],
-    *,
-    log: Path,
-    env: Mapping[str, str] | None = None,
-    cwd: Path | None = None,
-    user: pwd.struct_passwd | None = None,
-    death_signal: int = signal.SIGTERM,
-) -> subprocess.Popen[bytes]:
-    """Start a program in a session of its own: the terminal's Ctrl-C reaches only the supervisor."""
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with open(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab") as output:
-        return subprocess.Popen(  # noqa: S603 - argument list from our own code, no shell
-            [str(part) for part in argv],
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            env=None if env is None else dict(env),
-            cwd=cwd,
-            start_new_session=True,
-            preexec_fn=_ends_with_parent(death_signal),
-            user=user.pw_uid if user else None,
-            group=user.pw_gid if user else None,
-            extra_groups=[] if user else None,
-            umask=0o077 if user else -1,
-        )
+@dataclass
+class Program:
+    """A command that runs until it is stopped or, with `once`, one that must succeed before the next begins.
 
-
-def _ends_with_parent(death_signal: int) -> Callable[[], None] | None:
-    """What a child does before it runs its program. Python changes its user before: the kernel would forget it."""
-    if _LIBC is None or not death_signal:
-        return None
-    parent, prctl = os.getpid(), _LIBC.prctl
-
-    def prepare() -> None:
-        prctl(_PR_SET_PDEATHSIG, death_signal, 0, 0, 0)
-        if os.getppid() != parent:
-            os._exit(1)
-
-    return prepare
-
-
-class Child:
-    """A program that runs until it is stopped. It may be started again."""
+    `ready(output)` sees what it has written since its start and answers whether others may use it now. The rest goes on
+    without a `spare` one; after an exit code of `final` another start of it would not help.
+    """
 
     name: str
-    once = spare = show_output = False  # see Program
-    final: Sequence[int] = ()
+    command: Sequence[str]
     log: Path
-    stop_signals: Signals = ((signal.SIGTERM, 3.0),)
+    environment: Callable[[], Mapping[str, str]] = dict
+    cwd: Path | None = None
+    ready: Callable[[str], bool] | None = None
+    once: bool = False
+    show_output: bool = False
+    grace: float = 3.0
+    spare: bool = False
+    final: Sequence[int] = ()
+    process: subprocess.Popen[bytes] | None = field(default=None, init=False)
+    deaths: list[float] = field(default_factory=list, init=False)  # the latest, by the supervisor's clock
+    due: float | None = field(default=None, init=False)  # when it is to be started again
+
     kill_signal = signal.SIGKILL
-    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def _record(self) -> Path:
+        """Says which process it is, for the next start after one whose supervisor was killed."""
+        return self.log.with_suffix(".pid")
+
+    @property
+    def stop_signals(self) -> Signals:
+        return ((signal.SIGTERM, self.grace),)
 
     def start(self) -> None:
-        raise NotImplementedError
+        self.written_before = self.log.stat().st_size if self.log.exists() else 0
+        self.spawn(self.command, environment=self.environment(), cwd=self.cwd)
+
+    def spawn(
+        self,
+        command: Sequence[str | Path],
+        *,
+        environment: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+        user: pwd.struct_passwd | None = None,
+        death_signal: int = signal.SIGTERM,
+    ) -> None:
+        """Start it in a session of its own: the terminal's Ctrl-C reaches only the supervisor."""
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        with open(os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab") as output:
+            self.process = subprocess.Popen(  # noqa: S603 - argument list from our own code, no shell
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=environment,
+                cwd=cwd,
+                start_new_session=True,
+                preexec_fn=_ends_with_parent(death_signal) if sys.platform == "linux" and death_signal else None,
+                user=user.pw_uid if user else None,
+                group=user.pw_gid if user else None,
+                extra_groups=[] if user else None,
+                umask=0o077 if user else -1,
+            )
+        with suppress(psutil.NoSuchProcess):
+            write_private(self._record, f"{self.process.pid} {psutil.Process(self.process.pid).create_time()}")
 
     def output(self) -> str:
-        """What it wrote since its start."""
-        return ""
+        with self.log.open("rb") as stream:
+            stream.seek(self.written_before)
+            return stream.read().decode(errors="replace")
 
     def is_ready(self) -> bool:
-        return True
+        return self.poll() == 0 if self.once else self.ready is None or self.ready(self.output())
 
     def poll(self) -> int | None:
         return self.process.poll() if self.process else None
@@ -91,6 +105,10 @@ class Child:
                 with suppress(subprocess.TimeoutExpired):
                     self.process.wait(seconds)
         self.signal_group(signal.SIGKILL)
+        if self.process:
+            self.process.wait()
+            self.process = None
+            self._record.unlink(missing_ok=True)
 
     def kill(self) -> None:
         """End it at once, with all that it has started."""
@@ -98,47 +116,47 @@ class Child:
         self.stop()
 
     def signal_group(self, number: signal.Signals) -> None:
-        if self.process:
-            with suppress(ProcessLookupError, PermissionError):
+        with suppress(ProcessLookupError, PermissionError):
+            if self.process:
                 os.killpg(self.process.pid, number)
-            if number == signal.SIGKILL:
-                self.process.wait()
-                self.process = None
+
+    def end_leftovers(self) -> bool:
+        """End what runs yet of a start whose supervisor was killed; True when there was something.
+
+        A pid is reused sooner or later; pid and start time of a group's leader are not.
+        """
+        if not self._record.exists():
+            return False
+        leader, born = self._record.read_text().split()
+        left = []
+        for process in psutil.process_iter():
+            with suppress(psutil.Error, ProcessLookupError):
+                if os.getpgid(process.pid) == int(leader) and (
+                    not psutil.pid_exists(int(leader))
+                    or abs(psutil.Process(int(leader)).create_time() - float(born)) < 0.02
+                ):
+                    left.append(process)
+        if not end_processes(left, [*self.stop_signals, (signal.SIGKILL, 2.0)]):
+            raise EmbeddedError(f"{self.name} of an earlier start does not stop (process {leader}).")
+        self._record.unlink()
+        return bool(left)
 
 
-def working_in(folder: Path, name: str) -> list[psutil.Process]:
-    """Programs of that name whose work folder this is; the name alone, or an old pid alone, proves nothing."""
-    found = []
-    for process in psutil.process_iter():
-        with suppress(psutil.Error):
-            if process.name().startswith(name) and _works_in(process, folder):
-                found.append(process)
-    return found
+def _ends_with_parent(death_signal: int) -> Callable[[], None]:
+    """What a child does before it runs its program. Python changes its user before: the kernel would forget it."""
+    parent, prctl = os.getpid(), ctypes.CDLL(None).prctl
+
+    def prepare() -> None:
+        prctl(_PR_SET_PDEATHSIG, death_signal, 0, 0, 0)
+        if os.getppid() != parent:
+            os._exit(1)
+
+    return prepare
 
 
-def _works_in(process: psutil.Process, folder: Path) -> bool:
-    try:
-        return str(folder) in process.cmdline() or bool(process.cwd() == str(folder))
-    except psutil.AccessDenied:  # another user's, in a container without the right to trace
-        return False
-
-
-def in_groups_of(leaders: Mapping[int, float]) -> list[psutil.Process]:
-    """The processes of these groups. A pid is reused sooner or later; pid and start time of a leader are not."""
-    found = []
-    for process in psutil.process_iter():
-        with suppress(psutil.Error, ProcessLookupError):
-            group = os.getpgid(process.pid)
-            if group in leaders and (
-                not psutil.pid_exists(group) or abs(psutil.Process(group).create_time() - leaders[group]) < 0.02
-            ):
-                found.append(process)
-    return found
-
-
-def end_orphans(orphans: Sequence[psutil.Process], signals: Signals) -> bool:
+def end_processes(processes: Sequence[psutil.Process], signals: Signals) -> bool:
     """End processes that are not our children (their exit status is nobody's); True when none is left."""
-    alive = list(orphans)
+    alive = list(processes)
     for number, seconds in signals:
         for process in alive:
             with suppress(psutil.Error):

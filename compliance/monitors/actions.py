@@ -1,4 +1,4 @@
-"""Writes on monitors: create, change, pause, resume, archive, run now. Who manages may; members look."""
+"""Writes on monitors: create, change, pause, resume, archive, run now. For owners and admins."""
 
 from __future__ import annotations
 

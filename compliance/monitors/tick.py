@@ -11,9 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from functools import cache
-from typing import Any
+from datetime import datetime
 from uuid import UUID
 
 from django.conf import settings
@@ -87,7 +85,7 @@ def create_due_monitor_jobs() -> Counter[str]:
     gives_up_at = time.monotonic() + settings.MONITOR_TICK_SECONDS
     while time.monotonic() < gives_up_at:
         decided = 0
-        organizations = _organizations_due()
+        organizations = [organization_id for (organization_id,) in call("organizations_due", LOOK_AHEAD)]
         if not organizations:
             break
         catalog = SuiteCatalog.read()
@@ -110,10 +108,6 @@ def create_due_monitor_jobs() -> Counter[str]:
     if failures:
         raise failures[0]
     return counts
-
-
-def _organizations_due() -> list[str]:
-    return [organization_id for (organization_id,) in call("organizations_due", LOOK_AHEAD)]
 
 
 def _evaluate(organization_id: str, catalog: SuiteCatalog) -> Counter[str]:
@@ -293,23 +287,5 @@ class SuiteCatalog:
 
 def lock_due(organization_id: str, now: datetime, *, at_most: int, only: UUID | None = None) -> list[Monitor]:
     """An organization's due monitors, locked, the longest due first; without those that another holds."""
-    if only is not None:
-        due = Monitor.objects.due(organization_id, now).filter(pk=only)
-        return list(due.select_for_update(skip_locked=True, of=("self",)))
-    statement, parameters = _statement(at_most)
-    filled = [
-        organization_id if value == _ANY_ORGANIZATION else now if value == _ANY_TIME else value for value in parameters
-    ]
-    return list(Monitor.objects.raw(statement, filled))
-
-
-_ANY_ORGANIZATION = "any organization"
-_ANY_TIME = datetime(1, 1, 1, tzinfo=UTC)
-
-
-@cache
-def _statement(at_most: int) -> tuple[str, tuple[Any, ...]]:
-    """The question in SQL, with its parameters; composed once, or the tick's benchmark misses its goal."""
-    due = Monitor.objects.due(_ANY_ORGANIZATION, _ANY_TIME).select_for_update(skip_locked=True, of=("self",))
-    statement, parameters = due[:at_most].query.sql_with_params()
-    return statement, parameters
+    due = Monitor.objects.due(organization_id, now).select_for_update(skip_locked=True, of=("self",))
+    return list((due if only is None else due.filter(pk=only))[:at_most])

@@ -92,7 +92,7 @@ _TRUSTED = "SELECT * FROM runners WHERE organization_id = %s AND id = %s AND sta
 
 
 def poll(runner: Runner, *, at_most: int, engines: Collection[str], about: About) -> list[Lease]:
-    """Up to `at_most` leases on what is pinned to the runner, which is at work, or to its pool, for engines it has."""
+    """Up to `at_most` leases on what is placed on the runner, which is at work, or on its pool, for engines it has."""
     if about.leaving:
         Runner.objects.filter(pk=runner.pk).update(online_until=timezone.now())
         return []

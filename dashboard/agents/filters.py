@@ -24,8 +24,8 @@ FACETS = (
 class AgentFilter(FilterSet):
     """Search by name or URL; narrow to the state of the organization's own last test."""
 
-    q = django_filters.CharFilter(method="search", max_length=200)
-    status = django_filters.ChoiceFilter(method="in_state", choices=FACETS)
+    q = django_filters.CharFilter(label="Search", method="search", max_length=200)
+    status = django_filters.ChoiceFilter(label="Last test", method="in_state", choices=FACETS)
 
     def search(self, agents: LastTestQuerySet, name: str, value: str) -> LastTestQuerySet:
         return agents.filter(Q(name__icontains=value) | Q(agent__agent_url__icontains=value))

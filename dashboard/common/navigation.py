@@ -8,6 +8,7 @@ from django.http import HttpRequest
 from django.urls import reverse
 
 from compliance.alerts.models import COUNTED
+from compliance.models import Membership
 
 # The first word of an address inside an organization, its words in the bar, and the name of the page it leads to.
 _SECTIONS = (
@@ -31,9 +32,10 @@ class Link(NamedTuple):
 def topbar_context(request: HttpRequest) -> dict[str, Any]:
     """What common/_topbar.html shows to the reader of a page. An error's page may come without a user."""
     context: dict[str, Any] = {"user": getattr(request, "user", None)}
-    organization = getattr(request, "organization", None)
-    if organization is None:
+    membership: Membership | None = getattr(request, "membership", None)
+    if membership is None:
         return context
+    organization = membership.organization
     match = request.resolver_match
     page, section = match.url_name if match else "", _section_of(request.path)
     unread = getattr(request, "unread", 0)
@@ -46,6 +48,7 @@ def topbar_context(request: HttpRequest) -> dict[str, Any]:
                 reverse(name, args=[] if name == "suites" else [organization.slug]), words, key == section, page == name
             )
             for key, words, name in _SECTIONS
+            if name != "organization_settings" or membership.may_manage
         ],
         "is_notices": page == "notices",
         "unread": f"{COUNTED - 1}+" if unread >= COUNTED else unread,

@@ -16,7 +16,7 @@ from dashboard.common.filters import FilterSet, PeriodFilterSet
 class MonitorFilter(FilterSet):
     """Monitors in one state; in none: all that are not archived."""
 
-    state = django_filters.ChoiceFilter(choices=MonitorState.choices)
+    state = django_filters.ChoiceFilter(label="State", choices=MonitorState.choices)
 
     def filter_queryset(self, queryset: QuerySet[Monitor]) -> QuerySet[Monitor]:
         state = self.chosen.get("state")

@@ -46,7 +46,7 @@ class WaitingTable(Table):
 
     job = Column("Job")
     agent = Column("Agent")
-    requested = Column("Requested")
+    queued = Column("Queued")
     until = Column("Waits until")
 
     def __init__(self, jobs: Sequence[Job], *, runner: Runner) -> None:

@@ -25,8 +25,7 @@ from typing import Any
 import psutil
 
 from compliance.embedded import Services, services
-from compliance.embedded.processes import tail
-from compliance.embedded.programs import Program
+from compliance.embedded.processes import Program, tail
 from tests.chaos.relay import Books, Pipe, Relay
 from tests.processes import ROOT, free_port
 

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import pytest
 
-from compliance.embedded.redis import redis_binary
+from compliance.embedded.servers import redis_binary
 from tests.processes import ROOT, Process, wait_for, worker
 
 pytestmark = pytest.mark.processes

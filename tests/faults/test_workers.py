@@ -11,7 +11,7 @@ import pytest
 import redis
 
 from compliance.celery import app
-from compliance.embedded.redis import Redis
+from compliance.embedded.servers import Redis
 from compliance.jobs import dispatch
 from compliance.jobs.actions import request_owner_test
 from compliance.jobs.cleanup import dispatch_again

@@ -17,7 +17,7 @@ import psutil
 import psycopg
 import pytest
 
-from compliance.embedded.postgres import create_database, drop_database
+from tests.databases import create_database, drop_database
 from tests.processes import Process, free_port, wait_for
 from tests.services_plugin import WORKER
 

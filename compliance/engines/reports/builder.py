@@ -84,6 +84,7 @@ class ReportBuilder:
         self.locked = False
         self.credential_refused = 0  # the status with which the agent refused the run's own credential
         self.stop_reason = ""  # why what has not run is skipped
+        self.obstacles: list[str] = []  # what stood between the test and the agent, in words (E1)
         self.notices: list[Notice] = []
         self.observations: dict[str, Any] = {}
         self.redactor = Redactor(target.credential.hidden if target.credential else (), target.limits.evidence_bytes)
@@ -107,6 +108,13 @@ class ReportBuilder:
 
     def wants(self, scenario: str) -> bool:
         return scenario in self._chosen
+
+    @property
+    def may_be_another(self) -> bool:
+        """Whether the agent answered, and in nothing that it said it spoke the run's protocol."""
+        ended = self.truncated or self.harness_error or self.obstacles or self.locked or self.credential_refused
+        broken = any(exchange.fault is not None for exchange in self.http.exchanges)
+        return not (ended or broken or self.protocol_version)
 
     def option(self, key: str) -> Any:
         if key in self.target.options:
@@ -135,7 +143,15 @@ class ReportBuilder:
             raise OutOfTime
         if fault is not None and fault.kind is FaultKind.OURS and result.verdict is not Verdict.PASSED:
             raise Unable(fault.message)
+        if fault is not None and not fault.is_the_agents and result.verdict is Verdict.FAILED:
+            result.not_tested(result.actual)
+            self.obstruct(fault.message)
         self._record(scenario, result, int((time.perf_counter() - started) * 1000), exchange)
+
+    def obstruct(self, words: str) -> None:
+        """Note what stood between the test and the agent, for which the agent is not to blame."""
+        if words not in self.obstacles:
+            self.obstacles.append(words)
 
     def _record(self, scenario: str, result: StepResult, duration_ms: int, exchange: Exchange | None) -> None:
         if result.verdict is None:
@@ -212,12 +228,14 @@ class ReportBuilder:
 
     def _fill(self) -> None:
         """Give what was planned and has no verdict the one that says why."""
-        cut = self.truncated or bool(self.harness_error)
+        cut = self.truncated or bool(self.harness_error or self.obstacles)
         verdict = Verdict.NOT_TESTED if cut else Verdict.SKIPPED
         if self.harness_error:
             reason = "Not reached: the test itself stopped"
         elif self.truncated:
             reason = "Not reached: time ran out"
+        elif self.obstacles:
+            reason = f"Not reached: {self.obstacles[0]}"
         else:
             reason = self.stop_reason or "Left out: something earlier has to work first"
         for key, scenario in self._plan.items():
@@ -288,7 +306,7 @@ class ReportBuilder:
         held = self.target.credential
         if held and self.credential_refused:
             return report.without_access(self.said(held.name, 100), self.credential_refused)
-        return report
+        return report.obstructed(self.clean(self.obstacles[0])) if self.obstacles else report
 
     def _ordered(self, scenario: ScenarioSpec) -> tuple[Step, ...]:
         """In the order of the plan, then as they came."""

@@ -39,6 +39,8 @@ CONNECTIVITY = "connectivity"  # the key of the track whose failures mean that t
 
 NOT_ACCEPTED = "credential_not_accepted"  # the notice of a run whose credential the agent refused
 
+OBSTRUCTED = "obstructed"  # the notice of a run in whose way something stood that is not the agent's
+
 # Observations that differ from run to run by their nature, or say the outcome again: they explain no change of verdict.
 MEASURED = frozenset(
     {
@@ -278,11 +280,8 @@ class Report:
         notices: tuple[Notice, ...] = (),
     ) -> Report:
         """What stands where there is no report: an inconclusive one that says why (R7)."""
-        return cls(
-            *(engine, "", suite, protocol, "", (), 0, truncated, storable_text(reason)),
-            refused=refused,
-            notices=notices,
-        )
+        values = (engine, "", suite, protocol, "", (), 0, truncated, storable_text(reason))
+        return cls(*values, refused=refused, notices=notices)
 
     def steps(self) -> Iterator[tuple[Track, Scenario, Step]]:
         """Every step with its track and scenario, in order."""
@@ -294,8 +293,8 @@ class Report:
     def without_access(self, name: str, status: int = 0) -> Report:
         """The report of a run whose credential the agent refused, which is therefore inconclusive.
 
-        The secret was ours to supply: a wrong one says nothing about the agent. The steps keep their verdicts.
-        name: what its organization calls the credential, redacted, or ""; status: of the answer, 0 when not known.
+        The secret was ours to supply: a wrong one says nothing about the agent.
+        name: of the credential, redacted, or ""; status: of the answer, 0 when not known.
         """
         if self.harness_error:
             return self
@@ -304,6 +303,12 @@ class Report:
         reason = f"The agent refused the credential{called}{answered}. Replace it, or test without one"
         notice = Notice(NOT_ACCEPTED, f"{reason}.")
         return replace(self, refused=True, harness_error=reason, notices=(*self.notices, notice))
+
+    def obstructed(self, words: str) -> Report:
+        """The inconclusive report of a run in whose way something stood that is not the agent's (E1)."""
+        notice = Notice(OBSTRUCTED, f"Some checks were not made: {words}.")
+        broken = self.harness_error or self.truncated
+        return self if broken else replace(self, refused=True, harness_error=words, notices=(*self.notices, notice))
 
     def counts(self) -> dict[str, int]:
         """How many steps each verdict has; every verdict is a key, zero included."""

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
-
-from compliance.engines.detection import find_card
+from compliance.engines.http.challenges import challenges
 from compliance.engines.http.exchange import Exchange, FaultKind
 from compliance.engines.reports.builder import PolicyRefused, ReportBuilder, StepResult
 
@@ -45,47 +41,9 @@ def check_connection(run: ReportBuilder, exchange: Exchange, reachable: StepResu
     return False
 
 
-@dataclass(frozen=True, slots=True)
-class Card:
-    """An agent card as it came."""
-
-    document: dict[str, Any]
-    exchange: Exchange
-    path: str
-
-
-async def reach_card(
-    run: ReportBuilder, scenario: str, no_card: Callable[[Exchange], tuple[str, str]] | None = None
-) -> Card | None:
-    """Reach an A2A agent by its card. None when there is nothing more to ask.
-
-    scenario: in which its asking for credentials is checked. no_card: what came instead, in words, and where.
-    """
-    with run.step(_REACH, "reachable") as step:
-        document, exchange, path = await find_card(run.http, run.target.url)
-        if exchange is None:
-            raise AssertionError("no address was asked for a card")
-        step.exchange = exchange
-        reached = check_connection(run, exchange, step)
-    if not reached:
-        return None
-    if exchange.status in (401, 403):
-        check_credential(run, scenario, exchange)
-        return None
-    with run.step(_REACH, "speaks") as step:
-        step.exchange = exchange
-        if document is None:
-            words, at = no_card(exchange) if no_card else (f"status {exchange.status}", "/response/status")
-            step.failed(f"There is no agent card: {words}", at=at)
-            run.stop_reason = "Left out: there is no agent card"
-            return None
-        step.passed(f"An agent card was answered at {path}")
-    return Card(document, exchange, path)
-
-
 def check_credential(run: ReportBuilder, scenario: str, exchange: Exchange) -> bool:
     """Check the answer to the run's own credential, or to having none. False when the agent wants another."""
-    refused = exchange.status in (401, 403)
+    refused = exchange.is_locked
     if run.target.credential is not None:
         with run.step(scenario, "accepted") as step:
             step.exchange = exchange
@@ -100,24 +58,46 @@ def check_credential(run: ReportBuilder, scenario: str, exchange: Exchange) -> b
         with run.step(scenario, "accepted") as step:
             step.skipped("No credential is stored for this agent")
         run.stop_reason = "Left out: the agent wants a credential, and none is stored for it"
-        run.locked = True
-        run.notice("needs_credential", "The agent asks for credentials: only what works without them was checked")
+        note_locked(run)
     return not refused
+
+
+def note_locked(run: ReportBuilder) -> None:
+    """Note that the agent wants a credential, which the run does not have."""
+    if not run.locked:
+        run.notice("needs_credential", "The agent asks for credentials: only what works without them was checked")
+    run.locked = True
+
+
+def locked_out(run: ReportBuilder, step: StepResult, exchange: Exchange) -> bool:
+    """Leave out a step whose question wants a credential that the run does not have, wherever it is asked for (E4)."""
+    if not exchange.is_locked:
+        return False
+    if run.target.credential is None:
+        note_locked(run)
+        step.skipped(f"Answered with status {exchange.status}: this needs a credential, and none is stored")
+    else:
+        run.credential_refused = run.credential_refused or exchange.status
+        step.not_tested(f"The credential was refused with status {exchange.status}")
+    return True
 
 
 def check_challenge(run: ReportBuilder, scenario: str, exchange: Exchange) -> bool:
     """Check how a request without credentials was answered. True when the agent asks for some."""
     with run.step(scenario, "unauthorized") as step:
         step.exchange = exchange
-        challenge = exchange.header("www-authenticate")
+        schemes = ", ".join(dict.fromkeys(run.said(each.scheme, 40) for each in challenges(exchange)[:5]))
         if exchange.fault is not None:
             step.failed(exchange.fault.message, at="/response/fault")
-        elif exchange.status == 403:
-            step.failed("Answered with status 403 instead of 401", at="/response/status")
-        elif exchange.status != 401:
+        elif not exchange.is_locked:
             step.not_applicable(f"The agent does not ask for credentials: status {exchange.status} without any")
-        elif not challenge.strip():
-            step.failed("Answered with status 401, but without a WWW-Authenticate header", at="/response/headers")
+        elif exchange.status != 401:
+            step.silent(f"Answered with status {exchange.status}: it is locked, and does not say what opens it")
+        elif schemes:
+            step.passed(f"Answered with status 401 and the scheme {schemes}")
+        elif run.target.credential is None:
+            # Of a locked agent too little is seen for a verdict.
+            step.silent("Answered with status 401, but without a WWW-Authenticate header")
         else:
-            step.passed(f"Answered with status 401 and the scheme {run.said(challenge.split()[0], 40)}")
-    return exchange.status in (401, 403)
+            step.failed("Answered with status 401, but without a WWW-Authenticate header", at="/response/headers")
+    return exchange.is_locked

@@ -12,7 +12,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
 from compliance.demo_agents import AGENTS
-from compliance.embedded.keys import write_private
+from compliance.embedded.folder import write_private
 from compliance.jobs import dispatch
 from compliance.jobs.actions import request_owner_test
 from compliance.models import AgentContext, Membership, Organization, Relation, Role, Runner, User

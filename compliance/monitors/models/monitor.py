@@ -15,18 +15,15 @@ from django.utils.timezone import now as time_now
 from compliance.jobs.models import CredentialChoice, Job
 from compliance.monitors import functions
 from compliance.monitors.models.decision import MonitorDecision
-from compliance.monitors.schedule import Schedule
+from compliance.monitors.schedule import BadSchedule, Schedule
 from compliance.registry.models import POOL_LENGTH, AgentContext, ExecutorKind, Placement, Runner, RunnerState
 from compliance.runs.models import OverallStatus
 from compliance.suites.models import Suite, SuiteVersion
 from compliance.tenancy.events import Channel, Priority
 from compliance.tenancy.ids import uuid7
 from compliance.tenancy.models import Organization
-from compliance.tenancy.rls import (
-    isolated,
-    owner_reads,
-)
-from compliance.tenancy.schema import Privileges, Reference, Trigger
+from compliance.tenancy.rls import isolated, owner_reads
+from compliance.tenancy.schema import Privileges, Reference, Trigger, deleted_with_organization
 from compliance.tenancy.scope import Actor
 
 SCHEDULER = Actor.system("schedule")
@@ -221,12 +218,7 @@ class Monitor(models.Model):
                 name="one_monitor_per_name",
             ),
             models.UniqueConstraint(fields=["id", "organization"], name="monitors_of_organization"),
-            Reference(
-                name="monitors_organization_fk",
-                columns="organization_id",
-                to="organizations (id)",
-                on_delete="CASCADE",
-            ),
+            deleted_with_organization("monitors_organization_fk"),
             Reference(
                 name="monitors_context_fk",
                 columns="context_id, organization_id",
@@ -257,7 +249,7 @@ class Monitor(models.Model):
                 condition="NEW.executor_kind = 'private'",
                 function="guard_pin",
             ),
-            functions.GUARD_PINNED_RUNNER,
+            functions.GUARD_RUNNER_OF_MONITORS,
             functions.ORGANIZATIONS_DUE,
             functions.WORK_METRICS,
         ]
@@ -276,6 +268,15 @@ class Monitor(models.Model):
     @property
     def schedule(self) -> Schedule:
         return Schedule(self.timezone, self.anchor, self.interval_minutes, self.cron)
+
+    def next_times(self, count: int = 5) -> list[datetime]:
+        """Its next times; none unless it is active."""
+        if self.next_run_at is None:
+            return []
+        try:
+            return [self.next_run_at, *self.schedule.next_times(self.next_run_at, count - 1)]
+        except BadSchedule:
+            return [self.next_run_at]  # the tick parks it, with the reason
 
     @property
     def schedule_words(self) -> str:

@@ -8,7 +8,7 @@ import psutil
 import pytest
 
 from compliance.embedded import services
-from compliance.embedded.processes import end_orphans
+from compliance.embedded.processes import end_processes
 
 PROJECT = Path(__file__).resolve().parents[3]
 
@@ -72,4 +72,4 @@ def kill_everything(supervisor):
 
 def none_lives(processes):
     """Waits for their end without sending anything."""
-    return end_orphans(processes, [(signal.Signals.SIGCONT, 10.0)])
+    return end_processes(processes, [(signal.Signals.SIGCONT, 10.0)])

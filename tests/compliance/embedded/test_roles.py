@@ -1,8 +1,8 @@
 import psycopg
 import pytest
 
-from compliance.embedded.postgres import create_database, drop_database
 from compliance.tenancy.database_roles import roles_sql
+from tests.databases import create_database, drop_database
 
 pytestmark = pytest.mark.processes
 

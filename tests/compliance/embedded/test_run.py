@@ -13,9 +13,8 @@ from contextlib import ExitStack
 import psutil
 import pytest
 
-from compliance.embedded.ports import free_port
 from tests.compliance.embedded.conftest import PROJECT, kill_everything, none_lives
-from tests.processes import wait_for
+from tests.processes import free_port, wait_for
 
 pytestmark = pytest.mark.processes
 
@@ -124,6 +123,10 @@ def read_until(process, text):
     raise AssertionError("".join(lines) + process.stderr.read())
 
 
+def recorded(folder, program):
+    return psutil.Process(int((folder / "log" / f"{program}.pid").read_text().split()[0]))
+
+
 def get(port):
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5) as answer:
         return answer.read().decode()
@@ -156,8 +159,7 @@ def test_it_starts_everything_restarts_what_dies_and_stops_cleanly(begin, folder
     assert str(process.pid) in refusal
     assert f"http://localhost:{process.port}" in refusal
 
-    children = json.loads((folder / "children.json").read_text())
-    psutil.Process(children["web"][0]).kill()
+    recorded(folder, "web").kill()
     read_until(process, "web runs again")
 
     family = psutil.Process(process.pid).children(recursive=True)
@@ -178,7 +180,7 @@ def test_demo_agents_keep_their_addresses_or_the_start_is_refused(begin, folder)
     assert get(process.port).split(",")[-1] == f"127.0.0.1:{port}"
 
     # Those that die come back to the same place.
-    psutil.Process(json.loads((folder / "children.json").read_text())["demo agents"][0]).kill()
+    recorded(folder, "demo-agents").kill()
     read_until(process, "demo agents runs again")
     process.send_signal(signal.SIGINT)
     assert process.wait(15) == 0
@@ -231,7 +233,7 @@ def test_it_starts_again_after_everything_was_killed(begin):
 def test_it_starts_again_after_the_web_servers_main_process_was_killed_with_the_supervisor(begin, folder):
     process = begin(WEB_CONCURRENCY="2")
     read_until(process, "Ctrl-C stops everything")
-    web = psutil.Process(json.loads((folder / "children.json").read_text())["web"][0])
+    web = recorded(folder, "web")
     children = web.children()
     for one in (psutil.Process(process.pid), web):
         one.suspend()
@@ -274,3 +276,12 @@ def test_a_database_of_ones_own_needs_its_owner(begin):
     process = begin(DATABASE_URL="postgresql://somewhere/else")
     assert process.wait(20) == 1
     assert "DATABASE_OWNER_URL" in process.stderr.read()
+
+
+@pytest.mark.parametrize("below", ["", "folder"])
+def test_a_data_folder_that_is_a_file_is_named_with_the_way_out(begin, folder, below):
+    folder.write_text("somebody's")
+    process = begin(DATA_DIR=str(folder / below))
+    assert process.wait(20) == 1
+    assert process.stderr.read() == f"{folder / below} is not a folder. DATA_DIR= names another one.\n"
+    assert folder.read_text() == "somebody's"

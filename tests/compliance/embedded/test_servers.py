@@ -10,8 +10,8 @@ import psycopg
 import pytest
 import redis
 
-from compliance.embedded import AlreadyRunning, services
-from compliance.embedded.processes import lives, working_in
+from compliance.embedded import EmbeddedError, services
+from compliance.embedded.processes import lives
 from tests.compliance.embedded.conftest import PROJECT, kill_everything, none_lives
 
 pytestmark = pytest.mark.processes
@@ -28,7 +28,7 @@ def redis_client(url):
 
 
 def begin_services(start, folder, mode="--keep", **options):
-    process = start("-m", "compliance.embedded", "services", folder, mode, **options)
+    process = start("-m", "tests.compliance.embedded.serve", folder, mode, **options)
     line = process.stdout.readline()
     assert line, process.stderr.read()
     return process, json.loads(line)
@@ -74,10 +74,9 @@ def test_servers_end_when_their_supervisor_is_killed(folder, start):
 
 UNTETHERED = """
 import os, sys
-from compliance.embedded import postgres, processes, redis
-def spawn(*arguments, **options):
-    return processes.spawn(*arguments, **{**options, "death_signal": 0})
-postgres.spawn = redis.spawn = spawn
+from compliance.embedded.processes import Program
+spawn = Program.spawn
+Program.spawn = lambda *arguments, **options: spawn(*arguments, **{**options, "death_signal": 0})
 from compliance.embedded import services
 with services(sys.argv[1], durable=False, keep=True) as running:
     print(running.postgres.process.pid, running.redis.process.pid, flush=True)
@@ -115,19 +114,20 @@ def test_an_interrupted_first_start_is_repeated_from_the_beginning(folder):
 
 
 def test_a_second_one_in_the_same_folder_is_refused(folder):
-    with services(folder, durable=False), pytest.raises(AlreadyRunning, match=str(os.getpid())), services(folder):
+    with services(folder, durable=False), pytest.raises(EmbeddedError, match=str(os.getpid())), services(folder):
         pass
 
 
-def test_the_command_stops_when_its_input_ends(folder, start):
+def test_a_program_with_servers_stops_when_its_input_ends(folder, start):
     process, _ = begin_services(start, folder)
+    family = psutil.Process(process.pid).children(recursive=True)
+    assert {"postgres", "redis-server"} <= {member.name() for member in family}
     process.stdin.close()
     assert process.wait(15) == 0
-    assert not working_in(folder / "postgres", "postgres")
-    assert not working_in(folder / "redis", "redis-server")
+    assert not any(lives(member) for member in family)
 
 
-def test_the_command_stops_at_sigterm(folder, start):
+def test_a_program_with_servers_stops_at_sigterm(folder, start):
     process, _ = begin_services(start, folder)
     process.send_signal(signal.SIGTERM)
     assert process.wait(15) == 0

@@ -17,8 +17,8 @@ from urllib.parse import urlsplit
 import psycopg
 from django.db import connections
 
-from compliance.embedded.postgres import create_database, drop_database
 from tests.conftest import SUPERUSER_URL
+from tests.databases import create_database, drop_database
 from tests.services_plugin import DATABASE
 
 DATA = Path(__file__).parent / "data"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,8 @@ from django.core.management import CommandError, call_command
 from django.db import connections
 from django.db.migrations.loader import MigrationLoader
 
-from compliance.embedded.errors import EmbeddedError
-from compliance.embedded.programs import Program
+from compliance.embedded.folder import EmbeddedError
+from compliance.embedded.processes import Program
 from compliance.embedded.supervisor import Supervisor
 from tests.compliance.management.databases import BASE, other_database, other_environment, rows, schema
 from tests.compliance.management.test_commands import manage
@@ -141,9 +142,11 @@ def test_make_run_stops_at_such_a_database_and_says_what_to_do(tmp_path: Path) -
         environment = {**os.environ, **other_environment()}
         step = Program("migrate", command, tmp_path / "migrate.log", lambda: environment, cwd=ROOT, once=True)
         with pytest.raises(EmbeddedError, match="another version of Assay") as stopped:
-            Supervisor(tmp_path).run([step], on_ready=lambda: "")
+            Supervisor().run([step], on_ready=lambda: "")
         assert "(.data, or what DATA_DIR names) and start again" in str(stopped.value)
 
 
 def test_models_and_migrations_agree() -> None:
-    call_command("makemigrations", check=True, dry_run=True, verbosity=0)
+    said = StringIO()
+    call_command("makemigrations", check=True, dry_run=True, stdout=said)  # ends with an error when they do not
+    assert said.getvalue() == "No changes detected\n"

@@ -164,6 +164,12 @@ def test_searching_narrowing_and_sorting(mixed: None, page: Any, query: str, exp
         assert found == expected
 
 
+def test_a_wrong_filter_value_is_named(mixed: None, page: Any) -> None:
+    assert "Last test: Select a valid choice. nonsense is not" in page("?status=nonsense")
+    assert "Search: Ensure this value has at most 200" in page("?q=" + "x" * 201)
+    assert "field-error" not in page("?status=failing")
+
+
 def test_a_part_is_answered_to_htmx_and_announces_the_count(mixed: None, page: Any) -> None:
     part = page("?status=passing", **{"HX-Request": "true", "HX-Target": "agents"})
     assert "<html" not in part

@@ -62,6 +62,14 @@ def test_its_form_signs_out_with_a_token_of_its_own(organization: Organization, 
     assert client.get(overview).status_code == 302
 
 
+def test_settings_are_offered_to_who_may_open_them(
+    organization: Organization, alice: User, bob: User, reader: Any
+) -> None:
+    for address in (reverse("overview", args=[organization.slug]), reverse("suites")):
+        assert ">Settings<" in bar(reader(alice), address)
+        assert ">Settings<" not in bar(reader(bob), address)
+
+
 def test_it_says_where_the_reader_is(organization: Organization, alice: User, reader: Any) -> None:
     client = reader(alice)
     for name, words in (("overview", "Agents"), ("members", "Members"), ("organization_settings", "Settings")):

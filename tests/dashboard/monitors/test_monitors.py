@@ -319,6 +319,7 @@ class TestLooking:
         ):
             page = markup(alices.get(address, {"state": state}))
             assert set(re.findall(r'monitors/[0-9a-f-]{36}/">([^<]+)</a>', page)) == names, state
+            assert ("State: Select a valid choice" in page) is (state == "nonsense")
         change(monitor, state="paused", next_run_at=None)
         nothing = markup(alices.get(address, {"state": "active"}))
         assert "No monitor is active." in nothing

@@ -156,12 +156,20 @@ def organization_key() -> str:
     return "01936f6e-0000-7000-8000-000000000000"
 
 
-@pytest.mark.parametrize("path", ["members/{frank}/remove/", "members/{frank}/role/", "members/invite/"])
+@pytest.mark.parametrize("path", ["members/{frank}/remove/", "members/{frank}/role/"])
 def test_writes_are_not_done_by_links(
     client: Any, organization: Organization, alice: User, frank: Membership, path: str
 ) -> None:
     client.force_login(alice)
     assert client.get(f"/o/{organization.slug}/{path.format(frank=frank.pk)}").status_code == 405
+
+
+def test_a_reload_after_a_refused_invitation_shows_the_members(
+    client: Any, organization: Organization, alice: User
+) -> None:
+    client.force_login(alice)
+    members = f"/o/{organization.slug}/members/"
+    assert client.get(f"{members}invite/").url == members
 
 
 def test_removing_asks_first(client: Any, organization: Organization, alice: User, frank: Membership) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import ipaddress
 import re
@@ -14,17 +13,15 @@ import httpx2
 from a2a.types.a2a_pb2 import AgentCard
 
 from compliance.engines.contract import Target
-from compliance.engines.detection import OLD_CARD_PATH
 from compliance.engines.http.client import HttpClient
-from compliance.engines.http.exchange import Exchange
 from compliance.engines.http.jsonrpc import parse
 from compliance.engines.reports.builder import ReportBuilder, StepResult
-from compliance.engines.suites.a2a.card import read_card
 from compliance.engines.suites.a2a.client import HTTP_JSON, JSONRPC, Interface
 from compliance.engines.suites.a2a.message_schema import SERIALIZATION
+from compliance.engines.suites.a2a.opening import Card, blame, check_found, check_required
 from compliance.engines.suites.a2a.session import NAMES, Session, at, first_flaw
 
-_BODY = "/response/body"
+_FOUND = ("card", "available")  # the step whose evidence is the card
 _ONE = "The card declares only one interface that is tested"
 _WRONG_TOKEN = "assay-no-valid-token"  # noqa: S105 -- it opens nothing: that is what it is for
 
@@ -32,57 +29,36 @@ _WRONG_TOKEN = "assay-no-valid-token"  # noqa: S105 -- it opens nothing: that is
 # The card
 
 
-async def check_card(run: ReportBuilder, document: dict[str, Any], exchange: Exchange, path: str) -> bool:
+async def check_card(run: ReportBuilder, card: Card) -> bool:
     """Check the card. Whether it can be used."""
-    read = await asyncio.to_thread(read_card, document, run.target.limits.card_nodes)
     with run.step("card", "available") as step:
-        step.exchange = exchange
-        if path.endswith(OLD_CARD_PATH) and "supportedInterfaces" in document:
-            step.failed(f"Found only under the older name, {path}", at="/request/url")
-        elif exchange.media_type not in ("application/json", "application/a2a+json"):
-            kind = exchange.media_type or "missing"
-            step.failed(f"Found at {path}, with the content type {kind}", at="/response/headers/content-type")
-        else:
-            step.passed(f"Found at {path}")
+        check_found(run, step, card)
     for header in ("Cache-Control", "ETag"):
-        if not exchange.header(header):
+        if not card.exchange.header(header):
             run.notice("card_caching", f"The agent card is sent without {header}")
     with run.step("card", "required") as step:
-        if read.problem:
-            _blame(run, step, exchange, read.problem, read.at)
-        else:
-            step.passed("Complete")
+        read = await check_required(run, _FOUND, step, card)
     if read.card is None:
-        run.stop_reason = "Left out: the agent card cannot be used"
         return False
-    is_old = "supportedInterfaces" not in document
     with run.step("card", "serialized") as step:
-        if is_old:
+        if card.is_old:
             step.not_applicable("The card is one of version 0.3")
-        elif (flaw := first_flaw(AgentCard.DESCRIPTOR, document, SERIALIZATION)) is not None:
-            _blame(run, step, exchange, str(flaw), flaw.at)
+        elif (flaw := first_flaw(AgentCard.DESCRIPTOR, card.document, SERIALIZATION)) is not None:
+            blame(run, _FOUND, step, card, str(flaw), flaw.at)
         else:
             step.passed("As the specification writes it")
     with run.step("card", "interfaces") as step:
-        _check_interfaces(run, step, document, exchange, is_old=is_old)
+        _check_interfaces(run, step, card)
     with run.step("card", "signatures") as step:
-        _check_signatures(run, step, document, exchange)
+        _check_signatures(run, step, card)
     return True
 
 
-def _blame(run: ReportBuilder, step: StepResult, exchange: Exchange, problem: str, where: str) -> None:
-    run.keep_evidence("card", "available", at=_BODY + where)
-    step.found_in = exchange
-    step.failed(problem, at=_BODY + where)
-
-
-def _check_interfaces(
-    run: ReportBuilder, step: StepResult, document: dict[str, Any], exchange: Exchange, *, is_old: bool
-) -> None:
-    if is_old:
+def _check_interfaces(run: ReportBuilder, step: StepResult, card: Card) -> None:
+    if card.is_old:
         step.not_applicable("The card is one of version 0.3")
         return
-    declared = document["supportedInterfaces"]
+    declared = card.document["supportedInterfaces"]
     for index, entry in enumerate(declared):
         if not isinstance(entry, dict):
             continue
@@ -90,10 +66,10 @@ def _check_interfaces(
         version, binding = str(entry.get("protocolVersion", "")), entry.get("protocolBinding")
         url = _url(entry.get("url"))
         if binding in (JSONRPC, HTTP_JSON) and (url is None or url.scheme not in ("http", "https") or not url.host):
-            _blame(run, step, exchange, f"{pointer}/url is no absolute address", f"{pointer}/url")
+            blame(run, _FOUND, step, card, f"{pointer}/url is no absolute address", f"{pointer}/url")
             return
         if not re.fullmatch(r"\d+\.\d+(\.\d+)?", version):
-            _blame(run, step, exchange, f"{pointer}/protocolVersion is no version", f"{pointer}/protocolVersion")
+            blame(run, _FOUND, step, card, f"{pointer}/protocolVersion is no version", f"{pointer}/protocolVersion")
             return
         if version.count(".") > 1:
             run.notice("patch_version", f"The card names version {version}: patch versions are better left out")
@@ -107,8 +83,8 @@ def _url(text: Any) -> httpx2.URL | None:
         return None
 
 
-def _check_signatures(run: ReportBuilder, step: StepResult, document: dict[str, Any], exchange: Exchange) -> None:
-    signatures = document.get("signatures")
+def _check_signatures(run: ReportBuilder, step: StepResult, card: Card) -> None:
+    signatures = card.document.get("signatures")
     if not isinstance(signatures, list) or not signatures:
         step.not_applicable("The card is not signed")
         return
@@ -121,11 +97,11 @@ def _check_signatures(run: ReportBuilder, step: StepResult, document: dict[str, 
         except ValueError:
             header = None
         if not isinstance(header, dict):
-            _blame(run, step, exchange, f"{pointer} is no base64url-encoded JSON object", pointer)
+            blame(run, _FOUND, step, card, f"{pointer} is no base64url-encoded JSON object", pointer)
             return
         missing = [name for name in ("alg", "kid") if not isinstance(header.get(name), str) or not header[name]]
         if missing:
-            _blame(run, step, exchange, f"{pointer} lacks {' and '.join(missing)}", pointer)
+            blame(run, _FOUND, step, card, f"{pointer} lacks {' and '.join(missing)}", pointer)
             return
     step.passed(f"{len(signatures)} signature{'s' if len(signatures) != 1 else ''}, each with algorithm and key")
 

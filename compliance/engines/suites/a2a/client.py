@@ -44,6 +44,14 @@ _PATHS = {
     "DeleteTaskPushNotificationConfig": ("DELETE", "/tasks/{taskId}/pushNotificationConfigs/{id}"),
     "GetExtendedAgentCard": ("GET", "/extendedAgentCard"),
 }
+# What versions before 1.0 call them over JSON-RPC; over HTTP they are below /v1.
+_OLD_NAMES = {
+    "SendMessage": "message/send",
+    "GetTask": "tasks/get",
+    "CancelTask": "tasks/cancel",
+    "SubscribeToTask": "tasks/resubscribe",
+    "GetTaskPushNotificationConfig": "tasks/pushNotificationConfig/get",
+}
 _STATUS = "/response/status"
 _STREAMS = ("SendStreamingMessage", "SubscribeToTask")
 
@@ -79,7 +87,13 @@ class Answer:
 
     @property
     def wants_credential(self) -> bool:
-        return self.exchange.status in (401, 403)
+        return self.exchange.is_locked
+
+    @property
+    def speaks(self) -> bool:
+        """Whether what is not right is of the binding all the same: what is wrong, other checks say."""
+        value, _ = parse(bytes(self.exchange.body))
+        return isinstance(value, dict) and (self.over_http or "jsonrpc" in value)
 
     @property
     def outcome(self) -> str:
@@ -104,7 +118,7 @@ class Answer:
 
 @dataclass(slots=True)
 class Caller:
-    """Asks one interface, in its binding and version."""
+    """Asks one interface, in its binding and version. Operations are named as version 1.0 names them."""
 
     http: HttpClient
     interface: Interface
@@ -126,7 +140,8 @@ class Caller:
         if key not in self._known:
             if self.interface.tenant:
                 params["tenant"] = self.interface.tenant
-            ours = [] if version == "" else [(b"A2A-Version", (version or "1.0").encode())]
+            silent = version == "" or (version is None and self.interface.is_old)
+            ours = [] if silent else [(b"A2A-Version", (version or "1.0").encode())]
             asked = [*ours, *(headers or [])]
             self._known[key] = await self._ask(http or self.http, operation, params, asked, with_credential)
         return self._known[key]
@@ -139,7 +154,8 @@ class Caller:
     ) -> Answer:
         kinds = b"text/event-stream, application/json" if operation in _STREAMS else b"application/json"
         if self.interface.binding == JSONRPC:
-            body = json.dumps({"jsonrpc": "2.0", "id": str(uuid4()), "method": operation, "params": params}).encode()
+            method = _OLD_NAMES.get(operation, operation) if self.interface.is_old else operation
+            body = json.dumps({"jsonrpc": "2.0", "id": str(uuid4()), "method": method, "params": params}).encode()
             sent = [(b"Content-Type", b"application/json"), (b"Accept", kinds), *headers]
             exchange = await http.send("POST", self.interface.url, sent, body, with_credential=with_credential)
             return read_jsonrpc(exchange)
@@ -161,7 +177,8 @@ class Caller:
         for name in ("taskId", "id"):
             if f"{{{name}}}" in path:
                 path = path.replace(f"{{{name}}}", quote(str(params.pop(name)), safe=""))
-        url = self.interface.url.rstrip("/") + (f"/{quote(tenant, safe='')}" if tenant else "") + path
+        below = "/v1" if self.interface.is_old else f"/{quote(tenant, safe='')}" if tenant else ""
+        url = self.interface.url.rstrip("/") + below + path
         if method == "POST":
             return method, url, json.dumps(params).encode()
         query = urlencode({k: str(v).lower() if isinstance(v, bool) else v for k, v in params.items()})
@@ -187,9 +204,8 @@ def read_http(exchange: Exchange) -> Answer:
         if exchange.media_type == "text/event-stream":
             return Answer(exchange, over_http=True, result=None, has_result=True, root="/response/body")
         if problem and exchange.body.strip():
-            return Answer(
-                exchange, wrong=f"status {exchange.status} with a body that is {problem}", root="/response/body"
-            )
+            wrong = f"status {exchange.status} with a body that is {problem}"
+            return Answer(exchange, over_http=True, wrong=wrong, root="/response/body")
         return Answer(exchange, over_http=True, result=value, has_result=True, root="/response/body")
     error = value.get("error") if isinstance(value, dict) else None
     if not isinstance(error, dict):

@@ -18,6 +18,7 @@ from compliance.engines.http.jsonrpc import error_of, message_of, pointer, wrong
 from compliance.engines.reports.builder import ReportBuilder, StepResult
 from compliance.engines.suites.a2a.client import HTTP_JSON, JSONRPC, Answer, Caller, problem_with
 from compliance.engines.suites.a2a.message_schema import Flaw, Kind, flaws
+from compliance.engines.suites.assertions import locked_out
 
 SPEC = "https://a2a-protocol.org/v1.0.0/specification/"
 PREFIXES = {JSONRPC: "jsonrpc", HTTP_JSON: "http_json"}
@@ -49,15 +50,8 @@ class Session:
         return answer
 
     def locked_out(self, step: StepResult, answer: Answer) -> bool:
-        """Skip a step whose question wants a credential that this run has not, or may not send there."""
-        if not answer.wants_credential:
-            return False
-        if self.run.target.credential is None:
-            self.run.locked = True
-            step.skipped(f"Answered with status {answer.exchange.status}: this needs a credential, and none is stored")
-        else:
-            step.skipped(f"Answered with status {answer.exchange.status} to the stored credential")
-        return True
+        """Leave out a step whose question wants a credential that this run has not, or may not send there."""
+        return locked_out(self.run, step, answer.exchange)
 
     async def refused(
         self,

@@ -17,9 +17,9 @@ from compliance.engines.reports.builder import ReportBuilder
 from compliance.engines.reports.model import Report, Scenario, Step, Track, Verdict
 from compliance.engines.suites.a2a.agent_checks import requires_credentials
 from compliance.engines.suites.a2a.catalog import SPEC_VERSION
+from compliance.engines.suites.a2a.opening import reach_card
 from compliance.engines.suites.a2a.session import SECURITY
 from compliance.engines.suites.a2a.tck_kit import MEMORY_MB, NAME, KitMissing, Result, RunnerOutput, find_kit, run_kit
-from compliance.engines.suites.assertions import reach_card
 
 _ADAPTER = "1.0"
 _FOLDERS = {

@@ -3,63 +3,39 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 from uuid import uuid4
 
 from compliance.engines.http.exchange import Exchange
 from compliance.engines.http.jsonrpc import message_of, wrong_at
 from compliance.engines.reports.builder import ReportBuilder
-from compliance.engines.suites.a2a.client import HTTP_JSON, JSONRPC, Interface
+from compliance.engines.suites.a2a.client import HTTP_JSON, JSONRPC, Caller, Interface
+from compliance.engines.suites.a2a.opening import problem_of
 from compliance.engines.suites.a2a.session import VERSION_0_3, check_error_code
-from compliance.engines.suites.assertions import check_credential
+from compliance.engines.suites.assertions import locked_out
 
 
-def declared_interfaces(card: dict[str, Any]) -> list[Interface]:
-    """The interfaces that a card of version 0.3 declares, the preferred one first."""
-    version = str(card.get("protocolVersion") or "0.3.0")
-    found = [Interface(0, str(card.get("url", "")), str(card.get("preferredTransport") or JSONRPC), version)]
-    more = card.get("additionalInterfaces")
-    for number, entry in enumerate(more if isinstance(more, list) else (), 1):
-        if isinstance(entry, dict):
-            found.append(Interface(number, str(entry.get("url", "")), str(entry.get("transport", "")), version))
-    return found
-
-
-async def is_open(run: ReportBuilder, interfaces: list[Interface]) -> bool:
-    """Whether the agent answers on the first of these with what the run has to show; a failed step when it does not."""
-    for interface in interfaces:
-        if interface.binding == JSONRPC:
-            sent = [(b"Content-Type", b"application/json"), (b"Accept", b"application/json, text/event-stream")]
-            task = {"jsonrpc": "2.0", "id": "assay-1", "method": "tasks/get", "params": {"id": str(uuid4())}}
-            exchange = await run.http.send("POST", interface.url, sent, json.dumps(task).encode())
-        elif interface.binding == HTTP_JSON:
-            url = f"{interface.url.rstrip('/')}/v1/tasks/{uuid4()}"
-            exchange = await run.http.send("GET", url, [(b"Accept", b"application/json")])
-        else:
-            continue
-        return exchange.status not in (401, 403) or check_credential(run, "security", exchange)
-    return True
-
-
-async def check_old(run: ReportBuilder, card: dict[str, Any], interfaces: list[Interface]) -> None:
-    rpc = next((i for i in interfaces if i.binding == JSONRPC), None)
-    http_json = next((i for i in interfaces if i.binding == HTTP_JSON), None)
+async def check_old(run: ReportBuilder, card: dict[str, Any], callers: Sequence[Caller]) -> None:
+    rpc = next((c for c in callers if c.interface.binding == JSONRPC), None)
+    http_json = next((c for c in callers if c.interface.binding == HTTP_JSON), None)
     reason = "The card declares no such interface of version 0.3"
-    for scenario, interface in zip(VERSION_0_3, (rpc, http_json), strict=True):
-        if interface is None:
+    for scenario, caller in zip(VERSION_0_3, (rpc, http_json), strict=True):
+        if caller is None:
             for spec in scenario.steps:
                 with run.step(scenario.key, spec.key) as step:
                     step.not_applicable(reason)
     if rpc is not None and run.wants("v03/jsonrpc"):
-        await _jsonrpc(run, card, rpc)
+        await _jsonrpc(run, card, rpc.interface)
     if http_json is not None and run.wants("v03/http_json"):
         with run.step("v03/http_json", "get_unknown") as step:
-            url = f"{http_json.url.rstrip('/')}/v1/tasks/{uuid4()}"
-            answer = await run.http.send("GET", url, [(b"Accept", b"application/json")])
-            if answer.fault is not None:
-                step.failed(answer.fault.message, at="/response/fault")
-            elif answer.status != 404:
-                step.failed(f"Status {answer.status}", at="/response/status")
+            answer = await http_json.ask("GetTask", {"id": str(uuid4())})
+            step.exchange = answer.exchange
+            if locked_out(run, step, answer.exchange):
+                return
+            problem, at = await problem_of(http_json, answer)
+            if problem or answer.exchange.status != 404:
+                step.failed(problem or f"Status {answer.exchange.status}", at=at or "/response/status")
             else:
                 step.passed("Status 404")
 

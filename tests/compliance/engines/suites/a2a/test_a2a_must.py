@@ -574,20 +574,24 @@ async def test_an_agent_of_the_older_version_behind_a_door_is_not_failing(token:
     assert set(verdicts(opened, "v03/jsonrpc")) != {"skipped"}
 
 
-async def test_door_without_a_challenge_fails() -> None:
+async def test_door_without_a_challenge_fails_where_the_rest_can_be_seen() -> None:  # E4
     def alter(heard: Heard, said: Said) -> None:
         said.headers.pop("www-authenticate", None)
 
     async with altered(alter, token="Bearer tok3n") as url:
-        report = await check(url)
+        report = await check(url, token="tok3n")
+        locked = await check(url)
 
     assert step(report, "security", "unauthorized").verdict == "failed"
+    assert step(locked, "security", "unauthorized").verdict == "silent"
+    assert locked.overall() is Overall.INCONCLUSIVE
 
 
-async def test_interface_at_a_forbidden_address_fails_that_interface_alone() -> None:  # V7
+async def test_interface_at_a_forbidden_address_is_not_tested_and_the_others_are() -> None:  # V7, E1
     async with altered(on_card(_interface(url="http://10.0.0.1/"))) as url:
         report = await check(url)
 
+    assert step(report, "jsonrpc/interface", "answers").verdict == "not_tested"
     assert "may not go" in step(report, "jsonrpc/interface", "answers").actual
     assert step(report, "http_json/errors", "get_unknown").verdict == "passed"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import time
 from typing import Any
 
 import pytest
@@ -13,7 +14,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from compliance.demo_agents.a2a_agents import translator
-from compliance.engines import Overall, Report, Target
+from compliance.engines import Overall, Report, Target, get_engine
+from compliance.engines.contract import Credential
 from tests.compliance.engines import servers
 from tests.compliance.engines.servers import QUICK, bound, serving, step
 
@@ -44,6 +46,7 @@ def scripted(
     path: str = "/.well-known/agent-card.json",
     token: str = "",
     media_type: str = "application/json",
+    shut: int = 401,
     **replies: Any,
 ) -> Starlette:
     """An A2A agent by script; HERE in the card stands for its own address."""
@@ -57,7 +60,7 @@ def scripted(
 
     async def rpc(request: Request) -> Response:
         if wants_token(request):
-            return Response(status_code=401, headers={"www-authenticate": "Bearer"})
+            return Response(status_code=shut, headers={"www-authenticate": "Bearer"})
         message = await request.json()
         reply = replies.get(message["method"].replace("/", "_"))
         if isinstance(reply, Response):
@@ -147,11 +150,48 @@ async def test_card_below_the_agents_own_path_is_found() -> None:
     assert step(report, "a2a/card", "found").verdict == "passed"
 
 
-async def test_card_at_the_root_is_found_from_a_path() -> None:
-    async with serving(scripted()) as url:
+def _interface(url: str, binding: str = "JSONRPC", version: str = "1.0") -> dict[str, Any]:
+    return {"url": url, "protocolBinding": binding, "protocolVersion": version}
+
+
+def _declaring(*interfaces: dict[str, Any]) -> dict[str, Any]:
+    return CARD | {"supportedInterfaces": list(interfaces)}
+
+
+@pytest.mark.parametrize(
+    "card",
+    [
+        _declaring(_interface("HERE/agents/one")),
+        _declaring(_interface("HERE/agents/one/")),
+        _declaring(_interface("http://other.example/"), _interface("HERE/agents/one", "HTTP+JSON")),
+        OLD_CARD | {"url": "HERE/agents/one"},
+        OLD_CARD | {"additionalInterfaces": [{"url": "HERE/agents/one", "transport": "JSONRPC"}]},
+    ],
+    ids=["address", "slash", "second", "old", "old-additional"],
+)
+async def test_card_at_the_root_counts_when_it_names_the_registered_address(card: dict[str, Any]) -> None:  # E2
+    async with serving(scripted(card)) as url:
         report = await check(f"{url}/agents/one")
 
     assert step(report, "a2a/card", "found").verdict == "passed"
+
+
+@pytest.mark.parametrize("protocol", ["a2a", ""])
+@pytest.mark.parametrize("place", ["/.well-known/agent-card.json", "/.well-known/agent.json"])
+@pytest.mark.parametrize(
+    "card",
+    [CARD, _declaring(_interface("HERE/agents/alpha")), _declaring(_interface("HERE/agents/ghost2")), OLD_CARD,
+     _declaring(_interface("HERE/agents/ghost?a=b")), _declaring(), _declaring(_interface("http://["))],
+    ids=["root", "other", "longer", "old", "query", "none", "malformed"],
+)  # fmt: skip
+async def test_nothing_passes_by_the_card_of_another_agent(card: dict[str, Any], place: str, protocol: str) -> None:
+    # E2: the address itself answers 404 to everything
+    async with serving(scripted(card, place)) as url:
+        report = await check(f"{url}/agents/ghost", protocol=protocol)
+
+    assert report.overall() is Overall.FAILING
+    if protocol:
+        assert "is of another agent" in step(report, "connectivity/reach", "speaks").actual
 
 
 async def test_no_card_is_failing() -> None:
@@ -227,13 +267,120 @@ async def test_interface_that_does_not_answer_fails() -> None:
     assert "nothing listens there" in step(report, "a2a/interfaces", "interface/2").actual
 
 
-async def test_grpc_interface_is_silent() -> None:
-    grpc = {"url": "http://127.0.0.1:9/", "protocolBinding": "GRPC", "protocolVersion": "1.0"}
-    async with serving(scripted(CARD | {"supportedInterfaces": [grpc]})) as url:
+REST = _interface("HERE/rest", "HTTP+JSON")
+
+
+@pytest.mark.parametrize(
+    ("interfaces", "words"),
+    [
+        ([_interface("http://127.0.0.1:9/", "GRPC")], "gRPC alone"),
+        ([_interface("HERE/", "https://example.com/our-binding")], "https://example.com/our-binding alone"),
+        ([_interface("http://10.0.0.1/")], "an address that may be tested"),
+        ([_interface("http://10.0.0.1/"), _interface("HERE/", "GRPC")], "an address that may be tested"),
+    ],
+    ids=["grpc", "custom", "private", "both"],
+)
+async def test_nothing_declared_that_was_spoken_to_is_inconclusive(interfaces: list[Any], words: str) -> None:  # E2
+    async with serving(scripted(_declaring(*interfaces))) as url:
+        baseline = await check(url)
+        must = await get_engine("a2a").run(servers.target(url, protocol="a2a", suite="a2a-must"))
+
+    for report in (baseline, must):
+        assert report.overall() is Overall.INCONCLUSIVE
+        assert words in report.headline()
+        assert not [each for _, _, each in report.steps() if each.verdict == "failed" and "encrypted" not in each.key]
+    assert step(baseline, "a2a/errors", "unknown_task").verdict == "not_tested"
+
+
+@pytest.mark.parametrize("binding", ["JSONRPC", "HTTP+JSON"])
+async def test_a_card_whose_interfaces_are_at_dead_ports_is_inconclusive(binding: str) -> None:  # E2
+    with bound() as closed:
+        dead = f"http://127.0.0.1:{closed.getsockname()[1]}/"
+        async with serving(scripted(_declaring(_interface(dead, binding), _interface(dead, "GRPC")))) as url:
+            report = await check(url)
+
+    assert step(report, "a2a/interfaces", "interface/1").verdict == "failed"
+    assert report.overall() is Overall.INCONCLUSIVE
+    assert "nothing listens there" in report.headline()
+
+
+def _everywhere(reply: Response) -> Any:
+    """Its card, and one answer to whatever else is asked."""
+
+    async def agent(scope: Any, receive: Any, send: Any) -> None:
+        card_is_asked = scope["type"] == "http" and scope["path"] == "/.well-known/agent-card.json"
+        await (scripted(_declaring(REST)) if card_is_asked else reply)(scope, receive, send)
+
+    return agent
+
+
+class _Echoing(JSONResponse):
+    """Not found, in words that name the address and the time."""
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        said = {"error": "Not Found", "path": scope["path"], "timestamp": time.time()}
+        await JSONResponse(said, 404)(scope, receive, send)
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        JSONResponse({"detail": "Not Found"}, 404),
+        JSONResponse({"error": {"code": 404, "message": "Not Found"}}, 404),
+        JSONResponse({"status": "ok"}),
+        JSONResponse({"message": "Forbidden"}, 405),
+        JSONResponse([], 404),
+        Response("not found", 404),
+        Response(status_code=404),
+        JSONResponse({"error": {"code": 503, "message": "x"}}, 503),
+        _Echoing(None),
+    ],
+    ids=["detail", "status", "ok", "405", "list", "text", "empty", "503", "echo"],
+)
+async def test_a_rest_address_that_answers_everything_alike_does_not_pass(reply: Response) -> None:  # E2
+    async with serving(_everywhere(reply)) as url:
+        report = await check(url, protocol="")
+
+    assert report.protocol == "a2a"
+    assert step(report, "a2a/interfaces", "interface/1").verdict == "failed"
+    assert report.overall() is Overall.PARTIAL
+
+
+def rest(
+    *, old: bool = False, status: int = 404, code: str = "TASK_NOT_FOUND", token: str = "", shut: int = 401
+) -> Any:
+    """An agent with HTTP+JSON alone."""
+    below = "/rest/v1" if old else "/rest"
+    card = OLD_CARD | {"url": "HERE/rest", "preferredTransport": "HTTP+JSON"} if old else _declaring(REST)
+
+    async def task(request: Request) -> Response:
+        if token and request.headers.get("authorization") != f"Bearer {token}":
+            return Response(status_code=shut, headers={"www-authenticate": "Bearer"})
+        if old:
+            return JSONResponse({"message": "Task not found"}, status)
+        info = {"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": code, "domain": "a2a-protocol.org"}
+        error = {"code": status, "status": "NOT_FOUND", "message": "No task", "details": [info] if code else []}
+        return JSONResponse({"error": error}, status)
+
+    card_route = next(route for route in scripted(card).routes if getattr(route, "path", "") != "/")
+    return Starlette(routes=[card_route, Route(f"{below}/tasks/{{id}}", task)])
+
+
+@pytest.mark.parametrize("how", [{}, {"code": ""}, {"old": True}], ids=["error-info", "bare", "old"])
+async def test_an_agent_with_http_json_alone_passes(how: dict[str, Any]) -> None:
+    async with serving(rest(**how)) as url:
+        report = await check(url, protocol="")
+
+    assert report.overall() is Overall.PASSING, report.headline()
+    assert step(report, "a2a/errors", "unknown_task").verdict == "passed"
+    assert step(report, "a2a/errors", "unknown_method").verdict == "not_applicable"
+
+
+async def test_an_unknown_task_over_http_has_status_404() -> None:  # E9
+    async with serving(rest(status=400)) as url:
         report = await check(url)
 
-    assert step(report, "a2a/interfaces", "interface/1").verdict == "silent"
-    assert step(report, "a2a/errors", "unknown_method").verdict == "skipped"
+    assert step(report, "a2a/errors", "unknown_task").verdict == "failed"
 
 
 async def test_results_for_what_does_not_exist_fail() -> None:
@@ -282,6 +429,56 @@ async def test_agent_that_wants_a_token_is_inconclusive_without_one() -> None:
     assert report.overall() is Overall.INCONCLUSIVE
     assert step(report, "a2a/auth", "unauthorized").verdict == "passed"
     assert step(report, "a2a/errors", "unknown_task").verdict == "skipped"
+
+
+def guarded_card(status: int) -> Any:
+    """An agent that shows not even its card without its token."""
+    app = scripted(token=TOKEN)
+
+    async def agent(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http" and dict(scope["headers"]).get(b"authorization") != f"Bearer {TOKEN}".encode():
+            refusal = JSONResponse({"message": "sign in"}, status, {"www-authenticate": "Bearer"})
+            await refusal(scope, receive, send)
+        else:
+            await app(scope, receive, send)
+
+    return agent
+
+
+GUARDED = {
+    "card": guarded_card,
+    "jsonrpc": lambda status: scripted(token=TOKEN, shut=status),
+    "rest": lambda status: rest(token=TOKEN, shut=status),
+    "old": lambda status: scripted(OLD_CARD, token=TOKEN, shut=status),
+    "old-rest": lambda status: rest(old=True, token=TOKEN, shut=status),
+}
+
+
+@pytest.mark.parametrize("status", [401, 402, 403])
+@pytest.mark.parametrize("where", GUARDED)
+async def test_a_guarded_agent_is_locked_and_not_broken(where: str, status: int) -> None:  # E4
+    async with serving(GUARDED[where](status)) as url:
+        without = await check(url)
+        refused = await check(url, credential=Credential("Authorization", "Bearer no", ("no",), name="Main key"))
+        opened = await check(url, token=TOKEN)
+
+    assert without.locked
+    assert without.overall() is Overall.INCONCLUSIVE
+    assert not [s for _, _, s in without.steps() if s.verdict == "failed"]
+    assert refused.overall() is Overall.INCONCLUSIVE
+    assert f"refused the credential “Main key” (HTTP {status})" in refused.headline()
+    assert opened.overall() is Overall.PASSING
+
+
+@pytest.mark.parametrize("token", [None, "no"])
+async def test_a_door_at_messages_alone_is_locked_too(token: str | None) -> None:  # E4
+    door = Response(status_code=401, headers={"www-authenticate": "Bearer"})
+    async with serving(scripted(SendMessage=door)) as url:
+        report = await check(url, token=token, options={"allow_side_effects": True})
+
+    assert step(report, "a2a/task", "message").verdict == ("skipped" if token is None else "not_tested")
+    assert report.overall() is Overall.INCONCLUSIVE
+    assert report.locked is (token is None)
 
 
 async def test_token_opens_the_agent_and_is_in_no_evidence() -> None:  # V1

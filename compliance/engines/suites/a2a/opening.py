@@ -1,0 +1,235 @@
+"""How every run against an A2A agent begins: its card, the interfaces that it declares, and whether they answer."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid4
+
+import httpx2
+
+from compliance.engines.agent_cards import OLD_CARD_PATH, card_version, find_card
+from compliance.engines.http.exchange import Exchange, FaultKind
+from compliance.engines.http.jsonrpc import wrong_at
+from compliance.engines.reports.builder import ReportBuilder, StepResult
+from compliance.engines.reports.digest import digest_of_card
+from compliance.engines.suites.a2a.card import ReadCard, read_card
+from compliance.engines.suites.a2a.client import HTTP_JSON, JSONRPC, Answer, Caller, Interface
+from compliance.engines.suites.assertions import check_challenge, check_connection, check_credential, note_locked
+
+_REACH = "connectivity/reach"
+_BODY = "/response/body"
+SPOKEN = (JSONRPC, HTTP_JSON)
+Found = tuple[str, str]  # the keys of a scenario and a step
+HOW_CALLED = {"GRPC": "gRPC", JSONRPC: "JSON-RPC", HTTP_JSON: "HTTP+JSON"}
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """An agent card as it came, and where."""
+
+    document: dict[str, Any]
+    exchange: Exchange
+    path: str
+    flaw: str = ""  # of the document, which could be read all the same
+
+    @property
+    def is_old(self) -> bool:
+        return "supportedInterfaces" not in self.document
+
+    def interfaces(self) -> list[Interface]:
+        """The interfaces that the card declares, the preferred one first."""
+        card, found = self.document, []
+        if not self.is_old:
+            listed = card["supportedInterfaces"]
+            for number, entry in enumerate(listed if isinstance(listed, list) else ()):
+                if isinstance(entry, dict):
+                    names = ("url", "protocolBinding", "protocolVersion", "tenant")
+                    found.append(Interface(number, *(str(entry.get(name) or "") for name in names)))
+            return found
+        # Before 0.2.5 cards did not say their version.
+        version = card_version(card) or ("0.2" if self.path.endswith(OLD_CARD_PATH) else "0.3.0")
+        found.append(Interface(0, str(card.get("url", "")), str(card.get("preferredTransport") or JSONRPC), version))
+        more = card.get("additionalInterfaces")
+        for number, entry in enumerate(more if isinstance(more, list) else (), 1):
+            if isinstance(entry, dict):
+                one = Interface(number, str(entry.get("url", "")), str(entry.get("transport", "")), version)
+                found += [] if any((one.url, one.binding) == (i.url, i.binding) for i in found) else [one]
+        return found
+
+
+async def reach_card(run: ReportBuilder, scenario: str) -> Card | None:
+    """Reach an A2A agent by its card. None when there is nothing more to ask.
+
+    scenario: in which its asking for credentials is checked.
+    """
+    with run.step(_REACH, "reachable") as step:
+        search = await find_card(run.http, run.target.url)
+        exchange = step.exchange = search.exchange
+        reached = check_connection(run, exchange, step)
+    if not reached:
+        return None
+    if exchange.is_locked:
+        check_credential(run, scenario, exchange)
+        return None
+    with run.step(_REACH, "speaks") as step:
+        step.exchange = exchange
+        if search.document is None:
+            path = httpx2.URL(exchange.url).path
+            if search.agent_of_other:
+                words, at = f"the one at {path} is of another agent, {search.agent_of_other}", f"{_BODY}"
+            elif exchange.status == 200:
+                words, at = f"{path} answered with something else", wrong_at(exchange)
+            else:
+                words, at = f"status {exchange.status} at {path}", "/response/status"
+            step.failed(f"There is no agent card: {words}", at=at)
+            run.stop_reason = "Left out: there is no agent card"
+            return None
+        step.passed(f"An agent card was answered at {search.path}")
+    card = Card(search.document, exchange, search.path, search.flaw)
+    for key, name, length in (("name", "agent_name", 100), ("version", "agent_version", 50)):
+        run.observe(name, run.said(card.document.get(key, ""), length))
+    if digest := digest_of_card(card.document):
+        run.observe("tools_digest", digest)
+    return card
+
+
+def check_found(run: ReportBuilder, step: StepResult, card: Card) -> None:
+    """Check that a card is where its version of the protocol says, and comes as JSON."""
+    step.exchange, version = card.exchange, card_version(card.document)
+    is_first = card.is_old and not re.match(r"0\.[3-9]|[1-9]", version)  # 0.2, or no version at all
+    if card.path.endswith(OLD_CARD_PATH) and not is_first:
+        step.failed(f"Found only under the older name, {card.path}", at="/request/url")
+    elif card.exchange.media_type not in ("application/json", "application/a2a+json"):
+        kind = card.exchange.media_type or "missing"
+        step.failed(f"Found at {card.path}, with the content type {kind}", at="/response/headers/content-type")
+    elif card.flaw:
+        step.failed(f"Found at {card.path}, as a document that is {card.flaw}", at=_BODY)
+    else:
+        step.passed(f"Found at {card.path}")
+    if card.is_old:
+        said = f"version {run.said(version, 40)}" if version else "version 0.2"
+        run.notice("old_version", f"The agent speaks A2A {said}, which is superseded")
+
+
+async def check_required(run: ReportBuilder, found: Found, step: StepResult, card: Card) -> ReadCard:
+    """Check that a card is complete. found: the step that has the card as its evidence."""
+    # In a thread, so that the other runs of this process are not held up.
+    read = await asyncio.to_thread(read_card, card.document, run.target.limits.card_nodes)
+    if read.problem:
+        blame(run, found, step, card, read.problem, read.at)
+    else:
+        step.passed("Complete")
+    if read.card is None:
+        run.stop_reason = "Left out: the agent card cannot be used"
+    return read
+
+
+def blame(run: ReportBuilder, found: Found, step: StepResult, card: Card, problem: str, where: str) -> None:
+    """Fail a step for something in the card, which is kept as the evidence of the step that found it."""
+    run.keep_evidence(*found, at=_BODY + where)
+    step.found_in = card.exchange
+    step.failed(problem, at=_BODY + where)
+
+
+async def ask_all(run: ReportBuilder, interfaces: Iterable[Interface]) -> list[tuple[Caller, Answer]]:
+    """Ask each interface for a task that there is not: every working one answers, and nothing changes."""
+    no_task = {"id": str(uuid4())}
+    return [((caller := Caller(run.http, each)), await caller.ask("GetTask", no_task)) for each in interfaces]
+
+
+async def check_answers(
+    run: ReportBuilder, step: StepResult, caller: Caller, answer: Answer, *, is_taken: bool, strictly: bool = True
+) -> bool:
+    """Check that an interface answers in its binding. Whether it can be asked further.
+
+    is_taken: another interface takes the run's credential, so that one that refuses it is at fault.
+    """
+    exchange = step.exchange = answer.exchange
+    if exchange.fault is not None and exchange.fault.kind is FaultKind.REFUSED:
+        step.not_tested(f"The card points to where a test may not go: {exchange.fault.message}")
+    elif answer.wants_credential and run.target.credential is None:
+        step.passed(f"Answered with status {exchange.status}: it wants a credential")
+        note_locked(run)
+        return True
+    elif answer.wants_credential and is_taken:
+        step.failed(f"Refused with status {exchange.status} what another interface takes", at="/response/status")
+    elif answer.wants_credential:
+        step.passed(f"Answered with status {exchange.status}: it wants another credential")
+        return True
+    else:
+        problem, at = await problem_of(caller, answer, strictly=strictly)
+        if not problem:
+            step.passed(f"Answered after {exchange.seconds * 1000:.0f} ms")
+            return True
+        step.failed(problem, at=at)
+    return False
+
+
+async def problem_of(caller: Caller, answer: Answer, *, strictly: bool = True) -> tuple[str, str]:
+    """Why an answer is none of the interface's binding, and where; ("", "") when it is one, right or wrong.
+
+    strictly: also one of the right form is none, when the address answers everything so.
+    """
+    exchange = answer.exchange
+    if exchange.fault is not None or (answer.wrong and not answer.speaks):
+        return answer.words, answer.root
+    if answer.over_http and exchange.status >= 500:
+        return answer.words, "/response/status"
+    has_form = answer.error or (not strictly and not answer.wrong)
+    if answer.over_http and not has_form and await _answers_all_alike(caller, answer):
+        # A web server's own page for whatever is not there: nothing of the protocol was seen.
+        return f"Status {exchange.status}, as for any other address below it", "/response/status"
+    return "", ""
+
+
+async def _answers_all_alike(caller: Caller, answer: Answer) -> bool:
+    exchange = answer.exchange
+    url = f"{caller.interface.url.rstrip('/')}/{uuid4()}"
+    other = await caller.http.send("GET", url, exchange.request_headers)
+    return other.status == exchange.status and _without_address(other) == _without_address(exchange)
+
+
+def _without_address(exchange: Exchange) -> str:
+    """A body without what differs from one request to the next: the address, and numbers such as the time."""
+    text = bytes(exchange.body[:20_000]).decode("utf-8", "replace")
+    path = httpx2.URL(exchange.url).path
+    for part in (exchange.url, path, *sorted(path.split("/"), key=len, reverse=True)[:2]):
+        text = text.replace(part, "") if len(part) > 3 else text
+    return re.sub(r"[0-9a-f]*\d[0-9a-f-]*", "", text)
+
+
+def check_reached(run: ReportBuilder, interfaces: Sequence[Interface], answers: Sequence[Answer]) -> None:
+    """Make the run inconclusive when it reached nothing that the card declares (E2). answers: of what was asked."""
+    faults = [answer.exchange.fault for answer in answers]
+    kinds = {fault.kind if fault is not None else None for fault in faults}
+    if not kinds and all(interface.binding for interface in interfaces):
+        named = ", ".join(dict.fromkeys(HOW_CALLED.get(i.binding, i.binding) for i in interfaces)) or "no interface"
+        run.obstruct(f"The card declares {run.said(named, 100)} alone, which is not spoken here")
+    elif kinds == {FaultKind.REFUSED}:
+        run.obstruct("None of the interfaces that the card declares is at an address that may be tested")
+    elif kinds and kinds <= {FaultKind.REFUSED, FaultKind.CONNECT}:
+        said = next(fault.message for fault in faults if fault is not None and fault.kind is FaultKind.CONNECT)
+        run.obstruct(f"No interface that the card declares could be reached: {said}")
+
+
+async def check_door(run: ReportBuilder, scenario: str, caller: Caller, answer: Answer) -> bool:
+    """Check how the agent asks for credentials. False when it wants one that the run has not."""
+    if not check_credential(run, scenario, answer.exchange):
+        return False
+    if run.target.credential is not None:
+        bare = await caller.ask("GetTask", {"id": str(uuid4())}, with_credential=False)
+        check_challenge(run, scenario, bare.exchange)
+    else:
+        leave_out_credentials(run, scenario, "The agent answers without credentials")
+    return True
+
+
+def leave_out_credentials(run: ReportBuilder, scenario: str, reason: str) -> None:
+    for key in ("unauthorized", "accepted"):
+        if not run.done(scenario, key):
+            with run.step(scenario, key) as step:
+                step.not_applicable(reason)
