@@ -131,10 +131,13 @@ def empty_tables(superuser: psycopg.Connection[Any]) -> None:
         )
         if row[0] not in _KEPT_TABLES
     ]
-    # The record refuses TRUNCATE by trigger; only a superuser in this mode passes it.
-    superuser.execute("SET session_replication_role = replica")
-    superuser.execute("TRUNCATE " + ", ".join(tables))
-    superuser.execute("SET session_replication_role = origin")
+    with superuser.transaction():
+        # The record refuses DELETE by trigger; only a superuser in this mode passes it.
+        superuser.execute("SET LOCAL session_replication_role = replica")
+        # Who writes yet is waited for. TRUNCATE would do so by itself, and takes ten times as long for a few rows.
+        superuser.execute(f"LOCK TABLE {', '.join(tables)} IN SHARE ROW EXCLUSIVE MODE")
+        for table in tables:
+            superuser.execute(f"DELETE FROM {table}")
 
 
 def make_user(email: str, name: str, **fields: Any) -> User:

@@ -279,9 +279,15 @@ class ComplianceRun(models.Model):
         return f"{self.get_triggered_by_display()} of {self.agent_url}"
 
     def found_protocol(self, agent: Agent) -> bool:
-        """Whether the run says which protocol an agent speaks of which that was not known."""
-        known = self.protocol != Protocol.UNKNOWN and self.protocol in Protocol.values
-        return known and self.overall_status != OverallStatus.INCONCLUSIVE and not agent.protocol
+        """Whether the run proves a protocol that is not the one on record (E5).
+
+        Proof is a version that was agreed on in a handshake, or that a card states: a suite's own protocol is none.
+        What is on record already is corrected by the baseline alone, which asks again when that does not hold.
+        """
+        proven = self.protocol in Protocol.values and self.protocol_version != ""
+        conclusive = self.overall_status != OverallStatus.INCONCLUSIVE and self.executor_kind == ExecutorKind.HOSTED
+        may_correct = not agent.protocol or not self.beside_status
+        return proven and conclusive and may_correct and self.protocol not in (Protocol.UNKNOWN, agent.protocol)
 
     @property
     def counts(self) -> dict[str, int]:
