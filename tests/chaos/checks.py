@@ -146,11 +146,12 @@ def one_decision_an_evaluation(witness: Witness, books: Books) -> list[Row]:
 
 
 def evaluated_again_for_a_reason(witness: Witness, books: Books) -> list[Row]:
-    """An occurrence is decided about again only if it waits for a runner or capacity, or its job ended without a run."""
+    """An occurrence is decided about again only if it waits for something, or its job ended without a run."""
     return witness.rows(
         f"""
         SELECT * FROM (
-            SELECT d.monitor_id, d.monitor_name, d.scheduled_for, d.at, d.outcome, q.state AS job_state, {_WAITS} AS waits,
+            SELECT d.monitor_id, d.monitor_name, d.scheduled_for, d.at, d.outcome, q.state AS job_state,
+                {_WAITS} AS waits,
                 lead(d.outcome) OVER occurrence AS next_outcome, lead(d.at) OVER occurrence AS next_at
             FROM monitor_decisions d LEFT JOIN compliance_jobs q ON q.id = d.job_id
             WHERE d.scheduled_for IS NOT NULL
