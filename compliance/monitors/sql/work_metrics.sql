@@ -50,7 +50,7 @@ SELECT 'runner_silent', '', '', coalesce(extract(epoch FROM statement_timestamp(
 FROM runners w WHERE w.state = 'active'
 UNION ALL
 SELECT 'runs', t.name, v.name, coalesce((SELECT q.last_value FROM pg_sequences q
-    WHERE q.schemaname = 'public' AND q.sequencename = format('runs_%s_%s', t.name, v.name)), 0)
+    WHERE q.schemaname = 'public' AND q.sequencename = concat_ws('_', 'runs', t.name, v.name)), 0)
 FROM unnest(ARRAY['owner_test', 'observer_test', 'monitor', 'heartbeat', 'manual', 'webhook']) AS t(name),
     unnest(ARRAY['passing', 'partial', 'failing', 'inconclusive']) AS v(name)
 UNION ALL

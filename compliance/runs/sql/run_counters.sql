@@ -1,13 +1,14 @@
 DO $do$
 DECLARE
-    trigger_name text;
-    verdict text;
+    counter text;
 BEGIN
-    FOREACH trigger_name IN ARRAY ARRAY['owner_test', 'observer_test', 'monitor', 'heartbeat', 'manual', 'webhook'] LOOP
-        FOREACH verdict IN ARRAY ARRAY['passing', 'partial', 'failing', 'inconclusive'] LOOP
-            EXECUTE format('CREATE SEQUENCE runs_%s_%s', trigger_name, verdict);
-            EXECUTE format('REVOKE ALL ON SEQUENCE runs_%s_%s FROM PUBLIC, assay_app, assay_staff', trigger_name, verdict);
-        END LOOP;
+    FOR counter IN
+        SELECT concat_ws('_', 'runs', t.name, v.name)
+        FROM unnest(ARRAY['owner_test', 'observer_test', 'monitor', 'heartbeat', 'manual', 'webhook']) AS t(name),
+            unnest(ARRAY['passing', 'partial', 'failing', 'inconclusive']) AS v(name)
+    LOOP
+        EXECUTE 'CREATE SEQUENCE ' || quote_ident(counter);
+        EXECUTE 'REVOKE ALL ON SEQUENCE ' || quote_ident(counter) || ' FROM PUBLIC, assay_app, assay_staff';
     END LOOP;
 END
 $do$
