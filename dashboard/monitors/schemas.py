@@ -163,7 +163,12 @@ class MonitorOut(Schema):
     state: MonitorState
     state_reason: str = Field(description="Why it is paused or parked.")
     next_run_at: datetime | None = Field(description="Null unless it is active.")
-    deferred_until: datetime | None = Field(description="Until when it waits for its runner to be back.")
+    deferred_until: datetime | None = Field(
+        description="When it is tried again, while it waits for its runner or for capacity."
+    )
+    waiting_since: datetime | None = Field(
+        description="Since when what is due waits for capacity: a cap, the cooldown or the budget."
+    )
     last_run_id: UUID | None
     last_status: OverallStatus | None
     last_run_at: datetime | None

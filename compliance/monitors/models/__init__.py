@@ -1,6 +1,6 @@
 """Monitors, the decisions about their runs, and how the tick that decides goes."""
 
-from compliance.monitors.models.decision import MonitorDecision, Outcome
+from compliance.monitors.models.decision import FOR_CAPACITY, MonitorDecision, Outcome
 from compliance.monitors.models.monitor import (
     CRON_LENGTH,
     MAX_COOLDOWN_SECONDS,

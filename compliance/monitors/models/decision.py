@@ -35,6 +35,8 @@ class Outcome(models.TextChoices):
     FAILED = "failed", "Could not be decided"
 
 
+# Refused for want of capacity, which comes back by itself (Q1).
+FOR_CAPACITY = (Outcome.CONCURRENCY, Outcome.COOLDOWN, Outcome.BUDGET)
 NOT_ALLOWED = "not_allowed"  # asks for every outcome but ALLOWED
 
 
