@@ -134,6 +134,23 @@ async def test_message_to_an_agent_of_the_older_version_is_understood() -> None:
     assert step(report, "a2a/task", "get_task").verdict == "passed"
 
 
+FIRST_CARD = {k: v for k, v in OLD_CARD.items() if k not in ("preferredTransport", "protocolVersion")}
+
+
+@pytest.mark.parametrize("version", ["", "0.2.0", "0.2.5", "0.2.6"])
+async def test_agent_of_version_0_2_passes_with_its_card_under_the_older_name(version: str) -> None:  # E8
+    task = {"kind": "task", "id": "t1", "contextId": "c1", "status": {"state": "completed"}}
+    card = FIRST_CARD | ({"protocolVersion": version} if version else {})
+    async with serving(scripted(card, "/.well-known/agent.json", message_send=task)) as url:
+        report = await check(url, protocol="", options={"allow_side_effects": True})
+
+    assert step(report, "a2a/card", "found").verdict == "passed"
+    assert step(report, "a2a/task", "message").actual == "A task in state completed"
+    assert "old_version" in {notice.code for notice in report.notices}
+    assert report.protocol_version == (version or "0.2")
+    assert [s.key for _, _, s in report.steps() if s.verdict == "failed"] == ["get_task"]  # its script knows no task
+
+
 async def test_card_under_the_older_name_fails_that_step_alone() -> None:
     async with serving(scripted(path="/.well-known/agent.json")) as url:
         report = await check(url)
