@@ -317,6 +317,9 @@ MONITOR_ORGANIZATION_CONCURRENCY = _bounded_int("ASSAY_MONITOR_ORGANIZATION_CONC
 MONITOR_COOLDOWN_SECONDS = _bounded_int("ASSAY_MONITOR_COOLDOWN_SECONDS", default=60, least=0)
 MONITOR_BUDGET_RUNS = _bounded_int("ASSAY_MONITOR_BUDGET_RUNS", default=5000, least=1)
 MONITOR_BUDGET_WINDOW_HOURS = 24
+# What is refused for want of capacity is tried again, first at the next tick and then ever less often, for so long.
+MONITOR_CAPACITY_WAIT_MINUTES = _bounded_int("ASSAY_MONITOR_CAPACITY_WAIT_MINUTES", default=360, least=0)
+MONITOR_RETRY_MAX_SECONDS = 300
 MONITOR_PAUSE_AFTER_FAILURES = 5  # runs by schedule that say nothing about the agent, in a row
 DECISION_RETENTION_DAYS = _bounded_int("ASSAY_DECISION_RETENTION_DAYS", default=90, least=7, most=3650)
 # The tick comes every 20 seconds; when one of its phases has not completed for so long, it stands still.

@@ -8,10 +8,8 @@ from django.utils import timezone
 
 from compliance.tenancy.events import Priority, Subject
 from compliance.tenancy.ids import uuid7
-from compliance.tenancy.rls import (
-    isolated,
-)
-from compliance.tenancy.schema import Privileges, Reference
+from compliance.tenancy.rls import isolated
+from compliance.tenancy.schema import Privileges, deleted_with_organization
 
 COUNTED = 100  # unread notices; more are shown as "99+"
 
@@ -58,12 +56,7 @@ class Notice(models.Model):
             models.UniqueConstraint(fields=["organization_id", "occasion"], name="one_notice_per_occasion"),
             models.CheckConstraint(condition=Q(priority__in=Priority.values), name="notice_priority_known"),
             models.CheckConstraint(condition=Q(subject__in=Subject.values), name="notice_subject_known"),
-            Reference(
-                name="notices_organization_fk",
-                columns="organization_id",
-                to="organizations (id)",
-                on_delete="CASCADE",
-            ),
+            deleted_with_organization("notices_organization_fk"),
             isolated(),
             Privileges(app="SELECT, INSERT, UPDATE (read_at)", staff="SELECT"),
         ]

@@ -20,7 +20,7 @@ class Limits:
 
     step_seconds: float = 10.0  # for one exchange, connecting and reading included
     slow_ms: int = 2000  # above this the median exchange is worth a notice
-    response_bytes: int = 4 * 1024 * 1024  # of one response, after decompression
+    response_bytes: int = 8 * 1024 * 1024  # of one response, after decompression: lists of tools of 5 MB are met
     run_bytes: int = 24 * 1024 * 1024  # of all responses of a run, which are kept until it ends
     evidence_bytes: int = 64 * 1024  # of one stored payload
     redirects: int = 3
@@ -29,6 +29,8 @@ class Limits:
     card_nodes: int = 20_000  # JSON values in an agent card
     schema_nodes: int = 20_000  # JSON values in one schema, and new ones checked in one run
     tool_calls: int = 3
+    retries: int = 4  # of one request that the agent puts off (429, or 503 with Retry-After)
+    retry_seconds: float = 30.0  # the longest wait for one of them
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,9 +111,10 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Detection:
-    protocol: str  # "mcp", "a2a" or ""
+    protocol: str  # "mcp", "a2a" or "": what a handshake or a card proved (E5)
     reason: str  # for people: what was asked and what came
     protocol_version: str = ""
+    likely: str = ""  # what the agent can be tested as although nothing is proven; nobody keeps it
 
 
 OnStep = Callable[[Progress], None]

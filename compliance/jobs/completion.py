@@ -53,10 +53,11 @@ def complete_job(
         run = end_with_run(
             job, report, tested_at, full_suite=lease.full_suite, run_id=lease.run_id, credential=credential
         )
-        found_protocol = run.found_protocol(job.agent)
-    if found_protocol and lease.organization_id is not None:
+        on_record, found = job.agent.protocol, run.found_protocol(job.agent)
+    if found and lease.organization_id is not None:
         # Afterwards, and from outside: an agent that others have too is not an observer's to change.
-        note_protocol(agent_url=lease.agent_url, protocol=report.protocol, note="A test found it.")
+        note = "A test found it."
+        note_protocol(agent_url=lease.agent_url, protocol=report.protocol, note=note, instead_of=on_record)
     return run
 
 

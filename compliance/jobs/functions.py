@@ -6,7 +6,7 @@ The functions run as the owner, past every policy: the bounds on what they may b
 from __future__ import annotations
 
 from compliance.tenancy.database_roles import APP, STAFF
-from compliance.tenancy.schema import SQL, Function, Statement, Trigger
+from compliance.tenancy.schema import Function, Statement, Trigger
 
 # What the cleanup looks for, and no more of it than is needed to open the right scope.
 STALE_JOBS = Function(
@@ -16,7 +16,6 @@ STALE_JOBS = Function(
     language="plpgsql STABLE",
     as_owner=True,
     callers=APP,
-    body=SQL.read(__file__, "stale_jobs"),
 )
 
 LAPSED_PRIVATE_JOBS = Function(
@@ -26,7 +25,6 @@ LAPSED_PRIVATE_JOBS = Function(
     language="plpgsql STABLE",
     as_owner=True,
     callers=APP,
-    body=SQL.read(__file__, "lapsed_private_jobs"),
 )
 
 EXPIRE_JOBS = Function(
@@ -35,7 +33,6 @@ EXPIRE_JOBS = Function(
     returns="integer",
     as_owner=True,
     callers=APP,
-    body=SQL.read(__file__, "expire_jobs"),
 )
 
 # Which of these keys there is work for: those of runners and pools that wait.
@@ -46,7 +43,6 @@ WAITING_WORK = Function(
     language="sql STABLE",
     as_owner=True,
     callers=APP,
-    body=SQL.read(__file__, "waiting_work"),
 )
 
 CANCEL_WITHOUT_AGENT = Trigger(
@@ -54,7 +50,6 @@ CANCEL_WITHOUT_AGENT = Trigger(
     table="agent_contexts",
     event="AFTER DELETE",
     as_owner=True,
-    body=SQL.read(__file__, "cancel_jobs_without_agent"),
 )
 
 # A sequence counts without a lock, so that nobody who takes over a lease waits for somebody else who does.
@@ -71,12 +66,7 @@ COUNT_LEASE_RUN_OUT = Trigger(
         " AND OLD.lease_expires_at < statement_timestamp()"
     ),
     as_owner=True,
-    body=SQL.read(__file__, "count_lease_run_out"),
 )
 
 # Deleted with its job, and never by itself.
-GUARD_REJECTED_REPORT = Trigger(
-    name="guard_rejected_report",
-    event="BEFORE DELETE",
-    body=SQL.read(__file__, "guard_rejected_report"),
-)
+GUARD_REJECTED_REPORT = Trigger(name="guard_rejected_report", event="BEFORE DELETE")

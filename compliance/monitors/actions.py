@@ -43,11 +43,12 @@ CHANGED_BY_PEOPLE = [
     *Monitor.PLAIN_FIELDS,
     *("name", "suite_version", "options", "credential_choice", "credential_id"),
     *("executor_kind", "runner_id", "pool"),
-    *("interval_minutes", "cron", "timezone", "anchor", "state", "state_reason", "next_run_at", "deferred_until"),
+    *("interval_minutes", "cron", "timezone", "anchor"),
+    *Monitor.STANDING,
     "failures_in_a_row",
 ]
 CHANGED_BY_RUNS = [
-    *("state", "state_reason", "next_run_at", "deferred_until"),
+    *Monitor.STANDING,
     *("last_run_id", "last_status", "last_run_at", "last_scheduled_run_at", "failures_in_a_row"),
 ]
 
@@ -162,7 +163,7 @@ def pause_monitor(*, organization: Organization, monitor_id: UUID | str, by: Pri
         monitor = _locked(organization, monitor_id)
         if monitor.state == MonitorState.ACTIVE:
             monitor.pause(f"Paused by {by.get_full_name()}.")
-            monitor.save(update_fields=["state", "state_reason", "next_run_at", "deferred_until"])
+            monitor.save(update_fields=Monitor.STANDING)
         return monitor
 
 
@@ -192,9 +193,10 @@ def archive_monitor(*, organization: Organization, monitor_id: UUID | str, by: P
     with organization_scope(organization.id):
         managing_membership(organization.id, by)
         monitor = _locked(organization, monitor_id)
-        monitor.state, monitor.next_run_at, monitor.deferred_until = MonitorState.ARCHIVED, None, None
+        monitor.state, monitor.next_run_at = MonitorState.ARCHIVED, None
+        monitor.stop_waiting()
         monitor.state_reason = f"Archived by {by.get_full_name()}."[:300]
-        monitor.save(update_fields=["state", "state_reason", "next_run_at", "deferred_until"])
+        monitor.save(update_fields=Monitor.STANDING)
         return monitor
 
 
@@ -308,7 +310,7 @@ def _set_where(monitor: Monitor, placement: Placement) -> None:
         # Locked, so that none of them is deleted before the placement that forbids it is there (L14).
         lock_placement(monitor.organization_id, placement)
     monitor.executor_kind, monitor.runner_id, monitor.pool = placement.kind, placement.runner_id, placement.pool
-    monitor.deferred_until = None  # whichever runner it waited for
+    monitor.stop_waiting()  # whichever runner it waited for
 
 
 def _set_when(monitor: Monitor, when: When) -> None:

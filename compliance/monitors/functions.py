@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from compliance.tenancy.database_roles import APP
-from compliance.tenancy.schema import SQL, Function, Trigger
+from compliance.tenancy.schema import Function, Trigger
 
 # A subquery for one value is asked of each monitor, by an index. NOT EXISTS may be made into a join, and is, by reading
 # all jobs for each due monitor, while the database has not yet counted how many there are.
@@ -14,7 +14,6 @@ ORGANIZATIONS_DUE = Function(
     language="plpgsql STABLE",
     as_owner=True,
     callers=APP,
-    body=SQL.read(__file__, "organizations_due"),
 )
 
 # Insert-only for everybody but this function, and even it sees only what is old.
@@ -24,7 +23,6 @@ FORGET_DECISIONS = Function(
     returns="integer",
     as_owner=True,
     callers=APP,
-    body=SQL.read(__file__, "forget_decisions"),
 )
 
 WORK_METRICS = Function(
@@ -34,7 +32,6 @@ WORK_METRICS = Function(
     language="sql STABLE",
     as_owner=True,
     callers=APP,
-    body=SQL.read(__file__, "work_metrics"),
 )
 
 # L14: whoever places a monitor on a pool holds a share of the key of each of its runners, and so does, by the trigger
@@ -43,13 +40,8 @@ GUARD_RUNNER_OF_MONITORS = Trigger(
     name="guard_runner_of_monitors",
     table="runners",
     event="BEFORE UPDATE OF state, pool",
-    body=SQL.read(__file__, "guard_runner_of_monitors"),
 )
 
 # L18: one write by whoever has the app role's password must not keep the dead-man switch quiet. When a phase began,
 # completed or failed is now, and which there are, and since when, is not theirs to change.
-GUARD_PHASE = Trigger(
-    name="guard_phase",
-    event="BEFORE INSERT OR UPDATE",
-    body=SQL.read(__file__, "guard_phase"),
-)
+GUARD_PHASE = Trigger(name="guard_phase", event="BEFORE INSERT OR UPDATE")

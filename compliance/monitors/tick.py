@@ -11,9 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from functools import cache
-from typing import Any
+from datetime import datetime
 from uuid import UUID
 
 from django.conf import settings
@@ -26,7 +24,7 @@ from compliance.jobs.models import Job
 from compliance.monitors import liveness
 from compliance.monitors.gates import Capacity, job_for, locked_contexts, stopped_by
 from compliance.monitors.heartbeats import create_due_heartbeats
-from compliance.monitors.models import SCHEDULER, Monitor, MonitorDecision, Outcome
+from compliance.monitors.models import FOR_CAPACITY, SCHEDULER, Monitor, MonitorDecision, Outcome
 from compliance.monitors.schedule import BadSchedule
 from compliance.registry.models import AgentContext
 from compliance.runners.liveness import notify_of_lost_runners
@@ -87,7 +85,7 @@ def create_due_monitor_jobs() -> Counter[str]:
     gives_up_at = time.monotonic() + settings.MONITOR_TICK_SECONDS
     while time.monotonic() < gives_up_at:
         decided = 0
-        organizations = _organizations_due()
+        organizations = [organization_id for (organization_id,) in call("organizations_due", LOOK_AHEAD)]
         if not organizations:
             break
         catalog = SuiteCatalog.read()
@@ -110,10 +108,6 @@ def create_due_monitor_jobs() -> Counter[str]:
     if failures:
         raise failures[0]
     return counts
-
-
-def _organizations_due() -> list[str]:
-    return [organization_id for (organization_id,) in call("organizations_due", LOOK_AHEAD)]
 
 
 def _evaluate(organization_id: str, catalog: SuiteCatalog) -> Counter[str]:
@@ -185,9 +179,10 @@ def _store(moved: Collection[Monitor]) -> None:
         cursor.execute(
             """
             UPDATE monitors m
-            SET state = n.state, state_reason = n.reason, next_run_at = n.at, deferred_until = n.deferred_until
-            FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::timestamptz[], %s::timestamptz[])
-                AS n(id, state, reason, at, deferred_until)
+            SET state = n.state, state_reason = n.reason, next_run_at = n.at, deferred_until = n.deferred_until,
+                waiting_since = n.waiting_since
+            FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::timestamptz[], %s::timestamptz[], %s::timestamptz[])
+                AS n(id, state, reason, at, deferred_until, waiting_since)
             WHERE m.id = n.id
             """,
             [
@@ -196,6 +191,7 @@ def _store(moved: Collection[Monitor]) -> None:
                 [monitor.state_reason for monitor in moved],
                 [monitor.next_run_at for monitor in moved],
                 [monitor.deferred_until for monitor in moved],
+                [monitor.waiting_since for monitor in moved],
             ],
         )
 
@@ -203,7 +199,8 @@ def _store(moved: Collection[Monitor]) -> None:
 def _decide(
     monitor: Monitor, contexts: dict[UUID, AgentContext], capacity: Capacity
 ) -> tuple[MonitorDecision, Job | None]:
-    """What becomes of one occurrence. A refused one is over: the schedule goes on at once (L8)."""
+    """What becomes of one occurrence. What is refused for want of capacity stays due (Q1); else the schedule goes on
+    at once (L8)."""
     occurrence = monitor.next_run_at
     assert occurrence is not None
     try:
@@ -227,8 +224,13 @@ def _decide(
         monitor.park(reason)
     elif outcome == Outcome.DEFERRED:
         monitor.defer(capacity.now)
+    elif outcome in FOR_CAPACITY and monitor.wait_for_capacity(capacity.now):
+        reason += " It is tried again."
     else:
-        monitor.next_run_at, monitor.deferred_until = upcoming, None
+        if outcome in FOR_CAPACITY:
+            reason += f" It has waited for {settings.MONITOR_CAPACITY_WAIT_MINUTES} minutes and is given up."
+        monitor.next_run_at = upcoming
+        monitor.stop_waiting()
     return monitor.decision(outcome, reason, scheduled_for=occurrence, at=capacity.now), None
 
 
@@ -249,7 +251,7 @@ def _fail(organization_id: str, monitor_id: UUID, failure: Exception) -> Counter
             monitor.advance(now)
         except BadSchedule as bad:
             monitor.park(str(bad))
-        monitor.save(update_fields=["state", "state_reason", "next_run_at", "deferred_until"])
+        monitor.save(update_fields=Monitor.STANDING)
         monitor.decision(Outcome.FAILED, reason, scheduled_for=occurrence, at=now).save()
         return Counter([Outcome.FAILED.value])
 
@@ -285,23 +287,5 @@ class SuiteCatalog:
 
 def lock_due(organization_id: str, now: datetime, *, at_most: int, only: UUID | None = None) -> list[Monitor]:
     """An organization's due monitors, locked, the longest due first; without those that another holds."""
-    if only is not None:
-        due = Monitor.objects.due(organization_id, now).filter(pk=only)
-        return list(due.select_for_update(skip_locked=True, of=("self",)))
-    statement, parameters = _statement(at_most)
-    filled = [
-        organization_id if value == _ANY_ORGANIZATION else now if value == _ANY_TIME else value for value in parameters
-    ]
-    return list(Monitor.objects.raw(statement, filled))
-
-
-_ANY_ORGANIZATION = "any organization"
-_ANY_TIME = datetime(1, 1, 1, tzinfo=UTC)
-
-
-@cache
-def _statement(at_most: int) -> tuple[str, tuple[Any, ...]]:
-    """The question in SQL, with its parameters; composed once, or the tick's benchmark misses its goal."""
-    due = Monitor.objects.due(_ANY_ORGANIZATION, _ANY_TIME).select_for_update(skip_locked=True, of=("self",))
-    statement, parameters = due[:at_most].query.sql_with_params()
-    return statement, parameters
+    due = Monitor.objects.due(organization_id, now).select_for_update(skip_locked=True, of=("self",))
+    return list((due if only is None else due.filter(pk=only))[:at_most])

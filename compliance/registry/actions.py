@@ -142,10 +142,13 @@ def set_relation(*, contexts: Collection[AgentContext], relation: Relation) -> N
     AgentContext.objects.filter(pk__in=[context.pk for context in contexts]).update(relation=relation)
 
 
-def note_protocol(*, agent_url: str, protocol: str, note: str) -> None:
-    """Keep what the agent answered when it was asked for its protocol. Called by jobs."""
+def note_protocol(*, agent_url: str, protocol: str, note: str, instead_of: str = Protocol.UNKNOWN) -> None:
+    """Keep what the agent answered when it was asked for its protocol. Called by jobs.
+
+    instead_of: what has to be on record; what somebody else found meanwhile stays.
+    """
     with platform_scope():
-        Agent.objects.filter(pk=agent_url, protocol=Protocol.UNKNOWN).update(
+        Agent.objects.filter(pk=agent_url, protocol=instead_of).update(
             protocol=protocol if protocol in Protocol.values else Protocol.UNKNOWN, protocol_note=note[:300]
         )
 

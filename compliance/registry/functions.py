@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from compliance.tenancy.database_roles import APP
-from compliance.tenancy.schema import SQL, Function, Trigger
+from compliance.tenancy.schema import Function, Trigger
 
 HEARTBEAT_SLOT = Function(
     name="heartbeat_slot",
@@ -12,35 +12,20 @@ HEARTBEAT_SLOT = Function(
     language="sql IMMUTABLE PARALLEL SAFE",
     callers="PUBLIC",
     inlined=True,
-    body=SQL.read(__file__, "heartbeat_slot"),
 )
 
-GUARD_CONTEXT = Trigger(
-    name="guard_context",
-    event="BEFORE INSERT OR UPDATE",
-    body=SQL.read(__file__, "guard_context"),
-)
+GUARD_CONTEXT = Trigger(name="guard_context", event="BEFORE INSERT OR UPDATE")
 
-COUNT_REGISTRATIONS = Trigger(
-    name="count_registrations",
-    event="AFTER INSERT OR DELETE",
-    as_owner=True,
-    body=SQL.read(__file__, "count_registrations"),
-)
+COUNT_REGISTRATIONS = Trigger(name="count_registrations", event="AFTER INSERT OR DELETE", as_owner=True)
 
 # What is placed on a runner or a pool names one that is there, and holds a share of its key until it is committed.
 # Whose work is placed so declares the trigger.
 GUARD_PIN = Function(
     name="guard_pin",
     returns="trigger",
-    body=SQL.read(__file__, "guard_pin"),
 )
 
-GUARD_RUNNER = Trigger(
-    name="guard_runner",
-    event="BEFORE UPDATE OF state, pool",
-    body=SQL.read(__file__, "guard_runner"),
-)
+GUARD_RUNNER = Trigger(name="guard_runner", event="BEFORE UPDATE OF state, pool")
 
 RUNNERS_GONE = Function(
     name="runners_gone",
@@ -49,5 +34,4 @@ RUNNERS_GONE = Function(
     language="plpgsql STABLE",
     as_owner=True,
     callers=APP,
-    body=SQL.read(__file__, "runners_gone"),
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime, timedelta
+from datetime import timedelta
 from uuid import UUID
 
 from django.conf import settings
@@ -131,14 +131,9 @@ def _name(runner: Runner, name: str, pool: str) -> None:
 
 
 def _token(organization: Organization, runner: Runner, by: User) -> str:
-    _, token = make_runner_key(
-        organization=organization, runner_id=runner.pk, name=runner.name, expires=_token_end(), by=by
-    )
+    expires = timezone.now() + timedelta(days=min(settings.RUNNER_TOKEN_DAYS, settings.API_KEY_MAX_DAYS))
+    _, token = make_runner_key(organization=organization, runner_id=runner.pk, name=runner.name, expires=expires, by=by)
     return token
-
-
-def _token_end() -> datetime:
-    return timezone.now() + timedelta(days=min(settings.RUNNER_TOKEN_DAYS, settings.API_KEY_MAX_DAYS))
 
 
 def _hand_back(runner: Runner, *, pool: str = "") -> None:

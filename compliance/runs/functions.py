@@ -16,7 +16,6 @@ STATUS_FROM_RUNS = Function(
     "last_passed_at timestamptz, "
     "last_failed_at timestamptz)",
     language="sql STABLE",
-    body=SQL.read(__file__, "agent_status_from_runs"),
 )
 
 REFRESH_STATUS = Function(
@@ -24,7 +23,6 @@ REFRESH_STATUS = Function(
     arguments="url text",
     returns="void",
     as_owner=True,
-    body=SQL.read(__file__, "refresh_agent_status"),
 )
 
 # R9: compares the stored statuses with what the runs say; mend stores the latter.
@@ -34,15 +32,9 @@ REBUILD_STATUS = Function(
     returns="TABLE(agent_url text, stored jsonb, derived jsonb)",
     as_owner=True,
     callers=STAFF,
-    body=SQL.read(__file__, "rebuild_agent_status"),
 )
 
-PROJECT_RUN = Trigger(
-    name="project_run",
-    event="AFTER INSERT",
-    as_owner=True,
-    body=SQL.read(__file__, "project_run"),
-)
+PROJECT_RUN = Trigger(name="project_run", event="AFTER INSERT", as_owner=True)
 
 # Partitions are tables of the owner, so what makes and drops them goes through these two.
 ENSURE_PARTITIONS = Function(
@@ -51,7 +43,6 @@ ENSURE_PARTITIONS = Function(
     returns="integer",
     as_owner=True,
     callers=f"{APP}, {STAFF}",
-    body=SQL.read(__file__, "ensure_evidence_partitions"),
 )
 
 DROP_EXPIRED = Function(
@@ -60,18 +51,14 @@ DROP_EXPIRED = Function(
     returns="integer",
     as_owner=True,
     callers=f"{APP}, {STAFF}",
-    body=SQL.read(__file__, "drop_expired_evidence"),
 )
 
 # An agent's runs are mostly one organization's. Without knowing that, the planner expects a handful of rows where
 # there are a hundred thousand, and sorts them instead of walking the index.
 STATISTICS = Statement(
     name="runs_of_organization_and_agent",
-    create=SQL.read(__file__, "runs_of_organization_and_agent"),
+    create=SQL.of("runs_of_organization_and_agent"),
     drop="DROP STATISTICS runs_of_organization_and_agent",
 )
 
-LAST_TEST_VIEW = View(
-    name="agent_context_with_latest_test",
-    query=SQL.read(__file__, "agent_context_with_latest_test"),
-)
+LAST_TEST_VIEW = View(name="agent_context_with_latest_test")

@@ -27,18 +27,6 @@ class Publication:
     refused: list[tuple[str, str]] = field(default_factory=list)  # the engine, and why
 
 
-def publish_suite(
-    *, slug: str, title: str, description: str, version: str, engine: str, definition: dict[str, Any], by: Actor
-) -> SuiteVersion:
-    """Publish a version and make it the suite's current one; publishing the same again changes nothing.
-
-    Raises Refused when the version exists with another definition, because a published version never changes,
-    and when another engine has published a suite of this name.
-    """
-    with system_scope(by=by, reason="publish a suite", what=f"{slug} {version}"):
-        return _publish(slug, title, description, version, engine, definition)
-
-
 def publish_engine_suites(*, by: Actor) -> Publication:
     """Publish every suite that the engines here carry; safe to repeat.
 
@@ -55,8 +43,13 @@ def publish_engine_suites(*, by: Actor) -> Publication:
             for suite in suites:
                 try:
                     _check(suite)
-                    version = _publish(
-                        suite.slug, suite.title, suite.description, suite.version, engine, definition_of(suite)
+                    version = publish(
+                        slug=suite.slug,
+                        title=suite.title,
+                        description=suite.description,
+                        version=suite.version,
+                        engine=engine,
+                        definition=definition_of(suite),
                     )
                 except Refused as refusal:
                     outcome.refused.append((engine, str(refusal)))
@@ -66,9 +59,14 @@ def publish_engine_suites(*, by: Actor) -> Publication:
 
 
 @transaction.atomic
-def _publish(
-    slug: str, title: str, description: str, version: str, engine: str, definition: dict[str, Any]
+def publish(
+    *, slug: str, title: str, description: str, version: str, engine: str, definition: dict[str, Any]
 ) -> SuiteVersion:
+    """Publish a version and make it the suite's current one; publishing the same again changes nothing.
+
+    Needs system_scope. Raises Refused when the version exists with another definition, because a published version
+    never changes, and when another engine has published a suite of this name.
+    """
     suite, _ = Suite.objects.select_for_update().get_or_create(
         slug=slug, defaults={"title": title, "description": description}
     )

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from compliance.suites.health import Availability, read_availability
+from compliance.suites.health import read_availability
 from compliance.suites.models import Suite, SuiteVersion
 
 
@@ -64,9 +64,9 @@ def facts_of(version_ids: Iterable[int]) -> dict[int, Facts]:
     return {key: _facts[key] for key in chosen}
 
 
-def offered_suites(availability: Availability | None = None) -> list[OfferedSuite]:
+def offered_suites() -> list[OfferedSuite]:
     """Every suite that can be asked for, by engine and title; two queries, whatever their number."""
-    known = availability or read_availability()
+    known = read_availability()
     rows = list(
         Suite.objects.filter(current_version__isnull=False)
         .order_by("current_version__engine", "title", "slug")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError
 from django.utils import timezone
 from django.utils.text import slugify
 
@@ -18,16 +18,15 @@ from compliance.tenancy.scope import organization_scope
 RESERVED_SLUGS = frozenset({"new", "admin", "staff", "api", "static", "accounts"})
 
 
-def create_organization(*, name: str, by: User, slug: str = "") -> Organization:
-    """Create an organization with `by` as its owner.
+def create_organization(*, name: str, by: User) -> Organization:
+    """Create an organization with `by` as its owner. Raises Refused when the name is empty.
 
-    slug: the address part; derived from the name, with a number added, when it is empty.
-    Raises Refused when the name is empty or the given slug is taken.
+    Its address part is made from the name, with a number added when it is taken.
     """
     name = plain_name(name)
     if not name:
         raise Refused("Give the organization a name.")
-    base = slug or slugify(name)[:50] or "organization"
+    base = slugify(name)[:50] or "organization"
     if base in RESERVED_SLUGS:
         base = f"{base}-organization"
     for number in range(1, 51):
@@ -38,14 +37,11 @@ def create_organization(*, name: str, by: User, slug: str = "") -> Organization:
                 organization.save(force_insert=True)
                 Membership.objects.create(organization=organization, user=by, role=Role.OWNER)
         except IntegrityError:
-            if slug:
-                raise Refused(f"The address “{slug}” is taken. Choose another.") from None
             continue
         return organization
     raise Refused("Many organizations have this name already. Choose a more specific one.")
 
 
-@transaction.atomic
 def rename_organization(*, organization: Organization, name: str, by: User) -> Organization:
     """Change the shown name; the address stays, so that links keep working."""
     with organization_scope(organization.id):
@@ -58,7 +54,6 @@ def rename_organization(*, organization: Organization, name: str, by: User) -> O
     return organization
 
 
-@transaction.atomic
 def delete_organization(*, organization: Organization, by: User) -> None:
     """Delete an organization and all that is its own. Its runs stay in the record and become unreachable (R11)."""
     with organization_scope(organization.id):

@@ -35,23 +35,16 @@ def create_key(
 
 
 def make_runner_key(
-    *,
-    organization: Organization,
-    runner_id: UUID,
-    name: str,
-    by: User,
-    expires: datetime | None = None,
-    replace: bool = True,
+    *, organization: Organization, runner_id: UUID, name: str, by: User, expires: datetime | None = None
 ) -> tuple[ApiKey, str]:
     """Make the key by which one private runner works. Returns it with its token, which cannot be had again.
 
-    replace: the runner's other keys stop working at once. Otherwise as create_key.
+    The runner's other keys stop working at once. Otherwise as create_key.
     """
     with organization_scope(organization.id):
         lock_organization(organization.id)  # of two who replace a runner's key at once, the second's is what works
         managing_membership(organization.id, by)
-        if replace:
-            _revoke(ApiKey.objects.of_runner(organization.id, runner_id), by)
+        _revoke(ApiKey.objects.of_runner(organization.id, runner_id), by)
         return _create("asr", organization, name, [Scope.RUNNER.value], expires, by, runner_id)
 
 

@@ -3,28 +3,18 @@
 from __future__ import annotations
 
 from compliance.tenancy.database_roles import APP
-from compliance.tenancy.schema import SQL, Function, Trigger
+from compliance.tenancy.schema import Function, Trigger
 
 # Shared by all insert-only tables (schema.insert_only).
 REFUSE_CHANGE = Function(
     name="refuse_change",
     returns="trigger",
-    body=SQL.read(__file__, "refuse_change"),
 )
 
 # R11: the runs of a deleted organization stay unreachable, because its key is never given out again.
-NEVER_REUSE_KEY = Trigger(
-    name="never_reuse_key",
-    event="BEFORE INSERT OR DELETE",
-    as_owner=True,
-    body=SQL.read(__file__, "never_reuse_key"),
-)
+NEVER_REUSE_KEY = Trigger(name="never_reuse_key", event="BEFORE INSERT OR DELETE", as_owner=True)
 
-GUARD_API_KEY = Trigger(
-    name="guard_api_key",
-    event="BEFORE UPDATE",
-    body=SQL.read(__file__, "guard_api_key"),
-)
+GUARD_API_KEY = Trigger(name="guard_api_key", event="BEFORE UPDATE")
 
 # Whose a key is, is not known before it is found: no scope is open yet.
 FIND_API_KEY = Function(
@@ -41,5 +31,4 @@ FIND_API_KEY = Function(
     language="sql STABLE",
     as_owner=True,
     callers=APP,
-    body=SQL.read(__file__, "find_api_key"),
 )

@@ -27,7 +27,7 @@ from compliance.tenancy.rls import (
     owner_reads,
     staff_everything,
 )
-from compliance.tenancy.schema import Check, Privileges, Reference, insert_only
+from compliance.tenancy.schema import Check, Privileges, deleted_with_organization, insert_only
 from compliance.tenancy.scope import Actor, user_scope
 
 
@@ -298,12 +298,7 @@ class ApiKey(models.Model):
                 condition="CASE WHEN runner_id IS NULL THEN NOT 'runner' = ANY (scopes)"
                 " ELSE scopes = ARRAY['runner'] END",
             ),
-            Reference(
-                name="api_keys_organization_fk",
-                columns="organization_id",
-                to="organizations (id)",
-                on_delete="CASCADE",
-            ),
+            deleted_with_organization("api_keys_organization_fk"),
             isolated(owner_reads("finding_key")),
             Privileges(
                 app="SELECT, INSERT, UPDATE (revoked_at, revoked_by, last_used_at)",

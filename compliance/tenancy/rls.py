@@ -64,9 +64,9 @@ class RowLevelSecurity(DatabaseObject):
         return ";\n".join(create), ";\n".join(drop)
 
 
-def own_rows(column: str = "organization_id") -> Policy:
-    """An organization reads and writes the rows with its key in a column."""
-    own = f"{column} = {ORGANIZATION}"
+def own_rows() -> Policy:
+    """An organization reads and writes the rows with its key."""
+    own = f"organization_id = {ORGANIZATION}"
     return Policy("organization_own", to=APP, using=own, check=own)
 
 

@@ -35,9 +35,10 @@ class SQL:
         return self.text
 
     @classmethod
-    def read(cls, module: str, name: str) -> SQL:
-        """The text of sql/<name>.sql beside a module, which gives its __file__."""
-        return cls((Path(module).parent / "sql" / f"{name}.sql").read_text())
+    def of(cls, name: str) -> SQL:
+        """The text of sql/<name>.sql in the one package that has it."""
+        [file] = Path(__file__).parents[1].glob(f"*/sql/{name}.sql")
+        return cls(file.read_text())
 
 
 class _SQLSerializer(BaseSerializer):
@@ -141,6 +142,11 @@ class Reference(DatabaseObject):
         )
 
 
+def deleted_with_organization(name: str) -> Reference:
+    """The rows go with their organization, whatever code deletes it (R11). name: of the reference."""
+    return Reference(name=name, columns="organization_id", to="organizations (id)", on_delete="CASCADE")
+
+
 class Privileges(DatabaseObject):
     """What the roles that serve may do with the table. Without one, they may read and write all of it.
 
@@ -170,7 +176,7 @@ class Function(DatabaseObject):
     arguments, returns: as CREATE FUNCTION takes them. language: such as "sql STABLE". as_owner: it runs with the
     rights of the tables' owner, so the bounds on what it may be asked are its own. callers: roles; nobody else may
     call it, and with none only the owner, from other functions. inlined: without a search path of its own, which
-    would keep the planner from looking inside.
+    would keep the planner from looking inside. body: the file of its name when it is not given.
     """
 
     parts = ("arguments", "returns", "language", "as_owner", "callers", "inlined", "body")
@@ -180,7 +186,7 @@ class Function(DatabaseObject):
         *,
         name: str,
         returns: str,
-        body: SQL,
+        body: SQL | None = None,
         arguments: str = "",
         language: str = "plpgsql",
         as_owner: bool = False,
@@ -188,7 +194,7 @@ class Function(DatabaseObject):
         inlined: bool = False,
     ) -> None:
         super().__init__(name=name)
-        self.arguments, self.returns, self.body, self.language = arguments, returns, body, language
+        self.arguments, self.returns, self.language, self.body = arguments, returns, language, body or SQL.of(name)
         self.as_owner, self.callers, self.inlined = as_owner, callers, inlined
 
     def statements(self, table: str) -> tuple[str, str]:
@@ -207,7 +213,8 @@ class Function(DatabaseObject):
 
 
 class Trigger(DatabaseObject):
-    """A trigger, with a function of its own (body) or one that several share (function).
+    """A trigger, with one function that several share (function) or one of its own (body: the file of its name when
+    neither is given).
 
     event: such as "BEFORE INSERT OR UPDATE". for_each: "ROW" or "STATEMENT". condition: when it fires. as_owner: its
     function runs with the rights of the tables' owner. table: whose trigger; the model's own when empty. A package
@@ -230,7 +237,8 @@ class Trigger(DatabaseObject):
     ) -> None:
         super().__init__(name=name)
         self.event, self.for_each, self.condition, self.table = event, for_each, condition, table
-        self.function, self.body, self.as_owner = function, body, as_owner
+        self.function, self.as_owner = function, as_owner
+        self.body = None if function else body or SQL.of(name)
 
     def own_function(self) -> Function | None:
         # Fired by a trigger, it needs no right to be called: whoever had it could hang it on a table of their own.
@@ -278,9 +286,10 @@ class View(DatabaseObject):
 
     parts = ("query",)
 
-    def __init__(self, *, name: str, query: SQL) -> None:
+    def __init__(self, *, name: str, query: SQL | None = None) -> None:
+        """query: the file of its name when it is not given."""
         super().__init__(name=name)
-        self.query = query
+        self.query = query or SQL.of(name)
 
     def statements(self, table: str) -> tuple[str, str]:
         read_only = f"REVOKE INSERT, UPDATE, DELETE ON {self.name} FROM {APP}, {STAFF}"

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 from compliance.tenancy.database_roles import APP
-from compliance.tenancy.schema import SQL, Function, Trigger
+from compliance.tenancy.schema import Function, Trigger
 
-GUARD_GRANT = Trigger(
-    name="guard_grant",
-    event="BEFORE INSERT OR UPDATE",
-    body=SQL.read(__file__, "guard_grant"),
-)
+GUARD_GRANT = Trigger(name="guard_grant", event="BEFORE INSERT OR UPDATE")
 
 # The one thing that the platform learns of the vault: for these agents, which credential their verified owner granted
 # for heartbeats, if any. One that has expired is named when there is no other, so that its refusal is on record. The
@@ -21,5 +17,4 @@ HEARTBEAT_CREDENTIALS = Function(
     language="sql STABLE",
     as_owner=True,
     callers=APP,
-    body=SQL.read(__file__, "heartbeat_credentials"),
 )

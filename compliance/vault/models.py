@@ -13,13 +13,8 @@ from django.utils import timezone
 from compliance.tenancy.fields import UUIDArray
 from compliance.tenancy.ids import uuid7
 from compliance.tenancy.models import Organization
-from compliance.tenancy.rls import (
-    RowLevelSecurity,
-    isolated,
-    own_rows,
-    owner_reads,
-)
-from compliance.tenancy.schema import Check, Privileges, Reference, insert_only
+from compliance.tenancy.rls import RowLevelSecurity, isolated, own_rows, owner_reads
+from compliance.tenancy.schema import Check, Privileges, Reference, deleted_with_organization, insert_only
 from compliance.vault import functions
 from compliance.vault.kinds import Kind
 
@@ -72,12 +67,7 @@ class Credential(models.Model):
             ),
             models.CheckConstraint(condition=Q(kind__in=Kind.values), name="credential_kind_known"),
             models.UniqueConstraint(fields=["id", "organization"], name="credentials_of_organization"),
-            Reference(
-                name="credentials_organization_fk",
-                columns="organization_id",
-                to="organizations (id)",
-                on_delete="CASCADE",
-            ),
+            deleted_with_organization("credentials_organization_fk"),
             isolated(),
             Privileges(
                 app="SELECT, INSERT, UPDATE (name, parameters, hint, version, replaced_at, deleted_at, deleted_by)",

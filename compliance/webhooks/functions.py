@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from compliance.tenancy.database_roles import APP
-from compliance.tenancy.schema import SQL, Function
+from compliance.tenancy.schema import Function
 
 FORGET_DELIVERIES = Function(
     name="forget_webhook_deliveries",
@@ -11,5 +11,4 @@ FORGET_DELIVERIES = Function(
     returns="integer",
     as_owner=True,
     callers=APP,
-    body=SQL.read(__file__, "forget_webhook_deliveries"),
 )

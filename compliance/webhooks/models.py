@@ -9,13 +9,7 @@ from django.db.models.functions import Now
 from compliance.jobs.models import Job
 from compliance.registry.urls import MAX_LENGTH
 from compliance.tenancy.ids import uuid7
-from compliance.tenancy.rls import (
-    OWNER,
-    Policy,
-    RowLevelSecurity,
-    platform_rows,
-    staff_reads,
-)
+from compliance.tenancy.rls import OWNER, Policy, RowLevelSecurity, platform_rows, staff_reads
 from compliance.tenancy.schema import Privileges, deleted_when_old, insert_only
 from compliance.webhooks import functions
 

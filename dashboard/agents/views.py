@@ -15,21 +15,8 @@ from django.urls import reverse
 from django.utils import timezone
 
 from compliance.jobs.actions import PlacementRefused, add_agent, request_owner_test
-from compliance.models import (
-    AgentContextWithLatestTest,
-    ComplianceRun,
-    Job,
-    Monitor,
-    Organization,
-    Role,
-    Runner,
-)
-from compliance.registry.actions import (
-    AlreadyRegistered,
-    change_heartbeats,
-    remove_context,
-    rename_context,
-)
+from compliance.models import AgentContextWithLatestTest, ComplianceRun, Job, Monitor, Organization, Role, Runner
+from compliance.registry.actions import AlreadyRegistered, change_heartbeats, remove_context, rename_context
 from compliance.registry.models import Placement
 from compliance.registry.urls import InvalidAgentURL
 from compliance.runs.history import history_page, last_of_each_kind, recent_heartbeat_verdicts, recent_verdicts
@@ -90,12 +77,7 @@ def agent_add(request: OrganizationRequest) -> HttpResponseBase:
     existing = None
     if request.method == "POST" and form.is_valid():
         try:
-            context = add_agent(
-                organization=request.organization,
-                url=form.cleaned_data["url"],
-                name=form.cleaned_data["name"],
-                by=request.user,
-            )
+            context = add_agent(**request.acting, **form.cleaned_data)
         except InvalidAgentURL as error:
             form.add_error("url", str(error))
         except AlreadyRegistered as error:
@@ -227,9 +209,8 @@ def agent_test(request: OrganizationRequest, agent: UUID) -> HttpResponseBase:
 
 def _request_test(request: OrganizationRequest, agent: UUID, suite: OfferedSuite, form: TestForm) -> HttpResponseBase:
     job, created = request_owner_test(
-        organization=request.organization,
+        **request.acting,
         context_id=agent,
-        by=request.user,
         suite_slug=suite.slug,
         scenarios=form.cleaned_data["scenarios"],
         # A box that is not there is not a box that was cleared.
@@ -253,23 +234,17 @@ def agent_settings(request: OrganizationRequest, agent: UUID) -> HttpResponseBas
     beat = HeartbeatForm(request.POST if heartbeats else None, instance=context.agent)
     try:
         if renaming and rename.is_valid():
-            rename_context(
-                organization=request.organization,
-                context_id=agent,
-                name=rename.cleaned_data["name"],
-                by=request.user,
-            )
+            rename_context(**request.acting, context_id=agent, **rename.cleaned_data)
             messages.success(request, "The name is changed.")
             return redirect("agent", request.organization.slug, agent)
         if heartbeats and beat.is_valid():
             change_heartbeats(
-                organization=request.organization,
+                **request.acting,
                 context_id=agent,
                 interval_hours=beat.cleaned_data["heartbeat_interval_hours"],
                 lifecycle_stage=beat.cleaned_data["lifecycle_stage"],
                 paused=beat.cleaned_data["paused"],
                 opted_out=beat.cleaned_data["opted_out"],
-                by=request.user,
             )
             messages.success(request, "The heartbeat settings are changed.")
             return redirect("agent", request.organization.slug, agent)
@@ -286,7 +261,7 @@ def agent_remove(request: OrganizationRequest, agent: UUID) -> HttpResponseBase:
     slug = request.organization.slug
     return confirmed_action(
         request,
-        partial(remove_context, organization=request.organization, context_id=agent, by=request.user),
+        partial(remove_context, **request.acting, context_id=agent),
         title=f"Remove {context.name}?",
         text=REMOVAL,
         button="Remove the agent",

@@ -38,6 +38,7 @@ class OrganizationRequest(HttpRequest):
     membership: Membership
     memberships: list[Membership]
     unread: int  # notices of the organization
+    acting: dict[str, Any]  # who acts in which organization, as every action takes it
 
 
 def organization_view(
@@ -84,13 +85,15 @@ def _in_scope(
     if membership is None:
         raise Http404
     request.memberships, request.membership, request.organization = memberships, membership, membership.organization
+    request.acting = {"organization": membership.organization, "by": request.user}
     try:
         # The scope is left by the exception before anything is answered: what was half done is rolled back.
         with organization_scope(membership.organization_id):
             request.unread = Notice.objects.unread_count(membership.organization_id)
             if not Role(request.membership.role).includes(Role(minimum_role)):
                 raise NotAllowed(f"Only {_WHO_MAY[Role(minimum_role)]} of the organization may do this.")
-            return _rendered(view(request, *args, **kwargs))
+            response = view(request, *args, **kwargs)
+            return response.render() if isinstance(response, SimpleTemplateResponse) else response
     except NotAllowed as refusal:
         with organization_scope(request.organization.id):
             return _not_allowed(request, refusal)
@@ -99,10 +102,6 @@ def _in_scope(
         return redirect(_where_from(request))
     except ObjectDoesNotExist:
         raise Http404 from None
-
-
-def _rendered(response: HttpResponseBase) -> HttpResponseBase:
-    return response.render() if isinstance(response, SimpleTemplateResponse) else response
 
 
 def _not_allowed(request: OrganizationRequest, refusal: NotAllowed) -> HttpResponseBase:

@@ -103,12 +103,11 @@ def credential_add(request: OrganizationRequest) -> HttpResponseBase:
     if request.method == "POST" and form.is_valid():
         with refusals_in(form):
             added = actions.add_credential(
-                organization=request.organization,
+                **request.acting,
                 name=form.cleaned_data["name"],
                 kind=kind,
                 parameters=form.parameters(),
                 secret=form.cleaned_data["secret"],
-                by=request.user,
             )
             messages.success(request, f"“{added.name}” is kept. Grant it now: until then nothing uses it.")
             return redirect("grant_add", request.organization.slug, added.pk)
@@ -124,12 +123,7 @@ def credential(request: OrganizationRequest, credential: UUID) -> HttpResponseBa
     form = RenameCredentialForm(request.POST if renaming else None, initial={"name": found.name})
     if renaming and form.is_valid():
         with refusals_in(form, "name"):
-            actions.rename_credential(
-                organization=request.organization,
-                credential_id=credential,
-                name=form.cleaned_data["name"],
-                by=request.user,
-            )
+            actions.rename_credential(**request.acting, credential_id=credential, **form.cleaned_data)
             messages.success(request, "The name is changed. Past runs keep the one that they had.")
             return redirect("credential", request.organization.slug, credential)
     page = {
@@ -180,11 +174,10 @@ def credential_replace(request: OrganizationRequest, credential: UUID) -> HttpRe
     if request.method == "POST" and form.is_valid():
         with refusals_in(form):
             actions.replace_secret(
-                organization=request.organization,
+                **request.acting,
                 credential_id=credential,
                 parameters=form.parameters(),
                 secret=form.cleaned_data["secret"],
-                by=request.user,
             )
             messages.success(request, "The secret is replaced. Its grants hold for the new one.")
             return redirect("credential", request.organization.slug, credential)
@@ -198,9 +191,7 @@ def credential_delete(request: OrganizationRequest, credential: UUID) -> HttpRes
     slug = request.organization.slug
     return confirmed_action(
         request,
-        partial(
-            actions.delete_credential, organization=request.organization, credential_id=credential, by=request.user
-        ),
+        partial(actions.delete_credential, **request.acting, credential_id=credential),
         title=f"Delete “{found.name}”?",
         text=DELETION,
         button="Delete the credential",
@@ -218,12 +209,11 @@ def grant_add(request: OrganizationRequest, credential: UUID) -> HttpResponseBas
     if request.method == "POST" and form.is_valid():
         with refusals_in(form):
             actions.grant_credential(
-                organization=request.organization,
+                **request.acting,
                 credential_id=credential,
                 uses=form.cleaned_data["uses"],
                 context_ids=form.cleaned_data["agents"],
                 days=form.cleaned_data["days"],
-                by=request.user,
             )
             messages.success(request, f"“{found.name}” is granted.")
             return redirect("credential", request.organization.slug, credential)
@@ -238,7 +228,7 @@ def grant_revoke(request: OrganizationRequest, grant: UUID) -> HttpResponseBase:
     back = reverse("credential", args=[request.organization.slug, found.credential_id])
     return confirmed_action(
         request,
-        partial(actions.revoke_grant, organization=request.organization, grant_id=grant, by=request.user),
+        partial(actions.revoke_grant, **request.acting, grant_id=grant),
         title=f"Revoke this grant of “{found.credential.name}”?",
         text=REVOCATION,
         button="Revoke the grant",

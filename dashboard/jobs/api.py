@@ -30,6 +30,7 @@ from dashboard.api.schemas import (
     credential_choice,
     page_url,
 )
+from dashboard.jobs.views import progress_of
 
 router = Router(tags=["Jobs"], auth=BearerKey(Scope.TEST))
 
@@ -80,17 +81,11 @@ class JobOut(WithActor, OfSuiteVersion):
 
     @staticmethod
     def resolve_progress(job: Job) -> dict[str, Any]:
-        done, total = (_number(job.progress.get(name)) for name in ("done", "total"))
-        return {"step": str(job.progress.get("step") or ""), "done": min(done, total), "total": total}
+        return progress_of(job)
 
     @staticmethod
     def resolve_url(job: Job, context: dict[str, Any]) -> str:
         return page_url("job", context, job.pk)
-
-
-def _number(value: object) -> int:
-    # Progress comes from an engine, and may be anything.
-    return value if isinstance(value, int) and value > 0 else 0
 
 
 def _job_out(request: ApiRequest, job_id: UUID) -> JobOut:

@@ -15,15 +15,7 @@ from django.utils import timezone
 from django_htmx.http import HttpResponseClientRedirect, HttpResponseClientRefresh
 
 from compliance.jobs.actions import cancel_job, why_waiting
-from compliance.models import (
-    AgentContext,
-    Job,
-    JobState,
-    Organization,
-    Runner,
-    RunnerState,
-    TriggeredBy,
-)
+from compliance.models import AgentContext, Job, JobState, Organization, Runner, RunnerState, TriggeredBy
 from compliance.tenancy.errors import Refused
 from dashboard.common.access import OrganizationRequest, organization_view
 from dashboard.common.confirm import ask_first
@@ -43,13 +35,11 @@ def progress_context(job: Job) -> dict[str, Any]:
     """What jobs/_progress.html shows. Needs the organization's scope; asks for runners only if the job is theirs."""
     runners = _runners_for(job) if job.placement.is_private else []
     engine = job.suite_version.engine
-    done, total = (_number(job.progress.get(name)) for name in ("done", "total"))
+    progress = progress_of(job)
     context = {
         "job": job,
-        "step": str(job.progress.get("step") or ""),
-        "done": min(done, total),
-        "total": total,
-        "percent": 100 * min(done, total) // total if total else 0,
+        **progress,
+        "percent": 100 * progress["done"] // progress["total"] if progress["total"] else 0,
         "is_unserved": job.state == JobState.QUEUED and timezone.now() - job.created_at > UNSERVED_AFTER,
         "is_lost": job.state == JobState.LEASED and job.lease_expires_at and job.lease_expires_at < timezone.now(),
         "runner_name": next((runner.name for runner in runners if runner.pk == job.runner_id), ""),
@@ -84,9 +74,13 @@ def _runners_for(job: Job) -> list[Runner]:
     return list(Runner.objects.named_by(job.organization_id, job.placement))
 
 
-def _number(value: object) -> int:
-    # Progress comes from an engine: a page must not break on what it says.
-    return value if isinstance(value, int) and value > 0 else 0
+def progress_of(job: Job) -> dict[str, Any]:
+    """The step that runs, and how many of how many are done. It comes from an engine, and may be anything."""
+    done, total = (
+        value if isinstance(value, int) and value > 0 else 0
+        for value in (job.progress.get("done"), job.progress.get("total"))
+    )
+    return {"step": str(job.progress.get("step") or ""), "done": min(done, total), "total": total}
 
 
 def get_job(organization: Organization, job: UUID) -> Job:
@@ -139,7 +133,7 @@ def job_cancel(request: OrganizationRequest, job: UUID) -> HttpResponseBase:
         if question is not None:
             return question
     try:
-        cancel_job(organization=request.organization, job_id=job, by=request.user)
+        cancel_job(**request.acting, job_id=job)
     except Refused as refusal:
         messages.warning(request, str(refusal))
     else:

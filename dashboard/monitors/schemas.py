@@ -13,7 +13,6 @@ from compliance.jobs.models import CredentialChoice
 from compliance.models import Monitor, MonitorState
 from compliance.monitors.actions import What, When
 from compliance.monitors.models import CRON_LENGTH, MAX_COOLDOWN_SECONDS, MAX_INTERVAL_MINUTES
-from compliance.monitors.schedule import BadSchedule
 from compliance.runs.models import OverallStatus
 from compliance.tenancy.events import Channel, Priority
 from dashboard.api.paging import Page, PageQuery
@@ -164,7 +163,12 @@ class MonitorOut(Schema):
     state: MonitorState
     state_reason: str = Field(description="Why it is paused or parked.")
     next_run_at: datetime | None = Field(description="Null unless it is active.")
-    deferred_until: datetime | None = Field(description="Until when it waits for its runner to be back.")
+    deferred_until: datetime | None = Field(
+        description="When it is tried again, while it waits for its runner or for capacity."
+    )
+    waiting_since: datetime | None = Field(
+        description="Since when what is due waits for capacity: a cap, the cooldown or the budget."
+    )
     last_run_id: UUID | None
     last_status: OverallStatus | None
     last_run_at: datetime | None
@@ -219,7 +223,7 @@ class MonitorWithTimes(MonitorOut):
 
     @staticmethod
     def resolve_next_times(monitor: Monitor) -> list[datetime]:
-        return next_times(monitor)
+        return monitor.next_times()
 
     @staticmethod
     def resolve_recent_statuses(monitor: Monitor) -> list[str]:
@@ -233,13 +237,3 @@ class MonitorPage(Page):
 class MonitorQuery(PageQuery):
     state: MonitorState | None = Field(None, description="Archived ones are listed only when they are asked for.")
     agent: UUID | None = Field(None, description="An agent's id.")
-
-
-def next_times(monitor: Monitor) -> list[datetime]:
-    """The next five times; none unless it is active."""
-    if monitor.next_run_at is None:
-        return []
-    try:
-        return [monitor.next_run_at, *monitor.schedule.next_times(monitor.next_run_at, 4)]
-    except BadSchedule:
-        return [monitor.next_run_at]  # the tick parks it, with the reason

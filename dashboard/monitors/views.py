@@ -29,7 +29,6 @@ from compliance.models import (
 from compliance.monitors import actions
 from compliance.monitors.decisions import DECISIONS, decision_page
 from compliance.monitors.models import MonitorDecision, Outcome
-from compliance.monitors.schedule import BadSchedule
 from compliance.suites.catalogue import OfferedSuite, facts_of
 from compliance.vault.access_log import granted_credentials
 from compliance.vault.models import UseFor
@@ -111,7 +110,7 @@ def monitor(request: OrganizationRequest, monitor: UUID) -> HttpResponseBase:
     page = {
         "monitor": found,
         "stopped": _why_stopped(found),
-        "times": _next_times(found),
+        "times": _in_words(found.next_times(), found.timezone),
         "verdicts": Monitor.objects.strips([found.pk]).get(found.pk, []),
         "under_way": Job.objects.active().filter(monitor_id=found.pk).first(),
         "cooldown": _in_words_of_units(found.notify_cooldown_seconds),
@@ -143,16 +142,6 @@ def _unserved(monitor: Monitor) -> dict[str, Any]:
         "expired": [job for job in jobs if job.state == JobState.EXPIRED][:EXPIRED_SHOWN],
         "rejected": rejected.order_by("-at").select_related("job").first() if monitor.placement.is_private else None,
     }
-
-
-def _next_times(monitor: Monitor) -> list[tuple[Any, str]]:
-    if monitor.next_run_at is None:
-        return []
-    try:
-        later = monitor.schedule.next_times(monitor.next_run_at, 4)
-    except BadSchedule:
-        return []  # the tick will park it, and say why
-    return _in_words([monitor.next_run_at, *later], monitor.timezone)
 
 
 def _in_words(times: Any, timezone: str) -> list[tuple[Any, str]]:
@@ -204,13 +193,12 @@ def monitor_add(request: OrganizationRequest) -> HttpResponseBase:
         assert context is not None
         assert isinstance(suite, OfferedSuite)
         return actions.create_monitor(
-            organization=organization,
+            **request.acting,
             context_id=context.pk,
             name=form.cleaned_data["name"],
             suite_slug=suite.slug,
             when=form.when(),
             what=form.what(),
-            by=request.user,
         )
 
     return _answer(request, "monitors/add.html", form, page, create, "is set up. It runs at the times below.")
@@ -231,12 +219,11 @@ def monitor_edit(request: OrganizationRequest, monitor: UUID) -> HttpResponseBas
 
     def change() -> Monitor:
         return actions.change_monitor(
-            organization=request.organization,
+            **request.acting,
             monitor_id=monitor,
             name=form.cleaned_data["name"],
             when=form.when(),
             what=form.what(),
-            by=request.user,
         )
 
     page = {"monitor": found, "version": version}
@@ -279,7 +266,7 @@ def monitor_run(request: OrganizationRequest, monitor: UUID) -> HttpResponseBase
     found = get_monitor(request.organization, monitor)
     if request.method != "POST":
         return redirect("monitor", request.organization.slug, monitor)
-    decision = actions.run_monitor_now(organization=request.organization, monitor_id=found.pk, by=request.user)
+    decision = actions.run_monitor_now(**request.acting, monitor_id=found.pk)
     if decision.outcome != Outcome.ALLOWED:
         messages.warning(request, f"It was not run. {decision.reason}")
         return redirect("monitor", request.organization.slug, monitor)
@@ -289,7 +276,7 @@ def monitor_run(request: OrganizationRequest, monitor: UUID) -> HttpResponseBase
 @organization_view(Role.ADMIN)
 def monitor_pause(request: OrganizationRequest, monitor: UUID) -> HttpResponseBase:
     found = get_monitor(request.organization, monitor)
-    pause = partial(actions.pause_monitor, organization=request.organization, monitor_id=monitor, by=request.user)
+    pause = partial(actions.pause_monitor, **request.acting, monitor_id=monitor)
     then = reverse("monitor", args=[request.organization.slug, monitor])
     return posted_action(request, pause, done=f"“{found.name}” is paused. A run that has begun goes on.", then=then)
 
@@ -297,7 +284,7 @@ def monitor_pause(request: OrganizationRequest, monitor: UUID) -> HttpResponseBa
 @organization_view(Role.ADMIN)
 def monitor_resume(request: OrganizationRequest, monitor: UUID) -> HttpResponseBase:
     found = get_monitor(request.organization, monitor)
-    resume = partial(actions.resume_monitor, organization=request.organization, monitor_id=monitor, by=request.user)
+    resume = partial(actions.resume_monitor, **request.acting, monitor_id=monitor)
     done = f"“{found.name}” goes on at its next time. What passed meanwhile is not made up for."
     return posted_action(request, resume, done=done, then=reverse("monitor", args=[request.organization.slug, monitor]))
 
@@ -311,7 +298,7 @@ def monitor_archive(request: OrganizationRequest, monitor: UUID) -> HttpResponse
     slug = request.organization.slug
     return confirmed_action(
         request,
-        partial(actions.archive_monitor, organization=request.organization, monitor_id=monitor, by=request.user),
+        partial(actions.archive_monitor, **request.acting, monitor_id=monitor),
         title=f"Archive “{found.name}”?",
         text=ARCHIVING,
         button="Archive the monitor",

@@ -68,11 +68,10 @@ def api_key_add(request: OrganizationRequest) -> HttpResponseBase:
     if request.method == "POST" and form.is_valid():
         with refusals_in(form):
             key, token = create_key(
-                organization=request.organization,
+                **request.acting,
                 name=form.cleaned_data["name"],
                 scopes=form.cleaned_data["scopes"],
                 expires=timezone.now() + timedelta(days=form.cleaned_data["days"]),
-                by=request.user,
             )
             page = {"key": key, "token": token, "site": settings.SITE_URL}
             return TemplateResponse(request, "organizations/api_key_created.html", page, status=201)
@@ -91,7 +90,7 @@ def api_key_revoke(request: OrganizationRequest, key: UUID) -> HttpResponseBase:
         return redirect(back)
     return confirmed_action(
         request,
-        partial(revoke_key, organization=organization, key_id=found.pk, by=request.user),
+        partial(revoke_key, **request.acting, key_id=found.pk),
         title=f"Revoke “{found.name}”?",
         text=ENDING,
         button="Revoke the key",

@@ -17,7 +17,7 @@ from django.views.decorators.http import require_POST, require_safe
 from compliance.models import Invitation, Membership, Role, User
 from compliance.tenancy import actions
 from dashboard.common.access import OrganizationRequest, organization_view
-from dashboard.common.confirm import refusals_in
+from dashboard.common.confirm import ask_first, refusals_in
 from dashboard.organizations.forms import DeletionForm, InvitationForm, OrganizationForm, roles_to_give
 from dashboard.organizations.mail import address_of, send_invitation
 from dashboard.organizations.tables import InvitationTable, MemberTable
@@ -42,7 +42,7 @@ def organization_settings(request: OrganizationRequest) -> HttpResponseBase:
     """Rename the organization; the way to its deletion."""
     form = OrganizationForm(request.POST or None, initial={"name": request.organization.name})
     if request.method == "POST" and form.is_valid():
-        actions.rename_organization(organization=request.organization, name=form.cleaned_data["name"], by=request.user)
+        actions.rename_organization(**request.acting, **form.cleaned_data)
         messages.success(request, "The name is changed.")
         return redirect("organization_settings", request.organization.slug)
     return TemplateResponse(request, "organizations/settings.html", {"form": form})
@@ -54,7 +54,7 @@ def organization_delete(request: OrganizationRequest) -> HttpResponseBase:
     form = DeletionForm(request.POST or None, organization=request.organization)
     if request.method == "POST" and form.is_valid():
         name = request.organization.name
-        actions.delete_organization(organization=request.organization, by=request.user)
+        actions.delete_organization(**request.acting)
         messages.success(request, f"{name} is deleted.")
         return redirect("home")
     return TemplateResponse(request, "organizations/delete.html", {"form": form})
@@ -99,12 +99,7 @@ def member_invite(request: OrganizationRequest) -> HttpResponseBase:
     form = InvitationForm(request.POST, inviter_role=request.membership.role)
     if not form.is_valid():
         return _members_page(request, form, status=422)
-    invitation = actions.invite(
-        organization=request.organization,
-        email=form.cleaned_data["email"],
-        role=form.cleaned_data["role"],
-        by=request.user,
-    )
+    invitation = actions.invite(**request.acting, **form.cleaned_data)
     transaction.on_commit(partial(_send, request, invitation))
     return redirect("members", request.organization.slug)
 
@@ -113,9 +108,7 @@ def member_invite(request: OrganizationRequest) -> HttpResponseBase:
 @require_POST
 def invitation_resend(request: OrganizationRequest, invitation_id: UUID) -> HttpResponseBase:
     """Replace the invitation by a fresh one and send that."""
-    invitation = actions.renew_invitation(
-        organization=request.organization, invitation_id=invitation_id, by=request.user
-    )
+    invitation = actions.renew_invitation(**request.acting, invitation_id=invitation_id)
     transaction.on_commit(partial(_send, request, invitation))
     return redirect("members", request.organization.slug)
 
@@ -134,7 +127,7 @@ def _send(request: OrganizationRequest, invitation: Invitation) -> None:
 @organization_view(Role.ADMIN)
 @require_POST
 def invitation_revoke(request: OrganizationRequest, invitation_id: UUID) -> HttpResponseBase:
-    actions.revoke_invitation(organization=request.organization, invitation_id=invitation_id, by=request.user)
+    actions.revoke_invitation(**request.acting, invitation_id=invitation_id)
     messages.success(request, "The invitation is withdrawn. Its link no longer works.")
     return redirect("members", request.organization.slug)
 
@@ -142,12 +135,7 @@ def invitation_revoke(request: OrganizationRequest, invitation_id: UUID) -> Http
 @organization_view(Role.ADMIN)
 @require_POST
 def member_role(request: OrganizationRequest, membership_id: int) -> HttpResponseBase:
-    changed = actions.change_role(
-        organization=request.organization,
-        membership_id=membership_id,
-        role=request.POST.get("role", ""),
-        by=request.user,
-    )
+    changed = actions.change_role(**request.acting, membership_id=membership_id, role=request.POST.get("role", ""))
     messages.success(request, f"{changed.user.get_full_name()} is now {_with_article(changed)}.")
     return redirect("members", request.organization.slug)
 
@@ -164,19 +152,19 @@ def member_remove(request: OrganizationRequest, membership_id: int) -> HttpRespo
     organization = request.organization
     theirs = Membership.objects.select_related("user").get(organization=organization, pk=membership_id)
     leaving = theirs.user_id == request.user.pk
-    if not request.POST.get("confirmed"):
-        context = {
-            "title": f"Leave {organization.name}?" if leaving else f"Remove {theirs.user.get_full_name()}?",
-            "text": "You lose access to its agents and their history at once. Only an invitation brings you back."
-            if leaving
-            else f"They lose access to {organization.name} at once. Their runs stay in the history.",
-            "fields": [],
-            "button": "Leave" if leaving else "Remove",
-            "back": resolve_url("members", organization.slug),
-        }
-        return TemplateResponse(request, "common/confirm.html", context)
     name = theirs.user.get_full_name()
-    actions.remove_member(organization=organization, membership_id=membership_id, by=request.user)
+    question = ask_first(
+        request,
+        title=f"Leave {organization.name}?" if leaving else f"Remove {name}?",
+        text="You lose access to its agents and their history at once. Only an invitation brings you back."
+        if leaving
+        else f"They lose access to {organization.name} at once. Their runs stay in the history.",
+        button="Leave" if leaving else "Remove",
+        back=resolve_url("members", organization.slug),
+    )
+    if question is not None:
+        return question
+    actions.remove_member(**request.acting, membership_id=membership_id)
     if leaving:
         messages.success(request, f"You have left {organization.name}.")
         return redirect("home")

@@ -138,12 +138,7 @@ def runner_add(request: OrganizationRequest) -> HttpResponseBase:
     form = RunnerForm(request.POST if request.method == "POST" else None)
     if request.method == "POST" and form.is_valid():
         with refusals_in(form):
-            added, token = actions.create_runner(
-                organization=request.organization,
-                name=form.cleaned_data["name"],
-                pool=form.cleaned_data["pool"],
-                by=request.user,
-            )
+            added, token = actions.create_runner(**request.acting, **form.cleaned_data)
             return _with_token(request, added, token)
     return TemplateResponse(request, "runners/add.html", {"form": form}, status=422 if form.errors else 200)
 
@@ -178,7 +173,7 @@ def runner_token(request: OrganizationRequest, runner: UUID) -> HttpResponseBase
     )
     if question is not None:
         return question
-    found, token = actions.new_token(organization=request.organization, runner_id=runner, by=request.user)
+    found, token = actions.new_token(**request.acting, runner_id=runner)
     return _with_token(request, found, token)
 
 
@@ -190,13 +185,7 @@ def runner_settings(request: OrganizationRequest, runner: UUID) -> HttpResponseB
     form = RunnerForm(request.POST if posted else None, initial={"name": found.name, "pool": found.pool})
     if posted and form.is_valid():
         with refusals_in(form):
-            actions.change_runner(
-                organization=request.organization,
-                runner_id=runner,
-                name=form.cleaned_data["name"],
-                pool=form.cleaned_data["pool"],
-                by=request.user,
-            )
+            actions.change_runner(**request.acting, runner_id=runner, **form.cleaned_data)
             messages.success(request, "The runner is changed. Past runs keep the name that it had.")
             return redirect("runner", request.organization.slug, runner)
     kept = Monitor.objects.current(request.organization.id)
@@ -221,7 +210,7 @@ def runner_disable(request: OrganizationRequest, runner: UUID) -> HttpResponseBa
     affects, affected = _left_waiting(found, with_its_own=True)
     return confirmed_action(
         request,
-        partial(actions.disable_runner, organization=request.organization, runner_id=runner, by=request.user),
+        partial(actions.disable_runner, **request.acting, runner_id=runner),
         title=f"Disable {found.name}?",
         text=DISABLING,
         button="Disable the runner",
@@ -236,7 +225,7 @@ def runner_disable(request: OrganizationRequest, runner: UUID) -> HttpResponseBa
 @organization_view(Role.ADMIN)
 def runner_enable(request: OrganizationRequest, runner: UUID) -> HttpResponseBase:
     found = _kept(request.organization, runner)
-    enable = partial(actions.enable_runner, organization=request.organization, runner_id=runner, by=request.user)
+    enable = partial(actions.enable_runner, **request.acting, runner_id=runner)
     then = reverse("runner", args=[request.organization.slug, runner])
     return posted_action(request, enable, done=f"{found.name} is enabled.", then=then)
 
@@ -247,7 +236,7 @@ def runner_delete(request: OrganizationRequest, runner: UUID) -> HttpResponseBas
     found = _kept(request.organization, runner)
     slug = request.organization.slug
     back = reverse("runner_settings", args=[slug, runner])
-    delete = partial(actions.delete_runner, organization=request.organization, runner_id=runner, by=request.user)
+    delete = partial(actions.delete_runner, **request.acting, runner_id=runner)
     done, then = f"{found.name} is deleted.", reverse("runners", args=[slug])
     if monitors_placed_on(found) or monitors_of_last(found):  # the action refuses, and names them
         return posted_action(request, delete, done=done, then=then if request.method == "POST" else back)

@@ -69,8 +69,7 @@ class JobAdmin(ExactSearch, HistoryAdmin):
                 rows=[(one.pk, str(one)) for one in chosen],
             )
         cancelled = [one for one in chosen if one.cancel()]
-        if cancelled:
-            log_change(request, cancelled, "Cancelled.")
+        log_change(request, cancelled, "Cancelled.")
         self.message_user(
             request,
             f"{len(cancelled)} of {len(keys)} cancelled; the others had ended."

@@ -111,8 +111,7 @@ class AgentAdmin(StaffAdmin):
     def _set_paused(self, request: HttpRequest, queryset: QuerySet[Agent], paused: bool) -> None:
         changed = set_paused(agents=queryset, paused=paused)
         word = "paused" if paused else "resumed"
-        if changed:
-            log_change(request, changed, f"Heartbeats {word}.")
+        log_change(request, changed, f"Heartbeats {word}.")
         self.message_user(request, f"Heartbeats {word}: {len(changed)}.", messages.SUCCESS)
 
 
@@ -174,7 +173,6 @@ class AgentContextAdmin(ExactSearch, ReadOnlyAdmin):
             rows = [(one.pk, f"{one.organization.name}: {one.agent_url}") for one in chosen]
             return ask(self, request, action=action, question=question, consequence=consequence, rows=rows)
         set_relation(contexts=chosen, relation=relation)
-        if chosen:
-            log_change(request, chosen, f"Now: {relation.label.lower()}.")
+        log_change(request, chosen, f"Now: {relation.label.lower()}.")
         self.message_user(request, f"{len(chosen)} now: {relation.label.lower()}.", messages.SUCCESS)
         return None

@@ -65,7 +65,6 @@ class UserAdmin(StaffAdmin):
                 rows=[(user.pk, user.email) for user in chosen],
             )
         Authenticator.objects.filter(user__in=chosen).delete()
-        if chosen:
-            log_change(request, chosen, "Two-factor authentication reset.")
+        log_change(request, chosen, "Two-factor authentication reset.")
         self.message_user(request, f"Two-factor authentication reset: {len(chosen)}.", messages.SUCCESS)
         return None

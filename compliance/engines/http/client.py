@@ -7,26 +7,28 @@ what really happened. The SDKs reach the HTTP client through the module `transpo
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime as dt
 import ssl
-import zlib
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncIterator
 
 import httpcore2
 import httpx2
 
 from compliance.engines.contract import Credential, Limits, Target
+from compliance.engines.http.body import BodyStream
 from compliance.engines.http.egress import Guard
 from compliance.engines.http.exchange import Exchange, Fault, FaultKind, Headers
+from compliance.engines.http.jsonrpc import answered
 from compliance.engines.http.network import GuardedBackend, default_ssl_context
+from compliance.engines.http.obstacles import is_wall, limited_words, retry_after, wall_words
 
 _HOP_HEADERS = {b"authorization", b"cookie", b"proxy-authorization"}
 _REDIRECTS = {301, 302, 303, 307, 308}
 
 _TICK = 0.25  # seconds between two looks at how late the event loop is
 _IDLE_SECONDS = 2.0  # servers close after five or more: no request should be sent into that very moment
-_TAIL_SECONDS = 0.05  # how long, and over how many bytes, the end of a body is waited for that nobody reads further
-_TAIL_BYTES = 4096
+_PACE_SECONDS = 0.1  # between two requests to an agent that limits how often it is asked
 _LATE_SHARE = 0.2  # of an exchange's time: with more of it lost by us, a timeout is not the agent's
 
 
@@ -52,6 +54,9 @@ class HttpClient:
         self._loop = asyncio.get_running_loop()
         self._tick: asyncio.TimerHandle | None = None
         self._ends = self._loop.time() + deadline
+        self._patience: list[asyncio.Timeout] = []
+        self._not_before = 0.0  # once an agent limits how often it is asked, it is asked slowly
+        self._paced = False
         self._credential = credential
         self._credential_header = credential.header.encode("ascii") if credential else b""
         self._credential_origin = _origin(credential_url) if credential else None
@@ -101,17 +106,79 @@ class HttpClient:
             self.out_of_time = True
         return self.out_of_time
 
+    @contextlib.asynccontextmanager
+    async def patience(self, seconds: float) -> AsyncIterator[None]:
+        """A limit of time, against which waiting for the agent's own limits does not count. Raises TimeoutError."""
+        async with asyncio.timeout(seconds) as limit:
+            self._patience.append(limit)
+            try:
+                yield
+            finally:
+                self._patience.remove(limit)
+
+    def extend_patience(self, seconds: float) -> None:
+        for limit in self._patience:
+            if (when := limit.when()) is not None:
+                limit.reschedule(when + seconds)
+
     async def send(
-        self, method: str, url: str, headers: Headers | None = None, body: bytes = b"", *, with_credential: bool = True
+        self,
+        method: str,
+        url: str,
+        headers: Headers | None = None,
+        body: bytes = b"",
+        *,
+        with_credential: bool = True,
+        until_answered: bool = False,
     ) -> Exchange:
-        """One exchange with its whole body read, redirects followed; never raises for what the agent does."""
-        exchange, _ = await self.open(method, url, headers or [], body, with_credential=with_credential)
+        """One exchange with its whole body read, redirects followed; never raises for what the agent does.
+
+        until_answered: read an event stream only to the JSON-RPC answer in it; an agent may leave it open after that.
+        """
+        exchange, stream = await self.open(
+            method, url, headers or [], body, with_credential=with_credential, whole=not until_answered
+        )
+        if stream is not None:
+            async for chunk in stream:
+                if b"\n" in chunk and answered(exchange):
+                    break
+            await stream.aclose()
         return exchange
 
     async def open(
         self, method: str, url: str, headers: Headers, body: bytes, *, with_credential: bool = True, whole: bool = True
     ) -> tuple[Exchange, BodyStream | None]:
-        """Send, and read the body too, unless it is an event stream and the caller wants to read that itself."""
+        """Send, and read the body too, unless it is an event stream and the caller wants to read that itself.
+
+        Who says that it is asked too often, or is not available for now, is asked again when it wants to be (E3).
+        """
+        attempt = 0
+        while True:
+            await self._pace()
+            exchange, stream = await self._open_once(method, url, headers, body, with_credential, whole)
+            if exchange.fault is None and is_wall(exchange):
+                exchange.fault = Fault(FaultKind.WALL, wall_words(exchange))
+            seconds = retry_after(exchange, attempt) if exchange.fault is None else None
+            if seconds is None:
+                return exchange, stream
+            self._paced = True
+            attempt += 1
+            longest = min(self.limits.retry_seconds, self.remaining - self.limits.step_seconds / 2)
+            if attempt > self.limits.retries or seconds > longest:
+                exchange.fault = Fault(FaultKind.LIMITED, limited_words(exchange, seconds))
+                return exchange, stream
+            self.extend_patience(seconds + self.limits.step_seconds)
+            await asyncio.sleep(seconds)
+
+    async def _pace(self) -> None:
+        if self._paced:
+            if (wait := self._not_before - self._loop.time()) > 0:
+                await asyncio.sleep(wait)
+            self._not_before = self._loop.time() + _PACE_SECONDS
+
+    async def _open_once(
+        self, method: str, url: str, headers: Headers, body: bytes, with_credential: bool, whole: bool
+    ) -> tuple[Exchange, BodyStream | None]:
         exchange = Exchange(method, url, list(headers), body, late_before=self.late)
         self.exchanges.append(exchange)
         started = self._loop.time()
@@ -230,111 +297,3 @@ class HttpClient:
 def _origin(url: httpx2.URL | str) -> tuple[str, str, int | None]:
     parsed = httpx2.URL(url)
     return parsed.scheme, parsed.host, parsed.port
-
-
-class BodyStream:
-    """A response body within its limits. A fault ends it early and stays on the exchange.
-
-    An object rather than a generator: readers stop before the end, and what they leave of a generator has to
-    be collected by the loop, at the cost of a task each.
-    """
-
-    def __init__(
-        self, http: HttpClient, exchange: Exchange, response: httpcore2.Response, started: float, ends: float
-    ) -> None:
-        self._http = http
-        self._exchange = exchange
-        self._response = response
-        self._started = started
-        self._ends = ends
-        self._packed: AsyncGenerator[bytes] = response.aiter_stream()
-        self._unpack: Callable[[bytes], Iterator[bytes]] | None = None
-        self._unpacked: Iterator[bytes] = iter(())
-        self._closed = False
-
-    def __aiter__(self) -> BodyStream:
-        return self
-
-    async def __anext__(self) -> bytes:
-        if self._closed:
-            raise StopAsyncIteration
-        chunk = None
-        try:
-            chunk = await self._next()
-        except Exception as error:
-            fault = self._http.fault_of(error, self._exchange)
-            if fault is None:
-                raise
-            self._exchange.fault = fault
-        finally:
-            if chunk is None:
-                self._end()
-                await self._release()
-        if chunk is None:
-            raise StopAsyncIteration
-        return chunk
-
-    async def _next(self) -> bytes | None:
-        exchange, http = self._exchange, self._http
-        if self._unpack is None:
-            self._unpack = _unpacker(exchange.header("content-encoding"))
-        while (chunk := next(self._unpacked, None)) is None:
-            async with asyncio.timeout_at(self._ends):
-                packed = await anext(self._packed, None)
-            if packed is None:
-                return None
-            self._unpacked = self._unpack(packed)
-        if len(exchange.body) + len(chunk) > http.limits.response_bytes:
-            raise Fault(FaultKind.SIZE, f"the answer is larger than {http.limits.response_bytes:,} bytes")
-        http.received += len(chunk)
-        if http.received > http.limits.run_bytes:
-            raise Fault(FaultKind.SIZE, f"all answers together are larger than {http.limits.run_bytes:,} bytes")
-        exchange.body += chunk
-        return chunk
-
-    async def aclose(self) -> None:
-        """Close, but read on to an end that is near: only then can the connection carry the next request."""
-        if self._closed:
-            return
-        self._end()
-        left, ends = _TAIL_BYTES, min(asyncio.get_running_loop().time() + _TAIL_SECONDS, self._ends)
-        try:
-            async with asyncio.timeout_at(ends):
-                while left > 0 and (packed := await anext(self._packed, None)) is not None:
-                    # Nobody looks at it, so it cannot break a rule; it counts all the same.
-                    self._http.received += len(packed)
-                    left -= len(packed)
-        except Exception:  # noqa: BLE001, S110 -- the reader has what it wanted: what comes after does not count
-            pass
-        finally:
-            await self._release()
-
-    def _end(self) -> None:
-        self._closed = True
-        self._exchange.seconds = asyncio.get_running_loop().time() - self._started
-
-    async def _release(self) -> None:
-        try:
-            await self._packed.aclose()
-        finally:
-            await self._response.aclose()
-
-
-def _unpacker(encoding: str) -> Callable[[bytes], Iterator[bytes]]:
-    """Undo a compression that nobody asked for, in small pieces, so that the byte limit stops a bomb."""
-    name = encoding.strip().lower()
-    if name in ("", "identity"):
-        return lambda packed: iter((packed,))
-    if name not in ("gzip", "x-gzip", "deflate"):
-        raise Fault(FaultKind.ENCODING, "the answer is compressed although no compression was asked for")
-    inflate = zlib.decompressobj(wbits=47 if "gzip" in name else 15)
-
-    def unpack(packed: bytes) -> Iterator[bytes]:
-        try:
-            while packed:
-                yield inflate.decompress(packed, 65536)
-                packed = inflate.unconsumed_tail
-        except zlib.error:
-            raise Fault(FaultKind.ENCODING, "the answer's compression is broken") from None
-
-    return unpack

@@ -4,22 +4,33 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 Headers = list[tuple[bytes, bytes]]
 
 
 class FaultKind(StrEnum):
     REFUSED = "refused"  # our egress rule, before anything was sent
-    OURS = "ours"  # the machine that tests could not: says nothing about the agent
+    OURS = "ours"  # the machine that tests could not
+    NAME = "name"  # the name does not resolve, at least not from here
     CONNECT = "connect"
     TLS = "tls"
     TIMEOUT = "timeout"
-    DEADLINE = "deadline"  # the whole run's time was up: says nothing about the agent
+    DEADLINE = "deadline"  # the whole run's time was up
     CLOSED = "closed"
-    SIZE = "size"
+    SIZE = "size"  # more than we read
+    LIMITED = "limited"  # asked too often, also after waiting
+    WALL = "wall"  # what stands in front of the agent wants a person with a browser
     ENCODING = "encoding"
     REDIRECT = "redirect"
     MALFORMED = "malformed"
+
+
+# These say nothing about the agent (E1).
+_NOT_THE_AGENTS = {
+    FaultKind.REFUSED, FaultKind.OURS, FaultKind.NAME, FaultKind.DEADLINE,
+    FaultKind.SIZE, FaultKind.LIMITED, FaultKind.WALL,
+}  # fmt: skip
 
 
 class Fault(Exception):
@@ -29,6 +40,10 @@ class Fault(Exception):
         super().__init__(message)
         self.kind = kind
         self.message = message
+
+    @property
+    def is_the_agents(self) -> bool:
+        return self.kind not in _NOT_THE_AGENTS
 
 
 @dataclass(slots=True)
@@ -47,16 +62,22 @@ class Exchange:
     size: int = 0  # of the whole body in bytes, where `body` is only its beginning; else 0
     hops: tuple[str, ...] = ()  # where redirects led
     late_before: float = 0.0  # the HTTP client's `late` when the exchange began
+    read_as: tuple[int, Any] | None = field(default=None, repr=False)  # what jsonrpc read, from how many bytes
 
     def header(self, name: str) -> str:
-        lowered = name.lower().encode()
-        return next((v.decode("latin-1") for k, v in self.headers if k.lower() == lowered), "")
+        """The first line of this name; "" when there is none."""
+        return next(iter(self.lines(name)), "")
 
-    @property
-    def media_type(self) -> str:
-        return self.header("content-type").partition(";")[0].strip().lower()
+    def lines(self, name: str) -> list[str]:
+        """Every line of this name: some headers may come more than once."""
+        lowered = name.lower().encode()
+        return [v.decode("latin-1") for k, v in self.headers if k.lower() == lowered]
 
     @property
     def is_locked(self) -> bool:
         """Whether the answer asks for a credential, or for payment, before anything else (E4)."""
         return self.fault is None and self.status in (401, 402, 403)
+
+    @property
+    def media_type(self) -> str:
+        return self.header("content-type").partition(";")[0].strip().lower()

@@ -1,65 +1,233 @@
-"""JSON-RPC as it came over the HTTP client, and the words for what is wrong with it."""
+"""JSON and JSON-RPC as agents send them, read strictly, and the words for what is wrong (E9)."""
 
 from __future__ import annotations
 
 import json
-from typing import Any
+import re
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 from compliance.engines.http.exchange import Exchange
 
 _POINTER_LENGTH = 2000  # characters: keys are the agent's, and may be of any length
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_ESCAPED_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+_REMEMBERED = 256 * 1024
+_BOM = b"\xef\xbb\xbf"
+_ENVELOPE = ("/jsonrpc", "/id", "/result", "/error", "/error/code", "/error/message")
 
 
-def message_of(exchange: Exchange) -> tuple[dict[str, Any] | None, str]:
-    """The JSON-RPC answer in an exchange, or None and why there is none."""
-    if exchange.fault is not None:
-        return None, exchange.fault.message
-    raw = bytes(exchange.body)
-    if exchange.media_type == "text/event-stream":
-        return _message_in_events(raw)
-    if not raw.strip():
-        return None, f"status {exchange.status} with an empty body"
-    if exchange.media_type not in ("application/json", "application/a2a+json"):
-        found, _ = parse(raw)
-        kind = exchange.media_type or "missing"
-        if not _is_answer(found) or exchange.status < 400:
-            return None, f"status {exchange.status}, and the content type is {kind} instead of application/json"
-    value, problem = parse(raw)
-    if problem:
-        return None, f"status {exchange.status} with a body that is {problem}"
-    if not _is_answer(value):
-        return None, f"status {exchange.status} with JSON that is not a JSON-RPC 2.0 answer"
-    return value, ""
+class Reading(NamedTuple):
+    """A JSON document. What breaks a rule and can be read all the same has its value beside its problem."""
+
+    value: Any
+    problem: str = ""  # words that go on from "it is"
+    at: str = ""  # where, as a JSON pointer
+    repeated: tuple[str, ...] = ()  # names that stand twice in one object: allowed, but nobody knows what is meant
+
+
+class Message(NamedTuple):
+    """The JSON-RPC answer of an exchange."""
+
+    value: dict[str, Any] | None  # also where it breaks a rule but can be read
+    problem: str = ""
+    at: str = ""  # a JSON pointer into the exchange's evidence
+
+
+def read_json(raw: bytes) -> Reading:
+    """Read JSON as RFC 8259 has it: no byte order mark, no NaN, no half surrogates."""
+    marked = raw.startswith(_BOM)
+    constants: list[str] = []
+    doubled: list[tuple[dict[str, Any], str]] = []
+
+    def constant(name: str) -> float:
+        constants.append(name)
+        return float(name)
+
+    def paired(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        made = dict(pairs)
+        if len(made) < len(pairs) and len(doubled) < 100:
+            names = [name for name, _ in pairs]
+            doubled.append((made, next(name for name in names if names.count(name) > 1)))
+        return made
+
+    try:
+        text = raw.removeprefix(_BOM).decode("utf-8")
+        value = json.loads(text, parse_constant=constant, object_pairs_hook=paired)
+    except UnicodeDecodeError:
+        return Reading(None, "not valid UTF-8")
+    except RecursionError:
+        return Reading(None, "nested too deeply")
+    except ValueError:
+        return Reading(None, "not valid JSON")
+    if marked:
+        return Reading(value, "not valid JSON: it begins with a byte order mark (RFC 8259, section 8.1)")
+    if constants:
+        at = _first(value, lambda each: isinstance(each, float) and (each != each or abs(each) == float("inf")))
+        return Reading(value, f"not valid JSON: {constants[0]} is no number in JSON", at)
+    if _ESCAPED_SURROGATE.search(raw) and (at := _first(value, _is_torn)) is not None:
+        return Reading(value, "not valid Unicode: it has half a surrogate pair", at)
+    return Reading(value, repeated=tuple(_repeated(value, doubled)) if doubled else ())
 
 
 def parse(raw: bytes) -> tuple[Any, str]:
     """JSON, or None and what it is instead."""
-    try:
-        return json.loads(raw.decode("utf-8")), ""
-    except UnicodeDecodeError:
-        return None, "not valid UTF-8"
-    except RecursionError:
-        return None, "nested too deeply"
-    except ValueError:
-        return None, "not valid JSON"
+    value, problem, _, _ = read_json(raw)
+    return (None, problem) if problem else (value, "")
 
 
-def _message_in_events(raw: bytes) -> tuple[dict[str, Any] | None, str]:
+def _is_torn(value: Any) -> bool:
+    return isinstance(value, str) and _SURROGATE.search(value) is not None
+
+
+def _walk(value: Any) -> Iterator[tuple[str, Any]]:
+    """Every value with its JSON pointer, and every name of an object at the place of its value, in order."""
+    waiting: list[tuple[str, Any]] = [("", value)]
+    while waiting:
+        place, each = waiting.pop()
+        yield place, each
+        if isinstance(each, dict):
+            inner = [(f"{place}{pointer((key,))}", key, item) for key, item in each.items()]
+            for at, key, _ in inner:
+                yield at, key
+            waiting += [(at, item) for at, _, item in reversed(inner)]
+        elif isinstance(each, list):
+            waiting += [(f"{place}/{index}", item) for index, item in reversed(list(enumerate(each)))]
+
+
+def _first(value: Any, found: Callable[[Any], bool]) -> Any:
+    return next((place for place, each in _walk(value) if found(each)), None)
+
+
+def _repeated(value: Any, doubled: list[tuple[dict[str, Any], str]]) -> Iterator[str]:
+    names = {id(made): name for made, name in doubled}
+    for place, each in _walk(value):
+        if isinstance(each, dict) and id(each) in names:
+            yield f"{place}{pointer((names[id(each)],))}"
+
+
+def read_message(exchange: Exchange) -> Message:
+    """The JSON-RPC answer in an exchange, and what is wrong with it."""
+    if exchange.fault is not None:
+        return Message(None, exchange.fault.message, "/response/fault")
+    size = len(exchange.body)
+    if exchange.read_as is not None and exchange.read_as[0] == size:
+        known: Message = exchange.read_as[1]
+        return known
+    message = _read_message(exchange)
+    if size <= _REMEMBERED:  # a large one takes many times its size in memory
+        exchange.read_as = (size, message)
+    return message
+
+
+def _read_message(exchange: Exchange) -> Message:
+    raw, status = bytes(exchange.body), exchange.status
+    if exchange.media_type == "text/event-stream":
+        return _message_in_events(raw, exchange)
+    at = "/response/status" if status >= 400 else "/response/body"
+    if not raw.strip():
+        return Message(None, f"status {status} with an empty body", "/response/status")
+    reading = read_json(raw)
+    if exchange.media_type not in ("application/json", "application/a2a+json") and (
+        not _is_answer(reading.value) or status < 400
+    ):
+        kind = exchange.media_type or "missing"
+        place = "/response/status" if status >= 400 else "/response/headers/content-type"
+        return Message(None, f"status {status}, and the content type is {kind} instead of application/json", place)
+    if reading.value is None and reading.problem:
+        return Message(None, f"status {status} with a body that is {reading.problem}", at)
+    if not _is_answer(reading.value):
+        return Message(None, f"status {status} with JSON that is not a JSON-RPC 2.0 answer", at)
+    return _judged(reading, exchange, f"status {status} with a body that is ")
+
+
+def message_of(exchange: Exchange) -> tuple[dict[str, Any] | None, str]:
+    """The JSON-RPC answer in an exchange, or None and why there is none that keeps the rules."""
+    message = read_message(exchange)
+    return (None, message.problem) if message.problem else (message.value, "")
+
+
+def wrong_at(exchange: Exchange) -> str:
+    """Where to look when an exchange holds no proper JSON-RPC answer: a JSON pointer into its evidence."""
+    return read_message(exchange).at or "/response/body"
+
+
+def answered(exchange: Exchange) -> bool:
+    """Whether what was read of an event stream so far has the answer already."""
+    if exchange.media_type != "text/event-stream":
+        return False
+    return _message_in_events(bytes(exchange.body), exchange).value is not None
+
+
+def _message_in_events(raw: bytes, exchange: Exchange) -> Message:
     problem = "an event stream that ended without an answer"
-    for block in raw.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n\n"):
+    found: Message | None = None
+    for block in raw.removeprefix(_BOM).replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n\n"):
         lines = [line[5:].removeprefix(b" ") for line in block.split(b"\n") if line.startswith(b"data:")]
         if not lines or not any(lines):
             continue
-        value, wrong = parse(b"\n".join(lines))
-        if wrong:
-            problem = f"an event that is {wrong}"
-        elif _is_answer(value):
-            return value, ""
-    return None, problem
+        reading = read_json(b"\n".join(lines))
+        if reading.value is None and reading.problem:
+            problem = f"an event that is {reading.problem}"
+        elif _is_answer(reading.value):
+            found = _judged(reading, exchange, "an event that is ")
+            if not found.problem:
+                return found
+    return found or Message(None, problem, "/response/status" if exchange.status >= 400 else "/response/body")
 
 
 def _is_answer(value: Any) -> bool:
     return isinstance(value, dict) and value.get("jsonrpc") == "2.0" and ("result" in value or "error" in value)
+
+
+def _judged(reading: Reading, exchange: Exchange, lead: str) -> Message:
+    """An answer, with the first rule of JSON or JSON-RPC 2.0 that it breaks."""
+    value = reading.value
+    if reading.problem:
+        return Message(value, f"{lead}{reading.problem}", f"/response/body{reading.at}")
+    problem, at = _envelope_problem(value, exchange)
+    if problem:
+        return Message(value, problem, f"/response/body{at}")
+    twice = next((place for place in reading.repeated if place in _ENVELOPE), "")
+    if twice:
+        return Message(value, f"a JSON-RPC answer that has {twice} twice", f"/response/body{twice}")
+    return Message(value)
+
+
+def _envelope_problem(value: dict[str, Any], exchange: Exchange) -> tuple[str, str]:
+    if "result" in value and "error" in value:
+        return "a JSON-RPC answer with both a result and an error", "/error"
+    error = value.get("error")
+    if "error" in value:
+        if not isinstance(error, dict):
+            return "a JSON-RPC error that is not an object", "/error"
+        if type(error.get("code")) is not int:
+            return "a JSON-RPC error without a whole number as its code", "/error/code"
+        if not isinstance(error.get("message"), str):
+            return "a JSON-RPC error without a message", "/error/message"
+    asked = _request_of(exchange)
+    if "id" not in asked:
+        return "", ""
+    want, got = asked["id"], value.get("id")
+    if type(got) is type(want) and got == want:
+        return "", ""
+    # An error may come before the request's id was read; then it has none, or one of the server's own.
+    if "error" in value and (got is None or exchange.status >= 400):
+        return "", ""
+    said = "it has no id" if "id" not in value else f"its id is {_shown(got)}"
+    return f"the answer does not belong to the request: {said} and not {_shown(want)}", "/id" if "id" in value else ""
+
+
+def _shown(value: Any) -> str:
+    return json.dumps(value, default=str)[:100]
+
+
+def _request_of(exchange: Exchange) -> dict[str, Any]:
+    try:
+        value = json.loads(exchange.request_body)
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) and "method" in value else {}
 
 
 def error_of(message: dict[str, Any] | None) -> tuple[Any, str]:
@@ -71,8 +239,7 @@ def error_of(message: dict[str, Any] | None) -> tuple[Any, str]:
 
 
 def method_of(exchange: Exchange) -> str:
-    value, _ = parse(exchange.request_body)
-    return str(value.get("method", "")) if isinstance(value, dict) else ""
+    return str(_request_of(exchange).get("method", ""))
 
 
 def pointer(path: Any) -> str:
@@ -98,14 +265,3 @@ def reached(document: Any, place: str) -> str:
             break
         at = f"{at}/{part}"
     return at
-
-
-def wrong_at(exchange: Exchange) -> str:
-    """Where to look when an exchange holds no JSON-RPC answer: a JSON pointer into its evidence."""
-    if exchange.fault is not None:
-        return "/response/fault"
-    if exchange.status >= 400 or not exchange.body.strip():
-        return "/response/status"
-    if exchange.media_type not in ("application/json", "application/a2a+json", "text/event-stream"):
-        return "/response/headers/content-type"
-    return "/response/body"

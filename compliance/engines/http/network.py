@@ -146,7 +146,7 @@ class GuardedBackend(httpcore2.AsyncNetworkBackend):
             attempt.ended("unreachable")
             if _is_ours(error):
                 raise Fault(FaultKind.OURS, f"the name {host} could not be looked up from here") from error
-            raise Fault(FaultKind.CONNECT, f"the name {host} could not be resolved") from error
+            raise Fault(FaultKind.NAME, f"the name {host} does not resolve") from error
         failure: Exception | None = None
         for attempt.address in addresses[:4]:
             try:

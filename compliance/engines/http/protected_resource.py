@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import re
-
 import httpx2
 
+from compliance.engines.http.challenges import named_metadata
 from compliance.engines.http.exchange import Exchange
 from compliance.engines.http.jsonrpc import parse
 from compliance.engines.reports.builder import ReportBuilder
@@ -16,10 +15,10 @@ async def check_metadata(run: ReportBuilder, challenge: Exchange) -> None:
     if not run.wants("mcp/auth"):
         return
     with run.step("mcp/auth", "metadata") as step:
-        named = re.search(r'resource_metadata="([^"]+)"', challenge.header("www-authenticate"))
+        named = named_metadata(challenge)
         url = httpx2.URL(run.target.url)
         path = url.path if url.path != "/" else ""
-        candidates = [named[1]] if named else [f"/.well-known/oauth-protected-resource{path}"]
+        candidates = [named] if named else [f"/.well-known/oauth-protected-resource{path}"]
         if not named and path:
             candidates.append("/.well-known/oauth-protected-resource")
         for candidate in candidates:

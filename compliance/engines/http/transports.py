@@ -11,9 +11,13 @@ import asyncio
 import httpx
 import httpx2
 
-from compliance.engines.http.client import BodyStream, HttpClient
-from compliance.engines.http.exchange import Headers
+from compliance.engines.http.body import BodyStream
+from compliance.engines.http.client import HttpClient
+from compliance.engines.http.exchange import Exchange, Headers
+from compliance.engines.http.jsonrpc import answered, error_of, message_of, method_of
 
+_SESSION = b"mcp-session-id"
+_METHOD_NOT_FOUND = -32601
 _FAULT_STATUS = 599  # where there was no complete answer
 
 
@@ -43,6 +47,8 @@ class McpTransport(httpx2.AsyncBaseTransport):
     def __init__(self, http: HttpClient) -> None:
         self._http = http
         self._closing = asyncio.Lock()
+        self._session = b""  # the identifier that the server gave last
+        self._opening: list[Exchange] = []  # what opened the session, to be sent anew when it has ended
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         body = await request.aread()
@@ -54,15 +60,55 @@ class McpTransport(httpx2.AsyncBaseTransport):
             return httpx2.Response(202)
         async with self._closing:
             pass  # The SDK asks on as soon as it has an answer; in a moment that answer's connection is free again.
-        exchange, stream = await self._http.open(
-            request.method, str(request.url), list(request.headers.raw), body, whole=False
-        )
+        exchange, stream = await self._open(request.method, str(request.url), list(request.headers.raw), body)
+        if exchange.status == 404 and self._session and _has_session(request) and not _is_unknown_method(exchange):
+            # The session has ended: whoever is told so opens another one, and asks again.
+            if stream is not None:
+                await stream.aclose()
+            if await self._open_anew():
+                exchange, stream = await self._open(request.method, str(request.url), list(request.headers.raw), body)
         if exchange.fault is not None:
             return httpx2.Response(_FAULT_STATUS)
         headers = _plain(exchange.headers)
         if stream is None:
             return httpx2.Response(exchange.status, headers=headers, content=bytes(exchange.body))
         return httpx2.Response(exchange.status, headers=headers, stream=_McpBody(stream, self._closing))
+
+    async def _open(self, method: str, url: str, headers: Headers, body: bytes) -> tuple[Exchange, BodyStream | None]:
+        """Send, in the session that is open now whatever the SDK believes."""
+        sent = [(k, self._session if k.lower() == _SESSION and self._session else v) for k, v in headers]
+        exchange, stream = await self._http.open(method, url, sent, body, whole=False)
+        asked = method_of(exchange)
+        if asked == "initialize" and exchange.status == 200:
+            self._session = exchange.header("mcp-session-id").encode("latin-1")
+            self._opening = [exchange]
+        elif asked == "notifications/initialized":
+            self._opening = [*self._opening[:1], exchange]
+        return exchange, stream
+
+    async def _open_anew(self) -> bool:
+        opening = self._opening
+        self._http.extend_patience(self._http.limits.step_seconds * len(opening))
+        for past in opening:
+            headers = past.request_headers
+            exchange, stream = await self._open(past.method, past.url, headers, past.request_body)
+            if stream is not None:
+                async for _ in stream:
+                    if answered(exchange):
+                        break
+                await stream.aclose()
+            if exchange.fault is not None or exchange.status >= 400:
+                return False
+        return bool(self._session)
+
+
+def _has_session(request: httpx2.Request) -> bool:
+    return request.method == "POST" and "mcp-session-id" in request.headers
+
+
+def _is_unknown_method(exchange: Exchange) -> bool:
+    code, _ = error_of(message_of(exchange)[0])
+    return bool(code == _METHOD_NOT_FOUND)
 
 
 class A2ATransport(httpx.AsyncBaseTransport):

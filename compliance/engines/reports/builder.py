@@ -109,6 +109,13 @@ class ReportBuilder:
     def wants(self, scenario: str) -> bool:
         return scenario in self._chosen
 
+    @property
+    def may_be_another(self) -> bool:
+        """Whether the agent answered, and in nothing that it said it spoke the run's protocol."""
+        ended = self.truncated or self.harness_error or self.obstacles or self.locked or self.credential_refused
+        broken = any(exchange.fault is not None for exchange in self.http.exchanges)
+        return not (ended or broken or self.protocol_version)
+
     def option(self, key: str) -> Any:
         if key in self.target.options:
             return self.target.options[key]
@@ -136,6 +143,9 @@ class ReportBuilder:
             raise OutOfTime
         if fault is not None and fault.kind is FaultKind.OURS and result.verdict is not Verdict.PASSED:
             raise Unable(fault.message)
+        if fault is not None and not fault.is_the_agents and result.verdict is Verdict.FAILED:
+            result.not_tested(result.actual)
+            self.obstruct(fault.message)
         self._record(scenario, result, int((time.perf_counter() - started) * 1000), exchange)
 
     def obstruct(self, words: str) -> None:

@@ -280,11 +280,8 @@ class Report:
         notices: tuple[Notice, ...] = (),
     ) -> Report:
         """What stands where there is no report: an inconclusive one that says why (R7)."""
-        return cls(
-            *(engine, "", suite, protocol, "", (), 0, truncated, storable_text(reason)),
-            refused=refused,
-            notices=notices,
-        )
+        values = (engine, "", suite, protocol, "", (), 0, truncated, storable_text(reason))
+        return cls(*values, refused=refused, notices=notices)
 
     def steps(self) -> Iterator[tuple[Track, Scenario, Step]]:
         """Every step with its track and scenario, in order."""
@@ -296,8 +293,8 @@ class Report:
     def without_access(self, name: str, status: int = 0) -> Report:
         """The report of a run whose credential the agent refused, which is therefore inconclusive.
 
-        The secret was ours to supply: a wrong one says nothing about the agent. The steps keep their verdicts.
-        name: what its organization calls the credential, redacted, or ""; status: of the answer, 0 when not known.
+        The secret was ours to supply: a wrong one says nothing about the agent.
+        name: of the credential, redacted, or ""; status: of the answer, 0 when not known.
         """
         if self.harness_error:
             return self

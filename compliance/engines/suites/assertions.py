@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from compliance.engines.http.challenges import challenges
 from compliance.engines.http.exchange import Exchange, FaultKind
 from compliance.engines.reports.builder import PolicyRefused, ReportBuilder, StepResult
 
@@ -85,8 +86,7 @@ def check_challenge(run: ReportBuilder, scenario: str, exchange: Exchange) -> bo
     """Check how a request without credentials was answered. True when the agent asks for some."""
     with run.step(scenario, "unauthorized") as step:
         step.exchange = exchange
-        challenge = exchange.header("www-authenticate")
-        schemes = run.said(challenge.split()[0], 40) if challenge.strip() else ""
+        schemes = ", ".join(dict.fromkeys(run.said(each.scheme, 40) for each in challenges(exchange)[:5]))
         if exchange.fault is not None:
             step.failed(exchange.fault.message, at="/response/fault")
         elif not exchange.is_locked:

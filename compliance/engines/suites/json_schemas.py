@@ -189,6 +189,16 @@ async def mismatch(instance: Any, schema: Any, limit: int) -> str:
         raise CannotCompare("comparing the value with the schema takes too long") from None
 
 
+def takes_nothing(schema: Any, limit: int) -> bool:
+    """Whether {} satisfies the whole of a schema. No, when that cannot be said."""
+    try:
+        size(schema, min(limit, 2000))
+        # No pattern is run: {} holds no text.
+        return isinstance(schema, dict) and not _compare({}, schema, _SMALL_BUDGET)
+    except (TooLarge, CannotCompare, _Spent):
+        return False
+
+
 def _compare(instance: Any, schema: Any, budget: int) -> str:
     bounded = _bounded(_dialect(schema) or jsonschema.Draft202012Validator)
     token = _allowance.set(_Allowance(budget))

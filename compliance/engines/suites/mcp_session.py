@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -19,13 +20,16 @@ from compliance.engines.reports.builder import ReportBuilder
 async def in_mcp_session(
     run: ReportBuilder, client_info: types.Implementation, converse: Callable[[ClientSession], Awaitable[None]]
 ) -> None:
-    """Await the conversation with a session that is not opened yet. Raises what it raises."""
+    """Await the conversation with a session that is not opened yet. Raises what it raises.
+
+    The session has no limit of time of its own: each of its requests is awaited within `patience`.
+    """
     failure: Exception | None = None
-    seconds = run.target.limits.step_seconds + 0.5
+    largest = run.target.limits.response_bytes
     async with (
         httpx2.AsyncClient(transport=McpTransport(run.http), trust_env=False, timeout=None) as client,
-        streamable_http_client(run.target.url, http_client=client) as (read, write),
-        ClientSession(read, write, read_timeout_seconds=seconds, client_info=client_info) as session,
+        streamable_http_client(run.target.url, http_client=client, max_sse_event_size=largest) as (read, write),
+        ClientSession(read, write, client_info=client_info) as session,
     ):
         try:
             await converse(session)
@@ -33,6 +37,11 @@ async def in_mcp_session(
             failure = error
     if failure is not None:
         raise failure
+
+
+def patience(run: ReportBuilder) -> contextlib.AbstractAsyncContextManager[None]:
+    """The limit of time for one request of a session. Raises TimeoutError."""
+    return run.http.patience(run.target.limits.step_seconds + 0.5)
 
 
 def check_speaks(run: ReportBuilder, exchange: Exchange) -> dict[str, Any] | None:

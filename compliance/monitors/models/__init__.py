@@ -1,9 +1,6 @@
 """Monitors, the decisions about their runs, and how the tick that decides goes."""
 
-from compliance.monitors.models.decision import (
-    MonitorDecision,
-    Outcome,
-)
+from compliance.monitors.models.decision import FOR_CAPACITY, MonitorDecision, Outcome
 from compliance.monitors.models.monitor import (
     CRON_LENGTH,
     MAX_COOLDOWN_SECONDS,
@@ -13,7 +10,4 @@ from compliance.monitors.models.monitor import (
     MonitorQuerySet,
     MonitorState,
 )
-from compliance.monitors.models.tick import (
-    TickCounter,
-    TickPhase,
-)
+from compliance.monitors.models.tick import TickCounter, TickPhase

@@ -12,11 +12,7 @@ from django.utils.timezone import now as time_now
 from compliance.jobs.models import Job
 from compliance.monitors import functions
 from compliance.tenancy.ids import uuid7
-from compliance.tenancy.rls import (
-    OWNER,
-    Policy,
-    isolated,
-)
+from compliance.tenancy.rls import OWNER, Policy, isolated
 from compliance.tenancy.schema import Privileges, deleted_when_old, insert_only
 
 
@@ -39,6 +35,8 @@ class Outcome(models.TextChoices):
     FAILED = "failed", "Could not be decided"
 
 
+# Refused for want of capacity, which comes back by itself (Q1).
+FOR_CAPACITY = (Outcome.CONCURRENCY, Outcome.COOLDOWN, Outcome.BUDGET)
 NOT_ALLOWED = "not_allowed"  # asks for every outcome but ALLOWED
 
 

@@ -15,18 +15,15 @@ from django.utils.timezone import now as time_now
 from compliance.jobs.models import CredentialChoice, Job
 from compliance.monitors import functions
 from compliance.monitors.models.decision import MonitorDecision
-from compliance.monitors.schedule import Schedule
+from compliance.monitors.schedule import BadSchedule, Schedule
 from compliance.registry.models import POOL_LENGTH, AgentContext, ExecutorKind, Placement, Runner, RunnerState
 from compliance.runs.models import OverallStatus
 from compliance.suites.models import Suite, SuiteVersion
 from compliance.tenancy.events import Channel, Priority
 from compliance.tenancy.ids import uuid7
 from compliance.tenancy.models import Organization
-from compliance.tenancy.rls import (
-    isolated,
-    owner_reads,
-)
-from compliance.tenancy.schema import Privileges, Reference, Trigger
+from compliance.tenancy.rls import isolated, owner_reads
+from compliance.tenancy.schema import Privileges, Reference, Trigger, deleted_with_organization
 from compliance.tenancy.scope import Actor
 
 SCHEDULER = Actor.system("schedule")
@@ -87,7 +84,8 @@ class MonitorQuerySet(models.QuerySet["Monitor"]):
     def due(self, organization_id: str, now: datetime) -> MonitorQuerySet:
         """An organization's monitors that should run by now and have no active job, the longest due first.
 
-        One that is deferred is due again when its time has come, or as soon as a runner for it is back (L13).
+        One that is deferred is due again when its time has come; if it waits for its runner and not for capacity, also
+        as soon as one is back (L13).
         """
         active = Job.objects.active().filter(monitor_id=OuterRef("pk"))
         back = Runner.objects.filter(
@@ -98,7 +96,7 @@ class MonitorQuerySet(models.QuerySet["Monitor"]):
         )
         return (
             self.filter(organization_id=organization_id, state=MonitorState.ACTIVE, next_run_at__lte=now)
-            .filter(Q(deferred_until=None) | Q(deferred_until__lte=now) | Exists(back))
+            .filter(Q(deferred_until=None) | Q(deferred_until__lte=now) | (Q(waiting_since=None) & Exists(back)))
             # Asked of each monitor, by an index. NOT EXISTS may be made into a join, and is, by reading all jobs
             # for each monitor, while the database has not yet counted how many there are.
             .alias(active=Subquery(active.values("pk")[:1]))
@@ -155,8 +153,11 @@ class Monitor(models.Model):
     state = models.CharField(max_length=10, choices=MonitorState.choices, default=MonitorState.ACTIVE)
     state_reason = models.CharField(max_length=300, blank=True, help_text="Why it is parked or paused.")
     next_run_at = models.DateTimeField(null=True, blank=True)
-    # While no runner that it is placed on is online: when to look again, unless one comes back before (L13).
+    # While its due occurrence waits: when to try again. What waits for a runner is due as soon as one is back (L13).
     deferred_until = models.DateTimeField(null=True, blank=True)
+    waiting_since = models.DateTimeField(
+        null=True, blank=True, help_text="Since when its due occurrence waits for capacity."
+    )
     last_run_id = models.UUIDField(null=True, blank=True)
     last_status = models.CharField(max_length=14, choices=OverallStatus.choices, blank=True)
     last_run_at = models.DateTimeField(null=True, blank=True)
@@ -171,6 +172,9 @@ class Monitor(models.Model):
 
     # Those that people set and nothing follows from: forms, the API and the actions pass them on as they are.
     PLAIN_FIELDS = ("dry_run", "notify_priority", "notify_channel", "notify_cooldown_seconds")
+
+    # Whether and when it runs next: what changes together.
+    STANDING = ("state", "state_reason", "next_run_at", "deferred_until", "waiting_since")
 
     class Meta:
         db_table = "monitors"
@@ -214,12 +218,7 @@ class Monitor(models.Model):
                 name="one_monitor_per_name",
             ),
             models.UniqueConstraint(fields=["id", "organization"], name="monitors_of_organization"),
-            Reference(
-                name="monitors_organization_fk",
-                columns="organization_id",
-                to="organizations (id)",
-                on_delete="CASCADE",
-            ),
+            deleted_with_organization("monitors_organization_fk"),
             Reference(
                 name="monitors_context_fk",
                 columns="context_id, organization_id",
@@ -240,8 +239,8 @@ class Monitor(models.Model):
             Privileges(
                 app="SELECT, INSERT, UPDATE (name, options, dry_run, credential_choice, credential_id, executor_kind,"
                 " runner_id, pool, suite_version_id, interval_minutes, cron, timezone, anchor, state, state_reason,"
-                " next_run_at, deferred_until, last_run_id, last_status, last_run_at, last_scheduled_run_at,"
-                " failures_in_a_row, notify_priority, notify_channel, notify_cooldown_seconds)",
+                " next_run_at, deferred_until, waiting_since, last_run_id, last_status, last_run_at,"
+                " last_scheduled_run_at, failures_in_a_row, notify_priority, notify_channel, notify_cooldown_seconds)",
                 staff="SELECT",
             ),
             Trigger(
@@ -269,6 +268,15 @@ class Monitor(models.Model):
     @property
     def schedule(self) -> Schedule:
         return Schedule(self.timezone, self.anchor, self.interval_minutes, self.cron)
+
+    def next_times(self, count: int = 5) -> list[datetime]:
+        """Its next times; none unless it is active."""
+        if self.next_run_at is None:
+            return []
+        try:
+            return [self.next_run_at, *self.schedule.next_times(self.next_run_at, count - 1)]
+        except BadSchedule:
+            return [self.next_run_at]  # the tick parks it, with the reason
 
     @property
     def schedule_words(self) -> str:
@@ -308,19 +316,38 @@ class Monitor(models.Model):
 
     def pause(self, reason: str) -> None:
         self.state, self.state_reason, self.next_run_at = MonitorState.PAUSED, reason[:300], None
-        self.deferred_until = None
+        self.stop_waiting()
 
     def defer(self, now: datetime) -> None:
         """Leave its occurrence due, and look at it again later: after as long as it has waited already, in bounds."""
         assert self.next_run_at is not None
         least = timedelta(seconds=settings.RUNNER_DEFER_MIN_SECONDS)
         most = timedelta(seconds=settings.RUNNER_DEFER_MAX_SECONDS)
-        self.deferred_until = now + min(max(now - self.next_run_at, least), most)
+        self.deferred_until, self.waiting_since = now + min(max(now - self.next_run_at, least), most), None
+
+    def wait_for_capacity(self, now: datetime) -> bool:
+        """Leave its occurrence due: first for the next tick, then ever less often (Q1).
+
+        Returns False, and leaves everything as it is, when it has waited as long as it may.
+        """
+        assert self.next_run_at is not None
+        # A time from before this occurrence is another's: code from before this column did not clear it.
+        fresh = self.waiting_since is None or self.waiting_since < self.next_run_at
+        since = now if fresh or self.waiting_since is None else self.waiting_since
+        if now >= since + timedelta(minutes=settings.MONITOR_CAPACITY_WAIT_MINUTES):
+            return False
+        least = timedelta(seconds=settings.MONITOR_TICK_SECONDS)
+        most = timedelta(seconds=settings.MONITOR_RETRY_MAX_SECONDS)
+        self.waiting_since, self.deferred_until = since, now + min(max(now - since, least), most)
+        return True
+
+    def stop_waiting(self) -> None:
+        self.deferred_until = self.waiting_since = None
 
     def park(self, reason: str) -> None:
         """Stop it for something that only an edit can mend."""
         self.state, self.state_reason, self.next_run_at = MonitorState.PARKED, reason[:300], None
-        self.deferred_until = None
+        self.stop_waiting()
 
     def advance(self, now: datetime) -> None:
         """Make the next occurrence the due one. Raises BadSchedule.
@@ -331,7 +358,7 @@ class Monitor(models.Model):
         if self.state == MonitorState.ACTIVE:
             assert self.next_run_at is not None
             self.next_run_at = self.schedule.next_after(max(now, self.next_run_at))
-            self.deferred_until = None
+            self.stop_waiting()
 
     def decision(
         self,

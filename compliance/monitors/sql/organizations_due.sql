@@ -7,7 +7,7 @@ BEGIN
         SELECT d.organization_id FROM (
             SELECT m.organization_id, m.next_run_at FROM monitors m
             WHERE m.state = 'active' AND m.next_run_at <= statement_timestamp()
-                AND (m.deferred_until IS NULL OR m.deferred_until <= statement_timestamp() OR EXISTS (
+                AND (m.deferred_until IS NULL OR m.deferred_until <= statement_timestamp() OR m.waiting_since IS NULL AND EXISTS (
                     SELECT 1 FROM runners w WHERE w.organization_id = m.organization_id AND w.state = 'active'
                         AND w.online_until > statement_timestamp()
                         AND (w.id = m.runner_id OR (m.pool <> '' AND w.pool = m.pool))))

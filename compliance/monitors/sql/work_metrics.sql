@@ -14,7 +14,7 @@ SELECT 'due', 'heartbeats', '', count(*) FROM (
 UNION ALL
 SELECT 'overdue', 'monitors', '', count(*) FROM (
     SELECT FROM monitors m WHERE m.state = 'active' AND m.next_run_at <= statement_timestamp() - overdue_after
-        AND m.executor_kind = 'hosted'
+        AND m.executor_kind = 'hosted' AND m.waiting_since IS NULL
     LIMIT 100000) d
 UNION ALL
 SELECT 'overdue', 'heartbeats', '', count(*) FROM (
@@ -26,7 +26,7 @@ UNION ALL
 SELECT 'oldest_overdue', 'monitors', '',
     coalesce(extract(epoch FROM statement_timestamp() - min(m.next_run_at)), 0)
 FROM monitors m WHERE m.state = 'active' AND m.next_run_at <= statement_timestamp() - overdue_after
-    AND m.executor_kind = 'hosted'
+    AND m.executor_kind = 'hosted' AND m.waiting_since IS NULL
 UNION ALL
 SELECT 'oldest_overdue', 'heartbeats', '',
     coalesce(extract(epoch FROM statement_timestamp() - min(a.next_heartbeat_at)), 0)

@@ -15,11 +15,8 @@ from django.utils import timezone
 from compliance.registry import functions
 from compliance.tenancy.ids import uuid7
 from compliance.tenancy.models import Organization
-from compliance.tenancy.rls import (
-    isolated,
-    owner_reads,
-)
-from compliance.tenancy.schema import Privileges, Reference
+from compliance.tenancy.rls import isolated, owner_reads
+from compliance.tenancy.schema import Privileges, Reference, deleted_with_organization
 
 POOL_LENGTH = 60
 POOL_PATTERN = r"^[a-z0-9][a-z0-9-]{0,59}$"
@@ -110,12 +107,7 @@ class Runner(models.Model):
                 "organization", Lower("name"), condition=~Q(state="deleted"), name="one_runner_per_name"
             ),
             models.UniqueConstraint(fields=["id", "organization"], name="runners_of_organization"),
-            Reference(
-                name="runners_organization_fk",
-                columns="organization_id",
-                to="organizations (id)",
-                on_delete="CASCADE",
-            ),
+            deleted_with_organization("runners_organization_fk"),
             # A runner's keys name it, in a package below.
             Reference(
                 name="api_keys_runner_fk",

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from functools import partial
 from typing import Annotated, Any, TypeVar
 from uuid import UUID
 
@@ -106,7 +105,7 @@ class Work(_Answer):
         leases, unreadable = [], []
         for key in self.leases:
             try:
-                leases.append(_read(Lease, key.model_dump()))
+                leases.append(read(Lease, key.model_dump()))
             except Mismatch as mismatch:
                 unreadable.append((key, str(mismatch)))
         return leases, unreadable
@@ -140,7 +139,8 @@ class Released(_Answer):
 M = TypeVar("M", bound=_Answer)
 
 
-def _read(kind: type[M], data: Any) -> M:
+def read(kind: type[M], data: Any) -> M:
+    """An answer of this kind. Raises Mismatch."""
     try:
         return kind.model_validate(data)
     except ValidationError as error:
@@ -148,8 +148,3 @@ def _read(kind: type[M], data: Any) -> M:
         place = "/".join(str(part)[:60] for part in first["loc"])
         words = "is missing" if first["type"] == "missing" else f"is wrong: {first['msg']}"
         raise Mismatch(f"“{place}” {words}" if place else "the answer is no JSON object") from None
-
-
-read_work = partial(_read, Work)
-read_renewed = partial(_read, Renewed)
-read_released = partial(_read, Released)

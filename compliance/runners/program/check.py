@@ -9,7 +9,6 @@ from email.utils import parsedate_to_datetime
 from typing import TypeVar
 
 from compliance.engines import engine_health, engine_names, get_engine
-from compliance.runners.program.allowlist import in_words
 from compliance.runners.program.client import Client, Refused, Unavailable
 from compliance.runners.program.jobs import CLOCK_OFF_SECONDS
 from compliance.runners.program.problems import Exit, Problem
@@ -81,10 +80,6 @@ def check_engines(findings: Findings) -> None:
     for name in names:
         if name not in able:
             findings.note(f"engine {name}: {engine_health(name).reason}")
-
-
-def check_allowed(findings: Findings, allowed: tuple[str, ...]) -> None:
-    findings.well(f"may test: {in_words(allowed)}")
 
 
 async def check_server(findings: Findings, client: Client) -> None:

@@ -9,7 +9,7 @@ import os
 import platform
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -45,18 +45,14 @@ _CODES = {
 _LOOPBACK_WORDS = "--url is http and not on this machine: the token travels unencrypted"
 
 
-def _positive(text: str) -> int:
-    number = int(text)
-    if not 0 < number <= MOST:
-        raise argparse.ArgumentTypeError(f"must be from 1 to {MOST}")
+def _number(kind: type[int] | type[float], least: int, most: int) -> Callable[[str], float]:
+    def number(text: str) -> float:
+        value = kind(text)
+        if not least <= value <= most:
+            raise argparse.ArgumentTypeError(f"must be from {least} to {most}")
+        return value
+
     return number
-
-
-def _seconds(text: str) -> float:
-    seconds = float(text)
-    if not 0 <= seconds <= 86_400:
-        raise argparse.ArgumentTypeError("must be from 0 to 86400 seconds")
-    return seconds
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -87,23 +83,15 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--allow-file", type=Path, help="the same, one a line; # begins a comment")
     parser.add_argument("--secrets-file", type=Path, help="credentials of agents (TOML or JSON), which stay here")
     parser.add_argument("--state-dir", type=Path, help="what outlives a restart (default: ~/.local/state/assay-runner)")
-    parser.add_argument("--concurrency", type=_positive, default=4, help="tests at once (default: 4)")
-    parser.add_argument("--engine-memory", type=_positive_mb, help="MiB for all engines (default: a quarter)")
+    parser.add_argument("--concurrency", type=_number(int, 1, MOST), default=4, help="tests at once (default: 4)")
+    parser.add_argument("--engine-memory", type=_number(int, 64, 1 << 30), help="MiB for engines (default: a quarter)")
     parser.add_argument("--once", action="store_true", help="run what there is now, then end")
-    parser.add_argument(
-        "--grace", type=_seconds, default=30.0, help="seconds to end tests after a signal (default: 30)"
-    )
+    grace = "seconds to end tests after a signal (default: 30)"
+    parser.add_argument("--grace", type=_number(float, 0, 86_400), default=30.0, help=grace)
     parser.add_argument("--ca-file", type=Path, help="certificate authority of the server, when it is a private one")
     parser.add_argument("--log-format", choices=("text", "json"), default="text")
     parser.add_argument("--version", action="version", version=f"assay-runner {__version__}")
     return parser
-
-
-def _positive_mb(text: str) -> int:
-    number = int(text)
-    if number < 64:
-        raise argparse.ArgumentTypeError("must be 64 or more")
-    return number
 
 
 def say(text: str) -> None:
@@ -186,7 +174,7 @@ async def _check(options: argparse.Namespace, secret_filter: SecretFilter) -> Ex
             findings.note(f"other users of this machine can read the token: chmod 600 {file}")
     allowed = findings.holds("there is an allow-list", lambda: allowlist.parse(options.allow, options.allow_file))
     if allowed:
-        check.check_allowed(findings, allowed)
+        findings.well(f"may test: {allowlist.in_words(allowed)}")
     if options.secrets_file is not None:
         findings.holds("the secrets file can be read", lambda: read_secrets(options.secrets_file, os.environ))
     folder = options.state_dir or default_folder(dict(os.environ))

@@ -15,7 +15,7 @@ import certifi
 import httpx
 
 from compliance import __version__
-from compliance.runners.program.api import Mismatch, Released, Renewed, Work, read_released, read_renewed, read_work
+from compliance.runners.program.api import Mismatch, Released, Renewed, Work, read
 from compliance.runners.program.problems import Exit, Problem
 
 WAIT_SECONDS = 50  # how long the server may hold a poll that has no work
@@ -30,10 +30,9 @@ _UPGRADE = "Install the assay-runner of that server's release."
 class Unavailable(Exception):
     """The server did not answer as it should; trying again may help. retry_after: seconds that it asked for."""
 
-    def __init__(self, words: str, retry_after: float | None = None, *, exit_code: Exit = Exit.SERVER) -> None:
+    def __init__(self, words: str, retry_after: float | None = None) -> None:
         super().__init__(words)
         self.retry_after = retry_after
-        self.exit_code = exit_code
 
 
 class Refused(Exception):
@@ -80,7 +79,7 @@ class Client:
         headers = {"Prefer": f"wait={WAIT_SECONDS}"} if wait else {}
         seconds = _ANSWER_SECONDS + (WAIT_SECONDS if wait else 0)
         try:
-            return read_work(await self._post("poll", body, seconds=seconds, headers=headers))
+            return read(Work, await self._post("poll", body, seconds=seconds, headers=headers))
         except Mismatch as mismatch:
             raise _not_understood(f"the answer to a poll: {mismatch}") from None
         except Refused as refused:
@@ -97,13 +96,13 @@ class Client:
     async def renew(self, leases: list[dict[str, Any]], *, seconds: float) -> Renewed:
         """Renew leases. Raises Problem, Unavailable and Refused."""
         try:
-            return read_renewed(await self._post("renew", {"leases": leases}, seconds=seconds))
+            return read(Renewed, await self._post("renew", {"leases": leases}, seconds=seconds))
         except Mismatch as mismatch:
             raise Unavailable(f"the answer to a renewal cannot be read: {mismatch}") from None
 
-    async def end(self, job_id: str, call: str, body: dict[str, Any], *, seconds: float = 0) -> dict[str, Any]:
+    async def end(self, job_id: str, call: str, body: dict[str, Any]) -> dict[str, Any]:
         """Complete, fail or release a job. Raises Problem, Unavailable and Refused."""
-        answer = await self._post(f"jobs/{job_id}/{call}", body, seconds=seconds or _REPORT_SECONDS)
+        answer = await self._post(f"jobs/{job_id}/{call}", body, seconds=_REPORT_SECONDS)
         if not isinstance(answer, dict) or not ({"run_id", "state"} & answer.keys()):
             raise Unavailable("the answer is JSON, but not Assay's")
         return answer
@@ -112,7 +111,7 @@ class Client:
         """The credential of a lease. Raises Problem, Unavailable and Refused."""
         answer = await self._post(f"jobs/{job_id}/credential", {"token": token}, seconds=_ANSWER_SECONDS)
         try:
-            return read_released(answer)
+            return read(Released, answer)
         except Mismatch as mismatch:
             raise Refused(200, "unreadable", f"the released credential cannot be read: {mismatch}") from None
 

@@ -21,7 +21,7 @@ from compliance.runners.program.api import Lease, OfferedCredential, Work
 from compliance.runners.program.client import Client, Refused, Unavailable, as_bytes
 from compliance.runners.program.delivery import Delivery
 from compliance.runners.program.logs import SecretFilter
-from compliance.runners.program.problems import Problem
+from compliance.runners.program.problems import Exit, Problem
 from compliance.runners.program.secrets_file import Secrets, made
 from compliance.runners.program.state import KeptAnswer, State
 from compliance.runners.program.timing import Backoff, jittered, moment, now
@@ -86,7 +86,7 @@ class ServerJobs(JobSource[Lease]):
                 self._note(f"no work could be asked for: {away}")
                 if self._setup.once and now() - since > ONCE_SECONDS:
                     remedy = "Check the network and --url, or run `assay-runner check`."
-                    raise Problem(away.exit_code, f"No contact with the server: {away}.", remedy) from None
+                    raise Problem(Exit.SERVER, f"No contact with the server: {away}.", remedy) from None
                 await asyncio.sleep(self._polling.failed(away.retry_after))
                 continue
             self._answered(work)

@@ -1,8 +1,6 @@
 """The record, the evidence behind it, and what is derived from it."""
 
-from compliance.runs.models.evidence import (
-    StepEvidence,
-)
+from compliance.runs.models.evidence import StepEvidence
 from compliance.runs.models.run import (
     BY_ORGANIZATION,
     BY_PLATFORM,

@@ -8,14 +8,7 @@ from django.db.models import Q
 from compliance.registry.models import AgentContext, has_agent
 from compliance.runs import functions
 from compliance.runs.models.run import ComplianceRun
-from compliance.tenancy.rls import (
-    APP,
-    ORGANIZATION,
-    PLATFORM,
-    Policy,
-    RowLevelSecurity,
-    staff_everything,
-)
+from compliance.tenancy.rls import APP, ORGANIZATION, PLATFORM, Policy, RowLevelSecurity, staff_everything
 from compliance.tenancy.schema import Privileges, Trigger, insert_only
 
 

@@ -15,15 +15,7 @@ from compliance.registry.models import Agent, ExecutorKind, LifecycleStage, Prot
 from compliance.runs import functions
 from compliance.suites.models import SuiteVersion
 from compliance.tenancy.ids import ORGANIZATION_ID_PATTERN, uuid7
-from compliance.tenancy.rls import (
-    APP,
-    ORGANIZATION,
-    PLATFORM,
-    Policy,
-    RowLevelSecurity,
-    owner_reads,
-    staff_everything,
-)
+from compliance.tenancy.rls import APP, ORGANIZATION, PLATFORM, Policy, RowLevelSecurity, owner_reads, staff_everything
 from compliance.tenancy.schema import Privileges, insert_only
 
 
@@ -50,6 +42,7 @@ class OverallStatus(models.TextChoices):
 
 
 NEWEST_FIRST = ("-tested_at", "-id")
+_NEWEST_FIRST = (models.F("tested_at").desc(), models.F("id").desc())  # as an index takes it beside other keys
 
 
 class ComplianceRunQuerySet(models.QuerySet["ComplianceRun"]):
@@ -235,8 +228,7 @@ class ComplianceRun(models.Model):
             models.Index(
                 "triggered_org_id",
                 "agent_url",
-                models.F("tested_at").desc(),
-                models.F("id").desc(),
+                *_NEWEST_FIRST,
                 name="runs_last_test",
                 include=["overall_status"],  # strips of thirty runs for forty agents read the index alone
                 condition=Q(triggered_org_id__isnull=False, dry_run=False) & ~Q(overall_status="inconclusive"),
@@ -245,16 +237,14 @@ class ComplianceRun(models.Model):
             models.Index(
                 "triggered_org_id",
                 "agent_url",
-                models.F("tested_at").desc(),
-                models.F("id").desc(),
+                *_NEWEST_FIRST,
                 name="runs_own_history",
                 condition=Q(triggered_org_id__isnull=False),
             ),
             # All that an organization caused, whatever the agent: the API's list.
             models.Index(
                 "triggered_org_id",
-                models.F("tested_at").desc(),
-                models.F("id").desc(),
+                *_NEWEST_FIRST,
                 name="runs_own_newest",
                 condition=Q(triggered_org_id__isnull=False),
             ),
@@ -262,16 +252,14 @@ class ComplianceRun(models.Model):
             models.Index(
                 "triggered_org_id",
                 "executor_id",
-                models.F("tested_at").desc(),
-                models.F("id").desc(),
+                *_NEWEST_FIRST,
                 name="runs_of_runner",
                 condition=Q(executor_id__isnull=False),
             ),
             # Heartbeats of one agent.
             models.Index(
                 "agent_url",
-                models.F("tested_at").desc(),
-                models.F("id").desc(),
+                *_NEWEST_FIRST,
                 name="runs_platform_history",
                 condition=Q(triggered_org_id__isnull=True),
             ),
@@ -279,22 +267,27 @@ class ComplianceRun(models.Model):
             models.Index(
                 "agent_url",
                 "overall_status",
-                models.F("tested_at").desc(),
-                models.F("id").desc(),
+                *_NEWEST_FIRST,
                 name="runs_moving_status",
                 condition=Q(moves_status=True),
             ),
             # The staff site: everything, newest first.
-            models.Index(models.F("tested_at").desc(), models.F("id").desc(), name="runs_newest"),
+            models.Index(*_NEWEST_FIRST, name="runs_newest"),
         ]
 
     def __str__(self) -> str:
         return f"{self.get_triggered_by_display()} of {self.agent_url}"
 
     def found_protocol(self, agent: Agent) -> bool:
-        """Whether the run says which protocol an agent speaks of which that was not known."""
-        known = self.protocol != Protocol.UNKNOWN and self.protocol in Protocol.values
-        return known and self.overall_status != OverallStatus.INCONCLUSIVE and not agent.protocol
+        """Whether the run proves a protocol that is not the one on record (E5).
+
+        Proof is a version that was agreed on in a handshake, or that a card states: a suite's own protocol is none.
+        What is on record already is corrected by the baseline alone, which asks again when that does not hold.
+        """
+        proven = self.protocol in Protocol.values and self.protocol_version != ""
+        conclusive = self.overall_status != OverallStatus.INCONCLUSIVE and self.executor_kind == ExecutorKind.HOSTED
+        may_correct = not agent.protocol or not self.beside_status
+        return proven and conclusive and may_correct and self.protocol not in (Protocol.UNKNOWN, agent.protocol)
 
     @property
     def counts(self) -> dict[str, int]:

@@ -15,15 +15,7 @@ from django.utils import timezone
 from compliance.registry.models import Agent, Relation, has_agent
 from compliance.runs import functions
 from compliance.runs.models.run import OverallStatus
-from compliance.tenancy.rls import (
-    APP,
-    ORGANIZATION,
-    OWNER,
-    PLATFORM,
-    Policy,
-    RowLevelSecurity,
-    staff_everything,
-)
+from compliance.tenancy.rls import APP, ORGANIZATION, OWNER, PLATFORM, Policy, RowLevelSecurity, staff_everything
 from compliance.tenancy.schema import Privileges
 
 STRIP_LENGTH = 30

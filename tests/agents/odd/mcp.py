@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 
 from compliance.engines import Overall
 from tests.agents.odd.table import Agent, Asked, OddAgent
@@ -65,8 +66,24 @@ def mcp(
     return agent
 
 
+def open_stream(asked: Asked) -> Response | None:
+    """An event stream that stays open after the answer."""
+    plain = mcp(tool("a"), tool("b", **READS))
+    if asked.verb != "POST" or "id" not in asked.message:
+        return None
+
+    async def events() -> AsyncIterator[bytes]:
+        answer = plain(asked)
+        response = await answer if inspect.isawaitable(answer) else answer
+        yield b"event: message\ndata: " + bytes(response.body) + b"\n\n"
+        await asyncio.Event().wait()
+
+    return StreamingResponse(events(), media_type="text/event-stream")
+
+
 ROWS = [
     OddAgent("in good order", lambda: mcp(tool("a"), tool("b", **READS)), PASSING),
+    OddAgent("streams left open", lambda: mcp(before=open_stream), PASSING),
     OddAgent("no tools", lambda: mcp(capabilities={}), PASSING),
     OddAgent("mounted at a path of its own", lambda: mcp(tool("a")), PASSING, path="/api/v2/agent"),
     OddAgent("superseded version", lambda: mcp(tool("a"), version="2024-11-05"), PASSING),

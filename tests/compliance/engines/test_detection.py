@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse, Response
 
 from compliance.engines import Overall, detect_protocol, get_engine
+from tests.agents.odd import mcp
+from tests.agents.odd.table import served
 from tests.compliance.engines.servers import bound, scripted, serving, target
 from tests.compliance.engines.suites.baseline import test_a2a, test_mcp
 
@@ -27,12 +31,14 @@ async def test_a2a_agent_is_recognized_by_its_card() -> None:
     assert "/.well-known/agent-card.json" in found.reason
 
 
-async def test_mcp_server_behind_a_token_is_recognized() -> None:
+@pytest.mark.parametrize("path", ["/mcp", "/api"])
+async def test_agent_behind_a_token_is_not_guessed_at(path: str) -> None:  # E5
     async with serving(test_mcp.guarded('Bearer resource_metadata="x"')) as url:
-        found = await detect_protocol(target(f"{url}/mcp", protocol=""))
+        found = await detect_protocol(target(f"{url}{path}", protocol=""))
 
-    assert found.protocol == "mcp"
-    assert "401" in found.reason
+    assert found.protocol == ""
+    if path == "/mcp":
+        assert ("401" in found.reason, found.likely) == (True, "mcp")  # what a run tests it as
 
 
 @pytest.mark.parametrize(
@@ -57,8 +63,8 @@ async def test_agent_that_is_down_is_not_recognized() -> None:
 
 
 async def test_run_without_a_protocol_asks_first() -> None:
-    async with serving(scripted()) as mcp, serving(test_a2a.scripted()) as a2a:
-        first = await get_engine("baseline").run(target(f"{mcp}/mcp", protocol=""))
+    async with serving(scripted()) as server, serving(test_a2a.scripted()) as a2a:
+        first = await get_engine("baseline").run(target(f"{server}/mcp", protocol=""))
         second = await get_engine("baseline").run(target(a2a, protocol=""))
 
     assert (first.protocol, first.overall()) == ("mcp", Overall.PASSING)
@@ -71,3 +77,22 @@ async def test_run_against_what_speaks_no_protocol_is_failing() -> None:
 
     assert (report.protocol, report.overall()) == ("", Overall.FAILING)
     assert report.headline().endswith("“The agent speaks its protocol”")
+
+
+@pytest.mark.parametrize("believed", ["mcp", "a2a"])
+async def test_run_asks_again_when_the_agent_does_not_speak_what_it_is_believed_to(believed: str) -> None:  # E5
+    async with serving(scripted()) as server, serving(test_a2a.scripted()) as a2a:
+        url, spoken = (f"{server}/mcp", "mcp") if believed == "a2a" else (a2a, "a2a")
+        report = await get_engine("baseline").run(target(url, protocol=believed))
+
+    assert (report.protocol, report.overall()) == (spoken, Overall.PASSING)
+    assert report.protocol_version
+
+
+async def test_detection_stops_at_the_answer_of_a_stream_that_stays_open() -> None:
+    started = time.perf_counter()
+    async with served(next(row for row in mcp.ROWS if row.name == "streams left open")) as url:
+        found = await detect_protocol(target(url, protocol=""))
+
+    assert found.protocol == "mcp"
+    assert time.perf_counter() - started < 3

@@ -20,13 +20,13 @@ from compliance.jobs.actions import request_owner_test
 from compliance.jobs.queue import lease_job
 from compliance.jobs.worker import run_leases
 from compliance.models import AgentContext, ComplianceRun, EngineHealth, Organization, Suite, SuiteVersion, User
-from compliance.suites.actions import publish_engine_suites, publish_suite
+from compliance.suites.actions import publish_engine_suites
 from compliance.suites.health import record_engine_health
 from compliance.tenancy.actions import create_organization
 from compliance.tenancy.errors import Refused
 from compliance.tenancy.scope import Actor, organization_scope, system_scope
 from tests.compliance.engines.install import OUTSIDE, install
-from tests.conftest import make_context, make_user
+from tests.conftest import make_context, make_user, publish_suite
 from tests.processes import ROOT, serving_demo_agents, wait_for, worker
 
 pytestmark = pytest.mark.processes

@@ -55,7 +55,7 @@ def stored(monitor: Monitor) -> Monitor:
 def make_due(monitor: Monitor, *, since: timedelta = timedelta(seconds=1)) -> datetime:
     """Let the monitor be due for so long; returns the occurrence."""
     occurrence = database_time() - since
-    change(monitor, next_run_at=occurrence)
+    change(monitor, next_run_at=occurrence, deferred_until=None, waiting_since=None)
     return occurrence
 
 

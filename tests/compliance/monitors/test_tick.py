@@ -25,6 +25,7 @@ from compliance.monitors.actions import (
     resume_monitor,
     run_monitor_now,
 )
+from compliance.monitors.models import FOR_CAPACITY
 from compliance.monitors.tick import create_due_monitor_jobs, tick
 from compliance.registry.actions import remove_context
 from compliance.suites.models import EngineHealth
@@ -230,7 +231,7 @@ def test_a_clock_that_was_set_back_brings_no_occurrence_again(
     assert stored(monitor).next_run_at > occurrence
 
 
-@pytest.mark.parametrize("gate", ["paused", "cooldown"])
+@pytest.mark.parametrize("gate", ["paused", "opted_out"])
 def test_a_database_whose_clock_is_set_back_does_not_decide_again_about_what_it_refused(
     organization: Organization, monitor: Monitor, monkeypatch: pytest.MonkeyPatch, gate: str
 ) -> None:  # L19
@@ -331,13 +332,84 @@ def test_the_first_gate_that_stops_wins(
     if "concurrency" in later:
         settings.MONITOR_AGENT_CONCURRENCY = 1
     settings.MONITOR_BUDGET_RUNS = 1
-    make_due(monitor)
+    occurrence = make_due(monitor)
     assert create_due_monitor_jobs() == {gate: 1}
     decision = decisions_of(organization)[-1]
     assert decision.reason.endswith(".")
-    assert stored(monitor).next_run_at > database_time(), "what is refused is over"
+    if gate in FOR_CAPACITY:
+        assert stored(monitor).next_run_at == occurrence, "it is tried again (Q1)"
+    else:
+        assert stored(monitor).next_run_at > database_time(), "what is refused is over"
     assert create_due_monitor_jobs() == {}
     assert len(jobs_of(organization)) == 1, "nothing was spent"
+
+
+def at_the_next_tick(organization: Organization) -> dict[str, int]:
+    """What comes of a tick once everything that waits is to be tried again."""
+    with organization_scope(organization.id):
+        waiting = Monitor.objects.filter(waiting_since__isnull=False)
+        waiting.update(deferred_until=database_time() - timedelta(seconds=1))
+    return dict(create_due_monitor_jobs())
+
+
+def test_what_is_refused_for_want_of_capacity_runs_as_soon_as_there_is_some(
+    organization: Organization, context: AgentContext, monitor: Monitor, alice: User, settings: Any
+) -> None:  # Q1
+    settings.MONITOR_AGENT_CONCURRENCY = 2
+    monitors = [monitor, *(make_monitor(organization, context, alice, name=f"Daily {n}") for n in range(3))]
+    occurrences = [make_due(each, since=timedelta(seconds=10 - n)) for n, each in enumerate(monitors)]
+    assert create_due_monitor_jobs() == {"allowed": 2, "concurrency": 2}
+    assert create_due_monitor_jobs() == {}, "not again in the same tick"
+    assert decisions_of(organization)[-1].reason.endswith("It is tried again.")
+    assert at_the_next_tick(organization) == {"concurrency": 2}
+    for job in jobs_of(organization):
+        finish(job)
+    assert at_the_next_tick(organization) == {"allowed": 2}
+    assert [job.scheduled_for for job in jobs_of(organization)] == occurrences
+    assert [stored(each).waiting_since is None for each in monitors[:2]] == [True, True]
+    for job in jobs_of(organization)[2:]:
+        finish(job)
+    after = [stored(each) for each in monitors]
+    assert all(each.next_run_at > database_time() for each in after)
+    assert [(each.deferred_until, each.waiting_since) for each in after] == [(None, None)] * 4
+
+
+@pytest.mark.parametrize("gate", ["concurrency", "budget"])
+def test_what_waits_for_capacity_is_tried_ever_less_often_and_given_up_in_the_end(
+    organization: Organization, context: AgentContext, monitor: Monitor, alice: User, settings: Any, gate: str
+) -> None:  # Q1
+    setattr(settings, {"concurrency": "MONITOR_AGENT_CONCURRENCY", "budget": "MONITOR_BUDGET_RUNS"}[gate], 1)
+    settings.MONITOR_CAPACITY_WAIT_MINUTES = 60
+    other = make_monitor(organization, context, alice, name="Other")
+    run_monitor_now(organization=organization, monitor_id=other.pk, by=alice)
+    occurrence = make_due(monitor, since=timedelta(minutes=70))
+    assert create_due_monitor_jobs() == {gate: 1}
+    for minutes, seconds in ((0, 15), (2, 120), (59, 300)):
+        since = database_time() - timedelta(minutes=minutes)
+        change(monitor, waiting_since=since)
+        assert at_the_next_tick(organization) == {gate: 1}
+        waits = stored(monitor)
+        assert (waits.next_run_at, waits.waiting_since) == (occurrence, since)
+        assert timedelta(seconds=seconds - 5) < waits.deferred_until - database_time() <= timedelta(seconds=seconds + 5)
+    change(monitor, waiting_since=database_time() - timedelta(minutes=60))
+    assert at_the_next_tick(organization) == {gate: 1}
+    assert decisions_of(organization)[-1].reason.endswith("It has waited for 60 minutes and is given up.")
+    given_up = stored(monitor)
+    assert given_up.next_run_at > database_time()
+    assert (given_up.deferred_until, given_up.waiting_since) == (None, None)
+
+
+def test_how_long_another_occurrence_waited_does_not_count(
+    organization: Organization, context: AgentContext, monitor: Monitor, alice: User, settings: Any
+) -> None:  # Q1
+    """A worker of the version before moves a monitor on and leaves this time as it was."""
+    settings.MONITOR_BUDGET_RUNS = 1
+    other = make_monitor(organization, context, alice, name="Other")
+    run_monitor_now(organization=organization, monitor_id=other.pk, by=alice)
+    make_due(monitor)
+    change(monitor, waiting_since=database_time() - timedelta(days=2))
+    assert create_due_monitor_jobs() == {"budget": 1}
+    assert database_time() - stored(monitor).waiting_since < timedelta(minutes=1)
 
 
 def test_the_organization_has_a_cap_of_its_own(

@@ -667,8 +667,24 @@ def test_another_suite_than_the_baseline_moves_no_public_status(organization: Or
         assert AgentStatus.objects.get(pk=AGENT_URL).status == "passing"
 
 
-@pytest.mark.parametrize(("protocol", "found"), [("mcp", True), ("", False), ("smoke-signals", False)])
-def test_a_run_finds_a_protocol_only_if_it_names_one(protocol: str, found: bool) -> None:
-    run = ComplianceRun(overall_status="failing", protocol=protocol)
-    assert run.found_protocol(Agent(protocol="")) is found
-    assert not run.found_protocol(Agent(protocol="a2a"))
+_NOT_PROVEN: list[dict[str, Any]] = [
+    {"protocol": ""},
+    {"protocol": "smoke-signals"},
+    {"protocol_version": ""},  # a suite's own protocol, and no handshake
+    {"overall_status": "inconclusive"},
+    {"executor_kind": "runner"},  # a private runner proves things to its own organization
+]
+
+
+@pytest.mark.parametrize("changes", _NOT_PROVEN, ids=str)
+def test_run_finds_a_protocol_only_if_it_proves_one(changes: dict[str, Any]) -> None:  # E5
+    proof = {"overall_status": "failing", "protocol": "mcp", "protocol_version": "2025-11-25", "beside_status": False}
+    assert ComplianceRun(**proof).found_protocol(Agent(protocol=""))
+    assert not ComplianceRun(**proof | changes).found_protocol(Agent(protocol=""))
+
+
+def test_protocol_on_record_is_corrected_by_the_baseline_alone() -> None:  # E5
+    proof = {"overall_status": "failing", "protocol": "mcp", "protocol_version": "2025-11-25"}
+    assert ComplianceRun(**proof, beside_status=False).found_protocol(Agent(protocol="a2a"))
+    assert not ComplianceRun(**proof, beside_status=True).found_protocol(Agent(protocol="a2a"))
+    assert not ComplianceRun(**proof, beside_status=False).found_protocol(Agent(protocol="mcp"))

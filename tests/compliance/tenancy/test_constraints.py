@@ -7,21 +7,24 @@ catalogue whether it has left one out.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import psycopg
 import pytest
+from django.db import connections
 
 from compliance.jobs.actions import request_owner_test
 from compliance.jobs.completion import complete_job
 from compliance.jobs.queue import lease_job
+from compliance.models import RejectedReport
 from compliance.monitors import liveness
 from compliance.suites.health import record_engine_health
 from compliance.tenancy.actions import delete_organization
 from compliance.tenancy.ids import uuid7
-from compliance.tenancy.scope import Actor
+from compliance.tenancy.scope import Actor, system_scope
 from tests.compliance.tenancy.test_policies import World, make_world
-from tests.conftest import AGENT_URL, make_report
+from tests.conftest import AGENT_URL, empty_tables, make_report
 
 # Django's tables and allauth's are theirs to test.
 THEIRS = ("auth_", "django_", "account_", "mfa_", "users_")
@@ -299,13 +302,25 @@ CHECKS: dict[str, tuple[str, list[dict[str, Any]]]] = {
 TIMED = {"tick_phases"}  # a copy is older than now, and is refused before its constraints are looked at
 
 
-@pytest.fixture
-def world(committed_db: None, monkeypatch: pytest.MonkeyPatch) -> World:
-    monkeypatch.setattr("compliance.celery.app.send_task", lambda name, args: None)
-    record_engine_health("hosted@one")
-    liveness.begin("monitors")
-    liveness.count("phases", {"monitors.completed": 1})
-    return make_world()
+@pytest.fixture(scope="module")
+def world(django_db_setup: None, django_db_blocker: Any, superuser: psycopg.Connection[Any]) -> Iterator[World]:
+    """Rows in every table, committed once: each test undoes what it changes."""
+    with django_db_blocker.unblock(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr("compliance.celery.app.send_task", lambda name, args: None)
+        record_engine_health("hosted@one")
+        liveness.begin("monitors")
+        liveness.count("phases", {"monitors.completed": 1})
+        world = make_world()
+        job, _ = request_owner_test(
+            organization=world.omega, context_id=_context_of(superuser, world.omega.id), by=Actor.system("tests")
+        )
+        lease = lease_job(job.pk, world.omega.id)
+        assert lease is not None
+        complete_job(lease, make_report("passed"))
+        connections.close_all()
+    superuser.execute("INSERT INTO organization_tombstones VALUES ('org_gone')")
+    yield world
+    empty_tables(superuser)
 
 
 def copied(
@@ -346,14 +361,6 @@ def ours(superuser: psycopg.Connection[Any], query: str) -> list[tuple[Any, ...]
 
 
 def test_each_unique_key_refuses_a_second_row(world: World, superuser: psycopg.Connection[Any]) -> None:  # L1, L5
-    job, _ = request_owner_test(
-        organization=world.omega, context_id=_context_of(superuser, world.omega.id), by=Actor.system("tests")
-    )
-    lease = lease_job(job.pk, world.omega.id)
-    assert lease is not None
-    complete_job(lease, make_report("passed"))
-    with superuser.transaction():
-        superuser.execute("INSERT INTO organization_tombstones VALUES ('org_gone')")
     refused_by = {
         name: copied(superuser, table, changes, OF_ROW.get(name, "true"), no_trigger=table in TIMED).replace(
             _partition(superuser), "step_evidence"
@@ -514,11 +521,15 @@ def test_each_table_that_may_only_be_added_to_is_tried_above(db: None, superuser
     assert sorted(row[0] for row in rows) == INSERT_ONLY
 
 
-def test_a_rejected_report_goes_with_its_job_as_that_does_with_its_organization(
-    world: World, superuser: psycopg.Connection[Any]
-) -> None:  # L16
+def owners_of_rejected_reports() -> set[str]:
+    with system_scope(by=Actor.system("tests"), reason="look"):
+        return set(RejectedReport.objects.values_list("organization_id", flat=True))
+
+
+def test_a_rejected_report_goes_with_its_job_as_that_does_with_its_organization(world: World, db: None) -> None:  # L16
+    assert owners_of_rejected_reports() == {world.alpha.id, world.omega.id}
     delete_organization(organization=world.alpha, by=world.alice)
-    assert superuser.execute("SELECT DISTINCT organization_id FROM rejected_reports").fetchall() == [(world.omega.id,)]
+    assert owners_of_rejected_reports() == {world.omega.id}
 
 
 GUARDED = {

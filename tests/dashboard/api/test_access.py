@@ -201,7 +201,7 @@ def test_nothing_half_done_is_kept_when_an_operation_breaks(
     alphas: Caller, things: Things, monkeypatch: pytest.MonkeyPatch, organization: Organization
 ) -> None:
     """The second half of creating a monitor is to show it."""
-    monkeypatch.setattr("dashboard.monitors.schemas.next_times", lambda monitor: 1 / 0)
+    monkeypatch.setattr("compliance.models.Monitor.next_times", lambda monitor: 1 / 0)
     answer = alphas.post("/monitors", {**MONITOR, "agent_id": str(things.context.pk)})
     assert (answer.status_code, answer.data["type"]) == (500, "/problems/broken")
     assert "ZeroDivision" not in answer.content.decode()

@@ -25,9 +25,9 @@ from compliance.models import (
     SuiteVersion,
     User,
 )
-from compliance.suites.actions import definition_of, publish_suite
+from compliance.suites.actions import definition_of
 from compliance.tenancy.scope import Actor, organization_scope, platform_scope, system_scope
-from tests.conftest import make_run
+from tests.conftest import make_run, publish_suite
 from tests.dashboard.pages import markup
 
 pytestmark = pytest.mark.django_db

@@ -16,9 +16,10 @@ from compliance.engines.detection import detect_on
 from compliance.engines.execution.session import run_session
 from compliance.engines.http.client import HttpClient
 from compliance.engines.http.egress import Guard, Resolve, system_resolve
+from compliance.engines.http.jsonrpc import method_of
 from compliance.engines.reports.builder import ReportBuilder
 from compliance.engines.reports.model import Report
-from compliance.engines.suites.assertions import check_connection
+from compliance.engines.suites.assertions import check_connection, locked_out
 from compliance.engines.suites.baseline import a2a as baseline_a2a
 from compliance.engines.suites.baseline import mcp as baseline_mcp
 
@@ -55,11 +56,19 @@ class BaselineEngine:
             protocol, reason = target.protocol, ""
             if protocol not in _CONVERSATIONS:
                 found = await detect_on(http, target)
-                protocol, reason = found.protocol, found.reason
-            run = ReportBuilder(target, http, protocol, on_step)
-            await run_session(run, _converse(run, reason), self.name)
-            written_for = _SPECIFICATIONS.get(protocol, "")
+                protocol, reason = found.protocol or found.likely, found.reason
+            run = await self._converse(ReportBuilder(target, http, protocol, on_step), reason)
+            if protocol == target.protocol and run.may_be_another:
+                # What was known of the agent does not hold, or never did: it is asked again (E5).
+                found = await detect_on(http, target)
+                if found.protocol not in ("", protocol):
+                    run = await self._converse(ReportBuilder(target, http, found.protocol, on_step), found.reason)
+            written_for = _SPECIFICATIONS.get(run.protocol, "")
             return run.report(self.name, self.version, spec_version=written_for, runtime=self._runtime)
+
+    async def _converse(self, run: ReportBuilder, reason: str) -> ReportBuilder:
+        await run_session(run, _converse(run, reason), self.name)
+        return run
 
 
 async def _converse(run: ReportBuilder, reason: str) -> None:
@@ -71,15 +80,14 @@ async def _converse(run: ReportBuilder, reason: str) -> None:
 
 def check_unknown(run: ReportBuilder, reason: str) -> None:
     """The report about an address at which no known protocol answers."""
-    first = run.http.exchanges[0]
+    asked = [exchange for exchange in run.http.exchanges if method_of(exchange) == "initialize"]
+    first = asked[-1]  # before it are those that the agent put off
+    locked = next((exchange for exchange in run.http.exchanges if exchange.is_locked), None)
     with run.step("connectivity/reach", "reachable") as step:
         step.exchange = first
         reached = check_connection(run, first, step)
     if reached:
         with run.step("connectivity/reach", "speaks") as step:
             step.exchange = first
-            if run.target.credential is not None and first.status in (401, 403):
-                step.not_tested(f"The credential was refused with status {first.status}, so nothing was seen")
-                run.credential_refused = first.status
-            else:
+            if not locked_out(run, step, locked or first):
                 step.failed(reason)

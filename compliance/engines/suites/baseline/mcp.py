@@ -2,35 +2,41 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
 import mcp_types as types
 from mcp import ClientSession, MCPError
-from mcp_types.version import KNOWN_PROTOCOL_VERSIONS, LATEST_HANDSHAKE_VERSION, MODERN_PROTOCOL_VERSIONS
+from mcp_types.version import (
+    KNOWN_PROTOCOL_VERSIONS,
+    LATEST_HANDSHAKE_VERSION,
+    MODERN_PROTOCOL_VERSIONS,
+    OLDEST_SUPPORTED_VERSION,
+)
 from pydantic import TypeAdapter, ValidationError
 
+from compliance.engines.http import legacy_sse
 from compliance.engines.http.exchange import Exchange
-from compliance.engines.http.jsonrpc import error_of, message_of, method_of, pointer, wrong_at
+from compliance.engines.http.jsonrpc import error_of, message_of, method_of, pointer, read_message, wrong_at
+from compliance.engines.http.legacy_sse import find_endpoint
 from compliance.engines.http.protected_resource import check_metadata
 from compliance.engines.reports.builder import ReportBuilder
 from compliance.engines.reports.digest import digest_of_listings
-from compliance.engines.suites.assertions import check_challenge, check_connection, check_credential
-from compliance.engines.suites.baseline.mcp_tools import Answer, Position, ToolChecks, call_tool
-from compliance.engines.suites.mcp_session import check_speaks, in_mcp_session
+from compliance.engines.suites.assertions import check_challenge, check_connection, check_credential, locked_out
+from compliance.engines.suites.baseline.mcp_tools import Answer, Position, ToolChecks, call_tool, has_stack
+from compliance.engines.suites.mcp_session import check_speaks, in_mcp_session, patience
 
 CLIENT_INFO = types.Implementation(name="assay", title="Assay compliance check", version="1.0")
 _RAW: TypeAdapter[Any] = TypeAdapter(dict[str, Any])  # as it came: the SDK's models drop what they do not know
 _NO_METHOD = "assay/no-such-method"
 _NO_TOOL = "assay-no-such-tool"
-_STRAY = "The answer does not belong to the request"
 _RESULT = "/response/body/result"
 _KINDS: dict[str, Callable[..., types.Request[Any, Any]]] = {
     "tools": types.ListToolsRequest,
     "resources": types.ListResourcesRequest,
     "prompts": types.ListPromptsRequest,
 }
-_UNSUPPORTED_VERSION = -32022
 _METHOD_NOT_FOUND = -32601
 _JSON_ACCEPT = [(b"Content-Type", b"application/json"), (b"Accept", b"application/json, text/event-stream")]
 
@@ -71,24 +77,27 @@ class _Conversation:
             await self._auth()
 
     async def _ask(self, request: types.Request[Any, Any]) -> Answer:
-        problem, at = _STRAY, "/response/body/id"
+        shape: ValidationError | None = None
         try:
-            return Answer(await self.session.send_request(request, _RAW))
-        except MCPError:
+            async with patience(self.run):
+                await self.session.send_request(request, _RAW)
+        except (MCPError, TimeoutError):
             pass  # the HTTP client knows better what it was
         except ValidationError as error:
-            problem, at = _shape_words(error), _shape_at(error)
+            shape = error
         exchange = self._exchange(request.method)
-        message, wrong = message_of(exchange)
+        message, problem, at = read_message(exchange)
         if message is None:
-            return Answer(None, wrong, wrong_at(exchange))
+            return Answer(exchange, None, problem, at)
         code, text = error_of(message)
         if code is not None:
-            return Answer(None, f"error {code}: {text}", "/response/body/error")
+            return Answer(exchange, None, problem or f"error {code}: {text}", at or "/response/body/error")
         result = message.get("result")
         if not isinstance(result, dict):
-            return Answer(None, "a result that is not an object", "/response/body/result")
-        return Answer(result, problem, at)
+            return Answer(exchange, None, problem or "a result that is not an object", at or _RESULT)
+        if shape is not None and not problem:
+            problem, at = _shape_words(shape), _shape_at(shape)
+        return Answer(exchange, result, problem, at)
 
     def _exchange(self, method: str) -> Exchange:
         return next(e for e in reversed(self.run.http.exchanges) if method_of(e) == method)
@@ -97,28 +106,30 @@ class _Conversation:
 
     async def _open(self) -> bool:
         run = self.run
-        problem, at, modern = "", "", False
+        problem, at = await self._initialize()
+        exchange = opened_by = self._exchange("initialize")
+        modern = legacy = False
+        if self.session.protocol_version is None and exchange.fault is None and not exchange.is_locked:
+            # Servers of the versions without initialize refuse it in many ways (E8).
+            modern = await self._discover()
+            if modern:
+                opened_by = self._exchange("server/discover")
+            elif 400 <= exchange.status < 500 and (stream := await find_endpoint(run.http, run.target.url)):
+                legacy, opened_by = True, stream
         with run.step("connectivity/reach", "reachable") as step:
-            try:
-                await self.session.initialize()
-            except MCPError:
-                problem, at = _STRAY, "/response/body/id"
-            except ValidationError as error:
-                problem, at = _shape_words(error), _shape_at(error)
-            except RuntimeError as error:
-                problem = str(error)
-            step.exchange = exchange = self._exchange("initialize")
-            reached = check_connection(run, exchange, step)
-        if not reached or not check_credential(run, "mcp/auth", exchange):
-            if exchange.status == 401:
-                await check_metadata(run, exchange)
+            step.exchange = opened_by
+            reached = check_connection(run, opened_by, step)
+        if not reached or not check_credential(run, "mcp/auth", opened_by):
+            if opened_by.status == 401:
+                await check_metadata(run, opened_by)
             return False
-        message = check_speaks(run, exchange)
+        if legacy:
+            self._leave_legacy(opened_by)
+            return False
+        message = check_speaks(run, opened_by)
         if message is None:
             return False
         code, text = error_of(message)
-        if code in (_UNSUPPORTED_VERSION, _METHOD_NOT_FOUND):
-            modern = await self._discover()
         with run.step("mcp/lifecycle", "initialize") as step:
             step.exchange = exchange
             if modern:
@@ -129,15 +140,38 @@ class _Conversation:
                 step.failed(problem, at=at)
             else:
                 step.passed(self._introduce(message["result"]))
-        return self._agree_version(message, exchange, modern)
+        return self._agree_version(message, opened_by, modern)
+
+    async def _initialize(self) -> tuple[str, str]:
+        """Open the session. What is wrong with the result, in words, and where."""
+        try:
+            async with patience(self.run):
+                await self.session.initialize()
+        except (MCPError, TimeoutError):
+            exchange = self._exchange("initialize")
+            return read_message(exchange).problem, wrong_at(exchange)
+        except ValidationError as error:
+            return _shape_words(error), _shape_at(error)
+        except RuntimeError as error:
+            return str(error), ""
+        return "", ""
 
     async def _discover(self) -> bool:
         try:
-            found = await self.session.discover()
-        except (MCPError, ValidationError, RuntimeError):
+            async with patience(self.run):
+                found = await self.session.discover()
+        except (MCPError, ValidationError, RuntimeError, TimeoutError):
             return False
         self.capabilities = found.capabilities.model_dump(by_alias=True, exclude_none=True)
         return True
+
+    def _leave_legacy(self, stream: Exchange) -> None:
+        run = self.run
+        run.protocol_version = OLDEST_SUPPORTED_VERSION
+        with run.step("connectivity/reach", "speaks") as step:
+            step.exchange = stream
+            step.not_tested(legacy_sse.WORDS)
+        run.obstruct(legacy_sse.WORDS)
 
     def _introduce(self, result: Any) -> str:
         if not isinstance(result, dict):
@@ -186,7 +220,9 @@ class _Conversation:
             if self.run.protocol_version in MODERN_PROTOCOL_VERSIONS:
                 step.not_applicable("This protocol version has no ping")
                 return
-            result, problem, at = await self._ask(types.PingRequest())
+            exchange, result, problem, at = await self._ask(types.PingRequest())
+            if locked_out(self.run, step, exchange):
+                return
             if result is None or problem:
                 step.failed(problem, at=at)
             else:
@@ -210,15 +246,22 @@ class _Conversation:
             seen: set[str] = set()
             while True:
                 params = types.PaginatedRequestParams(cursor=cursor) if cursor else None
-                result, problem, at = await self._ask(request(params=params))
+                exchange, result, problem, at = await self._ask(request(params=params))
+                if locked_out(run, step, exchange):
+                    return
                 found = result.get(kind) if result else None
-                page = self._exchange(f"{kind}/list") if kind == "tools" else None
+                page = exchange if kind == "tools" else None
                 for index, item in enumerate(found if isinstance(found, list) else ()):
                     if isinstance(item, dict):
                         items.append(item)
                         positions.append(Position(page, f"/response/body/result/{kind}/{index}"))
                 pages += 1
                 cursor = result.get("nextCursor") if result else None
+                if result and "nextCursor" in result and not isinstance(cursor, str) and not problem:
+                    problem, at = (
+                        f"nextCursor is {run.said(json.dumps(cursor), 60)}, and not a text",
+                        f"{_RESULT}/nextCursor",
+                    )
                 if problem or not isinstance(cursor, str) or not cursor:
                     break
                 if cursor in seen:
@@ -246,24 +289,34 @@ class _Conversation:
     async def _errors(self) -> None:
         run = self.run
         with run.step("mcp/errors", "unknown_method") as step:
-            result, problem, at = await self._ask(types.Request[Any, Any](method=_NO_METHOD, params=None))
-            code, _ = error_of(message_of(self._exchange(_NO_METHOD))[0])
-            if code == _METHOD_NOT_FOUND:
+            exchange, result, problem, at = await self._ask(types.Request[Any, Any](method=_NO_METHOD, params=None))
+            code, _ = error_of(message_of(exchange)[0])
+            if locked_out(run, step, exchange):
+                pass
+            elif code == _METHOD_NOT_FOUND:
                 step.passed("Error -32601")
+            elif result is not None:
+                step.failed(problem or "A result, as if the method existed", at=at or _RESULT)
             else:
-                step.failed("A result, as if the method existed" if result is not None else problem, at=at or _RESULT)
+                step.failed(problem, at=at)
         with run.step("mcp/errors", "unknown_tool") as step:
             if "tools" not in self.capabilities:
                 step.not_applicable("The server does not declare tools")
                 return
-            result, problem, at = await self._ask(call_tool(_NO_TOOL))
-            code, _ = error_of(message_of(self._exchange("tools/call"))[0])
-            if code is not None:
-                step.passed(f"Error {code}")
-            elif result is not None and result.get("isError") is True:
+            exchange, result, problem, at = await self._ask(call_tool(_NO_TOOL))
+            error = (message_of(exchange)[0] or {}).get("error")
+            if locked_out(run, step, exchange):
+                pass
+            elif isinstance(error, dict) and has_stack(error):
+                step.failed(f"Error {error.get('code')} with a stack trace, as of a crash", at="/response/body/error")
+            elif isinstance(error, dict):
+                step.passed(f"Error {error.get('code')}")
+            elif result is None or problem:
+                step.failed(problem, at=at)
+            elif result.get("isError") is True:
                 step.passed("A result marked isError")
             else:
-                step.failed("A result, as if the tool existed" if result is not None else problem, at=at or _RESULT)
+                step.failed("A result, as if the tool existed", at=_RESULT)
 
     async def _auth(self) -> None:
         run = self.run
@@ -273,7 +326,9 @@ class _Conversation:
                     step.not_applicable("The agent answers without credentials")
             return
         body = self._exchange("initialize").request_body
-        probe = await run.http.send("POST", run.target.url, _JSON_ACCEPT, body, with_credential=False)
+        probe = await run.http.send(
+            "POST", run.target.url, _JSON_ACCEPT, body, with_credential=False, until_answered=True
+        )
         if check_challenge(run, "mcp/auth", probe):
             await check_metadata(run, probe)
             return

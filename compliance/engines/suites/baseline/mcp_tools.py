@@ -9,16 +9,24 @@ from typing import Any, NamedTuple
 import mcp_types as types
 
 from compliance.engines.catalog import StepSpec
-from compliance.engines.http.exchange import Exchange
+from compliance.engines.http.exchange import Exchange, FaultKind
+from compliance.engines.http.jsonrpc import error_of, message_of
 from compliance.engines.reports.builder import ReportBuilder, StepResult
-from compliance.engines.suites.json_schemas import Budget, CannotCompare, TooLarge, mismatch, problem_in
+from compliance.engines.suites.assertions import locked_out
+from compliance.engines.suites.json_schemas import Budget, CannotCompare, TooLarge, mismatch, problem_in, takes_nothing
 
+_PROTOCOL_ERRORS = (-32700, -32600, -32601)  # the server did not read the call, or has no calls
+_STACK = re.compile(
+    r"Traceback \(most recent call last\)|panicked at |goroutine \d+ \["
+    r"|(?:^|\n|\\n)\s*at [\w.$<>\[\] ]+ ?\(?[^\n()]*:\d+"  # JavaScript, Java, C#
+)
 _PROBLEM_LENGTH = 480  # characters of what is wrong with one schema or value
 
 
 class Answer(NamedTuple):
     """What came of a request: the result, or None, and what is wrong. A bad shape still has its result."""
 
+    exchange: Exchange
     result: dict[str, Any] | None
     problem: str = ""  # in words
     at: str = ""  # where in the exchange, as a JSON pointer
@@ -135,17 +143,19 @@ class ToolChecks:
             step.passed("Valid")
 
     def _callable(self) -> list[dict[str, Any]]:
-        """Tools that may be called: they only read, by their own word, and need to be told nothing."""
+        """Tools that may be called: they only read, by their own word, and need to be told nothing (E7)."""
         side_effects = bool(self.run.option("allow_side_effects"))
         if not side_effects and not self.run.option("call_read_only_tools"):
             return []
-        chosen = []
+        chosen: list[dict[str, Any]] = []
         for tool in self.tools:
             schema, hints = tool.get("inputSchema"), tool.get("annotations")
             reads = isinstance(hints, dict) and hints.get("readOnlyHint") is True
-            if isinstance(schema, dict) and not schema.get("required") and (reads or side_effects):
+            if len(chosen) == self.run.target.limits.tool_calls:
+                break
+            if (reads or side_effects) and takes_nothing(schema, self.run.target.limits.schema_nodes):
                 chosen.append(tool)
-        return chosen[: self.run.target.limits.tool_calls]
+        return chosen
 
     async def check_calls(self) -> None:
         for tool in self._callable():
@@ -153,23 +163,34 @@ class ToolChecks:
             spec = StepSpec(
                 f"call/{shown}",
                 f"Tool {shown} answers as it declares",
-                "A result that is not an error, and structured content that matches the output schema",
+                "A result, or a refusal in the way of the protocol; structured content that matches the output schema",
                 f"{_SPEC}#structured-content",
             )
             if self.run.done("mcp/calls", spec.key):
                 continue
             self.run.expected_steps += 1
             with self.run.step("mcp/calls", spec) as step:
-                result, problem, at = await self.ask(call_tool(name))
-                if result is None or problem:
-                    step.failed(problem, at=at)
-                elif result.get("isError"):
-                    step.failed(
-                        f"The tool answered with an error: {self.run.said(_text_of(result), 300)}",
-                        at="/response/body/result",
-                    )
+                if _wants_task(tool):
+                    step.not_applicable("The tool is called only as a task, which this suite does not start")
                 else:
-                    await self._check_output(step, tool, result)
+                    await self._check_call(step, tool, await self.ask(call_tool(name)))
+
+    async def _check_call(self, step: StepResult, tool: dict[str, Any], answer: Answer) -> None:
+        exchange, result, problem, at = answer
+        message, wrong = message_of(exchange)
+        code, text = error_of(message)
+        if locked_out(self.run, step, exchange):
+            return
+        if exchange.fault is not None and exchange.fault.kind is FaultKind.TIMEOUT:
+            step.silent(f"{exchange.fault.message}: a tool may take its time")
+        elif code is not None and code not in _PROTOCOL_ERRORS and not wrong:
+            step.silent(f"The tool refused the call with error {code}: {self.run.said(text, 300)}")
+        elif result is None or problem:
+            step.failed(problem, at=at)
+        elif result.get("isError"):
+            step.silent(f"The tool refused the call: {self.run.said(_text_of(result), 300)}")
+        else:
+            await self._check_output(step, tool, result)
 
     async def _check_output(self, step: StepResult, tool: dict[str, Any], result: dict[str, Any]) -> None:
         schema, content = tool.get("outputSchema"), result.get("structuredContent")
@@ -193,6 +214,16 @@ class ToolChecks:
                 step.failed(f"The structured content does not match the output schema at {said}", at=at)
             else:
                 step.passed("The structured content matches the output schema")
+
+
+def _wants_task(tool: dict[str, Any]) -> bool:
+    execution = tool.get("execution")
+    return isinstance(execution, dict) and execution.get("taskSupport") == "required"
+
+
+def has_stack(error: dict[str, Any]) -> bool:
+    """Whether a JSON-RPC error holds a stack trace: then the server did not refuse, it crashed."""
+    return _STACK.search(f"{error.get('message')}\n{error.get('data')}") is not None
 
 
 def call_tool(name: str) -> types.CallToolRequest:

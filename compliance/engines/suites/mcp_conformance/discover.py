@@ -19,7 +19,7 @@ from pydantic import TypeAdapter, ValidationError
 from compliance.engines.http.jsonrpc import error_of, method_of
 from compliance.engines.reports.builder import ReportBuilder
 from compliance.engines.suites.assertions import check_connection, check_credential
-from compliance.engines.suites.mcp_session import check_speaks, in_mcp_session
+from compliance.engines.suites.mcp_session import check_speaks, in_mcp_session, patience
 
 _CLIENT = types.Implementation(name="assay", title="Assay compliance check", version="1.0")
 _RAW: TypeAdapter[Any] = TypeAdapter(dict[str, Any])
@@ -112,11 +112,12 @@ class _Opening:
         run, opened = self.run, False
         with run.step("connectivity/reach", "reachable") as step:
             try:
-                await self._open()
+                async with patience(run):
+                    await self._open()
                 opened = True
-            except (MCPError, ValidationError, RuntimeError):
+            except (MCPError, ValidationError, RuntimeError, TimeoutError):
                 pass  # the exchange says what it was, and the runner what follows
-            step.exchange = exchange = next(e for e in run.http.exchanges if method_of(e) == "initialize")
+            step.exchange = exchange = next(e for e in reversed(run.http.exchanges) if method_of(e) == "initialize")
             reached = check_connection(run, exchange, step)
         if not reached or not check_credential(run, "mcp/auth", exchange):
             return False
@@ -164,8 +165,9 @@ class _Opening:
                 return None
             params = types.PaginatedRequestParams(cursor=cursor) if cursor else None
             try:
-                page = await self.session.send_request(request(params=params), _RAW)
-            except (MCPError, ValidationError):
+                async with patience(self.run):
+                    page = await self.session.send_request(request(params=params), _RAW)
+            except (MCPError, ValidationError, TimeoutError):
                 return None
             items = page.get(key or capability)
             if not isinstance(items, list):

@@ -574,7 +574,7 @@ async def test_an_agent_of_the_older_version_behind_a_door_is_not_failing(token:
     assert set(verdicts(opened, "v03/jsonrpc")) != {"skipped"}
 
 
-async def test_door_without_a_challenge_fails() -> None:
+async def test_door_without_a_challenge_fails_where_the_rest_can_be_seen() -> None:  # E4
     def alter(heard: Heard, said: Said) -> None:
         said.headers.pop("www-authenticate", None)
 

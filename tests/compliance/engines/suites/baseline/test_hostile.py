@@ -40,6 +40,13 @@ def assert_judged(report: Report, overall: Overall = Overall.FAILING) -> None:
     assert (report.overall(), report.harness_error, report.truncated) == (overall, "", False)
 
 
+def assert_obstructed(report: Report, words: str) -> None:
+    """Nothing is held against the agent, and the run says what stood in the way (E1)."""
+    assert (report.overall(), report.counts()["failed"]) == (Overall.INCONCLUSIVE, 0)
+    assert words in report.headline()
+    assert [notice.code for notice in report.notices if words in notice.message] == ["obstructed"]
+
+
 async def hang(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     await reader.read()
 
@@ -56,14 +63,14 @@ async def test_nothing_listening_is_failing() -> None:
     assert "nothing listens there" in step(report, REACH, "reachable").actual
 
 
-async def test_name_that_does_not_resolve_is_failing() -> None:
+async def test_name_that_does_not_resolve_is_inconclusive() -> None:  # E1
     async def nothing(host: str, port: int) -> list[str]:
         raise socket.gaierror(socket.EAI_NONAME, "unknown")
 
     report = await BaselineEngine(resolve=nothing).run(target("http://agent.invalid/mcp"))
 
-    assert_judged(report)
-    assert "could not be resolved" in step(report, REACH, "reachable").actual
+    assert_obstructed(report, "does not resolve")
+    assert step(report, REACH, "reachable").verdict == "not_tested"
 
 
 async def test_hang_while_connecting_is_failing_after_the_time_for_one_step() -> None:
@@ -163,8 +170,7 @@ async def test_gigabyte_is_cut_at_the_limit() -> None:
     async with raw(flood) as url:
         report = await check(url, limits=Limits(step_seconds=5))
 
-    assert_judged(report)
-    assert step(report, REACH, "reachable").actual == "The answer is larger than 4,194,304 bytes"
+    assert_obstructed(report, "the answer is larger than 8,388,608 bytes")
     assert sent < 64 << 20
 
 
@@ -174,8 +180,7 @@ async def test_compressed_bomb_is_cut_at_the_limit() -> None:
     async with raw(says(body)) as url:
         report = await check(url, limits=Limits(step_seconds=5))
 
-    assert_judged(report)
-    assert "larger than" in step(report, REACH, "reachable").actual
+    assert_obstructed(report, "larger than")
 
 
 async def test_gzip_that_was_not_asked_for_is_read() -> None:
