@@ -8,10 +8,9 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any
 
-from compliance.engines.http.exchange import Exchange, Headers
+from compliance.engines.http.exchange import HIDDEN, Exchange, Headers
 from compliance.engines.http.written_secrets import SecretFinder
 
-HIDDEN = "[redacted]"
 _MAX_DEPTH = 40
 _HEADERS = 100  # of one message
 _HEADERS_LENGTH = 16 * 1024  # of one message's headers, as JSON
@@ -123,14 +122,15 @@ class Redactor:
             if left < 0:
                 shown["[cut]"] = f"{len(headers)} headers in all"
                 break
-            shown[key] = value
+            # Some may come several times, such as WWW-Authenticate.
+            shown[key] = f"{shown[key]}, {value}" if key in shown and not hidden else value
         return shown
 
     def request(self, exchange: Exchange) -> dict[str, Any]:
         return {
             "method": exchange.method,
             "url": self.url(exchange.url),
-            "headers": self.headers(exchange.request_headers),
+            "headers": self.headers(exchange.sent_headers or exchange.request_headers),
             "body": self.payload(exchange.request_body),
         }
 
