@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from compliance.embedded import Services, services
+from tests.servers import Services, services
 
 SHARED_BUFFERS = "2GB"
 QUICK_RUNS = "10000,200000"

@@ -15,7 +15,6 @@ from benchmarks.databases import connect_superuser, make_database, use_database
 from benchmarks.measure import Section, milliseconds
 from benchmarks.pages import WORKERS, web_server
 from benchmarks.waiting import processor_seconds
-from compliance.embedded import Services
 from compliance.embedded.servers import LOOPBACK
 from compliance.engines.reports.model import Report, Scenario, Step, Track, Verdict
 from compliance.jobs.queue import insert_jobs
@@ -24,6 +23,7 @@ from compliance.registry.models import Placement
 from compliance.runners.actions import create_runner
 from compliance.tenancy.actions import create_organization
 from compliance.tenancy.scope import organization_scope, platform_scope
+from tests.servers import Services
 
 DATABASE = "leases"
 POLLERS, ORGANIZATIONS = 8, 4

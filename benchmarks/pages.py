@@ -29,11 +29,11 @@ from benchmarks.databases import use_database
 from benchmarks.history import NO_SLOWER, cursor_of_page, deep_page
 from benchmarks.load import AGENTS, HEAVY_RUNS, HEAVY_URL, ORGANIZATION, USER_EMAIL, database_name
 from benchmarks.measure import Section, ratio, take_turns
-from compliance.embedded import Services
 from compliance.embedded.servers import LOOPBACK, free_port
 from compliance.models import AgentContext, ApiKey, Organization, User
 from compliance.tenancy.api_keys import hash_of, new_token
 from compliance.tenancy.scope import organization_scope
+from tests.servers import Services
 
 PROJECT = Path(__file__).resolve().parents[1]
 API_LIST, API_MILLISECONDS = "API list of 40 agents", 8

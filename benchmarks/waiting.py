@@ -16,7 +16,6 @@ from django.db import connection
 from benchmarks.databases import make_database, use_database
 from benchmarks.measure import Sample, Section, milliseconds
 from benchmarks.pages import WORKERS, web_server
-from compliance.embedded import Services
 from compliance.embedded.servers import LOOPBACK
 from compliance.jobs.actions import request_owner_test
 from compliance.models import Agent, AgentContext, Organization, User
@@ -24,6 +23,7 @@ from compliance.registry.models import Placement
 from compliance.runners.actions import create_runner
 from compliance.tenancy.actions import create_organization
 from compliance.tenancy.scope import organization_scope
+from tests.servers import Services
 
 DATABASE = "waiting"
 CORES, SECONDS = 0.15, 2.0

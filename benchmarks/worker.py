@@ -17,10 +17,10 @@ from benchmarks.heartbeats import AGENT, agent_process, create_heartbeats
 from benchmarks.measure import Section, milliseconds
 from benchmarks.pages import PROJECT
 from benchmarks.waiting import processor_seconds
-from compliance.embedded import Services
 from compliance.jobs import dispatch
 from compliance.models import Agent
 from compliance.tenancy.scope import platform_scope
+from tests.servers import Services
 
 DATABASE = "worker"
 HOURLY = 10_000

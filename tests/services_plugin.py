@@ -20,7 +20,7 @@ def _with_path(url: str, path: str) -> str:
 
 def _start() -> None:
     if "TEST_SERVICES" not in os.environ:
-        from compliance.embedded import services
+        from tests.servers import services
 
         stack = ExitStack()
         atexit.register(stack.close)

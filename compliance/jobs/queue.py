@@ -14,7 +14,6 @@ from uuid import UUID, uuid4
 from django.conf import settings
 from django.db import connection
 from django.db.models import F, Q
-from django.db.models.expressions import CombinedExpression
 from django.db.models.functions import Greatest, Now
 from django.utils import timezone
 
@@ -149,10 +148,6 @@ def _write_leases(tokens: dict[UUID, UUID], run_ids: dict[UUID, UUID], executor:
         )
 
 
-def _lease_end() -> CombinedExpression:
-    return Now() + timedelta(seconds=settings.LEASE_SECONDS)
-
-
 # Renew
 
 
@@ -170,11 +165,11 @@ def renew_leases(leases: Collection[Lease], progress: dict[UUID, dict[str, Any]]
 
 def renew_tokens(tokens: dict[UUID, UUID], progress: dict[UUID, dict[str, Any]], executor: Executor) -> set[UUID]:
     """The same by the jobs' keys and tokens, in an open scope. Only what this executor holds is prolonged (L6)."""
-    held = set()
+    held, until = set(), Now() + timedelta(seconds=settings.LEASE_SECONDS)
     for job_id in sorted(tokens):  # one order for all: no deadlock
         holds = Job.objects.filter(pk=job_id, lease_token=tokens[job_id], state=JobState.LEASED, leased_by=executor.id)
         changes = {"progress": storable(progress[job_id])} if job_id in progress else {}
-        if holds.update(lease_expires_at=_lease_end(), **changes):
+        if holds.update(lease_expires_at=until, **changes):
             held.add(job_id)
     return held
 

@@ -61,11 +61,8 @@ def held_by(runner: Runner) -> list[Job]:
 
 def waiting_for(runner: Runner, at_most: int) -> tuple[list[Job], int]:
     """The first of what waits for the runner or its pool, the oldest first, and how much there is."""
-    placed = Q(runner_id=runner.pk)
-    if runner.pool:
-        placed |= Q(pool=runner.pool)
     free = Q(state=JobState.QUEUED) | Q(lease_expires_at__lte=timezone.now())
-    waiting = _private(runner).filter(placed, free)
+    waiting = _private(runner).filter(runner.work, free)
     first = list(waiting.order_by("created_at", "id")[: at_most + 1])
     return first[:at_most], waiting.count() if len(first) > at_most else len(first)
 

@@ -164,8 +164,11 @@ def _decide(attempt: Attempt, credential_id: UUID | None) -> _Decision | None:
         if grant is None:
             return None
         credential_id = grant.credential_id
-    grants = _locked_grants(attempt.organization_id, credential_id)
-    credential = _locked_credential(attempt.organization_id, credential_id)
+    # Shared locks: any number of uses at once, but no revocation, deletion or replacement in the midst of one. Grants
+    # before the credential, as delete_credential takes them. Django knows exclusive locks only.
+    grants = _grants("credential_id = %s", [attempt.organization_id, credential_id], " FOR SHARE")
+    locked = "SELECT * FROM credentials WHERE organization_id = %s AND id = %s FOR SHARE"
+    credential = next(iter(Credential.objects.raw(locked, [attempt.organization_id, credential_id])), None)
     if credential is None:
         # A job may name one that never was: the record says that much.
         unknown = Credential(pk=credential_id, organization_id=attempt.organization_id, name="", version=0)
@@ -199,19 +202,6 @@ _GRANTS = """
 
 def _grants(where: str, parameters: list[Any], locked: str = "") -> list[CredentialGrant]:
     return list(CredentialGrant.objects.raw(_GRANTS.format(where) + locked, parameters))
-
-
-# Shared locks: any number of uses at once, but no revocation, deletion or replacement in the midst of one. Grants
-# before the credential, as delete_credential takes them. Django knows exclusive locks only.
-def _locked_grants(organization_id: str, credential_id: UUID) -> list[CredentialGrant]:
-    return _grants("credential_id = %s", [organization_id, credential_id], " FOR SHARE")
-
-
-def _locked_credential(organization_id: str, credential_id: UUID) -> Credential | None:
-    found = Credential.objects.raw(
-        "SELECT * FROM credentials WHERE organization_id = %s AND id = %s FOR SHARE", [organization_id, credential_id]
-    )
-    return next(iter(found), None)
 
 
 def _fits(grant: CredentialGrant, attempt: Attempt) -> bool:

@@ -136,13 +136,8 @@ def invitation_revoke(request: OrganizationRequest, invitation_id: UUID) -> Http
 @require_POST
 def member_role(request: OrganizationRequest, membership_id: int) -> HttpResponseBase:
     changed = actions.change_role(**request.acting, membership_id=membership_id, role=request.POST.get("role", ""))
-    messages.success(request, f"{changed.user.get_full_name()} is now {_with_article(changed)}.")
+    messages.success(request, f"{changed.user.get_full_name()} has the role {changed.get_role_display().lower()} now.")
     return redirect("members", request.organization.slug)
-
-
-def _with_article(membership: Membership) -> str:
-    role = membership.get_role_display().lower()
-    return f"an {role}" if role[0] in "ao" else f"a {role}"
 
 
 @organization_view()

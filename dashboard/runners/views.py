@@ -75,7 +75,7 @@ def runner(request: OrganizationRequest, runner: UUID) -> HttpResponseBase:
         run.context = contexts.get(run.agent_url)  # type: ignore[attr-defined]
     page |= {
         "key": ApiKey.objects.of_runner(organization.id, found.pk).first(),
-        "monitors": list(_monitors(found)),
+        "monitors": list(Monitor.objects.current(organization.id).filter(found.work)),
         "runs": RunnerRunTable(runs),
         "replacing": REPLACING,
     }
@@ -123,13 +123,6 @@ def _left_waiting(runner: Runner, *, with_its_own: bool) -> tuple[str, list[tupl
     if len(monitors) == 1:
         return "1 active monitor waits then, until a runner for it is online:", shown
     return f"{len(monitors)} active monitors wait then, until a runner for them is online:", shown
-
-
-def _monitors(runner: Runner) -> Any:
-    placed = Q(runner_id=runner.pk)
-    if runner.pool:
-        placed |= Q(pool=runner.pool)
-    return Monitor.objects.current(runner.organization_id).filter(placed)
 
 
 @organization_view(Role.ADMIN)

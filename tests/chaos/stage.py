@@ -24,10 +24,10 @@ from typing import Any
 
 import psutil
 
-from compliance.embedded import Services, services
 from compliance.embedded.processes import Program, tail
 from tests.chaos.relay import Books, Pipe, Relay
 from tests.processes import ROOT, free_port
+from tests.servers import Services, services
 
 LEASE_SECONDS = 4
 MAX_ATTEMPTS = 2

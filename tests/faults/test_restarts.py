@@ -11,8 +11,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from compliance.embedded import services
 from tests.processes import ROOT, wait_for, web
+from tests.servers import services
 
 pytestmark = pytest.mark.processes
 

@@ -270,13 +270,13 @@ class Monitor(models.Model):
         return Schedule(self.timezone, self.anchor, self.interval_minutes, self.cron)
 
     def next_times(self, count: int = 5) -> list[datetime]:
-        """Its next times; none unless it is active."""
+        """Its next times; none unless it is active, and none of a bad schedule: the tick parks it, and says why."""
         if self.next_run_at is None:
             return []
         try:
             return [self.next_run_at, *self.schedule.next_times(self.next_run_at, count - 1)]
         except BadSchedule:
-            return [self.next_run_at]  # the tick parks it, with the reason
+            return []
 
     @property
     def schedule_words(self) -> str:

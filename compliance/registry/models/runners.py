@@ -147,6 +147,11 @@ class Runner(models.Model):
             return "never connected"
         return "online" if self.is_online else "offline"
 
+    @property
+    def work(self) -> Q:
+        """Selects what is placed on it, or on its pool."""
+        return Q(runner_id=self.pk) | (Q(pool=self.pool) if self.pool else Q())
+
     def lacks(self, engine: str) -> bool:
         """Whether it has listed its engines, and not this one. Before its first contact nothing is known."""
         return self.last_seen_at is not None and engine not in self.engines

@@ -7,8 +7,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from compliance.embedded import services
 from compliance.embedded.processes import end_processes
+from tests.servers import services
 
 PROJECT = Path(__file__).resolve().parents[3]
 

@@ -4,7 +4,7 @@ import json
 import signal
 import sys
 
-from compliance.embedded import services
+from tests.servers import services
 
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit())

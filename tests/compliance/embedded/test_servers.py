@@ -10,9 +10,10 @@ import psycopg
 import pytest
 import redis
 
-from compliance.embedded import EmbeddedError, services
+from compliance.embedded.folder import EmbeddedError
 from compliance.embedded.processes import lives
 from tests.compliance.embedded.conftest import PROJECT, kill_everything, none_lives
+from tests.servers import services
 
 pytestmark = pytest.mark.processes
 
@@ -77,7 +78,7 @@ import os, sys
 from compliance.embedded.processes import Program
 spawn = Program.spawn
 Program.spawn = lambda *arguments, **options: spawn(*arguments, **{**options, "death_signal": 0})
-from compliance.embedded import services
+from tests.servers import services
 with services(sys.argv[1], durable=False, keep=True) as running:
     print(running.postgres.process.pid, running.redis.process.pid, flush=True)
     os._exit(9)
@@ -160,7 +161,7 @@ def test_an_ordinary_user_runs_the_servers_as_that_user(folder, start):
     folder.mkdir()
     os.chown(folder, 65534, 65534)
     become = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
-    probe = [sys.executable, "-c", "import compliance.embedded"]
+    probe = [sys.executable, "-c", "import tests.servers"]
     if subprocess.run([*become, *probe], cwd=PROJECT, capture_output=True).returncode:
         # The interpreter is below a closed folder: let the test's user read everything, and write nothing more.
         become += ["--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"]
@@ -185,5 +186,5 @@ def test_root_starts_postgres_as_its_own_user_even_below_a_closed_folder(folder)
 
 
 def test_nothing_in_there_imports_django():
-    code = "import sys, compliance.embedded.__main__; sys.exit('django' in sys.modules)"
+    code = "import sys, compliance.embedded.__main__, tests.servers; sys.exit('django' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=PROJECT).returncode == 0

@@ -155,4 +155,4 @@ def test_a_long_name_does_not_make_a_long_refusal() -> None:
     ],
 )
 def test_an_address_without_a_credential_is_not_refused(rest: str) -> None:
-    refuse_credentials(normalize_agent_url(f"https://agent.example/{rest}"))
+    refuse_credentials(normalize_agent_url(f"https://agent.example/{rest}"))  # raises when it refuses
