@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import datetime as dt
 import ssl
+import time
 from collections.abc import AsyncIterator
 
 import httpcore2
@@ -50,6 +51,7 @@ class HttpClient:
         self.exchanges: list[Exchange] = []
         self.out_of_time = False
         self.received = 0  # bytes of all answers, after decompression
+        self.started = time.perf_counter()
         self.late = 0.0  # seconds that the event loop was held up while the run lasted
         self._loop = asyncio.get_running_loop()
         self._tick: asyncio.TimerHandle | None = None

@@ -1,4 +1,4 @@
-"""What counts as a reference in the schemas that agents publish, and where each has to lead."""
+"""Whether a tool may be called without arguments is asked of its whole input schema (E7)."""
 
 from __future__ import annotations
 
@@ -6,73 +6,41 @@ from typing import Any
 
 import pytest
 
-from compliance.engines.suites.json_schemas import Budget, problem_in
+from compliance.engines.suites.json_schemas import takes_nothing
 
-BROKEN = {"$ref": "#/$defs/none"}
-WHOLE = {"$ref": "#/$defs/n"}
-DEFS = {"$defs": {"n": {"type": "string"}}}
+_A = {"A": {"required": ["a"]}, "B": {"properties": {"b": {"type": "string"}}}}
 
 
-async def problem(schema: Any) -> str:
-    return await problem_in(schema, Budget(20_000))
+@pytest.mark.parametrize(
+    ("schema", "takes"),
+    [
+        ({}, True),
+        ({"properties": {"a": {"type": "string", "pattern": "^(a+)+$"}}}, True),
+        ({"required": []}, True),
+        ({"additionalProperties": False}, True),
+        ({"anyOf": [{"required": ["a"]}, {}]}, True),
+        ({"allOf": [{"$ref": "#/$defs/B"}], "$defs": _A}, True),
+        ({"if": {"required": ["a"]}, "then": {"required": ["b"]}}, True),
+        ({"dependentRequired": {"a": ["b"]}}, True),
+        ({"required": ["a"]}, False),
+        ({"oneOf": [{"required": ["a"]}, {"required": ["b"]}]}, False),
+        ({"anyOf": [{"required": ["a"]}, {"required": ["b"]}]}, False),
+        ({"minProperties": 1}, False),
+        ({"allOf": [{"$ref": "#/$defs/A"}], "$defs": _A}, False),
+        ({"$ref": "#/$defs/A", "$defs": _A}, False),
+        ({"not": {}}, False),
+        ({"if": {"properties": {"a": False}}, "then": {"required": ["b"]}}, False),
+        ({"enum": [{"a": 1}]}, False),
+        ({"$ref": "#"}, False),  # without end: nobody can say
+        ({"$ref": "https://schemas.example/a.json"}, False),
+        ({"required": "a"}, False),  # no schema at all
+    ],
+    ids=str,
+)
+def test_tool_takes_nothing_only_if_its_whole_schema_allows_it(schema: dict[str, Any], takes: bool) -> None:
+    assert takes_nothing({"type": "object"} | schema, 2000) is takes
 
 
-NO_REFERENCES = {
-    "unknown keyword": {"x-example": BROKEN},
-    "deep in one": {"x-meta": {"properties": {"a": BROKEN}}},
-    "a list of one": {"x-list": [BROKEN]},
-    "example": {"example": BROKEN},
-    "examples": {"examples": [BROKEN]},
-    "default": {"default": BROKEN},
-    "const": {"const": BROKEN},
-    "enum": {"enum": [BROKEN]},
-    "a property of this name": {"properties": {"$ref": {"type": "string"}}},
-    "an unused part elsewhere": {"components": {"schemas": {"a": BROKEN}}},
-    "required": {"required": ["$ref"]},
-    "to itself": {"$ref": "#"},
-    "an anchor": {"$ref": "#there"},
-    "another document": {"$ref": "https://example.com/schema"},
-    "another base": {"$defs": {"b": {"$id": "https://example.com/b", "$ref": "#/$defs/c", "$defs": {"c": {}}}}},
-    "escaped": {"$defs": {"a/b~c": {}}, "$ref": "#/$defs/a~1b~0c"},
-    "percent": {"$defs": {"a b": {}}, "$ref": "#/$defs/a%20b"},
-    "in a list": {"allOf": [{}, {"$ref": "#/allOf/0"}]},
-    "circle": {"$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"$ref": "#/$defs/a"}}, "$ref": "#/$defs/a"},
-    "into an unknown keyword": {"x-types": {"a": {"type": "string"}}, "$ref": "#/x-types/a"},
-}
-
-
-@pytest.mark.parametrize("schema", NO_REFERENCES.values(), ids=NO_REFERENCES)
-async def test_what_is_no_broken_reference_is_no_fault(schema: dict[str, Any]) -> None:  # E8
-    assert await problem(schema) == ""
-
-
-APPLIED = {
-    "itself": lambda part: part,
-    "properties": lambda part: {"properties": {"a": part}},
-    "a property called enum": lambda part: {"properties": {"enum": part}},
-    "patternProperties": lambda part: {"patternProperties": {"^a": part}},
-    "additionalProperties": lambda part: {"additionalProperties": part},
-    "items": lambda part: {"items": part},
-    "items of old": lambda part: {"$schema": "http://json-schema.org/draft-07/schema#", "items": [part]},
-    "prefixItems": lambda part: {"prefixItems": [part]},
-    "allOf": lambda part: {"allOf": [part]},
-    "anyOf": lambda part: {"anyOf": [{}, part]},
-    "oneOf": lambda part: {"oneOf": [part]},
-    "not": lambda part: {"not": part},
-    "if": lambda part: {"if": part},
-    "then": lambda part: {"then": part},
-    "else": lambda part: {"else": part},
-    "contains": lambda part: {"contains": part},
-    "propertyNames": lambda part: {"propertyNames": part},
-    "dependentSchemas": lambda part: {"dependentSchemas": {"a": part}},
-    "unevaluatedProperties": lambda part: {"unevaluatedProperties": part},
-    "a definition": lambda part: {"definitions": {"a": part}},
-    "nested": lambda part: {"properties": {"a": {"items": {"anyOf": [part]}}}},
-    "what is referred to": lambda part: {"x-types": {"a": part}, "properties": {"b": {"$ref": "#/x-types/a"}}},
-}
-
-
-@pytest.mark.parametrize("apply", APPLIED.values(), ids=APPLIED)
-async def test_a_reference_wherever_a_schema_is_has_to_lead_somewhere(apply: Any) -> None:
-    assert "points to nothing" in await problem(apply(BROKEN))
-    assert await problem(apply(WHOLE) | DEFS) == ""
+@pytest.mark.parametrize("schema", [None, True, [], "object", {"type": "array"}])
+def test_what_is_no_object_schema_takes_nothing(schema: Any) -> None:
+    assert takes_nothing(schema, 2000) is False
