@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +9,7 @@ import httpx2
 
 from compliance.engines.http.client import HttpClient
 from compliance.engines.http.exchange import Exchange
-from compliance.engines.http.jsonrpc import parse
+from compliance.engines.http.jsonrpc import read_json
 
 CARD_PATH = "/.well-known/agent-card.json"
 OLD_CARD_PATH = "/.well-known/agent.json"  # until version 0.2
@@ -24,6 +23,7 @@ class CardSearch:
     exchange: Exchange  # with the card, or the one that says most about why there is none
     path: str = ""  # where the card is
     flaw: str = ""  # what is wrong with a card that can be read all the same
+    flaw_at: str = ""  # where, as a JSON pointer
     agent_of_other: str = ""  # the address that the card is of, when it is the card of another agent
 
 
@@ -31,20 +31,21 @@ async def find_card(http: HttpClient, url: str) -> CardSearch:
     """Look for the card of the agent at this address, at the likeliest places first."""
     seen: list[Exchange] = []
     anothers: CardSearch | None = None
-    own_path = httpx2.URL(url).path.rstrip("/")
+    own_path = _path(url).rstrip("/")
     for address in card_addresses(url):
         exchange = await http.send("GET", address, [(b"Accept", b"application/json")])
         seen.append(exchange)
         if exchange.fault is not None and not exchange.status:
             break
-        document, flaw = _read(exchange)
+        # What breaks a rule of JSON and can be read is read: the flaw is for a check to say.
+        document, flaw, flaw_at, _ = read_json(bytes(exchange.body))
         if exchange.fault is not None or exchange.status != 200 or not _looks_like_card(document):
             continue
-        path = httpx2.URL(address).path
+        path = _path(address)
         is_above = bool(own_path) and not path.startswith(own_path)
         named = interface_addresses(document)
         if not is_above or any(_is_same(url, each) for each in named):
-            return CardSearch(document, exchange, path, flaw)
+            return CardSearch(document, exchange, path, flaw, flaw_at)
         anothers = anothers or CardSearch(None, exchange, path, agent_of_other=named[0] if named else "another address")
     return anothers or CardSearch(None, max(seen, key=_tells))
 
@@ -52,7 +53,7 @@ async def find_card(http: HttpClient, url: str) -> CardSearch:
 def card_addresses(url: str) -> list[str]:
     """Where an agent's card may be, likeliest first: below its own path, at the root, and under the older name."""
     base = httpx2.URL(url).copy_with(query=None, fragment=None, userinfo=b"")
-    path = base.path.rstrip("/")
+    path = _path(base).rstrip("/")
     if path.endswith((CARD_PATH, OLD_CARD_PATH)):
         return [str(base)]
     paths = [f"{path}{CARD_PATH}"]
@@ -61,7 +62,12 @@ def card_addresses(url: str) -> list[str]:
     paths.append(f"{path}{OLD_CARD_PATH}")
     if path:
         paths.append(OLD_CARD_PATH)
-    return [str(base.copy_with(path=place)) for place in paths]
+    return [str(base.copy_with(raw_path=place.encode("ascii"))) for place in paths]
+
+
+def _path(url: httpx2.URL | str) -> str:
+    """The path as it is sent: without its percent-encoding it may hold what no address may."""
+    return httpx2.URL(url).raw_path.decode("ascii").partition("?")[0]
 
 
 def interface_addresses(card: dict[str, Any]) -> list[str]:
@@ -87,18 +93,6 @@ def _is_same(url: str, other: str) -> bool:
     except httpx2.InvalidURL:
         return False
     return (a.host, a.port, a.path.rstrip("/"), a.query) == (b.host, b.port, b.path.rstrip("/"), b.query)
-
-
-def _read(exchange: Exchange) -> tuple[Any, str]:
-    """The document as JSON, and what is wrong with it. What can be read is read: the flaw is for a check to say."""
-    raw = bytes(exchange.body)
-    document, flaw = parse(raw)
-    if not flaw:
-        return document, ""
-    try:
-        return json.loads(raw.decode("utf-8-sig", "replace")), flaw
-    except (ValueError, RecursionError):
-        return None, flaw
 
 
 def _looks_like_card(value: Any) -> bool:

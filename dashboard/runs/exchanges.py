@@ -12,7 +12,7 @@ from typing import Any
 from django.conf import settings
 from django.utils import timezone
 
-from compliance.engines.http.redaction import HIDDEN
+from compliance.engines.http.exchange import HIDDEN
 from compliance.models import ComplianceRun, StepEvidence
 
 # A client sets these itself; repeated by hand they would be wrong for another body or connection.

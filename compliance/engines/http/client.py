@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import datetime as dt
 import ssl
+import time
 from collections.abc import AsyncIterator
 
 import httpcore2
@@ -18,7 +19,7 @@ import httpx2
 from compliance.engines.contract import Credential, Limits, Target
 from compliance.engines.http.body import BodyStream
 from compliance.engines.http.egress import Guard
-from compliance.engines.http.exchange import Exchange, Fault, FaultKind, Headers
+from compliance.engines.http.exchange import HIDDEN, Exchange, Fault, FaultKind, Headers
 from compliance.engines.http.jsonrpc import answered
 from compliance.engines.http.network import GuardedBackend, default_ssl_context
 from compliance.engines.http.obstacles import is_wall, limited_words, retry_after, wall_words
@@ -50,6 +51,7 @@ class HttpClient:
         self.exchanges: list[Exchange] = []
         self.out_of_time = False
         self.received = 0  # bytes of all answers, after decompression
+        self.started = time.perf_counter()
         self.late = 0.0  # seconds that the event loop was held up while the run lasted
         self._loop = asyncio.get_running_loop()
         self._tick: asyncio.TimerHandle | None = None
@@ -225,10 +227,10 @@ class HttpClient:
 
     async def _follow(self, exchange: Exchange, with_credential: bool) -> httpcore2.Response:
         url = httpx2.URL(exchange.url)
-        method, headers, body = exchange.method, exchange.request_headers, exchange.request_body
+        method, headers = exchange.method, exchange.request_headers
         seen = {str(url)}
         while True:
-            response = await self._request(method, url, headers, body, with_credential)
+            response = await self._request(exchange, url, headers, with_credential)
             exchange.status, exchange.headers = response.status, list(response.headers)
             location = exchange.header("location")
             if response.status not in _REDIRECTS or not location:
@@ -252,8 +254,9 @@ class HttpClient:
             url = target
 
     async def _request(
-        self, method: str, url: httpx2.URL, headers: Headers, body: bytes, with_credential: bool
+        self, exchange: Exchange, url: httpx2.URL, headers: Headers, with_credential: bool
     ) -> httpcore2.Response:
+        method, body = exchange.method, exchange.request_body
         if url.scheme not in ("http", "https") or not url.host:
             raise Fault(FaultKind.MALFORMED, f"{url.scheme or 'no'} scheme: only http and https addresses are tested")
         drop = {
@@ -274,8 +277,11 @@ class HttpClient:
         if body or method == "POST":
             sent.append((b"Content-Length", str(len(body)).encode()))
         # Asked anew for each address that a redirect leads to.
+        shown = list(sent)
         if with_credential and self._credential and _origin(url) == self._credential_origin:
+            shown.append((self._credential_header, HIDDEN.encode()))
             sent.append((self._credential_header, self._credential.value.encode("utf-8")))
+        exchange.sent_headers = exchange.sent_headers or shown
         return await self._pool.handle_async_request(
             httpcore2.Request(
                 method=method,

@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Any
 
 Headers = list[tuple[bytes, bytes]]
+HIDDEN = "[redacted]"  # what stands in the place of a secret
 
 
 class FaultKind(StrEnum):
@@ -57,6 +58,7 @@ class Exchange:
     status: int = 0  # 0: no answer
     headers: Headers = field(default_factory=list)
     body: bytearray = field(default_factory=bytearray)
+    sent_headers: Headers = field(default_factory=list)  # all that went out first, without the credential's value (E10)
     fault: Fault | None = None
     seconds: float = 0.0
     size: int = 0  # of the whole body in bytes, where `body` is only its beginning; else 0

@@ -17,6 +17,7 @@ import httpcore2
 
 from compliance.engines.http.egress import AddressRefused, Connection, Guard
 from compliance.engines.http.exchange import Fault, FaultKind
+from compliance.engines.http.racing import first_to_connect
 
 # Reasons that lie with the machine that tests: no network, no resolver, nothing left to open a connection with.
 _OUR_ERRORS = {
@@ -112,10 +113,10 @@ def _tls_words(error: BaseException) -> str:
     while cause is not None and not isinstance(cause, ssl.SSLError):
         cause = cause.__cause__ or cause.__context__
     if isinstance(cause, ssl.SSLCertVerificationError):
-        return f"the certificate is not valid: {cause.verify_message}"
+        return f"TLS: {cause.verify_message}"
     if isinstance(cause, ssl.SSLError):
-        return f"no TLS session: {(cause.reason or 'handshake failed').replace('_', ' ').lower()}"
-    return "no TLS session: the connection was closed during the handshake"
+        return f"TLS: {(cause.reason or 'handshake failed').replace('_', ' ').lower()}"
+    return "TLS: the connection was closed during the handshake"
 
 
 class GuardedBackend(httpcore2.AsyncNetworkBackend):
@@ -147,20 +148,25 @@ class GuardedBackend(httpcore2.AsyncNetworkBackend):
             if _is_ours(error):
                 raise Fault(FaultKind.OURS, f"the name {host} could not be looked up from here") from error
             raise Fault(FaultKind.NAME, f"the name {host} does not resolve") from error
-        failure: Exception | None = None
-        for attempt.address in addresses[:4]:
-            try:
-                stream = await self._inner.connect_tcp(attempt.address, port, timeout, local_address, socket_options)
-            except httpcore2.ConnectError as error:
-                failure = error
-            except BaseException:
-                attempt.ended("stopped")
-                raise
-            else:
-                return _Stream(stream, self, attempt)
+
+        async def connect(address: str) -> httpcore2.AsyncNetworkStream:
+            return await self._inner.connect_tcp(address, port, timeout, local_address, socket_options)
+
+        attempt.address = addresses[0]
+        try:
+            attempt.address, stream = await first_to_connect(addresses, connect, lambda late: late.aclose())
+        except httpcore2.ConnectError as error:
+            failure = error
+        except BaseException:
+            attempt.ended("stopped")
+            raise
+        else:
+            return _Stream(stream, self, attempt)
         attempt.ended("unreachable")
-        words = f"no connection to {host} port {port}: {_connect_words(failure)}"
-        raise Fault(FaultKind.OURS if _is_ours(failure) else FaultKind.CONNECT, words) from failure
+        words = f"{_connect_words(failure)} ({host} port {port})"
+        if _is_ours(failure):
+            raise Fault(FaultKind.OURS, f"no connection can be opened from here: {words}") from failure
+        raise Fault(FaultKind.CONNECT, words) from failure
 
     async def connect_unix_socket(
         self, path: str, timeout: float | None = None, socket_options: Iterable[Any] | None = None
@@ -185,8 +191,8 @@ def _is_ours(error: BaseException | None) -> bool:
 def _connect_words(error: BaseException | None) -> str:
     while error is not None:
         if isinstance(error, ConnectionRefusedError):
-            return "nothing listens there"
+            return "connection refused: nothing listens there"
         if isinstance(error, OSError) and error.strerror:
             return error.strerror.lower()
         error = error.__cause__ or error.__context__
-    return "the attempt failed"
+    return "no connection"

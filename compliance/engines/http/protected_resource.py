@@ -17,7 +17,7 @@ async def check_metadata(run: ReportBuilder, challenge: Exchange) -> None:
     with run.step("mcp/auth", "metadata") as step:
         named = named_metadata(challenge)
         url = httpx2.URL(run.target.url)
-        path = url.path if url.path != "/" else ""
+        path = url.raw_path.decode("ascii").partition("?")[0].rstrip("/")
         candidates = [named] if named else [f"/.well-known/oauth-protected-resource{path}"]
         if not named and path:
             candidates.append("/.well-known/oauth-protected-resource")

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any
-from urllib.parse import quote, quote_plus
 
-from compliance.engines.http.exchange import Exchange, Headers
+from compliance.engines.http.exchange import HIDDEN, Exchange, Headers
+from compliance.engines.http.written_secrets import SecretFinder
 
-HIDDEN = "[redacted]"
 _MAX_DEPTH = 40
 _HEADERS = 100  # of one message
 _HEADERS_LENGTH = 16 * 1024  # of one message's headers, as JSON
 _URL_LENGTH = 2000
-_TELLING = 4  # characters: so much of a secret's beginning is hidden where a text was cut in the middle of one
-
-_SHORTEST_BASE64 = 8  # characters: shorter ones turn up by chance
-_URL_SAFE = str.maketrans("+/", "-_")
 
 # Compared after dropping everything but letters, so that api_key, X-Api-Key and apiKey are one.
 _SECRET = re.compile(
@@ -45,23 +39,14 @@ class Redactor:
     """Hides secrets by the name they go under, and the secrets in use wherever they turn up."""
 
     def __init__(self, secrets: Iterable[str | None], cap: int) -> None:
-        forms: set[str] = set()
-        for secret in secrets:
-            if secret:
-                forms.update(_forms(secret))
-        self._pattern = (
-            re.compile("|".join(re.escape(f) for f in sorted(forms, key=len, reverse=True))) if forms else None
-        )
-        # "Bearer x" begins with a word that is no secret, and what comes after it is a form of its own.
-        self._openings = [form for form in forms if " " not in form]
+        self._finder = SecretFinder(secrets)
         self._cap = cap
 
     def text(self, text: str) -> str:
         """Without the secrets in use, and without what a database cannot store as text."""
         if not text.isascii():
             text = text.encode("utf-8", "replace").decode()
-        text = text.replace("\x00", "\ufffd")
-        return self._pattern.sub(HIDDEN, text) if self._pattern else text
+        return self._finder.replace(text.replace("\x00", "\ufffd"), HIDDEN)
 
     def start(self, text: str, length: int) -> str:
         """At most `length` characters of a text, without the secrets and without a part of one at its end.
@@ -74,11 +59,8 @@ class Redactor:
 
     def _closed(self, text: str) -> str:
         """A text that was cut, without the beginning of a secret that its end may be."""
-        longest = 0
-        for form in self._openings:
-            sizes = range(min(len(form) - 1, len(text)), max(longest, _TELLING - 1), -1)
-            longest = next((size for size in sizes if text.endswith(form[:size])), longest)
-        return text[:-longest] + HIDDEN if longest else text
+        end = self._finder.cut_short_at(text)
+        return text if end == len(text) else text[:end] + HIDDEN
 
     def value(self, value: Any, depth: int = 0) -> Any:
         if isinstance(value, str):
@@ -140,14 +122,15 @@ class Redactor:
             if left < 0:
                 shown["[cut]"] = f"{len(headers)} headers in all"
                 break
-            shown[key] = value
+            # Some may come several times, such as WWW-Authenticate.
+            shown[key] = f"{shown[key]}, {value}" if key in shown and not hidden else value
         return shown
 
     def request(self, exchange: Exchange) -> dict[str, Any]:
         return {
             "method": exchange.method,
             "url": self.url(exchange.url),
-            "headers": self.headers(exchange.request_headers),
+            "headers": self.headers(exchange.sent_headers or exchange.request_headers),
             "body": self.payload(exchange.request_body),
         }
 
@@ -179,23 +162,6 @@ class Redactor:
 def _length(value: Any) -> int:
     """How long the value is as JSON, which is what a report's size is measured in."""
     return len(json.dumps(value))
-
-
-def _forms(secret: str) -> Iterator[str]:
-    """A secret as it is, and as JSON, an address, a form and base64 write it."""
-    yield secret
-    yield json.dumps(secret)[1:-1]
-    for encoded in (quote(secret, safe=""), quote_plus(secret)):
-        yield encoded
-        yield re.sub("%[0-9A-F]{2}", lambda found: found[0].lower(), encoded)
-    raw = secret.encode("utf-8", "replace")
-    # In the midst of other text its base64 depends on where it begins, and on what stands beside it at its edges.
-    for before in range(3):
-        text = base64.b64encode(bytes(before) + raw).decode().rstrip("=")
-        inner = text[(0, 2, 3)[before] : len(text) if (before + len(raw)) % 3 == 0 else -1]
-        if len(inner) >= _SHORTEST_BASE64:
-            yield inner
-            yield inner.translate(_URL_SAFE)
 
 
 def _holds_secret(value: Any) -> bool:

@@ -104,7 +104,6 @@ class ReportBuilder:
         self._done = 0
         self._shown = 0
         self.expected_steps = sum(len(self._plan[key].steps) for key in self._chosen)
-        self._started = time.perf_counter()
 
     def wants(self, scenario: str) -> bool:
         return scenario in self._chosen
@@ -291,7 +290,7 @@ class ReportBuilder:
             protocol=self.protocol,
             protocol_version=self.said(self.protocol_version, 40),
             tracks=tuple(tracks),
-            duration_ms=int((time.perf_counter() - self._started) * 1000),
+            duration_ms=int((time.perf_counter() - self.http.started) * 1000),
             truncated=self.truncated,
             harness_error=self.said(self.harness_error, 300),
             refused=self.refused,

@@ -38,7 +38,6 @@ OPEN_BYTES = 32 * 1024 * 1024  # of all that is free in form: observations and e
 CONNECTIVITY = "connectivity"  # the key of the track whose failures mean that the agent could not be reached
 
 NOT_ACCEPTED = "credential_not_accepted"  # the notice of a run whose credential the agent refused
-
 OBSTRUCTED = "obstructed"  # the notice of a run in whose way something stood that is not the agent's
 
 # Observations that differ from run to run by their nature, or say the outcome again: they explain no change of verdict.
@@ -338,24 +337,22 @@ class Report:
             return f"Not tested: {self.harness_error}"[:300]
         if self.harness_error:
             return f"Inconclusive: the test itself broke ({self.harness_error})"[:300]
-        if self.truncated:
-            decided = counts[Verdict.PASSED] + counts[Verdict.FAILED]
-            return f"Inconclusive: time ran out after {decided} of {sum(counts.values())} checks"
-        failures = [step.title for _, _, step in self.steps() if step.verdict is Verdict.FAILED]
         decided = counts[Verdict.PASSED] + counts[Verdict.FAILED]
+        if self.truncated:
+            return f"Inconclusive: time ran out after {decided} of {sum(counts.values())} checks"
+        failed_steps = ((track, step) for track, _, step in self.steps() if step.verdict is Verdict.FAILED)
+        # Whoever cannot be reached wants to know why; elsewhere the rule says more than what came.
+        failures = [s.actual if t.key == CONNECTIVITY and s.actual else f"“{s.title}”" for t, s in failed_steps]
         if not decided:
             return "Inconclusive: nothing could be judged"
         if not failures:
-            left_out = [
-                f", {counts[verdict]} {words}"
-                for verdict, words in ((Verdict.SKIPPED, "skipped"), (Verdict.NOT_TESTED, "not tested"))
-                if counts[verdict]
-            ]
+            kinds = ((Verdict.SKIPPED, "skipped"), (Verdict.NOT_TESTED, "not tested"))
+            left_out = [f", {counts[kind]} {words}" for kind, words in kinds if counts[kind]]
             passed = f"{_all(decided)} passed" + "".join(left_out)
             return f"Inconclusive: the agent wants a credential. {passed}" if self.locked else passed
         more = f" and {len(failures) - 1} more" if len(failures) > 1 else ""
         failed = "The only check" if decided == 1 else f"{len(failures)} of {decided} checks"
-        return f"{failed} failed: “{failures[0]}”{more}"[:300]
+        return f"{failed} failed: {failures[0][:200]}{more}"[:300]
 
     def to_json(self) -> dict[str, Any]:
         """The report as JSON values, which the published schema describes; evidence included."""

@@ -21,7 +21,7 @@ def check_connection(run: ReportBuilder, exchange: Exchange, reachable: StepResu
         elif fault is not None and fault.kind is FaultKind.TLS:
             tls.failed(fault.message, at="/response/fault")
         elif fault is not None and run.http.backend.handshaking:
-            tls.failed("The TLS handshake was not completed")
+            tls.failed("TLS: the handshake was not completed")
         elif run.http.backend.certificate:
             days = run.http.certificate_days()
             tls.passed("Trusted and made out to this host" + (f", {days} days left" if days is not None else ""))
@@ -33,7 +33,7 @@ def check_connection(run: ReportBuilder, exchange: Exchange, reachable: StepResu
             words = f"the agent redirects where a test may not go: {words}"
         reachable.failed(words, at="/response/fault")
     elif exchange.status >= 500:
-        reachable.failed(f"Answered with status {exchange.status}, a server error", at="/response/status")
+        reachable.failed(f"HTTP {exchange.status}: a server error", at="/response/status")
     else:
         reachable.passed(f"Answered with status {exchange.status} after {exchange.seconds * 1000:.0f} ms")
         return True

@@ -110,45 +110,65 @@ def _check(schema: Any) -> str:
     if error is not None:
         return f"{pointer(error.absolute_path) or '(root)'}: {error.message[:_QUOTED]}"
     for place, reference in _references(schema):
-        if reference.startswith("#") and not _resolves(schema, reference):
+        if _resolved(schema, reference) is _NOTHING:
             return f"{place}: points to nothing: {reference[:_QUOTED]}"
     return ""
 
 
-_VALUES = ("const", "default", "enum", "example", "examples")  # hold data, in which "$ref" would be just a name
+# Where schemas are inside a schema, in any of the drafts. Elsewhere "$ref" is a name like any other.
+_SCHEMAS = {
+    "additionalItems", "additionalProperties", "contains", "contentSchema", "else", "if", "items", "not",
+    "propertyNames", "then", "unevaluatedItems", "unevaluatedProperties",
+}  # fmt: skip
+_LISTS = {"allOf", "anyOf", "items", "oneOf", "prefixItems"}
+_NAMED = {"$defs", "definitions", "dependencies", "dependentSchemas", "patternProperties", "properties"}
+_NOTHING = object()
 
 
 def _references(schema: Any) -> Iterator[tuple[str, str]]:
+    """Every reference of the schema and of what it refers to within itself, with its place."""
     waiting: list[tuple[tuple[Any, ...], Any]] = [((), schema)]
+    followed: set[str] = set()
     while waiting:
         path, value = waiting.pop()
-        if isinstance(value, dict):
-            named = bool(path) and path[-1] in ("properties", "patternProperties", "$defs", "definitions")
-            reference = value.get("$ref")
-            if isinstance(reference, str) and not named:
-                yield pointer((*path, "$ref")), reference
-            waiting += [((*path, k), v) for k, v in value.items() if named or k not in _VALUES]
-        elif isinstance(value, list):
-            waiting += [((*path, i), v) for i, v in enumerate(value)]
+        if not isinstance(value, dict) or (path and isinstance(value.get("$id"), str)):
+            continue  # a part with an address of its own has its own references
+        reference = value.get("$ref")
+        if isinstance(reference, str):
+            yield pointer((*path, "$ref")), reference
+            target = _resolved(schema, reference)
+            if target is not _NOTHING and reference not in followed:
+                followed.add(reference)
+                waiting.append((_parts(reference), target))
+        for key, inner in value.items():
+            if key in _SCHEMAS and isinstance(inner, dict):
+                waiting.append(((*path, key), inner))
+            elif key in _LISTS and isinstance(inner, list):
+                waiting += [((*path, key, index), each) for index, each in enumerate(inner)]
+            elif key in _NAMED and isinstance(inner, dict):
+                waiting += [((*path, key, name), each) for name, each in inner.items()]
 
 
-def _resolves(schema: Any, reference: str) -> bool:
-    if reference == "#":
-        return True
+def _parts(reference: str) -> tuple[str, ...]:
+    parts = unquote(reference[1:]).split("/")[1:]
+    return tuple(part.replace("~1", "/").replace("~0", "~") for part in parts)
+
+
+def _resolved(schema: Any, reference: str) -> Any:
+    """What a reference points to; None where it is not followed, _NOTHING where there is nothing."""
     if not reference.startswith("#/"):
-        return True  # an anchor, or a resource inside: not followed here
+        return None  # the schema itself, an anchor, or another resource
     value = schema
-    for part in unquote(reference[2:]).split("/"):
-        key = part.replace("~1", "/").replace("~0", "~")
+    for key in _parts(reference):
         if isinstance(value, dict) and key in value:
             if "$id" in value and value is not schema:
-                return True  # below another base address
+                return None  # below another base address
             value = value[key]
-        elif isinstance(value, list) and key.isdigit() and int(key) < len(value):
+        elif isinstance(value, list) and key.isdecimal() and int(key) < len(value):
             value = value[int(key)]
         else:
-            return False
-    return True
+            return _NOTHING
+    return value
 
 
 async def mismatch(instance: Any, schema: Any, limit: int) -> str:

@@ -60,7 +60,7 @@ async def test_each_agent_is_found_to_be_what_it_is_meant_to_be(demo: dict[str, 
     assert step(payroll, "mcp/auth", "accepted").verdict == "passed"
     assert (translator.protocol, translator.overall()) == ("a2a", Overall.PASSING)
     assert archive.overall() is Overall.FAILING
-    assert signals.overall() is Overall.PARTIAL
+    assert signals.overall() is Overall.PASSING  # E7: its tools refuse calls without their arguments, as they may
     assert signals.observations["tools"] == 3
 
 

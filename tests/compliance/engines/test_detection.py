@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 
 import pytest
@@ -76,7 +77,19 @@ async def test_run_against_what_speaks_no_protocol_is_failing() -> None:
         report = await get_engine("baseline").run(target(url, protocol=""))
 
     assert (report.protocol, report.overall()) == ("", Overall.FAILING)
-    assert report.headline().endswith("“The agent speaks its protocol”")
+    assert "failed: An MCP initialize was answered with status 200, and the content type is text/" in report.headline()
+
+
+async def test_run_whose_detection_failed_says_how_long_it_took() -> None:
+    async def slow(scope, receive, send):
+        await asyncio.sleep(0.2)
+        await Response("no", 404)(scope, receive, send)
+
+    async with serving(slow, lifespan="off") as url:
+        report = await get_engine("baseline").run(target(url, protocol=""))
+
+    assert report.overall() is Overall.FAILING
+    assert report.duration_ms >= 200
 
 
 @pytest.mark.parametrize("believed", ["mcp", "a2a"])

@@ -13,7 +13,7 @@ from django.urls import reverse
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compliance.engines.http.redaction import HIDDEN
+from compliance.engines.http.exchange import HIDDEN
 from compliance.engines.reports.model import Evidence
 from compliance.models import AgentContext, ComplianceRun, Organization, User
 from dashboard.runs.exchanges import as_curl, expires_at, lines_of

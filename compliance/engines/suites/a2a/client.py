@@ -10,7 +10,7 @@ from uuid import uuid4
 
 from compliance.engines.http.client import HttpClient
 from compliance.engines.http.exchange import Exchange, Headers
-from compliance.engines.http.jsonrpc import error_of, message_of, parse, wrong_at
+from compliance.engines.http.jsonrpc import error_of, message_of, read_json, wrong_at
 
 JSONRPC = "JSONRPC"
 HTTP_JSON = "HTTP+JSON"
@@ -92,7 +92,7 @@ class Answer:
     @property
     def speaks(self) -> bool:
         """Whether what is not right is of the binding all the same: what is wrong, other checks say."""
-        value, _ = parse(bytes(self.exchange.body))
+        value = read_json(bytes(self.exchange.body)).value
         return isinstance(value, dict) and (self.over_http or "jsonrpc" in value)
 
     @property
@@ -111,7 +111,7 @@ class Answer:
         if self.has_result:
             return "A result"
         if self.wrong:
-            return f"Answered with {self.wrong}"
+            return said_of(self.wrong)
         name = f", which is {self.error}" if self.error else ""
         return f"Error {self.code}{name}" + (f": {self.text}" if self.text else "")
 
@@ -185,6 +185,11 @@ class Caller:
         return method, f"{url}?{query}" if query else url, b""
 
 
+def said_of(wrong: str) -> str:
+    """A sentence for why there is no proper answer."""
+    return wrong if wrong.startswith("the answer") else f"Answered with {wrong}"
+
+
 def read_jsonrpc(exchange: Exchange) -> Answer:
     message, wrong = message_of(exchange)
     if message is None:
@@ -199,13 +204,13 @@ def read_jsonrpc(exchange: Exchange) -> Answer:
 def read_http(exchange: Exchange) -> Answer:
     if exchange.fault is not None:
         return Answer(exchange, over_http=True, wrong=exchange.fault.message, root="/response/fault")
-    value, problem = parse(bytes(exchange.body))
+    value, problem, at, _ = read_json(bytes(exchange.body))
+    if exchange.media_type == "text/event-stream":
+        problem = ""  # its events are read where they are judged
+    if problem and exchange.body.strip():
+        wrong = f"status {exchange.status} with a body that is {problem}"
+        return Answer(exchange, over_http=True, code=exchange.status, wrong=wrong, root=f"/response/body{at}")
     if 200 <= exchange.status < 300:
-        if exchange.media_type == "text/event-stream":
-            return Answer(exchange, over_http=True, result=None, has_result=True, root="/response/body")
-        if problem and exchange.body.strip():
-            wrong = f"status {exchange.status} with a body that is {problem}"
-            return Answer(exchange, over_http=True, wrong=wrong, root="/response/body")
         return Answer(exchange, over_http=True, result=value, has_result=True, root="/response/body")
     error = value.get("error") if isinstance(value, dict) else None
     if not isinstance(error, dict):

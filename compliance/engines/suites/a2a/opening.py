@@ -35,6 +35,7 @@ class Card:
     exchange: Exchange
     path: str
     flaw: str = ""  # of the document, which could be read all the same
+    flaw_at: str = ""
 
     @property
     def is_old(self) -> bool:
@@ -89,7 +90,7 @@ async def reach_card(run: ReportBuilder, scenario: str) -> Card | None:
             run.stop_reason = "Left out: there is no agent card"
             return None
         step.passed(f"An agent card was answered at {search.path}")
-    card = Card(search.document, exchange, search.path, search.flaw)
+    card = Card(search.document, exchange, search.path, search.flaw, search.flaw_at)
     for key, name, length in (("name", "agent_name", 100), ("version", "agent_version", 50)):
         run.observe(name, run.said(card.document.get(key, ""), length))
     if digest := digest_of_card(card.document):
@@ -107,7 +108,7 @@ def check_found(run: ReportBuilder, step: StepResult, card: Card) -> None:
         kind = card.exchange.media_type or "missing"
         step.failed(f"Found at {card.path}, with the content type {kind}", at="/response/headers/content-type")
     elif card.flaw:
-        step.failed(f"Found at {card.path}, as a document that is {card.flaw}", at=_BODY)
+        step.failed(f"Found at {card.path}, as a document that is {card.flaw}", at=_BODY + card.flaw_at)
     else:
         step.passed(f"Found at {card.path}")
     if card.is_old:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field, replace
@@ -16,12 +17,13 @@ from compliance.engines.catalog import RuledStepSpec, ScenarioSpec
 from compliance.engines.http.exchange import Exchange, Headers
 from compliance.engines.http.jsonrpc import error_of, message_of, pointer, wrong_at
 from compliance.engines.reports.builder import ReportBuilder, StepResult
-from compliance.engines.suites.a2a.client import HTTP_JSON, JSONRPC, Answer, Caller, problem_with
+from compliance.engines.suites.a2a.client import HTTP_JSON, JSONRPC, Answer, Caller, problem_with, said_of
 from compliance.engines.suites.a2a.message_schema import Flaw, Kind, flaws
 from compliance.engines.suites.assertions import locked_out
 
 SPEC = "https://a2a-protocol.org/v1.0.0/specification/"
 PREFIXES = {JSONRPC: "jsonrpc", HTTP_JSON: "http_json"}
+_BEFORE_THE_ID = (-32700, -32600)  # errors that may come before a request's id is known
 NAMES = {JSONRPC: "JSON-RPC", HTTP_JSON: "HTTP+JSON"}
 
 
@@ -170,12 +172,14 @@ def check_error_code(step: StepResult, exchange: Exchange, expected: int) -> Non
     """Check that JSON-RPC's answer is an error with this code."""
     message, wrong = message_of(exchange)
     code, text = error_of(message)
-    if wrong:
-        step.failed(f"Answered with {wrong}", at=wrong_at(exchange))
+    if wrong or message is None:
+        step.failed(said_of(wrong), at=wrong_at(exchange))
     elif code is None:
         step.failed("A result, as if there were nothing to refuse", at="/response/body/result")
     elif code != expected:
         step.failed(f"Error {code}: {text}", at="/response/body/error/code")
+    elif code not in _BEFORE_THE_ID and message.get("id") != (sent := json.loads(exchange.request_body)["id"]):
+        step.failed(f"Error {code}, but with another id than the request's, which is {sent!r}", at="/response/body/id")
     else:
         step.passed(f"Error {code}")
 

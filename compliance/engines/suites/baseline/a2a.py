@@ -12,7 +12,7 @@ from a2a.types.a2a_pb2 import Task as NewTask
 from pydantic import TypeAdapter, ValidationError
 
 from compliance.engines.catalog import StepSpec
-from compliance.engines.http.jsonrpc import pointer
+from compliance.engines.http.jsonrpc import pointer, read_json
 from compliance.engines.reports.builder import ReportBuilder, StepResult
 from compliance.engines.suites.a2a.client import JSONRPC, Answer, Caller, Interface
 from compliance.engines.suites.a2a.message_schema import STRUCTURE
@@ -117,6 +117,8 @@ async def _errors(run: ReportBuilder, caller: Caller, answer: Answer) -> None:
         step.exchange = answer.exchange
         if not answer.over_http:
             check_error_code(step, answer.exchange, _TASK_NOT_FOUND)
+        elif problem := read_json(bytes(answer.exchange.body)).problem:
+            step.failed(f"Status {answer.exchange.status} with a body that is {problem}", at="/response/body")
         elif answer.exchange.status == 404:
             step.passed("Status 404")
         else:

@@ -202,7 +202,7 @@ async def test_name_is_kept_in_the_host_header_when_the_address_is_pinned() -> N
 @pytest.mark.parametrize(
     "place", ["http://169.254.169.254/latest", "http://[::1]:9/", "http://0x7f000001:9/", "http://localhost:9/"]
 )
-async def test_redirect_to_a_refused_address_is_not_followed_and_fails_the_agent(place: str) -> None:  # V7
+async def test_redirect_to_a_refused_address_is_not_followed(place: str) -> None:  # V7, E1
     async def away(request):
         return RedirectResponse(place, 307)
 
@@ -214,9 +214,10 @@ async def test_redirect_to_a_refused_address_is_not_followed_and_fails_the_agent
 
     assert step(post, "connectivity/reach", "reachable").verdict == "failed"
     assert "another host" in step(post, "connectivity/reach", "reachable").actual
-    assert step(get, "connectivity/reach", "reachable").verdict == "failed"
+    assert step(get, "connectivity/reach", "reachable").verdict == "not_tested"
     assert "address not allowed" in step(get, "connectivity/reach", "reachable").actual
-    assert (post.overall(), get.overall()) == (Overall.FAILING, Overall.FAILING)
+    assert (post.overall(), get.overall()) == (Overall.FAILING, Overall.INCONCLUSIVE)
+    assert "address not allowed" in get.headline()
 
 
 async def test_redirect_to_another_port_of_the_same_host_is_checked_again() -> None:  # V7
@@ -231,7 +232,7 @@ async def test_redirect_to_another_port_of_the_same_host_is_checked_again() -> N
     assert "address not allowed" in step(report, "connectivity/reach", "reachable").actual
 
 
-async def test_agent_card_that_points_inside_fails_its_interface() -> None:  # V7
+async def test_interface_inside_that_a_card_names_is_not_tested() -> None:  # V7, E1
     card = (
         b'{"name":"n","description":"d","version":"1","capabilities":{},"skills":[],"defaultInputModes":["text/plain"],'
         b'"defaultOutputModes":["text/plain"],"supportedInterfaces":[{"url":"http://169.254.169.254/",'
@@ -242,8 +243,9 @@ async def test_agent_card_that_points_inside_fails_its_interface() -> None:  # V
         report = await check(url, protocol="a2a", allow=(url.removeprefix("http://").removesuffix("/mcp"),))
 
     interface = step(report, "a2a/interfaces", "interface/1")
-    assert interface.verdict == "failed"
+    assert interface.verdict == "not_tested"
     assert "address not allowed" in interface.actual
+    assert report.overall() is Overall.INCONCLUSIVE
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import base64
+import html
 import json
+import re
+import time
+from collections.abc import Callable
+from urllib.parse import quote, quote_plus
 
 import pytest
 from hypothesis import given
@@ -125,6 +130,103 @@ def test_message_in_an_event_stream_is_shown_as_json() -> None:
     exchange.body += b'event: message\ndata: {"jsonrpc": "2.0"}\n\n'
 
     assert redactor().response(exchange)["body"] == {"jsonrpc": "2.0"}
+
+
+def unicode_escaped(text: str) -> str:
+    units = text.encode("utf-16-be").hex()
+    return "".join(f"\\u{units[at : at + 4]}" for at in range(0, len(units), 4))
+
+
+def in_lines(columns: int, end: str) -> Callable[[str], str]:
+    def encode(text: str) -> str:
+        encoded = base64.b64encode(text.encode()).decode()
+        return end.join(encoded[at : at + columns] for at in range(0, len(encoded), columns))
+
+    return encode
+
+
+def base64_after(before: str, *, padded: bool = True, url: bool = False) -> Callable[[str], str]:
+    """Base64 of the text and of what stands before it, which moves it to another offset."""
+
+    def encode(text: str) -> str:
+        encoder = base64.urlsafe_b64encode if url else base64.b64encode
+        encoded = encoder(f"{before}{text}.".encode()).decode()
+        return encoded if padded else encoded.rstrip("=")
+
+    return encode
+
+
+ENCODINGS: dict[str, Callable[[str], str]] = {
+    "as it is": lambda text: text,
+    "address": lambda text: quote(text, safe=""),
+    "address with slashes": lambda text: quote(text, safe="/"),
+    "address in lower case": lambda text: re.sub("%..", lambda found: found[0].lower(), quote(text, safe="")),
+    "form": quote_plus,
+    "HTML": html.escape,
+    "HTML numbers": lambda text: "".join(f"&#{ord(char)};" for char in text),
+    "hexadecimal": lambda text: text.encode().hex(),
+    "hexadecimal in capitals": lambda text: text.encode().hex().upper(),
+    "JSON": lambda text: json.dumps(text)[1:-1],
+    "JSON with slashes": lambda text: json.dumps(text)[1:-1].replace("/", "\\/"),
+    "JSON in numbers": unicode_escaped,
+    **{f"base64 at {len(before)}": base64_after(before) for before in ("", "a", "ab")},
+    **{f"base64 at {len(before)} without padding": base64_after(before, padded=False) for before in ("", "a", "ab")},
+    **{f"base64 for addresses at {len(before)}": base64_after(before, url=True) for before in ("", "a", "ab")},
+    "base64 in lines of 64": in_lines(64, "\n"),
+    "base64 in lines of 76": in_lines(76, "\r\n"),
+}
+# Parts that every encoding changes, and long enough for lines of base64.
+WRITTEN = "sk/live+4f9a~77c2?\"X\u00e9<Y>&' Z%0123456789-abcdefghijklmnopqrstuvwxyz-0123456789"
+
+
+def assert_hidden(shown: str, encoded: str) -> None:
+    """A third of what was written may be left: at its edges base64 depends on what stands beside it."""
+    size = min(40, max(6, len(encoded) // 3))
+    pieces = (encoded[at : at + size] for at in range(len(encoded) - size + 1))
+    assert next((piece for piece in pieces if piece in shown), "") == ""
+    assert HIDDEN in shown
+
+
+@pytest.mark.parametrize("inner", ENCODINGS)
+@pytest.mark.parametrize("outer", ENCODINGS)
+def test_a_secret_is_hidden_in_each_encoding_of_each_encoding(inner: str, outer: str) -> None:  # V1, E10
+    encoded = ENCODINGS[outer](ENCODINGS[inner](WRITTEN))
+    hiding = Redactor([f"Bearer {WRITTEN}", WRITTEN], 64 * 1024)
+
+    as_text = hiding.payload(f"you sent {encoded} to us".encode())
+    in_json = hiding.payload(json.dumps({"echo": f"x {encoded} y"}).encode())
+
+    assert_hidden(as_text, encoded)
+    assert as_text.startswith("you sent ")
+    assert as_text.endswith(" to us")
+    assert_hidden(in_json["echo"], encoded)
+
+
+@given(
+    st.sampled_from(sorted(ENCODINGS)), st.sampled_from(sorted(ENCODINGS)),
+    st.text(st.characters(codec="ascii"), max_size=80), st.text(st.characters(codec="ascii"), max_size=80),
+    st.text(st.characters(codec="utf-8", exclude_categories=["Cc"]), min_size=16, max_size=120),
+)  # fmt: skip
+def test_whatever_the_secret_and_whatever_stands_beside_it(
+    inner: str, outer: str, before: str, after: str, secret: str
+) -> None:  # V1, E10
+    encoded = ENCODINGS[outer](ENCODINGS[inner](secret))
+
+    shown = Redactor([secret], 64 * 1024).payload(f"{before} {encoded} {after}".encode())
+
+    assert_hidden(shown if isinstance(shown, str) else json.dumps(shown), encoded)
+
+
+def test_megabytes_are_redacted_in_a_moment() -> None:
+    megabytes = json.dumps([{"name": f"tool {n}", "text": 'Lines\nof 100%, "quoted" ' * 10} for n in range(15_000)])
+    hiding = Redactor([f"Bearer {WRITTEN}", WRITTEN], 64 * 1024)
+
+    started = time.process_time()
+    shown = hiding.payload(megabytes.encode())
+
+    assert len(megabytes) > 4_000_000
+    assert shown.endswith("bytes in all]")
+    assert time.process_time() - started < 1
 
 
 SECRET = "sk-live-4f9a-77c2-XYZW-0123456789"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -132,6 +133,23 @@ async def test_message_to_an_agent_of_the_older_version_is_understood() -> None:
 
     assert step(report, "a2a/task", "message").actual == "A task in state completed"
     assert step(report, "a2a/task", "get_task").verdict == "passed"
+
+
+FIRST_CARD = {k: v for k, v in OLD_CARD.items() if k not in ("preferredTransport", "protocolVersion")}
+
+
+@pytest.mark.parametrize("version", ["", "0.2.0", "0.2.5", "0.2.6"])
+async def test_agent_of_version_0_2_passes_with_its_card_under_the_older_name(version: str) -> None:  # E8
+    task = {"kind": "task", "id": "t1", "contextId": "c1", "status": {"state": "completed"}}
+    card = FIRST_CARD | ({"protocolVersion": version} if version else {})
+    async with serving(scripted(card, "/.well-known/agent.json", message_send=task)) as url:
+        report = await check(url, protocol="", options={"allow_side_effects": True})
+
+    assert step(report, "a2a/card", "found").verdict == "passed"
+    assert step(report, "a2a/task", "message").actual == "A task in state completed"
+    assert "old_version" in {notice.code for notice in report.notices}
+    assert report.protocol_version == (version or "0.2")
+    assert [s.key for _, _, s in report.steps() if s.verdict == "failed"] == ["get_task"]  # its script knows no task
 
 
 async def test_card_under_the_older_name_fails_that_step_alone() -> None:
@@ -394,6 +412,93 @@ async def test_results_for_what_does_not_exist_fail() -> None:
         assert failed.evidence.pointer == "/response/body/result"
 
 
+def _answering(body: Callable[[Any], str], media_type: str = "application/json") -> Any:
+    """An agent whose answer about an unknown task is this text, made of the request's id."""
+
+    async def rpc(request: Request) -> Response:
+        message = await request.json()
+        if message["method"] == "GetTask":
+            return Response(body(message["id"]), media_type=media_type)
+        error = {"code": -32601, "message": "No such method"}
+        return JSONResponse({"jsonrpc": "2.0", "id": message["id"], "error": error})
+
+    card_route = next(route for route in scripted().routes if getattr(route, "path", "") != "/")
+    return Starlette(routes=[card_route, Route("/", rpc, methods=["POST"])])
+
+
+def _error(number: Any, code: Any = -32001, message: Any = "none", **more: Any) -> str:
+    return json.dumps({"jsonrpc": "2.0", "id": number, "error": {"code": code, "message": message}} | more)
+
+
+BROKEN: dict[str, tuple[Callable[[Any], str], str]] = {
+    "result beside error": (lambda n: _error(n, result={}), "both a result and an error"),
+    "result beside no error": (lambda n: json.dumps({"jsonrpc": "2.0", "id": n, "result": {}, "error": None}), "both"),
+    "another id": (lambda n: _error("other"), 'its id is "other"'),
+    "id of another type": (lambda n: _error(7), "its id is 7"),
+    "id in a list": (lambda n: _error([n]), "its id is"),
+    "no id": (lambda n: _error(n).replace('"id"', '"ID"'), "another id"),
+    "null for an id": (lambda n: _error(None), "another id"),
+    "another version": (lambda n: _error(n).replace('"2.0"', '"1.0"'), "not a JSON-RPC 2.0 answer"),
+    "version as a number": (lambda n: _error(n).replace('"2.0"', "2.0"), "not a JSON-RPC 2.0 answer"),
+    "code as text": (lambda n: _error(n, "-32001"), "whole number"),
+    "code with a fraction": (lambda n: _error(n, -32001.0), "whole number"),
+    "no message": (lambda n: _error(n, message=None), "without a message"),
+    "error as text": (lambda n: json.dumps({"jsonrpc": "2.0", "id": n, "error": "no"}), "not an object"),
+    "internal error": (lambda n: _error(n, -32603, "Traceback (most recent call last)"), "Error -32603"),
+    "invalid parameters": (lambda n: _error(n, -32602), "Error -32602"),
+    "unknown method": (lambda n: _error(n, -32601), "Error -32601"),
+    "a result": (lambda n: json.dumps({"jsonrpc": "2.0", "id": n, "result": {"id": "x"}}), "A result"),
+    "not a number": (lambda n: _error(n, data=float("nan")), "NaN is no number"),
+    "infinity": (lambda n: _error(n, data=float("inf")), "Infinity is no number"),
+    "byte order mark": (lambda n: "\ufeff" + _error(n), "byte order mark"),
+    "half a surrogate pair": (lambda n: _error(n, message="\ud800"), "half a surrogate"),
+    "twice": (lambda n: _error(n).replace('"id"', '"id": 1, "id"', 1), "twice"),
+    "cut short": (lambda n: _error(n)[:-1], "not valid JSON"),
+    "two answers": (lambda n: _error(n) * 2, "not valid JSON"),
+    "in a list": (lambda n: f"[{_error(n)}]", "not a JSON-RPC 2.0 answer"),
+    "empty": (lambda n: "", "empty body"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+async def test_an_answer_that_the_protocol_forbids_fails_for_its_true_reason(name: str) -> None:  # E9
+    body, words = BROKEN[name]
+    async with serving(_answering(body)) as url:
+        report = await check(url)
+
+    said = {each.actual for _, _, each in report.steps() if each.verdict == "failed"}
+    assert any(words in each for each in said), said
+    assert report.overall() is Overall.PARTIAL
+
+
+async def test_the_same_agent_passes_with_an_answer_in_good_order() -> None:
+    async with serving(_answering(_error)) as url:
+        report = await check(url)
+
+    assert report.overall() is Overall.PASSING
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda text: "\ufeff" + text, "byte order mark (RFC 8259, section 8.1)"),
+        (lambda text: text.replace('"1.0.0"', '"1.0.0", "x": NaN', 1), "NaN is no number"),
+        (lambda text: text.replace('"Scripted"', '"Scripted \\ud800"'), "half a surrogate pair"),
+    ],
+    ids=["mark", "nan", "surrogate"],
+)
+async def test_a_card_that_is_no_proper_json_is_read_and_one_check_says_so(  # E9
+    change: Callable[[str], str], words: str
+) -> None:
+    async with serving(scripted(change(json.dumps(CARD)))) as url:
+        report = await check(url, protocol="")
+
+    assert report.protocol == "a2a"
+    failed = [each.key for _, _, each in report.steps() if each.verdict == "failed"]
+    assert failed == (["found", "valid"] if "surrogate" in words else ["found"])
+    assert words in step(report, "a2a/card", "found").actual
+
+
 async def test_digest_changes_with_the_card_but_not_with_its_signatures() -> None:
     card, digests = copy.deepcopy(CARD), []
     async with serving(scripted(card)) as url:
@@ -490,6 +595,49 @@ async def test_token_opens_the_agent_and_is_in_no_evidence() -> None:  # V1
     assert step(report, "a2a/auth", "unauthorized").verdict == "passed"
     assert step(report, "a2a/errors", "unknown_task").verdict == "passed"
     assert TOKEN not in repr(report)
+
+
+async def test_evidence_is_what_was_sent_and_received() -> None:  # E10
+    async with serving(scripted(token=TOKEN)) as url:
+        report = await check(url, token=TOKEN, options={"evidence": "all"})
+
+    evidence = step(report, "a2a/errors", "unknown_task").evidence
+    assert evidence is not None
+    assert evidence.request is not None
+    headers, body = evidence.request["headers"], evidence.request["body"]
+    assert headers["host"] == url.removeprefix("http://")
+    assert headers["user-agent"].startswith("Assay/")
+    assert headers["accept-encoding"] == "identity"
+    assert headers["authorization"] == "[redacted]"
+    assert headers["a2a-version"] == "1.0"
+    assert body["method"] == "GetTask"
+    assert int(headers["content-length"]) == len(json.dumps(body))
+    bare = step(report, "a2a/auth", "unauthorized").evidence
+    assert bare is not None
+    assert bare.request is not None
+    assert "authorization" not in bare.request["headers"]
+
+
+ODD_PATHS = [
+    "/x%09y", "/%00", "/x%0Ay", "/a%2Fb", "/%C3%A9", "/%E2%80%AE", "/a%20b", "/x%7F", "/%FF", "/a%3Fb",
+    "/a;b=c", "/a%25b",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("path", ODD_PATHS)
+async def test_any_path_can_be_tested(path: str) -> None:  # R7
+    async def agent(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            below = scope["raw_path"].decode()
+            assert below.startswith((path, "/.well-known"))
+            at = below.removeprefix(path) or "/"
+            await scripted(_declaring(_interface(f"HERE{path}")))({**scope, "path": at, "raw_path": at}, receive, send)
+
+    async with serving(agent) as url:
+        report = await check(url + path, protocol="")
+
+    assert report.protocol == "a2a"
+    assert report.overall() is Overall.PASSING, report.headline()
 
 
 async def test_token_that_is_refused_says_that_it_is_wrong_and_not_the_agent() -> None:  # R7

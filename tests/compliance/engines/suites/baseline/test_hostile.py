@@ -60,7 +60,8 @@ async def test_nothing_listening_is_failing() -> None:
         report = await check(f"http://127.0.0.1:{sock.getsockname()[1]}/mcp")
 
     assert_judged(report)
-    assert "nothing listens there" in step(report, REACH, "reachable").actual
+    assert step(report, REACH, "reachable").actual.startswith("Connection refused: nothing listens there (127.0.0.1")
+    assert "Connection refused" in report.headline()
 
 
 async def test_name_that_does_not_resolve_is_inconclusive() -> None:  # E1
@@ -202,8 +203,8 @@ async def test_gzip_that_was_not_asked_for_is_read() -> None:
         (b"SSH-2.0-OpenSSH_9.6\r\n", "without a valid HTTP answer"),
         (head(content_type="application/json", content_length="100") + b"{", "in the middle of the answer"),
         (head(content_type="application/json", transfer_encoding="chunked") + b"zz\r\n", "in the middle of the answer"),
-        (answer(b"oops", "text/plain", "500 Internal Server Error"), "status 500"),
-        (answer(b"{}", status="503 Service Unavailable"), "status 503"),
+        (answer(b"oops", "text/plain", "500 Internal Server Error"), "HTTP 500: a server error"),
+        (answer(b"{}", status="503 Service Unavailable"), "HTTP 503: a server error"),
         (answer(b"x" * 10, "text/html")[:0] + b"HTTP/1.1 200 OK\r\n" + b"a: b\r\n" * 30000, "valid HTTP answer"),
     ],
 )
@@ -336,6 +337,8 @@ async def test_bad_certificate_is_failing(cert, trust: ssl.SSLContext, words: st
     assert_judged(report)
     assert step(report, REACH, "tls").verdict == "failed"
     assert words in step(report, REACH, "tls").actual
+    assert f"failed: {step(report, REACH, 'tls').actual}" in report.headline()
+    assert step(report, REACH, "tls").actual.startswith("TLS: ")
 
 
 async def test_plain_http_behind_an_https_address_is_failing() -> None:
@@ -343,7 +346,7 @@ async def test_plain_http_behind_an_https_address_is_failing() -> None:
         report = await check(url.replace("http:", "https:"))
 
     assert_judged(report)
-    assert step(report, REACH, "tls").actual.startswith("No TLS session")
+    assert step(report, REACH, "tls").actual.startswith("TLS: ")
 
 
 async def test_handshake_that_nobody_answers_is_failing() -> None:
@@ -351,7 +354,7 @@ async def test_handshake_that_nobody_answers_is_failing() -> None:
         report = await check(url.replace("http:", "https:"), limits=QUICK)
 
     assert_judged(report)
-    assert step(report, REACH, "tls").actual == "The TLS handshake was not completed"
+    assert step(report, REACH, "tls").actual == "TLS: the handshake was not completed"
 
 
 # In the middle of a session

@@ -1,0 +1,158 @@
+"""One strict reader of JSON and JSON-RPC: what breaks a rule is found, and said with its place (E9)."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from compliance.engines.http.exchange import Exchange
+from compliance.engines.http.jsonrpc import message_of, pointer, reached, read_json, read_message
+
+_TEXT = st.text(st.characters(codec="utf-8"), max_size=8)
+_SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | _TEXT
+_JSON = st.recursive(_SCALARS, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(_TEXT, inner, max_size=4))
+
+
+@given(_JSON, st.booleans())
+def test_every_json_document_is_read_without_a_problem(value: Any, escaped: bool) -> None:
+    reading = read_json(json.dumps(value, ensure_ascii=escaped).encode())
+    assert reading == (value, "", "", ())
+
+
+@given(
+    st.lists(_TEXT | st.integers(0, 3), max_size=5), _JSON, st.sampled_from(["NaN", "Infinity", "-Infinity", "torn"])
+)
+def test_what_is_no_json_is_found_wherever_it_stands(path: list[str | int], beside: Any, flaw: str) -> None:
+    value: Any = "cut \ud83d" if flaw == "torn" else float(flaw)
+    for part in reversed(path):
+        value = {part: value} if isinstance(part, str) else [beside] * part + [value]
+    reading = read_json(json.dumps(value).encode())
+
+    assert reading.at == pointer(path)
+    assert ("half a surrogate" if flaw == "torn" else flaw) in reading.problem
+    assert reading.value is not None
+
+
+@given(_JSON)
+def test_a_byte_order_mark_is_a_problem_and_hides_nothing(value: Any) -> None:
+    reading = read_json(b"\xef\xbb\xbf" + json.dumps(value).encode())
+    assert reading.value == value
+    assert "byte order mark" in reading.problem
+
+
+@pytest.mark.parametrize(
+    ("raw", "words"),
+    [
+        (b"", "not valid JSON"),
+        (b"{", "not valid JSON"),
+        (b"{} {}", "not valid JSON"),
+        (b"{'a': 1}", "not valid JSON"),
+        (b"[1,]", "not valid JSON"),
+        (b"\xff\xfe{\x00}\x00", "not valid UTF-8"),
+        (b'"\xed\xa0\xbd"', "not valid UTF-8"),
+        (b"[" * 100_000, "nested too deeply"),
+        (b'{"cut \\ud83d": 1}', "half a surrogate"),
+        (b'"\\udc00\\ud83d"', "half a surrogate"),
+    ],
+)
+def test_broken_json_is_told_apart(raw: bytes, words: str) -> None:
+    assert words in read_json(raw).problem
+
+
+def test_a_whole_pair_and_a_huge_number_are_fine() -> None:
+    assert read_json(b'"\\ud83d\\ude00"') == ("\U0001f600", "", "", ())
+    assert read_json(b"1e999").problem == ""
+
+
+def exchange(body: str, *, asked: Any = 5, status: int = 200, kind: str = "application/json") -> Exchange:
+    request = json.dumps({"jsonrpc": "2.0", "id": asked, "method": "ping"}).encode()
+    headers = [(b"Content-Type", kind.encode())]
+    return Exchange("POST", "http://agent.example/", [], request, status, headers, bytearray(body.encode()))
+
+
+GOOD = [
+    '{"jsonrpc":"2.0","id":5,"result":{}}',
+    '{"jsonrpc":"2.0","id":5,"result":null}',
+    '{"jsonrpc":"2.0","id":5,"error":{"code":-32601,"message":"no"}}',
+    '{"jsonrpc":"2.0","id":null,"error":{"code":-32700,"message":"no"}}',
+    '{"jsonrpc":"2.0","error":{"code":-32600,"message":"no"}}',
+    '{"jsonrpc":"2.0","id":5,"result":{"a":1,"a":2}}',  # allowed, although nobody knows what it means
+]
+BAD = [
+    ('{"jsonrpc":"2.0","id":5,"result":{},"error":null}', "/error", "both a result and an error"),
+    ('{"jsonrpc":"2.0","id":5,"result":null,"error":{"code":1,"message":""}}', "/error", "both"),
+    ('{"jsonrpc":"2.0","id":"5","result":{}}', "/id", 'its id is "5" and not 5'),
+    ('{"jsonrpc":"2.0","id":5.0,"result":{}}', "/id", "its id is 5.0"),
+    ('{"jsonrpc":"2.0","id":6,"result":{}}', "/id", "its id is 6"),
+    ('{"jsonrpc":"2.0","id":true,"result":{}}', "/id", "its id is true"),
+    ('{"jsonrpc":"2.0","id":null,"result":{}}', "/id", "its id is null"),
+    ('{"jsonrpc":"2.0","result":{}}', "", "it has no id"),
+    ('{"jsonrpc":"2.0","id":6,"error":{"code":1,"message":""}}', "/id", "its id is 6"),
+    ('{"jsonrpc":"2.0","id":5,"error":null}', "/error", "not an object"),
+    ('{"jsonrpc":"2.0","id":5,"error":"no"}', "/error", "not an object"),
+    ('{"jsonrpc":"2.0","id":5,"error":{"code":"E1","message":"no"}}', "/error/code", "whole number"),
+    ('{"jsonrpc":"2.0","id":5,"error":{"message":"no"}}', "/error/code", "whole number"),
+    ('{"jsonrpc":"2.0","id":5,"error":{"code":1}}', "/error/message", "without a message"),
+    ('{"jsonrpc":"2.0","id":5,"result":{},"id":5}', "/id", "/id twice"),
+    ('{"jsonrpc":"2.0","id":5,"result":{"x":[1,NaN]}}', "/result/x/1", "NaN"),
+    ('{"jsonrpc":"2.0","id":5,"result":{"a/b":"\\ud83d"}}', "/result/a~1b", "half a surrogate"),
+    ('\ufeff{"jsonrpc":"2.0","id":5,"result":{}}', "", "byte order mark"),
+    ('{"jsonrpc":"1.0","id":5,"result":{}}', "", "not a JSON-RPC 2.0 answer"),
+    ('[{"jsonrpc":"2.0","id":5,"result":{}}]', "", "not a JSON-RPC 2.0 answer"),
+]
+
+
+@pytest.mark.parametrize("body", GOOD)
+def test_answer_in_good_order_is_read(body: str) -> None:
+    message, problem = message_of(exchange(body))
+    assert (message is not None, problem) == (True, "")
+
+
+@pytest.mark.parametrize(("body", "place", "words"), BAD)
+def test_answer_that_breaks_a_rule_is_refused_with_the_true_reason(body: str, place: str, words: str) -> None:
+    seen = exchange(body)
+
+    assert message_of(seen)[0] is None
+    assert words in message_of(seen)[1]
+    assert read_message(seen).at == f"/response/body{place}"
+
+
+@pytest.mark.parametrize(("body", "place", "words"), BAD[:17])  # the others are no answers, or allowed in a stream
+def test_it_is_refused_in_an_event_stream_too(body: str, place: str, words: str) -> None:
+    notification = '{"jsonrpc":"2.0","method":"notifications/x"}'
+    seen = exchange(f"event: message\ndata: {notification}\n\ndata: {body}\n\n", kind="text/event-stream")
+
+    assert words in message_of(seen)[1]
+    assert read_message(seen).at == f"/response/body{place}"
+
+
+def test_refusal_before_the_request_was_read_may_have_an_identifier_of_its_own() -> None:
+    body = '{"jsonrpc":"2.0","id":"server-error","error":{"code":-32600,"message":"no"}}'
+    assert message_of(exchange(body, status=400))[1] == ""
+    assert "does not belong" in message_of(exchange(body))[1]
+
+
+def test_answer_to_another_request_in_a_stream_is_passed_over() -> None:
+    other, own = (json.dumps({"jsonrpc": "2.0", "id": n, "result": {"n": n}}) for n in (4, 5))
+    message, _ = message_of(exchange(f"data: {other}\r\n\r\ndata: {own}\r\n\r\n", kind="text/event-stream"))
+    assert message is not None
+    assert message["result"] == {"n": 5}
+
+
+def test_stream_that_is_still_read_is_read_again() -> None:
+    seen = exchange("data: {", kind="text/event-stream")
+    assert message_of(seen)[0] is None
+    seen.body += b'"jsonrpc":"2.0","id":5,"result":{}}\n\n'
+    assert message_of(seen)[0] is not None
+
+
+@given(st.lists(_TEXT, max_size=4))
+def test_pointers_lead_where_they_point(path: list[str]) -> None:
+    value: Any = None
+    for part in reversed(path):
+        value = {part: value}
+    assert reached(value, pointer(path)) == pointer(path)
