@@ -168,8 +168,10 @@ def agent(request: OrganizationRequest, agent: UUID) -> HttpResponseBase:
 
 def _without_verdict(context: AgentContextWithLatestTest, last: ComplianceRun | None) -> ComplianceRun | None:
     """The newest test that was inconclusive, if no conclusive one came after it; `last` is the newest of all."""
-    if context.inconclusive_since is None or last is None or not last.dry_run:
-        return last if context.inconclusive_since else None
+    if context.inconclusive_since is None:
+        return None
+    if last is not None and not last.dry_run:
+        return last
     return newest_without_verdict(organization_id=context.organization_id, agent_url=context.agent_id)
 
 
