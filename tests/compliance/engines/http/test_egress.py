@@ -98,7 +98,7 @@ async def test_refusal_does_not_tell_the_address_behind_a_name(address: str, con
         return [address]
 
     guard = Guard([NOTHING_ELSE, "9.9.9.9"] if confined else [], resolve)
-    with pytest.raises(AddressRefused, match="address not allowed: agent.example") as refused:
+    with pytest.raises(AddressRefused, match=r"address not allowed: agent\.example") as refused:
         await guard.check("agent.example", 443)
 
     said = str(refused.value)
@@ -163,7 +163,7 @@ async def test_name_with_one_private_address_among_public_ones_is_refused() -> N
     async def mixed(host: str, port: int) -> list[str]:
         return ["93.184.215.14", "10.0.0.1"]
 
-    with pytest.raises(AddressRefused, match=r"agent\.example is 10\.0\.0\.1"):
+    with pytest.raises(AddressRefused, match=r"agent\.example \(private\)"):
         await Guard(resolve=mixed).check("agent.example", 443)
 
 
