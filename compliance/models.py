@@ -2,7 +2,7 @@
 
 from compliance.alerts.models import Notice
 from compliance.jobs.models import Job, JobState, RejectedReport
-from compliance.monitors.models import Monitor, MonitorDecision, MonitorState, TickCounter, TickPhase
+from compliance.monitors.models import HeartbeatDecision, Monitor, MonitorDecision, MonitorState, TickCounter, TickPhase
 from compliance.registry.models import Agent, AgentContext, LifecycleStage, Protocol, Relation, Runner, RunnerState
 from compliance.runs.models import (
     AgentContextWithLatestTest,

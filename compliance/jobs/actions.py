@@ -14,7 +14,7 @@ from compliance.database import call
 from compliance.jobs import dispatch
 from compliance.jobs.dispatch import notify_executors
 from compliance.jobs.models import CredentialChoice, Job, JobState, expires
-from compliance.jobs.queue import insert_jobs
+from compliance.jobs.queue import free_of_capped, insert_jobs
 from compliance.registry.actions import register_agent
 from compliance.registry.models import HOSTED, AgentContext, ExecutorKind, Placement, Runner, RunnerState
 from compliance.runs.models import TriggeredBy
@@ -81,7 +81,11 @@ def request_owner_test(
             membership_to_test(organization.id, by)
             by = by.as_actor()
         # Locked, so that the agent is not removed before the job that its removal would cancel is there.
-        context = AgentContext.objects.select_for_update(no_key=True).get(organization=organization, pk=context_id)
+        context = (
+            AgentContext.objects.select_related("agent")
+            .select_for_update(no_key=True, of=("self",))
+            .get(organization=organization, pk=context_id)
+        )
         version = suite_to_run(suite_slug, placement)
         if placement.is_private:
             refuse_placement(organization.id, placement, version.engine)
@@ -110,6 +114,10 @@ def request_owner_test(
             .filter(organization=organization, agent_id=context.agent_id, suite_version=version, dry_run=dry_run)
             .exclude(triggered_by=TriggeredBy.MONITOR)
         )
+        free = free_of_capped([context.agent]).get(context.agent_id)
+        if free is not None and free <= 0 and not active.exists():
+            most = context.agent.max_at_once
+            raise Refused(f"The agent's owner allows {most} of its tests at once. Ask again when one has ended.")
         full = placement.is_private and _queue_is_full(organization.id, placement)
         while full or not _inserted(job):
             under_way = active.select_related("suite_version__suite").first()

@@ -35,6 +35,16 @@ EXPIRE_JOBS = Function(
     callers=APP,
 )
 
+# G3, G5: for each agent whose owner set how many tests it takes at once, how many more it takes. Of all organizations
+# together, and kept from who else asks until the transaction ends.
+FREE_OF_CAPPED = Function(
+    name="free_of_capped",
+    arguments="urls text[]",
+    returns="TABLE(agent_url text, free integer)",
+    as_owner=True,
+    callers=APP,
+)
+
 # Which of these keys there is work for: those of runners and pools that wait.
 WAITING_WORK = Function(
     name="waiting_work",

@@ -250,6 +250,7 @@ class Job(models.Model):
             functions.LAPSED_PRIVATE_JOBS,
             functions.EXPIRE_JOBS,
             functions.WAITING_WORK,
+            functions.FREE_OF_CAPPED,
         ]
         indexes = [
             models.Index(

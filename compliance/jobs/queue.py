@@ -17,17 +17,27 @@ from django.db.models import F, Q
 from django.db.models.functions import Greatest, Now
 from django.utils import timezone
 
+from compliance.database import call
 from compliance.engines.reports.text import storable
 from compliance.jobs.completion import end_lost
 from compliance.jobs.credentials import select_credentials
 from compliance.jobs.dispatch import notify_executors
 from compliance.jobs.leases import HOSTED_WORKER, Executor, Lease
 from compliance.jobs.models import Job, JobState
-from compliance.registry.models import ExecutorKind
+from compliance.registry.models import Agent, ExecutorKind
 from compliance.tenancy.ids import uuid7
 from compliance.tenancy.scope import Actor, platform_scope, scope_of
 
 # Create
+
+
+def free_of_capped(agents: Iterable[Agent]) -> dict[str, int]:
+    """How many more tests each agent takes whose owner set how many it takes at once; without the other agents.
+
+    The answer holds until the transaction ends: who else asks about these agents waits for it (G5).
+    """
+    capped = [agent.pk for agent in agents if agent.max_at_once is not None]
+    return dict(call("free_of_capped", capped)) if capped else {}
 
 
 def insert_jobs(jobs: Iterable[Job]) -> list[UUID]:

@@ -211,10 +211,10 @@ def run_monitor_now(*, organization: Organization, monitor_id: UUID | str, by: P
         managing_membership(organization.id, by)
         monitor = _locked(organization, monitor_id)
         now, actor = database_time(), by.as_actor()
-        capacity = Capacity.read(organization.id, now, [monitor], read_availability())
+        contexts = locked_contexts([monitor])
+        capacity = Capacity.read(organization.id, now, [monitor], contexts, read_availability())
         if monitor.pk in capacity.with_active_job:
             raise Refused("A run of this monitor is under way already.")
-        contexts = locked_contexts([monitor])
         if monitor.context_id and monitor.context_id not in contexts:
             raise Refused("The agent is just being changed. Try again.")
         stop = stopped_by(monitor, contexts, capacity, asked=True)

@@ -13,6 +13,7 @@ from django.conf import settings
 from django.db import connection
 
 from compliance.jobs.models import Job, expires
+from compliance.jobs.queue import free_of_capped
 from compliance.monitors.models import Monitor, MonitorState, Outcome
 from compliance.registry.models import Agent, AgentContext, LifecycleStage, Runner, RunnerState
 from compliance.runs.models import TriggeredBy
@@ -32,17 +33,24 @@ class Capacity:
     spent: int  # of the budget; counted no further than it
     with_active_job: set[UUID]  # monitors under evaluation of which a job is active
     already_served: set[UUID]  # those whose occurrence had a job already, which ended without moving the schedule
+    free_of_capped: dict[str, int]  # how many more tests an agent takes whose owner set a limit
     runners: list[Runner]  # the organization's, when one of the monitors is placed to any
 
     @classmethod
     def read(
-        cls, organization_id: str, now: datetime, monitors: Collection[Monitor], availability: Availability
+        cls,
+        organization_id: str,
+        now: datetime,
+        monitors: Collection[Monitor],
+        contexts: Mapping[UUID, AgentContext],
+        availability: Availability,
     ) -> Capacity:
         """Read after the statements that lock: what was read before would miss what a lock's last holder did.
 
         One statement of our own, because the tick's benchmark misses its goal with five of the ORM for each
         organization.
         """
+        free = free_of_capped(context.agent for context in contexts.values())
         with connection.cursor() as cursor:
             cursor.execute(
                 _CAPACITY,
@@ -65,12 +73,15 @@ class Capacity:
             spent=spent,
             with_active_job=set(with_active_job),
             already_served=set(already_served),
+            free_of_capped=free,
             runners=list(Runner.objects.not_deleted(organization_id)) if placed else [],
         )
 
     def reserve(self, monitor: Monitor) -> None:
         """One more in flight and spent: the next monitor of this evaluation sees it (G5)."""
         self.of_agent[monitor.agent_url] += 1
+        if monitor.agent_url in self.free_of_capped:
+            self.free_of_capped[monitor.agent_url] -= 1
         self.in_flight += 1
         self.spent += 1
         self.with_active_job.add(monitor.pk)
@@ -105,6 +116,9 @@ def _reasons(monitor: Monitor, context: AgentContext, capacity: Capacity, asked:
     limit = settings.MONITOR_AGENT_CONCURRENCY
     if capacity.of_agent[monitor.agent_url] >= limit:
         yield Outcome.CONCURRENCY, f"{_tests(limit)} of this agent at once are the most, and so many were under way."
+    if capacity.free_of_capped.get(monitor.agent_url, 1) <= 0:
+        most = agent.max_at_once or 0
+        yield Outcome.CONCURRENCY, f"The agent's owner allows {_tests(most)} of it at once, and so many were under way."
     limit = settings.MONITOR_ORGANIZATION_CONCURRENCY
     if capacity.in_flight >= limit:
         yield (

@@ -23,7 +23,7 @@ from compliance.jobs.dispatch import notify_executors
 from compliance.jobs.models import Job
 from compliance.monitors import liveness
 from compliance.monitors.gates import Capacity, job_for, locked_contexts, stopped_by
-from compliance.monitors.heartbeats import create_due_heartbeats
+from compliance.monitors.heartbeats import create_due_heartbeats, skip_due_heartbeats
 from compliance.monitors.models import FOR_CAPACITY, SCHEDULER, Monitor, MonitorDecision, Outcome
 from compliance.monitors.schedule import BadSchedule
 from compliance.registry.models import AgentContext
@@ -45,7 +45,7 @@ def tick() -> dict[str, int]:
     The phases fail apart (L11): each is tried, and then the first failure is raised.
     """
     phases: dict[str, Callable[[], Counter[str]]] = {
-        "heartbeats": lambda: Counter(created=create_due_heartbeats()),
+        "heartbeats": lambda: Counter(created=create_due_heartbeats()) + skip_due_heartbeats(),
         "monitors": create_due_monitor_jobs,
         "runners": lambda: Counter(told_offline=notify_of_lost_runners()),
     }
@@ -143,7 +143,7 @@ def _decide_all(organization_id: str, catalog: SuiteCatalog, *, only: UUID | Non
             return Counter()
         catalog.attach_to(monitors)
         contexts = locked_contexts(monitors)
-        capacity = Capacity.read(organization_id, now, monitors, catalog.availability)
+        capacity = Capacity.read(organization_id, now, monitors, contexts, catalog.availability)
         decisions, jobs, moved = [], [], []
         for monitor in monitors:
             # A job was created, or the agent is just being removed, since it was found due: it is not evaluated.

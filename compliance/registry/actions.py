@@ -15,6 +15,7 @@ from django.utils import timezone
 from compliance import engines
 from compliance.engines import Limits, Target
 from compliance.registry.models import (
+    MAX_AT_ONCE,
     MAX_INTERVAL_HOURS,
     MIN_INTERVAL_HOURS,
     Agent,
@@ -92,17 +93,21 @@ def change_heartbeats(
     lifecycle_stage: str,
     paused: bool,
     opted_out: bool,
+    max_at_once: int | None = None,
     by: User,
 ) -> Agent:
-    """Change how the platform checks an agent. For the verified owner's owners and admins only.
+    """Change how often an agent is tested by itself. For the verified owner's owners and admins only.
 
-    interval_hours: 6 to 168. The next heartbeat moves to the next slot of the new interval.
+    interval_hours: 6 to 168; the next heartbeat moves to the next slot of the new interval.
+    max_at_once: how many of its tests may run at once, whoever asks; None for any number.
     """
     with organization_scope(organization.id):
         managing_membership(organization.id, by)
         context = AgentContext.objects.select_related("agent").get(organization=organization, pk=context_id)
         if not context.is_verified_owner:
             raise NotAllowed("Only the agent's verified owner decides about its heartbeats.")
+        if max_at_once is not None and not 1 <= max_at_once <= MAX_AT_ONCE:
+            raise Refused(f"The number of tests at once must be 1 to {MAX_AT_ONCE}, or empty for any number.")
         if not MIN_INTERVAL_HOURS <= interval_hours <= MAX_INTERVAL_HOURS:
             raise Refused(f"The interval must be {MIN_INTERVAL_HOURS} to {MAX_INTERVAL_HOURS} hours.")
         agent = context.agent
@@ -110,9 +115,13 @@ def change_heartbeats(
         agent.lifecycle_stage = lifecycle_stage
         agent.paused = paused
         agent.opted_out = opted_out
+        agent.max_at_once = max_at_once
         agent.next_heartbeat_at = HeartbeatSlot(F("agent_url"), interval_hours, timezone.now())
         agent.save(
-            update_fields=["heartbeat_interval_hours", "lifecycle_stage", "paused", "opted_out", "next_heartbeat_at"]
+            update_fields=[
+                *("heartbeat_interval_hours", "lifecycle_stage", "paused", "opted_out", "max_at_once"),
+                "next_heartbeat_at",
+            ]
         )
         agent.refresh_from_db()
         return agent

@@ -34,6 +34,14 @@ REBUILD_STATUS = Function(
     callers=STAFF,
 )
 
+# How many runs were recorded, by trigger and verdict, for the metrics. A sequence counts without a lock; it may count a
+# few too many after a crash of the database, and counts what is rolled back.
+RUN_COUNTERS = Statement(
+    name="run_counters",
+    create=SQL.of("run_counters"),
+    drop=SQL.of("drop_run_counters"),
+)
+
 PROJECT_RUN = Trigger(name="project_run", event="AFTER INSERT", as_owner=True)
 
 # Partitions are tables of the owner, so what makes and drops them goes through these two.

@@ -92,12 +92,12 @@ class Statement(DatabaseObject):
 
     parts = ("create", "drop")
 
-    def __init__(self, *, name: str, create: SQL | str, drop: str) -> None:
+    def __init__(self, *, name: str, create: SQL | str, drop: SQL | str) -> None:
         super().__init__(name=name)
         self.create, self.drop = create, drop
 
     def statements(self, table: str) -> tuple[str, str]:
-        return str(self.create), self.drop
+        return str(self.create), str(self.drop)
 
 
 class Check(DatabaseObject):

@@ -31,16 +31,18 @@ class RenameForm(StyledForm, forms.Form):
 class HeartbeatForm(StyledForm, forms.ModelForm):
     class Meta:
         model = Agent
-        fields = ["heartbeat_interval_hours", "lifecycle_stage", "paused", "opted_out"]
+        fields = ["heartbeat_interval_hours", "lifecycle_stage", "paused", "opted_out", "max_at_once"]
         labels = {
             "heartbeat_interval_hours": "Hours between heartbeats",
             "lifecycle_stage": "Lifecycle stage",
             "paused": "Pause heartbeats",
             "opted_out": "Opt out of heartbeats",
+            "max_at_once": "Tests at once",
         }
         help_texts = {
             "heartbeat_interval_hours": f"{MIN_INTERVAL_HOURS} to {MAX_INTERVAL_HOURS}.",
             "lifecycle_stage": "Heartbeats run in testing and production only.",
             "paused": "For a while, such as during maintenance. Monitors wait too. The public status stays as it is.",
             "opted_out": "For good: neither the platform nor anybody's monitor checks this agent by itself.",
+            "max_at_once": "The most, of all organizations and heartbeats together. Empty: as many as are asked for.",
         }

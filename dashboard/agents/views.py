@@ -15,7 +15,16 @@ from django.urls import reverse
 from django.utils import timezone
 
 from compliance.jobs.actions import PlacementRefused, add_agent, request_owner_test
-from compliance.models import AgentContextWithLatestTest, ComplianceRun, Job, Monitor, Organization, Role, Runner
+from compliance.models import (
+    AgentContextWithLatestTest,
+    ComplianceRun,
+    HeartbeatDecision,
+    Job,
+    Monitor,
+    Organization,
+    Role,
+    Runner,
+)
 from compliance.registry.actions import AlreadyRegistered, change_heartbeats, remove_context, rename_context
 from compliance.registry.models import Placement
 from compliance.registry.urls import InvalidAgentURL
@@ -36,6 +45,7 @@ from dashboard.runs.tables import RunTable
 from dashboard.suites.forms import SuiteForm, TestForm, default_among, scenarios_of, suites_for
 
 LAST_RUNS = 10
+SKIPPED_HEARTBEATS = 3  # that an agent's page shows
 # Longer than detection takes. After that the page no longer says that an answer is on its way.
 DETECTION_TIMEOUT = timedelta(minutes=2)
 REMOVAL = (
@@ -128,6 +138,7 @@ def agent(request: OrganizationRequest, agent: UUID) -> HttpResponseBase:
         "last_own": last["own"],
         "last_heartbeat": last["platform"],
         "own_verdicts": own,
+        "skipped_heartbeats": HeartbeatDecision.objects.newest_of(url)[:SKIPPED_HEARTBEATS],
         "heartbeat_verdicts": recent_heartbeat_verdicts(url),
         "table": RunTable(newest.rows),
         "more": newest.next is not None,
@@ -245,6 +256,7 @@ def agent_settings(request: OrganizationRequest, agent: UUID) -> HttpResponseBas
                 lifecycle_stage=beat.cleaned_data["lifecycle_stage"],
                 paused=beat.cleaned_data["paused"],
                 opted_out=beat.cleaned_data["opted_out"],
+                max_at_once=beat.cleaned_data["max_at_once"],
             )
             messages.success(request, "The heartbeat settings are changed.")
             return redirect("agent", request.organization.slug, agent)

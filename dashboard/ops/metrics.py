@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from ipaddress import ip_address
 
 from django.conf import settings
@@ -15,6 +15,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 
 from compliance.monitors.metrics import Figures, read_figures
+from compliance.monitors.models import PHASES, SKIPPED, Outcome
 
 # What proxies add. A request with any of them came from somewhere else than its peer.
 _FORWARDED = ("HTTP_FORWARDED", "HTTP_VIA", "HTTP_X_REAL_IP", "HTTP_CF_CONNECTING_IP", "HTTP_TRUE_CLIENT_IP")
@@ -86,8 +87,11 @@ def _monitoring(figures: Figures) -> Iterator[Metric]:
         figures, "runner_silent", "assay_runner_last_seen_seconds", "How long ago the most silent one was heard of."
     )
     yield _counter(figures, "leases_run_out", "assay_leases_run_out", "Leases that ran out.")
-    yield _counter(figures, "decisions", "assay_decisions", "Decisions about runs of monitors.", "outcome")
-    yield _counter(figures, "heartbeats", "assay_heartbeats", "Heartbeats, by what became of them.", "outcome")
+    yield _counter(figures, "runs", "assay_runs", "Recorded runs.", "trigger", "verdict")
+    decisions = _from_the_start(figures, "decisions", Outcome.values)
+    yield _counter(decisions, "decisions", "assay_decisions", "Decisions about runs of monitors.", "outcome")
+    heartbeats = _from_the_start(figures, "heartbeats", ["requested", *SKIPPED])
+    yield _counter(heartbeats, "heartbeats", "assay_heartbeats", "Heartbeats, by what became of them.", "outcome")
 
 
 def _ticking(figures: Figures) -> Iterator[Metric]:
@@ -101,10 +105,16 @@ def _ticking(figures: Figures) -> Iterator[Metric]:
     yield _gauge(figures, "tick_duration", "assay_tick_duration_seconds", "How long it took then.", "phase")
     words = "Phases of ticks, by how they ended."
     phases = CounterMetricFamily("assay_tick_phases", words, labels=["phase", "outcome"])
-    for (label, _), value in figures["phases"].items():
+    known = [f"{phase}.{outcome}" for phase in PHASES for outcome in ("completed", "failed")]
+    for (label, _), value in _from_the_start(figures, "phases", known)["phases"].items():
         phase, _, outcome = label.partition(".")
         phases.add_metric([phase, outcome], value)
     yield phases
+
+
+def _from_the_start(figures: Figures, name: str, labels: Iterable[str]) -> Figures:
+    """With a zero for what has not happened yet: whoever counts an increase needs what was before it."""
+    return {name: {(label, ""): 0.0 for label in labels} | dict(figures.get(name, {}))}
 
 
 def _gauge(figures: Figures, name: str, metric: str, words: str, *labels: str) -> Metric:

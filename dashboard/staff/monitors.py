@@ -10,7 +10,7 @@ from django.db.models import F, QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 
-from compliance.models import Monitor, MonitorDecision, TickPhase
+from compliance.models import HeartbeatDecision, Monitor, MonitorDecision, TickPhase
 from compliance.pagination import Keyset
 from dashboard.staff.base import ExactSearch, ReadOnlyAdmin
 from dashboard.staff.history import HistoryAdmin
@@ -100,6 +100,18 @@ class MonitorDecisionAdmin(ExactSearch, HistoryAdmin):
     @admin.display(description="organization")
     def organization(self, decision: MonitorDecision) -> str:
         return decision.organization_id
+
+
+@admin.register(HeartbeatDecision)
+class HeartbeatDecisionAdmin(ExactSearch, HistoryAdmin):
+    """Heartbeats that were due and were not made, newest first, as long as they are kept."""
+
+    keyset = Keyset("at")
+    list_display = ["at", "agent_url", "outcome", "reason", "scheduled_for"]
+    list_display_links = ["at"]
+    list_filter = ["outcome"]
+    organization_field, agent_field = "", "agent_url"
+    search_help_text = "An agent's URL, in full."
 
 
 @admin.register(TickPhase)

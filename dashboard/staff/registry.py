@@ -75,7 +75,7 @@ class AgentAdmin(StaffAdmin):
     ]
     fields = [
         readonly_fields[0],
-        *("lifecycle_stage", "heartbeat_interval_hours", "paused", "opted_out"),
+        *("lifecycle_stage", "heartbeat_interval_hours", "paused", "opted_out", "max_at_once"),
         *readonly_fields[1:],
     ]
 

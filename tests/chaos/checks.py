@@ -29,8 +29,10 @@ _LEFT = """
     WHERE e.source = 'monitors' AND e.before ->> 'next_run_at' IS NOT NULL
         AND e.before ->> 'next_run_at' IS DISTINCT FROM e.after ->> 'next_run_at'
 """
+# What waits for capacity is decided about again, and says so (Q1).
+_WAITS = "(d.outcome IN ('concurrency', 'cooldown', 'budget') AND d.reason LIKE '%%tried again.')"
 # Decisions that say why an occurrence had no run. A deferred one comes again; stopped comes beside a run.
-_REFUSED = "d.outcome NOT IN ('allowed', 'deferred', 'stopped')"
+_REFUSED = f"d.outcome NOT IN ('allowed', 'deferred', 'stopped') AND NOT {_WAITS}"
 
 
 def occurrences_answered(witness: Witness, books: Books) -> list[Row]:
@@ -144,17 +146,18 @@ def one_decision_an_evaluation(witness: Witness, books: Books) -> list[Row]:
 
 
 def evaluated_again_for_a_reason(witness: Witness, books: Books) -> list[Row]:
-    """An occurrence is decided about again only when it was deferred, or its job ended without a run."""
+    """An occurrence is decided about again only if it waits for something, or its job ended without a run."""
     return witness.rows(
-        """
+        f"""
         SELECT * FROM (
             SELECT d.monitor_id, d.monitor_name, d.scheduled_for, d.at, d.outcome, q.state AS job_state,
+                {_WAITS} AS waits,
                 lead(d.outcome) OVER occurrence AS next_outcome, lead(d.at) OVER occurrence AS next_at
             FROM monitor_decisions d LEFT JOIN compliance_jobs q ON q.id = d.job_id
             WHERE d.scheduled_for IS NOT NULL
             WINDOW occurrence AS (PARTITION BY d.monitor_id, d.scheduled_for ORDER BY d.at, d.id)
         ) decided
-        WHERE next_outcome IS NOT NULL AND next_outcome <> 'stopped' AND outcome <> 'deferred'
+        WHERE next_outcome IS NOT NULL AND next_outcome <> 'stopped' AND outcome <> 'deferred' AND NOT waits
             AND NOT (outcome = 'allowed' AND job_state IN ('expired', 'cancelled'))
             AND NOT (outcome = 'allowed' AND job_state = 'finished' AND next_outcome = 'parked')
         """

@@ -17,6 +17,7 @@ import httpcore2
 
 from compliance.engines.http.egress import AddressRefused, Connection, Guard
 from compliance.engines.http.exchange import Fault, FaultKind
+from compliance.engines.http.racing import first_to_connect
 
 # Reasons that lie with the machine that tests: no network, no resolver, nothing left to open a connection with.
 _OUR_ERRORS = {
@@ -147,17 +148,20 @@ class GuardedBackend(httpcore2.AsyncNetworkBackend):
             if _is_ours(error):
                 raise Fault(FaultKind.OURS, f"the name {host} could not be looked up from here") from error
             raise Fault(FaultKind.NAME, f"the name {host} does not resolve") from error
-        failure: Exception | None = None
-        for attempt.address in addresses[:4]:
-            try:
-                stream = await self._inner.connect_tcp(attempt.address, port, timeout, local_address, socket_options)
-            except httpcore2.ConnectError as error:
-                failure = error
-            except BaseException:
-                attempt.ended("stopped")
-                raise
-            else:
-                return _Stream(stream, self, attempt)
+
+        async def connect(address: str) -> httpcore2.AsyncNetworkStream:
+            return await self._inner.connect_tcp(address, port, timeout, local_address, socket_options)
+
+        attempt.address = addresses[0]
+        try:
+            attempt.address, stream = await first_to_connect(addresses, connect, lambda late: late.aclose())
+        except httpcore2.ConnectError as error:
+            failure = error
+        except BaseException:
+            attempt.ended("stopped")
+            raise
+        else:
+            return _Stream(stream, self, attempt)
         attempt.ended("unreachable")
         words = f"{_connect_words(failure)} ({host} port {port})"
         if _is_ours(failure):

@@ -33,11 +33,11 @@ from compliance.engines.http.proxy_headers import (
     to_agent,
     to_client,
 )
+from compliance.engines.http.racing import first_to_connect
 
 log = logging.getLogger(__name__)
 
 _CHUNK = 64 * 1024  # bytes
-_ADDRESSES = 4  # of one name that are tried
 _PRELOAD = Path(__file__).parents[1] / "process" / "node" / "egress.cjs"
 _LINGER_SECONDS = 1.0
 _USER = "run"
@@ -56,6 +56,10 @@ class ProxyLimits:
 
 class _Stopped(Exception):
     """The connection's end in one word, which is its outcome."""
+
+
+async def _close(opened: tuple[asyncio.StreamReader, asyncio.StreamWriter]) -> None:
+    opened[1].close()
 
 
 class _Upstream:
@@ -84,16 +88,18 @@ class _Upstream:
         except OSError as error:
             self.outcome = "unreachable"
             raise Refusal(502, f"the name {host} could not be resolved", "dns_error") from error
-        words = ""
-        for self.address in addresses[:_ADDRESSES]:
-            try:
-                async with asyncio.timeout(self.proxy.limits.connect_seconds):
-                    self.reader, self.writer = await asyncio.open_connection(self.address, port)
-                    return
-            except OSError as error:
-                words = os.strerror(error.errno).lower() if error.errno else "it took too long"
-        self.outcome = "unreachable"
-        raise Refusal(502, f"no connection to {host} port {port}: {words}", "destination_unavailable")
+        self.address = addresses[0]
+        try:
+            async with asyncio.timeout(self.proxy.limits.connect_seconds):
+                self.address, opened = await first_to_connect(
+                    addresses, lambda address: asyncio.open_connection(address, port), _close
+                )
+        except OSError as error:
+            words = os.strerror(error.errno).lower() if error.errno else "it took too long"
+            self.outcome = "unreachable"
+            text = f"no connection to {host} port {port}: {words}"
+            raise Refusal(502, text, "destination_unavailable") from error
+        self.reader, self.writer = opened
 
     async def read(self) -> bytes:
         try:

@@ -1,6 +1,6 @@
 """Monitors, the decisions about their runs, and how the tick that decides goes."""
 
-from compliance.monitors.models.decision import FOR_CAPACITY, MonitorDecision, Outcome
+from compliance.monitors.models.decision import FOR_CAPACITY, SKIPPED, HeartbeatDecision, MonitorDecision, Outcome
 from compliance.monitors.models.monitor import (
     CRON_LENGTH,
     MAX_COOLDOWN_SECONDS,
@@ -10,4 +10,4 @@ from compliance.monitors.models.monitor import (
     MonitorQuerySet,
     MonitorState,
 )
-from compliance.monitors.models.tick import TickCounter, TickPhase
+from compliance.monitors.models.tick import PHASES, TickCounter, TickPhase

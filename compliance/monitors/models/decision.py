@@ -11,8 +11,9 @@ from django.utils.timezone import now as time_now
 
 from compliance.jobs.models import Job
 from compliance.monitors import functions
+from compliance.registry.models import has_agent
 from compliance.tenancy.ids import uuid7
-from compliance.tenancy.rls import OWNER, Policy, isolated
+from compliance.tenancy.rls import APP, OWNER, PLATFORM, Policy, RowLevelSecurity, isolated, staff_everything
 from compliance.tenancy.schema import Privileges, deleted_when_old, insert_only
 
 
@@ -37,6 +38,8 @@ class Outcome(models.TextChoices):
 
 # Refused for want of capacity, which comes back by itself (Q1).
 FOR_CAPACITY = (Outcome.CONCURRENCY, Outcome.COOLDOWN, Outcome.BUDGET)
+# Why a heartbeat that was due was not made.
+SKIPPED = (Outcome.ARCHIVED, Outcome.PAUSED, Outcome.OPTED_OUT)
 NOT_ALLOWED = "not_allowed"  # asks for every outcome but ALLOWED
 
 
@@ -110,3 +113,51 @@ class MonitorDecision(models.Model):
 
     def __str__(self) -> str:
         return f"{self.monitor_name}: {self.get_outcome_display()}"
+
+
+class HeartbeatDecisionQuerySet(models.QuerySet["HeartbeatDecision"]):
+    def newest_of(self, agent_url: str) -> HeartbeatDecisionQuerySet:
+        """An agent's, the newest first."""
+        return self.filter(agent_url=agent_url).order_by("-at", "-id")
+
+
+class HeartbeatDecision(models.Model):
+    """One heartbeat that was due and was not made, and why (Q3). Insert-only; one that is made is on record as a job.
+
+    Of an agent, and of no organization: each that has the agent may read it.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    at = models.DateTimeField(default=time_now)
+    # No foreign key: the record outlives what it names.
+    agent_url = models.TextField("agent")
+    scheduled_for = models.DateTimeField()
+    outcome = models.CharField(max_length=14, choices=Outcome.choices)
+    reason = models.CharField(max_length=300)
+
+    objects = HeartbeatDecisionQuerySet.as_manager()
+
+    class Meta:
+        db_table = "heartbeat_decisions"
+        verbose_name = "skipped heartbeat"
+        constraints = [
+            models.CheckConstraint(condition=Q(outcome__in=SKIPPED), name="heartbeat_decision_outcome_known"),
+            RowLevelSecurity(
+                [
+                    Policy("readers", to=APP, for_="SELECT", using=f"{PLATFORM} OR {has_agent('heartbeat_decisions')}"),
+                    Policy("deciding", to=APP, for_="INSERT", check=PLATFORM),
+                    Policy("forgetting", to=OWNER, using="at < (now() - interval '7 days')", check="false"),
+                    staff_everything(),
+                ]
+            ),
+            Privileges(app="SELECT, INSERT", staff="SELECT"),
+            insert_only("UPDATE OR TRUNCATE"),
+            deleted_when_old(),
+        ]
+        indexes = [
+            models.Index(fields=["agent_url", "-at", "-id"], name="heartbeat_decisions_of_agent"),
+            models.Index(fields=["-at", "-id"], name="heartbeat_decisions_newest"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.agent_url}: {self.get_outcome_display()}"

@@ -8,6 +8,8 @@ from django.db.models.functions import Now
 from compliance.monitors import functions
 from compliance.tenancy.schema import Privileges
 
+PHASES = ("heartbeats", "monitors", "runners")
+
 
 class TickPhase(models.Model):
     """One phase of the tick, and how it went last."""

@@ -49,6 +49,11 @@ UNION ALL
 SELECT 'runner_silent', '', '', coalesce(extract(epoch FROM statement_timestamp() - min(w.last_seen_at)), 0)
 FROM runners w WHERE w.state = 'active'
 UNION ALL
+SELECT 'runs', t.name, v.name, coalesce((SELECT q.last_value FROM pg_sequences q
+    WHERE q.schemaname = 'public' AND q.sequencename = concat_ws('_', 'runs', t.name, v.name)), 0)
+FROM unnest(ARRAY['owner_test', 'observer_test', 'monitor', 'heartbeat', 'manual', 'webhook']) AS t(name),
+    unnest(ARRAY['passing', 'partial', 'failing', 'inconclusive']) AS v(name)
+UNION ALL
 SELECT c.name, c.label, '', c.value FROM tick_counters c
 UNION ALL
 SELECT 'tick_completed', p.name, '', extract(epoch FROM p.last_completed_at)

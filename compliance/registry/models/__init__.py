@@ -2,6 +2,7 @@
 
 from compliance.registry.models.agents import (
     HEARTBEAT_STAGES,
+    MAX_AT_ONCE,
     MAX_INTERVAL_HOURS,
     MIN_INTERVAL_HOURS,
     Agent,

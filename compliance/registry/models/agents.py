@@ -56,6 +56,12 @@ class LifecycleStage(models.TextChoices):
 
 HEARTBEAT_STAGES = (LifecycleStage.TESTING, LifecycleStage.PRODUCTION)
 MIN_INTERVAL_HOURS, MAX_INTERVAL_HOURS = 6, 168
+MAX_AT_ONCE = 1000
+
+
+_SKIPPED = models.Q(registrations__gt=0) & (
+    models.Q(paused=True) | models.Q(opted_out=True) | models.Q(lifecycle_stage=LifecycleStage.RETIRED)
+)
 
 
 class AgentQuerySet(models.QuerySet["Agent"]):
@@ -66,6 +72,10 @@ class AgentQuerySet(models.QuerySet["Agent"]):
     def due(self, now: datetime) -> AgentQuerySet:
         """Agents whose heartbeat should begin by now, the longest due first."""
         return self.with_heartbeats().filter(next_heartbeat_at__lte=now).order_by("next_heartbeat_at", "agent_url")
+
+    def skipped(self, now: datetime) -> AgentQuerySet:
+        """Agents whose heartbeat would be due, had its owner, or staff, not paused, opted out or retired it."""
+        return self.filter(_SKIPPED, next_heartbeat_at__lte=now).order_by("next_heartbeat_at", "agent_url")
 
     def overdue(self, now: datetime) -> AgentQuerySet:
         """Agents whose heartbeat should have ended long ago: something of ours is wrong."""
@@ -85,6 +95,13 @@ class Agent(models.Model):
     )
     opted_out = models.BooleanField("opted out of heartbeats", default=False)
     paused = models.BooleanField("heartbeats paused", default=False)
+    max_at_once = models.PositiveSmallIntegerField(
+        "tests at once",
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1), MaxValueValidator(MAX_AT_ONCE)],
+        help_text="Of all organizations and heartbeats together. Empty: no limit.",
+    )
     # Kept by a trigger: how many organizations have the agent. An agent that nobody has is not checked.
     registrations = models.PositiveIntegerField(default=0, editable=False)
     next_heartbeat_at = models.DateTimeField(default=timezone.now)
@@ -109,6 +126,11 @@ class Agent(models.Model):
             ),
             models.CheckConstraint(
                 condition=models.Q(lifecycle_stage__in=LifecycleStage.values), name="agent_lifecycle_stage_known"
+            ),
+            models.CheckConstraint(
+                condition=models.Q(max_at_once__isnull=True)
+                | models.Q(max_at_once__gte=1, max_at_once__lte=MAX_AT_ONCE),
+                name="agent_max_at_once_range",
             ),
             models.CheckConstraint(condition=models.Q(protocol__in=Protocol.values), name="agent_protocol_known"),
             # It belongs to nobody; its address may be a secret of those who registered it.
@@ -138,6 +160,7 @@ class Agent(models.Model):
                     registrations__gt=0, paused=False, opted_out=False, lifecycle_stage__in=HEARTBEAT_STAGES
                 ),
             ),
+            models.Index(fields=["next_heartbeat_at", "agent_url"], name="agents_skipped", condition=_SKIPPED),
         ]
 
     def __str__(self) -> str:

@@ -26,6 +26,7 @@ from compliance.runners.program.logs import SecretFilter, set_up
 from compliance.runners.program.problems import Exit, Problem
 from compliance.runners.program.runner import Runner, engine_versions
 from compliance.runners.program.secrets_file import read_secrets
+from compliance.runners.program.server_proxy import server_proxy
 from compliance.runners.program.state import State, check_folder, default_folder
 from compliance.runners.program.token import VARIABLE, open_to_others, read_token
 
@@ -140,12 +141,14 @@ async def _run(options: argparse.Namespace, secret_filter: SecretFilter) -> Exit
     allowed = allowlist.parse(options.allow, options.allow_file)
     secrets = read_secrets(options.secrets_file, os.environ)
     secret_filter.add(secrets.hidden())
-    context = trusting(options.ca_file)
+    context, proxy = trusting(options.ca_file), server_proxy(url, os.environ)
+    if proxy is not None:
+        secret_filter.add([proxy.password])
     engines = engine_versions()
     if not engines:
         raise check.NO_ENGINES
     state = State(options.state_dir or default_folder(dict(os.environ)), server=url)
-    client = Client(url, token, context=context)
+    client = Client(url, token, context=context, proxy=proxy)
     try:
         capacity = Capacity(options.engine_memory or default_memory_mb())
         host = platform.node()[:200]
@@ -183,7 +186,8 @@ async def _check(options: argparse.Namespace, secret_filter: SecretFilter) -> Ex
     check.check_engines(findings)
     if url and token:
         try:
-            client = Client(url, token, context=trusting(options.ca_file))
+            proxy = server_proxy(url, os.environ)
+            client = Client(url, token, context=trusting(options.ca_file), proxy=proxy)
         except Problem as problem:
             findings.wrong(problem)
         else:

@@ -17,6 +17,7 @@ import httpx
 from compliance import __version__
 from compliance.runners.program.api import Mismatch, Released, Renewed, Work, read
 from compliance.runners.program.problems import Exit, Problem
+from compliance.runners.program.server_proxy import ServerProxy
 
 WAIT_SECONDS = 50  # how long the server may hold a poll that has no work
 _CONNECT_SECONDS = 10.0
@@ -59,14 +60,17 @@ def trusting(ca_file: Path | None) -> ssl.SSLContext:
 
 
 class Client:
-    def __init__(self, url: str, token: str, *, context: ssl.SSLContext) -> None:
+    def __init__(self, url: str, token: str, *, context: ssl.SSLContext, proxy: ServerProxy | None = None) -> None:
         self.url = url
+        self._proxy = proxy
         self.date = ""  # of the last answer, as the server wrote it
         self._http = httpx.AsyncClient(
             base_url=f"{url}/api/v1/runner/",
             headers={"Authorization": f"Bearer {token}", "User-Agent": f"assay-runner/{__version__}"}
             | {"Content-Type": "application/json", "Accept": f"application/json, {_PROBLEM}"},
             verify=context,
+            proxy=proxy.address if proxy else None,
+            trust_env=False,  # its variables were read
             timeout=httpx.Timeout(_ANSWER_SECONDS, connect=_CONNECT_SECONDS),
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=10),
         )
@@ -125,10 +129,21 @@ class Client:
             raise Unavailable(f"{self.url} did not answer in time") from None
         except httpx.DecodingError:
             raise Unavailable(f"{self.url} answered with what cannot be decoded") from None
+        except httpx.ProxyError as error:
+            raise Unavailable(self._refused_by_proxy(str(error))) from None
         except httpx.TransportError as error:
-            raise Unavailable(_transport_words(self.url, error)) from None
+            raise Unavailable(_transport_words(self.url, error, self._proxy)) from None
+        if answer.status_code == 407:
+            raise Unavailable(self._refused_by_proxy(f"407 {answer.reason_phrase}"))
         self.date = answer.headers.get("date", "")
         return _decided(self.url, answer)
+
+    def _refused_by_proxy(self, words: str) -> str:
+        if self._proxy is None:
+            return f"a proxy on the way to {self.url} refused ({words[:100]})"
+        hint = ": give a user and a password in it" if words.startswith("407") else ""
+        see = f"see {self._proxy.variable}{hint}"
+        return f"the proxy {self._proxy.shown} refused the way to {self.url} ({words[:100]}); {see}"
 
 
 def _decided(url: str, answer: httpx.Response) -> Any:
@@ -181,7 +196,10 @@ def _retry_after(answer: httpx.Response) -> float | None:
     return min(float(text), _RETRY_AFTER_MOST) if text.isascii() and text.isdigit() else None
 
 
-def _transport_words(url: str, error: httpx.TransportError) -> str:
+def _transport_words(url: str, error: httpx.TransportError, proxy: ServerProxy | None) -> str:
+    if proxy is not None and isinstance(error, httpx.ConnectError) and not _is_tls(error):
+        # The first connection is to the proxy; what it says of the server itself is its refusal.
+        return f"no connection to the proxy {proxy.shown}, which {proxy.variable} names"
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, ssl.SSLCertVerificationError):
@@ -197,6 +215,13 @@ def _transport_words(url: str, error: httpx.TransportError) -> str:
             return f"no connection to {url}: {cause.strerror.lower()}"
         cause = cause.__cause__ or cause.__context__
     return f"the connection to {url} broke ({type(error).__name__})"
+
+
+def _is_tls(error: BaseException) -> bool:
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, ssl.SSLError):
+        cause = cause.__cause__ or cause.__context__
+    return cause is not None
 
 
 def as_bytes(value: Any) -> bytes:

@@ -219,6 +219,7 @@ class ComplianceRun(models.Model):
             ),
             Privileges(app="SELECT, INSERT", staff="SELECT, INSERT"),
             insert_only(),
+            functions.RUN_COUNTERS,
             functions.PROJECT_RUN,
             functions.STATISTICS,
             functions.LAST_TEST_VIEW,

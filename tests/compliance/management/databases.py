@@ -24,6 +24,13 @@ from tests.services_plugin import DATABASE
 DATA = Path(__file__).parent / "data"
 BASE = DATA / "0.1.0.sql.gz"
 OTHER = f"{DATABASE}_other"
+# A row for each table that the base does not have yet.
+LATER_ROWS = {
+    "heartbeat_decisions": (
+        "INSERT INTO heartbeat_decisions (id, at, agent_url, scheduled_for, outcome, reason)"
+        " VALUES (gen_random_uuid(), now(), 'https://agent.example/mcp', now(), 'paused', 'It is paused.')"
+    ),
+}
 
 
 def write_dump(path: Path, database: str = DATABASE) -> None:

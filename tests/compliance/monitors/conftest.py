@@ -14,6 +14,7 @@ from compliance.jobs.queue import lease_job
 from compliance.models import (
     AgentContext,
     ComplianceRun,
+    HeartbeatDecision,
     Job,
     Monitor,
     MonitorDecision,
@@ -21,7 +22,7 @@ from compliance.models import (
     User,
 )
 from compliance.monitors.actions import What, When, create_monitor
-from compliance.tenancy.scope import organization_scope
+from compliance.tenancy.scope import organization_scope, platform_scope
 from tests.conftest import make_report
 
 
@@ -80,6 +81,14 @@ def finish(job: Job, *verdicts: str, **report: Any) -> ComplianceRun:
     lease = lease_job(job.pk, job.organization_id)
     assert lease is not None
     return complete_job(lease, make_report(*verdicts, **report))
+
+
+def skip_heartbeat(agent_url: str) -> None:
+    """A row that says that the agent's heartbeat was skipped."""
+    with platform_scope():
+        HeartbeatDecision.objects.create(
+            agent_url=agent_url, scheduled_for=database_time(), outcome="paused", reason="It is paused."
+        )
 
 
 @pytest.fixture

@@ -31,6 +31,7 @@ THEIRS = ("auth_", "django_", "account_", "mfa_", "users_")
 INSERT_ONLY = [
     "agent_compliance_runs",
     "credential_uses",
+    "heartbeat_decisions",
     "monitor_decisions",
     "rejected_reports",
     "step_evidence",
@@ -139,6 +140,8 @@ CHECKS: dict[str, tuple[str, list[dict[str, Any]]]] = {
     "agents_heartbeat_interval_hours_check": ("agents", [{"heartbeat_interval_hours": -1}]),
     "agents_registrations_check": ("agents", [{"registrations": -1}]),
     "agent_lifecycle_stage_known": ("agents", [{"lifecycle_stage": "ended"}]),
+    "agents_max_at_once_check": ("agents", [{"max_at_once": -1}]),
+    "agent_max_at_once_range": ("agents", [{"max_at_once": 0}, {"max_at_once": 1001}]),
     "agent_protocol_known": ("agents", [{"protocol": "gopher"}]),
     "agent_url_shape": (
         "agents",
@@ -267,6 +270,7 @@ CHECKS: dict[str, tuple[str, list[dict[str, Any]]]] = {
         "api_keys",
         [{"scopes": ["read"]}, {"scopes": ["runner", "read"]}, {"runner_id": None}],
     ),
+    "heartbeat_decision_outcome_known": ("heartbeat_decisions", [{"outcome": "allowed"}]),
     "decision_outcome_known": ("monitor_decisions", [{"outcome": "perhaps", "job_id": None}]),
     "decision_job_iff_allowed": (
         "monitor_decisions",
@@ -417,6 +421,7 @@ def test_each_check_refuses_what_it_is_for(world: World, superuser: psycopg.Conn
     # PositiveSmallIntegerField brings a check of its own, which the narrower one makes superfluous.
     narrower = {
         "agents_heartbeat_interval_hours_check": "agent_interval_range",
+        "agents_max_at_once_check": "agent_max_at_once_range",
         "monitors_interval_minutes_check": "monitor_interval_or_cron",
     }
     assert [(name, change, by) for name, change, by in refused_by if by != narrower.get(name, name)] == []

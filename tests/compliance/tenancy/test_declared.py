@@ -31,8 +31,10 @@ def in_order_of_creation() -> list[tuple[str, DatabaseObject]]:
         for operation in migration.operations
         if isinstance(operation, AddConstraint) and operation.constraint.name in DECLARED
     ]
-    assert sorted(created) == sorted(DECLARED)
-    return [DECLARED[name] for name in created]
+    # A later migration replaces what it changes: by then all that it needs is there.
+    last = [name for position, name in enumerate(created) if name not in created[position + 1 :]]
+    assert sorted(last) == sorted(DECLARED)
+    return [DECLARED[name] for name in last]
 
 
 def test_what_is_declared_is_what_the_database_has_and_all_that_it_has(

@@ -18,6 +18,7 @@ from compliance.models import (
     CredentialGrant,
     CredentialSecret,
     CredentialUse,
+    HeartbeatDecision,
     Invitation,
     Job,
     Membership,
@@ -33,7 +34,7 @@ from compliance.runs.models import AgentRunTotal, AgentStatus, StepEvidence
 from compliance.tenancy import scope
 from compliance.tenancy.scope import Actor, ScopeError, organization_scope, platform_scope, system_scope, user_scope
 from compliance.vault.use import use_credential
-from tests.compliance.monitors.conftest import make_monitor
+from tests.compliance.monitors.conftest import make_monitor, skip_heartbeat
 from tests.compliance.vault.conftest import attempt, make_credential, make_grant
 from tests.conftest import AGENT_URL, make_context, make_report, make_run
 
@@ -55,6 +56,7 @@ TENANT_MODELS = [
     CredentialUse,
     Monitor,
     MonitorDecision,
+    HeartbeatDecision,
 ]
 # Tables with no organization's data in them. A new table is either here, with a reason, or has policies.
 GLOBAL_TABLES = {
@@ -98,6 +100,7 @@ def filled(organization: Organization, context: AgentContext, other_context: Age
     use_credential(attempt(organization))
     monitor = make_monitor(organization, context, alice)
     run_monitor_now(organization=organization, monitor_id=monitor.pk, by=alice)
+    skip_heartbeat(context.agent_id)
     return organization
 
 

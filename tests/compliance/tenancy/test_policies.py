@@ -27,7 +27,7 @@ from compliance.tenancy.ids import uuid7
 from compliance.tenancy.scope import Actor, organization_scope, platform_scope, system_scope, user_scope
 from compliance.vault.use import use_credential
 from compliance.webhooks.actions import take_delivery
-from tests.compliance.monitors.conftest import make_due, make_monitor
+from tests.compliance.monitors.conftest import make_due, make_monitor, skip_heartbeat
 from tests.compliance.runners.conftest import ask, make_runner
 from tests.compliance.vault.conftest import attempt, make_credential, make_grant
 from tests.conftest import AGENT_URL, add_member, empty_tables, make_context, make_report, make_run, make_user
@@ -57,6 +57,7 @@ READ = {
         "credential_uses": OWN,
         "monitors": OWN,
         "monitor_decisions": OWN,
+        "heartbeat_decisions": REGISTERED,
         "runners": OWN,
         "notices": OWN,
         "rejected_reports": OWN,
@@ -73,6 +74,7 @@ READ = {
         "agent_status": EVERYTHING,
         "compliance_jobs": PLATFORMS,
         "agent_compliance_runs": "triggered_org_id IS NULL",
+        "heartbeat_decisions": EVERYTHING,
         "webhook_deliveries": EVERYTHING,
     },
     "none": {},
@@ -104,6 +106,7 @@ INSERT = {
         "compliance_jobs": PLATFORMS,
         "agent_compliance_runs": "triggered_org_id IS NULL",
         "step_evidence": PLATFORMS,
+        "heartbeat_decisions": EVERYTHING,
         "webhook_deliveries": EVERYTHING,
     },
     "none": {},
@@ -191,6 +194,7 @@ def make_world() -> World:
         make_due(make_monitor(organization, contexts[0], owner))
         _make_runner_with_a_rejected_report(organization, contexts[1], owner)
         make_run(organization=organization, report=make_report("failed", evidence=evidence))
+        skip_heartbeat(own_url)
         make_run(agent_url=own_url, report=make_report("passed", evidence=evidence))
         make_run(
             report=make_report("passed", evidence=evidence),

@@ -34,7 +34,7 @@ from compliance.suites.health import record_engine_health
 from compliance.tenancy.actions import invite
 from compliance.tenancy.scope import Actor, system_scope
 from compliance.webhooks.actions import take_delivery
-from tests.compliance.monitors.conftest import make_monitor
+from tests.compliance.monitors.conftest import make_monitor, skip_heartbeat
 from tests.conftest import AGENT_URL, make_run
 from tests.dashboard.staff.conftest import REASON
 
@@ -49,6 +49,7 @@ def world(organization: Organization, other_organization: Organization, context:
     monitor = make_monitor(organization, context, alice)
     run_monitor_now(organization=organization, monitor_id=monitor.pk, by=alice)
     liveness.begin("monitors")
+    skip_heartbeat(AGENT_URL)
     create_runner(organization=organization, name="lab", by=alice)  # with its API key
     take_delivery(source="registry", delivery_id="msg_1", kind="agent.deployed", agent_url=AGENT_URL)
 

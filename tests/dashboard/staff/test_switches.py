@@ -16,6 +16,7 @@ from compliance.models import (
     ApiKey,
     ComplianceRun,
     EngineHealth,
+    HeartbeatDecision,
     Invitation,
     Job,
     Membership,
@@ -38,7 +39,7 @@ from compliance.tenancy.actions import invite
 from compliance.tenancy.scope import Actor, system_scope
 from compliance.webhooks.actions import take_delivery
 from compliance.webhooks.models import WebhookDelivery
-from tests.compliance.monitors.conftest import make_monitor
+from tests.compliance.monitors.conftest import make_monitor, skip_heartbeat
 from tests.conftest import AGENT_URL, make_run
 from tests.dashboard.staff.conftest import REASON
 
@@ -56,6 +57,7 @@ DECIDED: dict[Any, set[str]] = {
     SystemScopeUse: set(),
     Monitor: set(),
     MonitorDecision: set(),
+    HeartbeatDecision: set(),
     TickPhase: set(),
     EngineHealth: set(),  # what workers say
     Runner: set(),  # their organization's
@@ -77,6 +79,7 @@ def keys(organization: Organization, context: AgentContext, alice: User, monkeyp
     create_runner(organization=organization, name="lab", by=alice)  # with its API key
     take_delivery(source="registry", delivery_id="msg_1", kind="agent.deployed", agent_url=AGENT_URL)
     liveness.begin("monitors")
+    skip_heartbeat(AGENT_URL)
     with system_scope(by=Actor.system("tests"), reason="find rows"):
         found = {model: model._default_manager.order_by("pk").values_list("pk", flat=True)[0] for model in DECIDED}
         return {**found, Membership: Membership.objects.get(role=Role.MEMBER).pk, User: alice.pk}
@@ -125,7 +128,7 @@ def test_only_these_fields_can_be_changed(staff: Any, keys: Any) -> None:
         Organization: {"name"},  # links name its address part, and runs its key
         Membership: {"role"},
         User: {"name", "is_active", "is_staff", "is_superuser"},
-        Agent: {"lifecycle_stage", "heartbeat_interval_hours", "paused", "opted_out"},
+        Agent: {"lifecycle_stage", "heartbeat_interval_hours", "paused", "opted_out", "max_at_once"},
     }
 
 

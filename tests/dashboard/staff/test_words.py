@@ -17,7 +17,7 @@ from compliance.monitors.actions import run_monitor_now
 from compliance.runners.actions import create_runner
 from compliance.suites.health import record_engine_health
 from compliance.webhooks.actions import take_delivery
-from tests.compliance.monitors.conftest import make_monitor
+from tests.compliance.monitors.conftest import make_monitor, skip_heartbeat
 from tests.conftest import AGENT_URL, make_run
 
 OF_TABLES = re.compile(r"\b(scope|url|id|pk|org)\b|compliance (run|request)|membership|_", re.IGNORECASE)
@@ -33,6 +33,7 @@ def rows(organization: Organization, context: AgentContext, alice: User, monkeyp
     monitor = make_monitor(organization, context, alice)
     run_monitor_now(organization=organization, monitor_id=monitor.pk, by=alice)
     liveness.begin("monitors")
+    skip_heartbeat(AGENT_URL)
     create_runner(organization=organization, name="lab", by=alice)  # with its API key
     take_delivery(source="registry", delivery_id="msg_1", kind="agent.deployed", agent_url=AGENT_URL)
 

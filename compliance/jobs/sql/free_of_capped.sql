@@ -1,0 +1,21 @@
+#variable_conflict use_column
+DECLARE
+    capped record;
+BEGIN
+    IF cardinality(urls) > 1000 THEN
+        RAISE EXCEPTION 'at most 1000 agents, not %', cardinality(urls);
+    END IF;
+    FOR capped IN
+        SELECT a.agent_url AS url, a.max_at_once AS most FROM agents a
+        WHERE a.agent_url = ANY(urls) AND a.max_at_once IS NOT NULL ORDER BY a.agent_url
+    LOOP
+        -- Who else counts this agent's tests waits until the jobs that follow from the answer are there.
+        PERFORM pg_advisory_xact_lock(3, hashtext(capped.url));
+        agent_url := capped.url;
+        free := capped.most - (
+            SELECT count(*) FROM compliance_jobs r
+            WHERE r.agent_url = capped.url AND r.state IN ('queued', 'leased')
+                AND (r.executor_kind = 'hosted' OR r.state = 'leased'));
+        RETURN NEXT;
+    END LOOP;
+END;
