@@ -22,13 +22,14 @@ class StaffAdmin(admin.ModelAdmin):
     list_max_show_all = 0
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
-        """Only the parameters of list_filter: others would find a hidden field, such as a password, letter by letter."""
+        """Only the parameters of list_filter: others would find a hidden field, such as a password, bit by bit."""
         allowed: set[str] = set()
         for declared in self.get_list_filter(request):
             if isinstance(declared, str):
                 allowed |= {f"{declared}__exact", f"{declared}__isnull"}
             else:
-                assert isinstance(declared, type) and issubclass(declared, SimpleListFilter)
+                assert isinstance(declared, type)
+                assert issubclass(declared, SimpleListFilter)
                 allowed.add(declared.parameter_name)
         return lookup in allowed
 

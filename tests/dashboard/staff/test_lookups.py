@@ -44,10 +44,7 @@ def test_a_list_can_be_filtered_by_what_it_declares_and_by_no_other_field(model:
     request = RequestFactory().get("/")
     names = {"pk", *fields_of(model)}
     allowed = {
-        f"{name}{lookup}"
-        for name in names
-        for lookup in LOOKUPS
-        if one.lookup_allowed(f"{name}{lookup}", "x", request)
+        f"{name}{lookup}" for name in names for lookup in LOOKUPS if one.lookup_allowed(f"{name}{lookup}", "x", request)
     }
     own = {parameter for parameter in declared_by(one) if "__" in parameter}
     assert allowed == own
