@@ -30,7 +30,7 @@ class StaffAdmin(admin.ModelAdmin):
             else:
                 assert isinstance(declared, type)
                 assert issubclass(declared, SimpleListFilter)
-                allowed.add(declared.parameter_name)
+                allowed.add(str(declared.parameter_name))
         return lookup in allowed
 
     def has_module_permission(self, request: HttpRequest) -> bool:
