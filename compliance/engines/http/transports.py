@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import asyncio
 
-import httpx
 import httpx2
 
 from compliance.engines.http.body import BodyStream
 from compliance.engines.http.client import HttpClient
 from compliance.engines.http.exchange import Exchange, Headers
-from compliance.engines.http.jsonrpc import answered, error_of, message_of, method_of
+from compliance.engines.http.jsonrpc import error_of, message_of, method_of
 
 _SESSION = b"mcp-session-id"
 _METHOD_NOT_FOUND = -32601
@@ -93,10 +92,7 @@ class McpTransport(httpx2.AsyncBaseTransport):
             headers = past.request_headers
             exchange, stream = await self._open(past.method, past.url, headers, past.request_body)
             if stream is not None:
-                async for _ in stream:
-                    if answered(exchange):
-                        break
-                await stream.aclose()
+                await stream.read_to_answer()
             if exchange.fault is not None or exchange.status >= 400:
                 return False
         return bool(self._session)
@@ -109,17 +105,3 @@ def _has_session(request: httpx2.Request) -> bool:
 def _is_unknown_method(exchange: Exchange) -> bool:
     code, _ = error_of(message_of(exchange)[0])
     return bool(code == _METHOD_NOT_FOUND)
-
-
-class A2ATransport(httpx.AsyncBaseTransport):
-    """The HTTP client as the A2A SDK's HTTP client sees it."""
-
-    def __init__(self, http: HttpClient) -> None:
-        self._http = http
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        body = await request.aread()
-        exchange = await self._http.send(request.method, str(request.url), list(request.headers.raw), body)
-        if exchange.fault is not None:
-            return httpx.Response(_FAULT_STATUS)
-        return httpx.Response(exchange.status, headers=_plain(exchange.headers), content=bytes(exchange.body))
