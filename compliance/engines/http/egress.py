@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
+import re
 import socket
 from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass
@@ -49,6 +50,7 @@ _V4 = tuple((ipaddress.IPv4Network(network), reason) for network, reason in _REF
 _V6 = tuple((ipaddress.IPv6Network(network), reason) for network, reason in _REFUSED_V6)
 _GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+_WITHIN = re.compile(r"\d+(?:\.\d+){3}")  # an address in the words for why another is refused
 _ISATAP = (0x00005EFE, 0x02005EFE)
 
 
@@ -226,8 +228,10 @@ class Guard:
             raise AddressRefused(f"address not allowed: {name} has no usable address")
         if self._allows(address):
             return
-        where = str(address) if name == str(address) else f"{name} is {address}"
         if self._confined:
-            raise AddressRefused(f"address not allowed: {where}, which is not on the allow-list")
+            raise AddressRefused(f"address not allowed: {name} is not on the allow-list")
         if reason := refusal(address):
-            raise AddressRefused(f"address not allowed: {where} ({reason})")
+            if name != str(address):
+                # What a name means in our own network is not for those to know who can only write the name.
+                reason = _WITHIN.sub("another address", reason)
+            raise AddressRefused(f"address not allowed: {name} ({reason})")

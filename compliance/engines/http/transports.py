@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 
-import httpx
 import httpx2
 
 from compliance.engines.http.body import BodyStream
@@ -109,17 +108,3 @@ def _has_session(request: httpx2.Request) -> bool:
 def _is_unknown_method(exchange: Exchange) -> bool:
     code, _ = error_of(message_of(exchange)[0])
     return bool(code == _METHOD_NOT_FOUND)
-
-
-class A2ATransport(httpx.AsyncBaseTransport):
-    """The HTTP client as the A2A SDK's HTTP client sees it."""
-
-    def __init__(self, http: HttpClient) -> None:
-        self._http = http
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        body = await request.aread()
-        exchange = await self._http.send(request.method, str(request.url), list(request.headers.raw), body)
-        if exchange.fault is not None:
-            return httpx.Response(_FAULT_STATUS)
-        return httpx.Response(exchange.status, headers=_plain(exchange.headers), content=bytes(exchange.body))

@@ -82,28 +82,22 @@ def refuses(**result: Any) -> Callable[[Asked], Response]:
     return lambda asked: asked.result({"content": [{"type": "text", "text": "Link your account first"}], **result})
 
 
-async def slowly(asked: Asked) -> Response:
-    await asyncio.Event().wait()
-    raise AssertionError
+def streamed(plain: Agent) -> Part:
+    """The agent's answers as event streams, which stay open after the answer."""
 
+    async def answer(asked: Asked) -> Response | None:
+        if asked.verb != "POST" or "id" not in asked.message:
+            return None
+        reply = plain(asked)
+        body = bytes((await reply if inspect.isawaitable(reply) else reply).body)
 
-def open_stream(asked: Asked) -> AsyncIterator[bytes]:
-    """An event stream that stays open after the answer."""
-    plain = mcp(tool("a"), tool("b", **READS))
+        async def events() -> AsyncIterator[bytes]:
+            yield b"event: message\ndata: " + body + b"\n\n"
+            await asyncio.Event().wait()
 
-    async def events() -> AsyncIterator[bytes]:
-        answer = plain(asked)
-        response = await answer if inspect.isawaitable(answer) else answer
-        yield b"event: message\ndata: " + bytes(response.body) + b"\n\n"
-        await asyncio.Event().wait()
+        return StreamingResponse(events(), media_type="text/event-stream")
 
-    return events()
-
-
-def streaming(asked: Asked) -> Response | None:
-    if asked.verb != "POST" or "id" not in asked.message:
-        return None
-    return StreamingResponse(open_stream(asked), media_type="text/event-stream")
+    return answer
 
 
 # Locked doors
@@ -201,6 +195,13 @@ def always(status: int, body: str = "", media_type: str = "text/plain", **header
 _JUST_A_MOMENT = "<!DOCTYPE html><html><head><title>Just a moment...</title></head><body></body></html>"
 
 
+def many(asked: Asked) -> Response | None:
+    """A list of tools of 5 MB."""
+    if asked.method != "tools/list":
+        return None
+    return asked.result({"tools": [tool(f"tool-{number}", description="x" * 10_000) for number in range(500)]})
+
+
 # Sessions
 
 
@@ -261,7 +262,7 @@ ROWS = [
     OddAgent("in good order", lambda: mcp(tool("a"), tool("b", **READS)), PASSING),
     OddAgent("no tools", lambda: mcp(capabilities={}), PASSING),
     OddAgent("mounted at a path of its own", lambda: mcp(tool("a")), PASSING, path="/api/v2/agent"),
-    OddAgent("streams left open", lambda: mcp(before=streaming), PASSING),
+    OddAgent("streams left open", lambda: mcp(before=streamed(mcp(tool("a"), tool("b", **READS)))), PASSING),
     OddAgent("nothing there", lambda: always(404, "Not Found"), FAILING, "status 404"),
     OddAgent("server error", lambda: always(500, "oops"), FAILING, "500"),
     OddAgent("a web page", lambda: always(200, "<h1>Hello</h1>", "text/html"), FAILING, "text/html"),
@@ -294,11 +295,11 @@ ROWS = [
              "credential"),
     OddAgent("only calls are locked", lambda: locked(403, 'Bearer error="insufficient_scope"', at=("tools/call",)),
              INCONCLUSIVE, "credential"),
-    OddAgent("takes the credential", lambda: locked(401, "Bearer", token="open"), PASSING, token="open"),
-    OddAgent("refuses the credential", lambda: locked(401, "Bearer", token="open"), INCONCLUSIVE,
-             "refused the credential", token="other"),
+    OddAgent("takes the credential", lambda: locked(401, "Bearer", token="open-sesame"), PASSING, token="open-sesame"),
+    OddAgent("refuses the credential", lambda: locked(401, "Bearer", token="open-sesame"), INCONCLUSIVE,
+             "refused the credential", token="another-word"),
     OddAgent("refuses the credential at calls", lambda: locked(403, at=("tools/call",)), INCONCLUSIVE,
-             "refused the credential", token="other"),
+             "refused the credential", token="another-word"),
     # Versions
     OddAgent("superseded version", lambda: mcp(tool("a"), version="2024-11-05"), PASSING),
     OddAgent("version that nobody published", lambda: mcp(tool("a"), version="1999-01-01"), PARTIAL, "1999-01-01"),
@@ -317,6 +318,8 @@ ROWS = [
     OddAgent("larger than we read", lambda: always(200, "x" * 9_000_000, "application/json"), INCONCLUSIVE, "larger"),
     OddAgent("redirects to where a test may not go", lambda: always(307, "", location="http://169.254.169.254/"),
              FAILING, "redirects a POST"),
+    OddAgent("list of tools of 5 MB", lambda: mcp(before=many), PASSING),
+    OddAgent("list of tools of 5 MB in a stream", lambda: mcp(before=streamed(mcp(before=many))), PASSING),
     # Sessions
     OddAgent("sessions that end", lambda: ending(3), PASSING),
     # Envelopes

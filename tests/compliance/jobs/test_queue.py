@@ -178,12 +178,14 @@ def test_a_job_that_another_worker_is_taking_is_not_waited_for(
         ("", make_report("failed"), "mcp"),
         ("", make_report("failed", harness_error="we broke"), ""),
         ("", replace(make_report("failed"), protocol=""), ""),
-        ("a2a", make_report("passed"), "a2a"),
+        ("", replace(make_report("failed"), protocol_version=""), ""),
+        ("mcp", replace(make_report("failed"), protocol="a2a", protocol_version=""), "mcp"),
+        ("a2a", make_report("passed"), "mcp"),
     ],
 )
-def test_an_observers_conclusive_run_tells_a_protocol_that_nobody_knew(
+def test_an_observers_conclusive_run_tells_the_protocol_that_the_agent_proved(
     job: Job, known: str, report: Report, after: str
-) -> None:
+) -> None:  # E5
     with platform_scope():
         Agent.objects.update(protocol=known)
     complete_job(lease_of(job), report)

@@ -61,7 +61,18 @@ function check(validation, cap) {
   return { kind, passed, description, error, warning, note, schema, ...shown };
 }
 
-function plain(storyboard, result, exchanges, { cap, all_evidence: all }) {
+// A key that a storyboard writes out goes out in every run, but with the dates of the day: a seller that keeps keys knows
+// it from the run before, and has to refuse it. keys: that this run has sent, of which it may be itself to blame.
+function isSpent(one, definition, keys) {
+  const key = definition?.sample_request?.idempotency_key;
+  if (typeof key !== "string" || key.startsWith("$") || one.skipped) return false;
+  const first = !keys.has(key);
+  keys.add(key);
+  const said = `${one.error ?? ""} ${JSON.stringify(one.response_record?.payload ?? one.response ?? "")}`;
+  return first && !one.passed && said.includes("IDEMPOTENCY_CONFLICT");
+}
+
+function plain(storyboard, result, exchanges, keys, { cap, all_evidence: all }) {
   const defined = new Map(storyboard.phases.flatMap((phase) => phase.steps.map((step) => [step.id, step])));
   const step = (one, phase, counts) => {
     const definition = defined.get(one.step_id);
@@ -77,6 +88,7 @@ function plain(storyboard, result, exchanges, { cap, all_evidence: all }) {
       canonical: one.skip?.reason,
       detail: one.skip?.detail,
       counts,
+      spent: isSpent(one, definition, keys),
       ms: one.duration_ms,
       error: one.error,
       expected: definition?.expected,
@@ -132,7 +144,7 @@ function parseOnce(yaml, file) {
 function listen(lib, wire, options) {
   const runner = lib("testing/storyboard/runner.js");
   const library = lib("testing/storyboard/compliance.js");
-  const progress = { done: 0, total: 0, planned: new Set(), exchanges: new Map() };
+  const progress = { done: 0, total: 0, planned: new Set(), exchanges: new Map(), keys: new Set() };
   const size = (storyboard) => storyboard.phases.reduce((sum, phase) => sum + phase.steps.length, 0);
   const plan = (storyboards) => {
     const fresh = storyboards.filter((one) => !progress.planned.has(one.id));
@@ -176,7 +188,7 @@ function listen(lib, wire, options) {
     tell(storyboard, storyboard.phases[0]?.steps[0]?.title);
     const result = await runStoryboard(url, storyboard, run);
     progress.done = before + size(storyboard);
-    say({ at: "storyboard", ...plain(storyboard, result, progress.exchanges, options) });
+    say({ at: "storyboard", ...plain(storyboard, result, progress.exchanges, progress.keys, options) });
     return result;
   };
   return progress;

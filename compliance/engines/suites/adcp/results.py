@@ -23,6 +23,10 @@ _WORDS = {
     "peer_branch_taken": "Another way of doing the same was taken",
     "peer_substituted": "Another step has done the same",
 }
+_SPENT = (
+    "The storyboard sends the same idempotency key in every run, and the agent, as it should, knows it from an earlier "
+    "run: this cannot be tested again until the agent has forgotten the key"
+)
 
 
 class Results:
@@ -114,6 +118,8 @@ class Results:
         if self.locked and step["task"] == "assert_contribution":
             # It asks that a key or OAuth was seen to work, and the run had none to try (see ADR 9).
             return Verdict.SKIPPED, "Cannot be judged without a credential"
+        if step["spent"]:
+            return Verdict.NOT_TESTED, _SPENT
         if not step["counts"]:
             return Verdict.SILENT, f"Does not hold, in a phase that is optional, so it is no failure. {_failed(step)}"
         return Verdict.FAILED, _failed(step)

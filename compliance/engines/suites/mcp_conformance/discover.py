@@ -126,10 +126,19 @@ class _Opening:
             return False
         self.found.ready = True
         code, _ = error_of(message)
-        if code == _UNSUPPORTED_VERSION:
+        if code == _UNSUPPORTED_VERSION or (code is not None and await self._speaks_newer()):
             self.found.unsupported = "The server speaks only protocol versions that the official runner does not"
         self._introduce(message.get("result"))
         return opened
+
+    async def _speaks_newer(self) -> bool:
+        """Whether the server speaks a version without initialize, which such servers refuse in many ways (E8)."""
+        try:
+            async with patience(self.run):
+                await self.session.discover()
+        except (MCPError, ValidationError, RuntimeError, TimeoutError):
+            return False
+        return True
 
     async def _open(self) -> None:
         asked = types.InitializeRequestParams(

@@ -18,7 +18,7 @@ from mcp_types import ToolAnnotations
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from compliance.engines import Credential, Overall, Progress, get_engine
-from tests.compliance.engines.servers import check, scripted, serving, step, target, tool
+from tests.compliance.engines.servers import PATIENT, QUICK, check, scripted, serving, step, target, tool
 
 TOKEN = "s3cr3t/token+value"
 
@@ -227,6 +227,45 @@ async def test_result_is_compared_with_the_output_schema(result: dict[str, Any],
 
     assert step(report, "mcp/calls", "call/t").verdict == verdict
     assert words in step(report, "mcp/calls", "call/t").actual
+
+
+_OWN_BUSINESS: list[Any] = [
+    {"code": -32602, "message": "Give either query or id"},
+    {"code": -32603, "message": "The other system is down"},
+    {"code": -32000, "message": "Link your account first"},
+    {"code": -32042, "message": "See this page first", "data": {"elicitations": []}},
+    None,  # no answer within the time for a step
+]
+
+
+@pytest.mark.parametrize("error", _OWN_BUSINESS, ids=str)
+async def test_what_a_tool_says_about_its_own_business_is_silent(error: dict[str, Any] | None) -> None:  # E7
+    async def call(message: dict[str, Any]) -> Response:
+        if message["params"]["name"] == "assay-no-such-tool":
+            return JSONResponse({"jsonrpc": "2.0", "id": message["id"], "error": {"code": -32602, "message": "No"}})
+        if error is None:
+            await asyncio.Event().wait()
+        return JSONResponse({"jsonrpc": "2.0", "id": message["id"], "error": error})
+
+    tools = {"tools": [tool("t", annotations={"readOnlyHint": True})]}
+    async with serving(scripted(tools_list=tools, tools_call=call)) as url:
+        report = await check(f"{url}/mcp", limits=QUICK if error is None else PATIENT)
+
+    assert step(report, "mcp/calls", "call/t").verdict == "silent"
+    assert report.overall() is Overall.PASSING
+    assert ("take its time" if error is None else error["message"]) in step(report, "mcp/calls", "call/t").actual
+
+
+@pytest.mark.parametrize("code", [-32700, -32600, -32601])
+async def test_server_that_lists_a_tool_and_knows_no_calls_fails(code: int) -> None:  # E7
+    def call(message: dict[str, Any]) -> Response:
+        return JSONResponse({"jsonrpc": "2.0", "id": message["id"], "error": {"code": code, "message": "No"}})
+
+    tools = {"tools": [tool("t", annotations={"readOnlyHint": True})]}
+    async with serving(scripted(tools_list=tools, tools_call=call)) as url:
+        report = await check(f"{url}/mcp")
+
+    assert step(report, "mcp/calls", "call/t").verdict == "failed"
 
 
 async def test_pages_are_put_together() -> None:
