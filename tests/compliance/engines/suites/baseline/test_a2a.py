@@ -566,6 +566,11 @@ async def test_a_guarded_agent_is_locked_and_not_broken(where: str, status: int)
         without = await check(url)
         refused = await check(url, credential=Credential("Authorization", "Bearer no", ("no",), name="Main key"))
         opened = await check(url, token=TOKEN)
+        for held in (None, "no"):
+            asked = servers.target(url, protocol="a2a", suite="a2a-must", token=held)
+            must = await get_engine("a2a").run(asked)
+            assert must.overall() is Overall.INCONCLUSIVE
+            assert must.locked is (held is None)
 
     assert without.locked
     assert without.overall() is Overall.INCONCLUSIVE
@@ -573,6 +578,19 @@ async def test_a_guarded_agent_is_locked_and_not_broken(where: str, status: int)
     assert refused.overall() is Overall.INCONCLUSIVE
     assert f"refused the credential “Main key” (HTTP {status})" in refused.headline()
     assert opened.overall() is Overall.PASSING
+
+
+async def test_an_interface_on_another_host_never_saw_the_credential_and_did_not_refuse_it() -> None:  # E4, V1
+    sock = bound()
+    elsewhere = f"http://127.0.0.1:{sock.getsockname()[1]}/"
+    agent = scripted(_declaring(_interface(elsewhere)))
+    async with serving(scripted(token=TOKEN), sock), serving(agent) as url:
+        report = await check(url, token=TOKEN)
+
+    assert report.locked
+    assert report.overall() is Overall.INCONCLUSIVE
+    assert "refused" not in report.headline()
+    assert "sent to the registered host alone" in step(report, "a2a/auth", "accepted").actual
 
 
 @pytest.mark.parametrize("token", [None, "no"])
