@@ -13,7 +13,7 @@ import httpx2
 from compliance.engines.http.body import BodyStream
 from compliance.engines.http.client import HttpClient
 from compliance.engines.http.exchange import Exchange, Headers
-from compliance.engines.http.jsonrpc import answered, error_of, message_of, method_of
+from compliance.engines.http.jsonrpc import error_of, message_of, method_of
 
 _SESSION = b"mcp-session-id"
 _METHOD_NOT_FOUND = -32601
@@ -92,10 +92,7 @@ class McpTransport(httpx2.AsyncBaseTransport):
             headers = past.request_headers
             exchange, stream = await self._open(past.method, past.url, headers, past.request_body)
             if stream is not None:
-                async for _ in stream:
-                    if answered(exchange):
-                        break
-                await stream.aclose()
+                await stream.read_to_answer()
             if exchange.fault is not None or exchange.status >= 400:
                 return False
         return bool(self._session)
