@@ -79,7 +79,7 @@ def test_counts_of_another_organization_are_zero(agents: Organization, other_org
 
 
 class TestWithoutVerdict:
-    """Since when an organization's tests came without a verdict (R4)."""
+    """Since when an organization's tests came without a verdict (R4, R13)."""
 
     NOW = timezone.now()
 
