@@ -51,17 +51,25 @@ class Card:
             for number, entry in enumerate(listed if isinstance(listed, list) else ()):
                 if isinstance(entry, dict):
                     names = ("url", "protocolBinding", "protocolVersion", "tenant")
-                    found.append(Interface(number, *(str(entry.get(name) or "") for name in names)))
+                    url, binding, spoken, tenant = (str(entry.get(name) or "") for name in names)
+                    found.append(Interface(number, url, _binding(binding), spoken, tenant))
             return found
         # Before 0.2.5 cards did not say their version.
         version = card_version(card) or ("0.2" if self.path.endswith(OLD_CARD_PATH) else "0.3.0")
-        found.append(Interface(0, str(card.get("url", "")), str(card.get("preferredTransport") or JSONRPC), version))
+        preferred = _binding(str(card.get("preferredTransport") or JSONRPC))
+        found.append(Interface(0, str(card.get("url", "")), preferred, version))
         more = card.get("additionalInterfaces")
         for number, entry in enumerate(more[:_MOST] if isinstance(more, list) else (), 1):
             if isinstance(entry, dict):
-                one = Interface(number, str(entry.get("url", "")), str(entry.get("transport", "")), version)
+                transport = _binding(str(entry.get("transport", "")))
+                one = Interface(number, str(entry.get("url", "")), transport, version)
                 found += [] if any((one.url, one.binding) == (i.url, i.binding) for i in found) else [one]
         return found
+
+
+def _binding(name: str) -> str:
+    """The binding as the specification writes it, where only upper and lower case differ."""
+    return name.upper() if name.upper() in HOW_CALLED else name
 
 
 async def reach_card(run: ReportBuilder, scenario: str) -> Card | None:
@@ -144,12 +152,17 @@ async def ask_all(run: ReportBuilder, interfaces: Iterable[Interface]) -> list[t
     return [((caller := Caller(run.http, each)), await caller.ask("GetTask", no_task)) for each in interfaces]
 
 
+def is_taken(run: ReportBuilder, answers: Iterable[Answer]) -> bool:
+    """Whether some interface takes the run's credential."""
+    return any(_has_credential(run, each) and not each.wants_credential and not each.wrong for each in answers)
+
+
 async def check_answers(
-    run: ReportBuilder, step: StepResult, caller: Caller, answer: Answer, *, is_taken: bool, strictly: bool = True
+    run: ReportBuilder, step: StepResult, caller: Caller, answer: Answer, *, taken: bool, strictly: bool = True
 ) -> bool:
     """Check that an interface answers in its binding. Whether it can be asked further.
 
-    is_taken: another interface takes the run's credential, so that one that refuses it is at fault.
+    taken: another interface takes the run's credential, so that one that refuses it is at fault.
     """
     exchange = step.exchange = answer.exchange
     if exchange.fault is not None and exchange.fault.kind is FaultKind.REFUSED:
@@ -159,7 +172,7 @@ async def check_answers(
         step.passed(f"Answered with status {exchange.status}: it wants a credential{elsewhere}")
         note_locked(run)
         return True
-    elif answer.wants_credential and is_taken:
+    elif answer.wants_credential and taken:
         step.failed(f"Refused with status {exchange.status} what another interface takes", at="/response/status")
     elif answer.wants_credential:
         step.passed(f"Answered with status {exchange.status}: it wants another credential")
