@@ -158,7 +158,7 @@ class HttpClient:
                 exchange.fault = Fault(FaultKind.WALL, wall_words(exchange))
             seconds = retry_after(exchange, attempt) if exchange.fault is None else None
             # Nobody waits to be allowed to say goodbye.
-            if seconds is None or method == "DELETE":
+            if seconds is None or method == "DELETE" or not self.limits.retries:
                 return exchange, stream
             if stream is not None:
                 await stream.aclose()
