@@ -15,6 +15,7 @@ from typing import Any
 import hypothesis
 import psycopg
 import pytest
+from allauth.account.models import EmailAddress
 from django.conf import settings
 from django.core.management import call_command
 from django.db import connection, connections
@@ -142,6 +143,12 @@ def empty_tables(superuser: psycopg.Connection[Any]) -> None:
 
 def make_user(email: str, name: str, **fields: Any) -> User:
     return User.objects.create_user(email=email, password=PASSWORD, name=name, **fields)
+
+
+def confirm_address(user: User) -> User:
+    """As if they had opened the link in the e-mail that asks whether the address is theirs."""
+    EmailAddress.objects.update_or_create(user=user, email=user.email, defaults={"verified": True, "primary": True})
+    return user
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from uuid import UUID
 
+from allauth.account.models import EmailAddress
 from django.db import IntegrityError
 from django.utils import timezone
 from django.utils.text import slugify
@@ -105,7 +106,7 @@ def renew_invitation(*, organization: Organization, invitation_id: UUID | str, b
 def accept_invitation(*, organization_id: str, invitation_id: str, by: User) -> Membership:
     """Turn an open invitation into a membership of `by`.
 
-    The caller has verified the link's signature. The address must be the invited one: a
+    The caller has verified the link's signature. The address must be the invited one, and confirmed by e-mail: a
     forwarded link does not let somebody else in. Raises Refused otherwise.
     """
     with organization_scope(organization_id):
@@ -123,9 +124,17 @@ def accept_invitation(*, organization_id: str, invitation_id: str, by: User) -> 
             raise Refused("This invitation has been used. Ask for a new one.")
         if invitation.has_expired:
             raise Refused("This invitation has expired. Ask for a new one.")
+        if not has_confirmed(by, invitation.email):
+            raise Refused(f"Confirm first that {invitation.email} is your address.")
         invitation.accepted_at = timezone.now()
         invitation.save(update_fields=["accepted_at"])
         return Membership.objects.create(organization_id=organization_id, user=by, role=invitation.role)
+
+
+def has_confirmed(user: User, address: str) -> bool:
+    """Whether somebody has shown, by a link in an e-mail, that an address is theirs."""
+    confirmed: bool = EmailAddress.objects.filter(user=user, email__iexact=address, verified=True).exists()
+    return confirmed
 
 
 def refuse_without_owner(organization_id: str, without: Membership) -> None:

@@ -76,7 +76,7 @@ class AgentQuery(PageQuery):
     status: Literal["passing", "partial", "failing", "never"] | None = Field(
         None, description="How the organization's own last test went; `never`: there is none."
     )
-    name: str = Field("", max_length=200, description="A part of the name.")
+    name: Annotated[Text, Field(max_length=200, description="A part of the name.")] = ""
 
 
 class AgentIn(In):

@@ -79,7 +79,8 @@ class StaffSite(AdminSite):
             path("reason/", self.admin_view(self.reason), name="reason"),
             path("reason/end/", self.admin_view(self.end_access), name="reason_end"),
         ]
-        return own + super().get_urls()
+        # Nothing here has a page of its own elsewhere, to which "view on site" would lead.
+        return own + [each for each in super().get_urls() if getattr(each, "name", None) != "view_on_site"]
 
     def each_context(self, request: HttpRequest) -> dict[str, Any]:
         return {**super().each_context(request), "access": access.current(request)}

@@ -17,12 +17,13 @@ from compliance.webhooks.signatures import NotSigned, UnknownSource, verified_id
 from dashboard.api import limits
 from dashboard.api.authentication import count_call, count_failure, refuse_large_body
 from dashboard.api.problems import Problem, ProblemDetails, invalid, not_found, of_status, unavailable
+from dashboard.api.schemas import Text
 
 
 class EventIn(Schema):
     """What happened, and to which agent."""
 
-    type: str = Field(min_length=1, max_length=KIND_LENGTH, examples=["agent.deployed"])
+    type: Text = Field(min_length=1, max_length=KIND_LENGTH, examples=["agent.deployed"])
     data: dict[str, Any] = Field({}, examples=[{"agent_url": "https://agent.example/mcp"}])
 
 

@@ -8,6 +8,7 @@ from argparse import ArgumentParser
 from pathlib import Path
 from typing import Any
 
+from allauth.account.models import EmailAddress
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
@@ -95,6 +96,7 @@ class Command(BaseCommand):
             passwords[email] = passwords.get(email) or secrets.token_urlsafe(12)
             user.set_password(passwords[email])
             user.save()
+        EmailAddress.objects.get_or_create(user=user, email=email, defaults={"verified": True, "primary": True})
         return user
 
     def _organization(self, name: str, people: list[tuple[User, Role]]) -> Organization:
