@@ -179,7 +179,7 @@ def add_member(organization: Organization, user: User, role: str) -> Membership:
 @pytest.fixture
 def organization(alice: User, bob: User) -> Organization:
     """Alice's organization, with Bob as a member."""
-    organization = create_organization(name="Alpha", by=alice)
+    organization = create_organization(name="Alpha", by=alice, slug="alpha")
     add_member(organization, bob, Role.MEMBER)
     return organization
 
@@ -187,7 +187,7 @@ def organization(alice: User, bob: User) -> Organization:
 @pytest.fixture
 def other_organization(charlie: User) -> Organization:
     """Charlie's organization."""
-    return create_organization(name="Omega", by=charlie)
+    return create_organization(name="Omega", by=charlie, slug="omega")
 
 
 def make_context(

@@ -11,6 +11,7 @@ from typing import Any
 from allauth.account.models import EmailAddress
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
+from django.utils.text import slugify
 
 from compliance.demo_agents import AGENTS
 from compliance.embedded.folder import write_private
@@ -104,7 +105,7 @@ class Command(BaseCommand):
         own = (membership.organization for membership in Membership.objects.of_user(owner))
         organization = next((organization for organization in own if organization.name == name), None)
         if organization is None:
-            organization = create_organization(name=name, by=owner)
+            organization = create_organization(name=name, by=owner, slug=slugify(name))
         with organization_scope(organization.id):
             for user, role in people[1:]:
                 Membership.objects.get_or_create(organization=organization, user=user, defaults={"role": role})
