@@ -61,7 +61,8 @@ JOIN agent_contexts c ON c.organization_id = 'org_bench_' || i % %(among)s
 
 _BECOME_DUE = """
 TRUNCATE compliance_jobs, monitor_decisions CASCADE;
-UPDATE monitors m SET state = 'active', next_run_at = now() - interval '1 minute' + i * interval '1 millisecond'
+UPDATE monitors m SET state = 'active', next_run_at = now() - interval '1 minute' + i * interval '1 millisecond',
+    deferred_until = NULL, waiting_since = NULL
 FROM generate_series(0, %(due)s - 1) i WHERE m.id = bench_monitor(i);
 """
 

@@ -16,14 +16,21 @@ from compliance.tenancy.scope import ORGANIZATION_SETTING
 
 VIEW = """
     SELECT id, organization_id, agent_url, name, relation, created_at, last_test_run_id, last_test_status,
-        last_test_passed, last_test_scenario, last_test_summary, last_tested_at, total_tests_run
+        last_test_passed, last_test_scenario, last_test_summary, last_tested_at, total_tests_run, inconclusive_since
     FROM agent_context_with_latest_test WHERE organization_id = %s
 """
 
 # The same rows and columns without row-level security, asked by somebody who knows every index by heart.
 FLOOR = """
     SELECT c.id, c.organization_id, c.agent_url, c.name, c.relation, c.created_at, r.id, r.overall_status,
-        r.overall_status = 'passing', r.first_track, r.headline, r.tested_at, coalesce(t.total, 0)
+        r.overall_status = 'passing', r.first_track, r.headline, r.tested_at, coalesce(t.total, 0),
+        (
+            SELECT i.tested_at FROM agent_compliance_runs i
+            WHERE i.triggered_org_id = c.organization_id AND i.agent_url = c.agent_url
+                AND i.triggered_org_id IS NOT NULL AND NOT i.dry_run AND i.overall_status = 'inconclusive'
+                AND i.tested_at >= r.tested_at AND i.id <> r.id
+            ORDER BY i.tested_at, i.id LIMIT 1
+        )
     FROM agent_contexts c
     LEFT JOIN LATERAL (
         SELECT id, overall_status, first_track, headline, tested_at FROM agent_compliance_runs

@@ -21,6 +21,7 @@ class ComplianceConfig(AppConfig):
         """Register what packages do when one below them, which does not know them, has something to tell."""
         from compliance.alerts.notices import record_notice
         from compliance.jobs.completion import on_completion
+        from compliance.jobs.platform_tests import after_platform_test
         from compliance.monitors.actions import after_monitor_run, names_placed_on
         from compliance.monitors.heartbeats import after_heartbeat
         from compliance.runners.placement import runners_are_used_by
@@ -29,5 +30,6 @@ class ComplianceConfig(AppConfig):
 
         on_completion(TriggeredBy.HEARTBEAT, after_heartbeat)
         on_completion(TriggeredBy.MONITOR, after_monitor_run)
+        on_completion(TriggeredBy.MANUAL, after_platform_test)
         runners_are_used_by(names_placed_on)
         subscribe(record_notice)

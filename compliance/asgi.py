@@ -28,31 +28,41 @@ ADDRESS_BYTES, FIELD_BYTES, HEAD_BYTES, BODY_IN_MEMORY_BYTES = 4_094, 8_190, 16_
 THREADS = int(os.environ.get("WEB_THREADS") or 4)
 
 
-class Connection(H11Protocol):
+class Connection(asyncio.Protocol):
     """A client's connection: uvicorn's HTTP, and the clock that uvicorn has only for the time between requests."""
 
     current: ContextVar[Connection] = ContextVar("connection")  # inherited by the task that serves a request
     requests = 0  # that were begun on it
 
+    def __init__(self, **options: Any) -> None:
+        self.http = H11Protocol(**options)
+
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        self.clock = asyncio.get_running_loop().call_later(HEAD_SECONDS, transport.abort)
+        self.loop, self.transport = asyncio.get_running_loop(), transport
+        self.clock = self.loop.call_later(HEAD_SECONDS, transport.abort)
         socket = transport.get_extra_info("socket")
         if socket.family != AF_UNIX:  # else each answer would wait for the acknowledgement of its head
             socket.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
-        super().connection_made(transport)
+        self.http.connection_made(transport)
 
     def allow(self, seconds: float) -> None:
         """Cut the connection after so many seconds, and not when it was said before."""
         self.clock.cancel()
-        self.clock = asyncio.get_running_loop().call_later(seconds, self.transport.abort)
+        self.clock = self.loop.call_later(seconds, self.transport.abort)
 
     def data_received(self, data: bytes) -> None:
         self.current.set(self)
-        super().data_received(data)
+        self.http.data_received(data)
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, error: Exception | None) -> None:
         self.clock.cancel()
-        super().connection_lost(exc)
+        self.http.connection_lost(error)
+
+    def pause_writing(self) -> None:
+        self.http.pause_writing()
+
+    def resume_writing(self) -> None:
+        self.http.resume_writing()
 
 
 def site(environ: Any, start_response: Any) -> Iterable[bytes]:

@@ -92,7 +92,7 @@ def _is_same(url: str, other: str) -> bool:
         a, b = httpx2.URL(url), httpx2.URL(other)
     except httpx2.InvalidURL:
         return False
-    return (a.host, a.port, a.path.rstrip("/"), a.query) == (b.host, b.port, b.path.rstrip("/"), b.query)
+    return (a.host, a.port, _path(a).rstrip("/"), a.query) == (b.host, b.port, _path(b).rstrip("/"), b.query)
 
 
 def _looks_like_card(value: Any) -> bool:

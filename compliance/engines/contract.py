@@ -29,7 +29,7 @@ class Limits:
     card_nodes: int = 20_000  # JSON values in an agent card
     schema_nodes: int = 20_000  # JSON values in one schema, and new ones checked in one run
     tool_calls: int = 3
-    retries: int = 4  # of one request that the agent puts off (429, or 503 with Retry-After)
+    retries: int = 4  # of one request that is put off (429, or 503 with Retry-After); 0 takes that for an answer
     retry_seconds: float = 30.0  # the longest wait for one of them
 
 

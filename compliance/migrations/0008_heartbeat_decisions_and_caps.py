@@ -114,7 +114,10 @@ class Migration(migrations.Migration):
                         RAISE EXCEPTION 'at most 1000 agents, not %', cardinality(urls);
                     END IF;
                     FOR capped IN
-                        SELECT a.agent_url AS url, a.max_at_once AS most FROM agents a
+                        SELECT a.agent_url AS url, a.max_at_once AS most,
+                            a.next_heartbeat_at <= statement_timestamp() AND a.registrations > 0 AND NOT a.paused AND NOT a.opted_out
+                                AND a.lifecycle_stage IN ('testing', 'production') AS beats
+                        FROM agents a
                         WHERE a.agent_url = ANY(urls) AND a.max_at_once IS NOT NULL ORDER BY a.agent_url
                     LOOP
                         -- Who else counts this agent's tests waits until the jobs that follow from the answer are there.
@@ -124,6 +127,13 @@ class Migration(migrations.Migration):
                             SELECT count(*) FROM compliance_jobs r
                             WHERE r.agent_url = capped.url AND r.state IN ('queued', 'leased')
                                 AND (r.executor_kind = 'hosted' OR r.state = 'leased'));
+                        -- A heartbeat that is due goes before: who tests the agent without a pause must not hold it up for ever.
+                        IF capped.beats AND current_setting('app.platform', true) IS DISTINCT FROM 'on' AND NOT EXISTS (
+                            SELECT FROM compliance_jobs r
+                            WHERE r.agent_url = capped.url AND r.organization_id IS NULL AND r.state IN ('queued', 'leased'))
+                        THEN
+                            free := free - 1;
+                        END IF;
                         RETURN NEXT;
                     END LOOP;
                 END;

@@ -72,10 +72,23 @@ class Schedule:
         if self.interval_minutes is not None:
             return _every(self.interval_minutes)
         try:
-            words = _simulated(self.cron, datetime(2026, 1, 1, tzinfo=UTC)).explain()
+            words = _cron_in_words(self.cron)
         except BadSchedule:
             words = f"“{self.cron}”"
         return f"{words}, {self.timezone}"
+
+
+def _cron_in_words(cron: str) -> str:
+    start = datetime(2026, 1, 1, tzinfo=UTC)
+    simulated = _simulated(cron, start)
+    minute, hour, days, month, weekdays = cron.split()
+    if days.startswith("*") or weekdays.startswith("*"):
+        return simulated.explain()
+    # Two restrictions of days: cron comes on the days of either.
+    every_weekday = {day % 7 for day in simulated.weekdays if isinstance(day, int)} == set(range(7))
+    if every_weekday or simulated.days == set(range(1, 32)):
+        return CronSim(f"{minute} {hour} * {month} *", start).explain()
+    return simulated.explain().replace(" and on ", " or on ", 1)
 
 
 def _every(minutes: int) -> str:

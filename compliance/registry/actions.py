@@ -24,6 +24,7 @@ from compliance.registry.models import (
     Protocol,
     Relation,
 )
+from compliance.registry.unicode_hosts import readable
 from compliance.registry.urls import normalize_agent_url, refuse_credentials
 from compliance.tenancy.api_keys import Principal
 from compliance.tenancy.errors import NotAllowed, Refused
@@ -49,7 +50,7 @@ def register_agent(*, organization: Organization, url: str, name: str = "", by: 
     """
     agent_url = normalize_agent_url(url)
     refuse_credentials(agent_url)
-    parts = urlsplit(agent_url)
+    parts = urlsplit(readable(agent_url))
     shown = plain_name(name) or (parts.netloc + parts.path.rstrip("/"))[:100]
     with organization_scope(organization.id):
         managing_membership(organization.id, by)

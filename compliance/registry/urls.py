@@ -10,7 +10,7 @@ import idna
 
 MAX_LENGTH = 2048  # characters; also keeps the value indexable (PostgreSQL's limit is about 2,700 bytes)
 _DEFAULT_PORTS = {"http": 80, "https": 443}
-_UNSAFE = re.compile(r"[\x00-\x20\x7f\\<>\"^`{|}]")
+_UNSAFE = re.compile(r"[\x00-\x20\x7f\\<>\"^`{|}\ud800-\udfff]")
 # Characters of RFC 3986 that may stand in a path or query as they are; "%" keeps what is encoded already.
 _PATH_SAFE = "/:@!$&'()*+,;=-._~%"
 _QUERY_SAFE = _PATH_SAFE + "?"

@@ -174,12 +174,18 @@ def why_lost(job: Job | None, runner: Runner) -> str:
             return f"The job was cancelled. {job.end_reason}".strip()
         case JobState.EXPIRED:
             return f"The job has expired. {job.end_reason}".strip()
+        case _ if job.leased_by != runner.pk and not job.placement.names(runner):
+            return "The job is not placed on this runner."
+        case JobState.FINISHED if job.leased_by != runner.pk:
+            return "The job has ended with the result of another runner."
         case JobState.FINISHED:
             return "The lease ran out, and the job has ended with another result."
         case JobState.LEASED if job.leased_by != runner.pk:
-            return "The lease ran out, and another runner has taken the job."
+            return f"The job is with another runner, “{job.leased_by_name}”."
         case JobState.LEASED:
             return "The lease ran out, and the job was leased anew."
+        case JobState.QUEUED if job.leased_by != runner.pk:
+            return "This runner does not have the job, which waits to be taken."
     return "The lease ran out or was taken back; the job waits to be taken again."
 
 

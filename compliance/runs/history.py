@@ -165,6 +165,12 @@ def recent_heartbeat_verdicts(agent_url: str) -> list[str]:
     return list(newest)[::-1]
 
 
+def newest_without_verdict(*, organization_id: str, agent_url: str) -> ComplianceRun | None:
+    """The organization's newest test of the agent that was inconclusive, and not dry."""
+    inconclusive = ComplianceRun.objects.narrow().own(organization_id).for_agent(agent_url)
+    return inconclusive.without_verdict().order_by(*NEWEST_FIRST).first()
+
+
 def last_of_each_kind(*, organization_id: str, agent_url: str) -> dict[str, ComplianceRun | None]:
     """The newest run that the organization caused ("own") and the newest heartbeat ("platform"), conclusive or not."""
     runs = ComplianceRun.objects.narrow().for_agent(agent_url).order_by(*NEWEST_FIRST)

@@ -53,7 +53,7 @@ async def fetch_token(
     else:
         pair = f"{quote_plus(client_id)}:{quote_plus(secret)}".encode()
         proof = Credential("Authorization", f"Basic {base64.b64encode(pair).decode()}")
-    limits = Limits(step_seconds=step_seconds, response_bytes=_ANSWER_BYTES, redirects=0)
+    limits = Limits(step_seconds=step_seconds, response_bytes=_ANSWER_BYTES, redirects=0, retries=0)
     headers = [(b"Content-Type", b"application/x-www-form-urlencoded"), (b"Accept", b"application/json")]
     try:
         async with HttpClient(

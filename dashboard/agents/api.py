@@ -50,8 +50,17 @@ class AgentOut(Schema):
     status_since: datetime | None
     last_test_run_id: UUID | None = Field(description="The organization's own last conclusive test.")
     last_test_status: OverallStatus | None
+    last_test_passed: bool | None = Field(description="Whether it was passing as a whole.")
+    last_test_scenario: str | None = Field(
+        description="The title of its first track.", examples=["Connectivity and TLS"]
+    )
+    last_test_full_suite: bool | None = Field(description="False for a test of some scenarios only.")
     last_test_summary: str | None = Field(examples=["All 25 checks passed."])
     last_tested_at: datetime | None
+    inconclusive_since: datetime | None = Field(
+        description="Since when the organization's own tests came without a verdict, after the last conclusive one;"
+        " null when the newest has one."
+    )
     total_tests_run: int
     url: str = Field(description="Its page.", examples=["https://assay.example/o/example/agents/0199…/"])
 
@@ -77,6 +86,14 @@ class AgentQuery(PageQuery):
         None, description="How the organization's own last test went; `never`: there is none."
     )
     name: Annotated[Text, Field(max_length=200, description="A part of the name.")] = ""
+    q: Annotated[
+        Text,
+        Field(
+            max_length=200,
+            description="A part of the name or of the address; host names are found by their Unicode and by their ASCII"
+            " spelling.",
+        ),
+    ] = ""
 
 
 class AgentIn(In):
@@ -99,11 +116,13 @@ def list_agents(request: ApiRequest, query: Query[AgentQuery], response: HttpRes
         agents = agents.filter(last_test_status=query.status)
     if query.name:
         agents = agents.filter(name__icontains=query.name)
+    if query.q:
+        agents = agents.sought(query.q)
     return page_out(AgentPage, page_by_key(agents, query), request=request, response=response)
 
 
 @router.get(
-    "/agents/{uuid:agent}",
+    "/agents/{id:agent}",
     operation_id="getAgent",
     summary="One agent",
     response={200: AgentOut, 404: ProblemDetails},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import django_filters
-from django.db.models import Q, QuerySet
+from django.db.models import QuerySet
 
 from compliance.models import AgentContextWithLatestTest
 from compliance.runs.models import LastTestQuerySet
@@ -28,7 +28,7 @@ class AgentFilter(FilterSet):
     status = django_filters.ChoiceFilter(label="Last test", method="in_state", choices=FACETS)
 
     def search(self, agents: LastTestQuerySet, name: str, value: str) -> LastTestQuerySet:
-        return agents.filter(Q(name__icontains=value) | Q(agent__agent_url__icontains=value))
+        return agents.sought(value)
 
     def in_state(self, agents: LastTestQuerySet, name: str, value: str) -> QuerySet[AgentContextWithLatestTest]:
         if value == "never":

@@ -9,9 +9,9 @@ from dashboard.agents import views
 urlpatterns = [
     path("", views.overview, name="overview"),
     path("agents/add/", views.agent_add, name="agent_add"),
-    path("agents/<uuid:agent>/", views.agent, name="agent"),
-    path("agents/<uuid:agent>/protocol/", views.agent_protocol, name="agent_protocol"),
-    path("agents/<uuid:agent>/test/", views.agent_test, name="agent_test"),
-    path("agents/<uuid:agent>/settings/", views.agent_settings, name="agent_settings"),
-    path("agents/<uuid:agent>/remove/", views.agent_remove, name="agent_remove"),
+    path("agents/<id:agent>/", views.agent, name="agent"),
+    path("agents/<id:agent>/protocol/", views.agent_protocol, name="agent_protocol"),
+    path("agents/<id:agent>/test/", views.agent_test, name="agent_test"),
+    path("agents/<id:agent>/settings/", views.agent_settings, name="agent_settings"),
+    path("agents/<id:agent>/remove/", views.agent_remove, name="agent_remove"),
 ]

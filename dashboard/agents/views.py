@@ -28,7 +28,13 @@ from compliance.models import (
 from compliance.registry.actions import AlreadyRegistered, change_heartbeats, remove_context, rename_context
 from compliance.registry.models import Placement
 from compliance.registry.urls import InvalidAgentURL
-from compliance.runs.history import history_page, last_of_each_kind, recent_heartbeat_verdicts, recent_verdicts
+from compliance.runs.history import (
+    history_page,
+    last_of_each_kind,
+    newest_without_verdict,
+    recent_heartbeat_verdicts,
+    recent_verdicts,
+)
 from compliance.suites.catalogue import OfferedSuite
 from compliance.tenancy.errors import Refused
 from compliance.vault.access_log import granted_credentials
@@ -136,6 +142,7 @@ def agent(request: OrganizationRequest, agent: UUID) -> HttpResponseBase:
         "status": getattr(context.agent, "status", None),
         "detecting": is_detecting(context),
         "last_own": last["own"],
+        "without_verdict": _without_verdict(context, last["own"]),
         "last_heartbeat": last["platform"],
         "own_verdicts": own,
         "skipped_heartbeats": HeartbeatDecision.objects.newest_of(url)[:SKIPPED_HEARTBEATS],
@@ -157,6 +164,15 @@ def agent(request: OrganizationRequest, agent: UUID) -> HttpResponseBase:
     if active is not None:
         page |= progress_context(active)
     return TemplateResponse(request, "agents/detail.html", page)
+
+
+def _without_verdict(context: AgentContextWithLatestTest, last: ComplianceRun | None) -> ComplianceRun | None:
+    """The newest test that was inconclusive, if no conclusive one came after it; `last` is the newest of all."""
+    if context.inconclusive_since is None:
+        return None
+    if last is not None and not last.dry_run:
+        return last
+    return newest_without_verdict(organization_id=context.organization_id, agent_url=context.agent_id)
 
 
 def _last_placement(last: ComplianceRun | None, runners: list[Runner]) -> str:

@@ -9,5 +9,5 @@ from dashboard.alerts import views
 urlpatterns = [
     path("", views.notices, name="notices"),
     path("read/", views.notices_read, name="notices_read"),
-    path("<uuid:notice>/read/", views.notice_read, name="notice_read"),
+    path("<id:notice>/read/", views.notice_read, name="notice_read"),
 ]

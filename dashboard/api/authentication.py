@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from functools import wraps
-from typing import Any, cast, get_args
+from typing import Any, cast, get_args, get_origin
 
 from allauth.account.adapter import get_adapter
 from django.conf import settings
@@ -90,7 +90,7 @@ def in_organization(view: Callable[..., Any]) -> Callable[..., Any]:
     that must keep what it did returns the problem's response instead.
     """
 
-    @refuse_unknown_parameters
+    @refuse_odd_parameters
     @wraps(view)
     def scoped(request: ApiRequest, *args: Any, **kwargs: Any) -> Any:
         key = request.auth
@@ -104,19 +104,25 @@ def in_organization(view: Callable[..., Any]) -> Callable[..., Any]:
     return scoped
 
 
-def refuse_unknown_parameters(view: Callable[..., Any]) -> Callable[..., Any]:
-    """The view refuses query parameters that it does not have: a misspelt filter must not show everything."""
-    known: set[str] = set()
+def refuse_odd_parameters(view: Callable[..., Any]) -> Callable[..., Any]:
+    """The view refuses query parameters that it does not have: a misspelt filter must not show everything.
+
+    And those that are given twice where one value counts: which of the two would be a guess.
+    """
+    known: dict[str, bool] = {}  # whether it may be given again
     for parameter in inspect.signature(view, eval_str=True).parameters.values():
         schema, *marks = get_args(parameter.annotation) or (None,)
         if any(isinstance(mark, QueryParam) for mark in marks):
-            known |= schema.model_fields.keys()
+            known |= {name: get_origin(field.annotation) is list for name, field in schema.model_fields.items()}
 
     @wraps(view)
     def checked(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
-        unknown = sorted(request.GET.keys() - known)
+        unknown = sorted(request.GET.keys() - known.keys())
         if unknown:
             raise invalid("query", unknown[0][:100], "There is no such parameter here.")
+        for name, values in request.GET.lists():
+            if len(values) > 1 and not known[name]:
+                raise invalid("query", name, "Give this parameter once.")
         return view(request, *args, **kwargs)
 
     return checked

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from django.conf import settings
 from django.db.models import QuerySet
@@ -13,6 +13,7 @@ from pydantic import Field
 from compliance import pagination
 from compliance.pagination import Cursor, Keyset
 from dashboard.api.problems import Problem, invalid
+from dashboard.api.schemas import Text
 
 BY_KEY = Keyset(newest_first=False)
 PAGE_SIZE, MAX_PAGE_SIZE = 50, 100
@@ -22,7 +23,9 @@ class PageQuery(Schema):
     """Which part of a list."""
 
     limit: int = Field(PAGE_SIZE, ge=1, le=MAX_PAGE_SIZE, description="How many at most.")
-    cursor: str = Field("", max_length=300, description="The `next` of the page before; empty: the first page.")
+    cursor: Annotated[
+        Text, Field(max_length=300, description="The `next` of the page before; empty: the first page.")
+    ] = ""
 
 
 class Page(Schema):

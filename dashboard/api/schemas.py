@@ -6,6 +6,8 @@ resolver. Their context has the request, whose organization is the reader.
 
 from __future__ import annotations
 
+import re
+from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Annotated, Any, Literal
 from uuid import UUID
@@ -15,6 +17,8 @@ from django.urls import reverse
 from ninja import Schema
 from pydantic import (
     AfterValidator,
+    AwareDatetime,
+    BeforeValidator,
     ConfigDict,
     Field,
     StrictBool,
@@ -40,6 +44,27 @@ def _storable(text: str) -> str:
     return text
 
 
+# RFC 3339, which wants an offset. Without the check a number would be taken for seconds since 1970.
+_INSTANT = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
+
+
+def _written_as_instant(value: Any) -> Any:
+    if not isinstance(value, datetime) and not (isinstance(value, str) and _INSTANT.fullmatch(value)):
+        raise PydanticCustomError(
+            "instant",
+            "Write the time as RFC 3339 with an offset, such as 2026-11-21T10:00:00Z or 2026-11-21T11:00:00+01:00.",
+        )
+    return value
+
+
+def _in_utc(instant: datetime) -> datetime:
+    # PostgreSQL takes fewer offsets than RFC 3339, and Python no year 10000.
+    try:
+        return instant.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("There is no such time in UTC.") from None
+
+
 def one_of(choices: str) -> WrapValidator:
     """For a field of several types: a value of none of them is one mistake, which lists the choices."""
 
@@ -52,6 +77,7 @@ def one_of(choices: str) -> WrapValidator:
     return WrapValidator(check)
 
 
+Instant = Annotated[AwareDatetime, BeforeValidator(_written_as_instant), AfterValidator(_in_utc)]
 Text = Annotated[StrictStr, AfterValidator(_storable)]
 Name = Annotated[Text, Field(min_length=1, max_length=100)]
 Small = Annotated[StrictInt, Field(ge=-(2**53), le=2**53)]

@@ -96,7 +96,7 @@ def _job_out(request: ApiRequest, job_id: UUID) -> JobOut:
 
 
 @router.post(
-    "/agents/{uuid:agent}/tests",
+    "/agents/{id:agent}/tests",
     operation_id="requestTest",
     summary="Request a test of an agent",
     response={202: JobOut, 200: JobOut, 404: ProblemDetails, 409: ProblemDetails},
@@ -121,7 +121,7 @@ def request_test(request: ApiRequest, agent: UUID, test: TestIn, response: HttpR
 
 
 @router.get(
-    "/jobs/{uuid:job}",
+    "/jobs/{id:job}",
     auth=BearerKey(Scope.READ),
     operation_id="getJob",
     summary="One job",
@@ -133,7 +133,7 @@ def one_job(request: ApiRequest, job: UUID) -> JobOut:
 
 
 @router.post(
-    "/jobs/{uuid:job}/cancel",
+    "/jobs/{id:job}/cancel",
     operation_id="cancelJob",
     summary="Cancel a job",
     response={200: JobOut, 404: ProblemDetails, 409: ProblemDetails},

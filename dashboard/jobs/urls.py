@@ -7,6 +7,6 @@ from django.urls import path
 from dashboard.jobs import views
 
 urlpatterns = [
-    path("<uuid:job>/", views.job_detail, name="job"),
-    path("<uuid:job>/cancel/", views.job_cancel, name="job_cancel"),
+    path("<id:job>/", views.job_detail, name="job"),
+    path("<id:job>/cancel/", views.job_cancel, name="job_cancel"),
 ]

@@ -79,7 +79,7 @@ def create(request: ApiRequest, monitor: MonitorIn, response: HttpResponse) -> S
 
 
 @router.get(
-    "/monitors/{uuid:monitor}",
+    "/monitors/{id:monitor}",
     auth=BearerKey(Scope.READ),
     operation_id="getMonitor",
     summary="One monitor, with its next times and last results",
@@ -90,7 +90,7 @@ def one_monitor(request: ApiRequest, monitor: UUID) -> MonitorWithTimes:
 
 
 @router.patch(
-    "/monitors/{uuid:monitor}",
+    "/monitors/{id:monitor}",
     operation_id="changeMonitor",
     summary="Change a monitor",
     response={200: MonitorWithTimes, 404: ProblemDetails, 409: ProblemDetails},
@@ -120,7 +120,7 @@ def _change_state(request: ApiRequest, monitor_id: UUID, action: Callable[..., M
 
 
 @router.post(
-    "/monitors/{uuid:monitor}/pause",
+    "/monitors/{id:monitor}/pause",
     operation_id="pauseMonitor",
     summary="Pause a monitor",
     response={200: MonitorWithTimes, 404: ProblemDetails, 409: ProblemDetails},
@@ -131,7 +131,7 @@ def pause(request: ApiRequest, monitor: UUID) -> MonitorWithTimes:
 
 
 @router.post(
-    "/monitors/{uuid:monitor}/resume",
+    "/monitors/{id:monitor}/resume",
     operation_id="resumeMonitor",
     summary="Resume a monitor",
     response={200: MonitorWithTimes, 404: ProblemDetails, 409: ProblemDetails},
@@ -142,7 +142,7 @@ def resume(request: ApiRequest, monitor: UUID) -> MonitorWithTimes:
 
 
 @router.post(
-    "/monitors/{uuid:monitor}/archive",
+    "/monitors/{id:monitor}/archive",
     operation_id="archiveMonitor",
     summary="Archive a monitor",
     response={200: MonitorWithTimes, 404: ProblemDetails, 409: ProblemDetails},
@@ -155,7 +155,7 @@ def archive(request: ApiRequest, monitor: UUID) -> MonitorWithTimes:
 
 
 @router.post(
-    "/monitors/{uuid:monitor}/run",
+    "/monitors/{id:monitor}/run",
     operation_id="runMonitor",
     summary="Run a monitor now",
     response={202: RunNowOut, 404: ProblemDetails, 409: ProblemDetails},

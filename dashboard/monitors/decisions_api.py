@@ -8,7 +8,7 @@ from uuid import UUID
 
 from django.http import HttpResponse
 from ninja import Query, Router
-from pydantic import AwareDatetime, Field
+from pydantic import Field
 
 from compliance.monitors.decisions import DECISIONS, decision_page
 from compliance.monitors.models import MonitorDecision, Outcome
@@ -17,7 +17,7 @@ from compliance.runs.models import OverallStatus
 from compliance.tenancy.models import Scope
 from dashboard.api.authentication import ApiRequest, BearerKey
 from dashboard.api.paging import Page, PageQuery, page_out, read_cursor
-from dashboard.api.schemas import WithActor, one_of
+from dashboard.api.schemas import Instant, WithActor, one_of
 
 router = Router(tags=["Monitors"], auth=BearerKey(Scope.READ))
 
@@ -52,8 +52,8 @@ class DecisionPageOut(Page):
 class DecisionQuery(PageQuery):
     monitor: UUID | None = Field(None, description="A monitor's id.")
     outcome: OutcomeAsked | None = Field(None, description="`not_allowed`: all but `allowed`.")
-    since: AwareDatetime | None = Field(None, description="Decided at or after.")
-    until: AwareDatetime | None = Field(None, description="Decided before.")
+    since: Instant | None = Field(None, description="Decided at or after.")
+    until: Instant | None = Field(None, description="Decided before.")
 
 
 @router.get("/decisions", operation_id="listDecisions", summary="Decisions, the newest first", response=DecisionPageOut)

@@ -16,7 +16,7 @@ from django.http import HttpResponse
 from django.urls import reverse
 from django.utils import timezone
 from ninja import Router, Schema
-from pydantic import AwareDatetime, Field
+from pydantic import Field
 
 from compliance.engines.contract import engine_options
 from compliance.jobs.dispatch import pool_key, runner_key
@@ -26,12 +26,12 @@ from compliance.runners.waiting import WAIT, Wait
 from compliance.runs.models import ComplianceRun
 from compliance.tenancy.models import Scope
 from compliance.vault.use import CredentialRefused
-from dashboard.api.authentication import ApiRequest, BearerKey, refuse_unknown_parameters
+from dashboard.api.authentication import ApiRequest, BearerKey, refuse_odd_parameters
 from dashboard.api.problems import Problem, ProblemDetails
-from dashboard.api.schemas import Text
+from dashboard.api.schemas import Instant, Text
 
 router = Router(tags=["Private runners"], auth=BearerKey(Scope.RUNNER))
-router.add_decorator(refuse_unknown_parameters)
+router.add_decorator(refuse_odd_parameters)
 AT_MOST = 64
 EngineName = Annotated[Text, Field(max_length=60)]
 
@@ -58,7 +58,7 @@ class PollIn(Schema):
     version: str = Field("", max_length=40, examples=["1.0.0"])
     engines: dict[EngineName, str] = Field({}, max_length=100, examples=[{"baseline": "1.0"}])
     host: str = Field("", max_length=200)
-    clock: AwareDatetime | None = None
+    clock: Instant | None = None
     last_error: str = Field("", max_length=2000)
     leaving: bool = Field(False, description="The runner stops: it gets no work, and counts as offline.")
 
@@ -238,7 +238,7 @@ def renew(request: RunnerRequest, data: RenewIn) -> RenewOut:
 
 
 @router.post(
-    "/jobs/{uuid:job_id}/complete",
+    "/jobs/{id:job_id}/complete",
     auth=BearerKey(Scope.RUNNER, body_kb=settings.RUNNER_REPORT_MAX_KB),
     operation_id="completeJob",
     summary="Send the report of a test",
@@ -268,7 +268,7 @@ def _run_out(request: RunnerRequest, run: ComplianceRun) -> RunOut:
 
 
 @router.post(
-    "/jobs/{uuid:job_id}/fail",
+    "/jobs/{id:job_id}/fail",
     operation_id="failJob",
     summary="Report that the test could not be made",
     description="The job ends as an inconclusive run with the reason.",
@@ -280,7 +280,7 @@ def fail(request: RunnerRequest, job_id: UUID, data: FailIn) -> RunOut:
 
 
 @router.post(
-    "/jobs/{uuid:job_id}/release",
+    "/jobs/{id:job_id}/release",
     operation_id="releaseJob",
     summary="Return a job untested",
     response={200: ReleaseOut, 404: ProblemDetails, 409: ProblemDetails},
@@ -291,7 +291,7 @@ def release(request: RunnerRequest, job_id: UUID, data: FailIn) -> ReleaseOut:
 
 
 @router.post(
-    "/jobs/{uuid:job_id}/credential",
+    "/jobs/{id:job_id}/credential",
     operation_id="releaseCredential",
     summary="Receive the credential of a job",
     description="Only under a grant that allows it; each use is on record before the credential is sent.",

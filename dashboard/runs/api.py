@@ -7,7 +7,7 @@ from uuid import UUID
 
 from django.http import Http404, HttpResponse
 from ninja import Query, Router
-from pydantic import AwareDatetime, Field
+from pydantic import Field
 
 from compliance.engines.reports.model import Verdict
 from compliance.models import AgentContext, ComplianceRun, StepEvidence, TriggeredBy
@@ -18,7 +18,7 @@ from compliance.tenancy.models import Scope
 from dashboard.api.authentication import ApiRequest, BearerKey
 from dashboard.api.paging import PageQuery, page_out, read_cursor
 from dashboard.api.problems import Problem, ProblemDetails, invalid
-from dashboard.api.schemas import Text
+from dashboard.api.schemas import Instant, Text
 from dashboard.runs.exchanges import expires_at, has_expired
 from dashboard.runs.report_page import step_at
 from dashboard.runs.schemas import RunPage, RunWithReport, StepEvidenceOut
@@ -33,8 +33,8 @@ class RunQuery(PageQuery):
     status: list[OverallStatus] = Field([], description="Any of these; may be given again.")
     triggered_by: list[TriggeredBy] = Field([], description="Any of these; may be given again.")
     suite: Annotated[Text, Field(max_length=100, description="A suite's slug.")] = ""
-    since: AwareDatetime | None = Field(None, description="Tested at or after.", examples=["2026-11-01T00:00:00Z"])
-    until: AwareDatetime | None = Field(None, description="Tested before.")
+    since: Instant | None = Field(None, description="Tested at or after.", examples=["2026-11-01T00:00:00Z"])
+    until: Instant | None = Field(None, description="Tested before.")
 
 
 @router.get(
@@ -72,7 +72,7 @@ def list_runs(request: ApiRequest, query: Query[RunQuery], response: HttpRespons
 
 
 @router.get(
-    "/runs/{uuid:run}",
+    "/runs/{id:run}",
     operation_id="getRun",
     summary="One run with its report",
     response={200: RunWithReport, 404: ProblemDetails},
@@ -86,7 +86,7 @@ def one_run(request: ApiRequest, run: UUID) -> RunWithReport:
 
 
 @router.get(
-    "/runs/{uuid:run}/steps/{int:step}",
+    "/runs/{id:run}/steps/{int:step}",
     operation_id="getStepEvidence",
     summary="The exchange behind a step",
     response={200: StepEvidenceOut, 404: ProblemDetails, 410: ProblemDetails},

@@ -66,6 +66,12 @@ class RunSummary(WithActor, OfSuiteVersion):
     url: str = Field(description="Its page.")
 
     @staticmethod
+    def resolve_actor(run: ComplianceRun) -> dict[str, str]:
+        if run.triggered_by == TriggeredBy.MANUAL:
+            return {"kind": "system", "name": "Platform"}  # who of the staff it was is not the organizations' to read
+        return WithActor.resolve_actor(run)
+
+    @staticmethod
     def resolve_credential(run: ComplianceRun, context: dict[str, Any]) -> dict[str, Any] | None:
         if run.credential_id is None or not _is_own(run, context):
             return None

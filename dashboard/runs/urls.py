@@ -7,9 +7,9 @@ from django.urls import path
 from dashboard.runs import views
 
 urlpatterns = [
-    path("agents/<uuid:agent>/history/", views.history, name="history"),
-    path("runs/<uuid:run>/", views.run, name="run"),
-    path("runs/<uuid:run>/steps/<int:step>/", views.evidence, name="evidence"),
-    path("runs/<uuid:run>/compare/", views.compare_pick, name="compare_pick"),
-    path("runs/<uuid:run>/compare/<uuid:other>/", views.compare, name="compare"),
+    path("agents/<id:agent>/history/", views.history, name="history"),
+    path("runs/<id:run>/", views.run, name="run"),
+    path("runs/<id:run>/steps/<int:step>/", views.evidence, name="evidence"),
+    path("runs/<id:run>/compare/", views.compare_pick, name="compare_pick"),
+    path("runs/<id:run>/compare/<id:other>/", views.compare, name="compare"),
 ]

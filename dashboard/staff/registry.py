@@ -10,8 +10,10 @@ from django.forms import ModelForm
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 
-from compliance.models import Agent, AgentContext, Relation
+from compliance.jobs.platform_tests import request_platform_test
+from compliance.models import Agent, AgentContext, Relation, User
 from compliance.registry.actions import set_heartbeats, set_paused, set_relation
+from compliance.tenancy.errors import Refused
 from dashboard.staff.base import ExactSearch, ReadOnlyAdmin, StaffAdmin
 from dashboard.staff.confirm import ask, confirmed, log_change
 
@@ -63,7 +65,7 @@ class AgentAdmin(StaffAdmin):
     search_fields = ["agent_url__startswith"]
     search_help_text = "The beginning of an agent's URL."
     ordering = ["next_heartbeat_at", "agent_url"]
-    actions = ["pause", "resume"]
+    actions = ["test_now", "pause", "resume"]
     readonly_fields = [
         "agent_url",
         "next_heartbeat_at",
@@ -99,6 +101,36 @@ class AgentAdmin(StaffAdmin):
         if agent.is_overdue:
             return "Overdue"
         return "Due" if agent.next_heartbeat_at <= timezone.now() else "Scheduled"
+
+    @admin.action(description="Test for the platform now", permissions=["change"])
+    def test_now(self, request: HttpRequest, queryset: QuerySet[Agent]) -> HttpResponse | None:
+        chosen = list(queryset[: self.list_per_page])
+        if not confirmed(request):
+            return ask(
+                self,
+                request,
+                action="test_now",
+                question="Test these agents for the platform now?",
+                consequence="The runs belong to no organization: everybody who has the agent reads them, and they move"
+                " its public status. The next heartbeats come when they would have come.",
+                rows=[(agent.pk, agent.pk) for agent in chosen],
+            )
+        assert isinstance(request.user, User)
+        requested = []
+        for agent in chosen:
+            try:
+                _, created = request_platform_test(agent_url=agent.pk, by=request.user.as_actor())
+            except Refused as refused:
+                self.message_user(request, str(refused), messages.WARNING)
+            else:
+                requested += [agent] if created else []
+        log_change(request, requested, "Test for the platform requested.")
+        self.message_user(
+            request,
+            f"Tests requested: {len(requested)} of {len(chosen)}. A test that is under way is not requested again.",
+            messages.SUCCESS if requested else messages.WARNING,
+        )
+        return None
 
     @admin.action(description="Pause heartbeats", permissions=["change"])
     def pause(self, request: HttpRequest, queryset: QuerySet[Agent]) -> None:

@@ -11,6 +11,7 @@ from django.template.context import Context
 from django.utils import timezone
 
 from compliance.models import TriggeredBy
+from compliance.registry import unicode_hosts
 from dashboard.common import formatting
 from dashboard.common.navigation import topbar_context
 from dashboard.common.verdicts import WORDS, strip_context
@@ -20,6 +21,7 @@ register.filter(formatting.duration)
 register.filter(formatting.grouped)
 register.filter(formatting.iso)
 register.filter(formatting.utc)
+register.filter(unicode_hosts.readable)
 
 
 @register.filter

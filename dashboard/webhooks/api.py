@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
 from django.conf import settings
@@ -23,7 +23,7 @@ from dashboard.api.schemas import Text
 class EventIn(Schema):
     """What happened, and to which agent."""
 
-    type: Text = Field(min_length=1, max_length=KIND_LENGTH, examples=["agent.deployed"])
+    type: Annotated[Text, Field(min_length=1, max_length=KIND_LENGTH, examples=["agent.deployed"])]
     data: dict[str, Any] = Field({}, examples=[{"agent_url": "https://agent.example/mcp"}])
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import httpcore2
 
 from compliance.engines.http.exchange import Exchange, Fault, FaultKind
+from compliance.engines.http.jsonrpc import AnswerInStream
 
 if TYPE_CHECKING:
     from compliance.engines.http.client import HttpClient
@@ -59,6 +60,14 @@ class BodyStream:
         if chunk is None:
             raise StopAsyncIteration
         return chunk
+
+    async def read_to_answer(self) -> None:
+        """Read an event stream to the JSON-RPC answer in it, or to its end, and close it."""
+        answer = AnswerInStream(self._exchange)
+        async for _ in self:
+            if answer.is_there():
+                break
+        await self.aclose()
 
     async def _next(self) -> bytes | None:
         exchange, http = self._exchange, self._http

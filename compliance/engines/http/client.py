@@ -20,7 +20,6 @@ from compliance.engines.contract import Credential, Limits, Target
 from compliance.engines.http.body import BodyStream
 from compliance.engines.http.egress import Guard
 from compliance.engines.http.exchange import HIDDEN, Exchange, Fault, FaultKind, Headers
-from compliance.engines.http.jsonrpc import answered
 from compliance.engines.http.network import GuardedBackend, default_ssl_context
 from compliance.engines.http.obstacles import is_wall, limited_words, retry_after, wall_words
 
@@ -141,10 +140,7 @@ class HttpClient:
             method, url, headers or [], body, with_credential=with_credential, whole=not until_answered
         )
         if stream is not None:
-            async for chunk in stream:
-                if b"\n" in chunk and answered(exchange):
-                    break
-            await stream.aclose()
+            await stream.read_to_answer()
         return exchange
 
     async def open(
@@ -161,14 +157,17 @@ class HttpClient:
             if exchange.fault is None and is_wall(exchange):
                 exchange.fault = Fault(FaultKind.WALL, wall_words(exchange))
             seconds = retry_after(exchange, attempt) if exchange.fault is None else None
-            if seconds is None:
+            # Nobody waits to be allowed to say goodbye.
+            if seconds is None or method == "DELETE" or not self.limits.retries:
                 return exchange, stream
+            if stream is not None:
+                await stream.aclose()
             self._paced = True
             attempt += 1
             longest = min(self.limits.retry_seconds, self.remaining - self.limits.step_seconds / 2)
             if attempt > self.limits.retries or seconds > longest:
                 exchange.fault = Fault(FaultKind.LIMITED, limited_words(exchange, seconds))
-                return exchange, stream
+                return exchange, None
             self.extend_patience(seconds + self.limits.step_seconds)
             await asyncio.sleep(seconds)
 

@@ -131,9 +131,11 @@ def _read_message(exchange: Exchange) -> Message:
     if exchange.media_type not in ("application/json", "application/a2a+json") and (
         not _is_answer(reading.value) or status < 400
     ):
+        if status >= 400:
+            return Message(None, f"status {status} and no JSON-RPC answer", at)
         kind = exchange.media_type or "missing"
-        place = "/response/status" if status >= 400 else "/response/headers/content-type"
-        return Message(None, f"status {status}, and the content type is {kind} instead of application/json", place)
+        words = f"status {status}, and the content type is {kind} instead of application/json"
+        return Message(None, words, "/response/headers/content-type")
     if reading.value is None and reading.problem:
         return Message(None, f"status {status} with a body that is {reading.problem}", at)
     if not _is_answer(reading.value):
@@ -152,11 +154,23 @@ def wrong_at(exchange: Exchange) -> str:
     return read_message(exchange).at or "/response/body"
 
 
-def answered(exchange: Exchange) -> bool:
-    """Whether what was read of an event stream so far has the answer already."""
-    if exchange.media_type != "text/event-stream":
-        return False
-    return _message_in_events(bytes(exchange.body), exchange).value is not None
+class AnswerInStream:
+    """Looks for the answer in an event stream that is still being read: at each of its events once."""
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+        self._seen = 0  # where the events end that were looked at
+        self._read = 0
+
+    def is_there(self) -> bool:
+        body = self._exchange.body
+        start = max(self._seen, self._read - 3)
+        self._read = len(body)
+        end = max(body.rfind(mark, start) for mark in (b"\n\n", b"\r\n\r\n", b"\r\r"))
+        if end < 0:
+            return False
+        events, self._seen = bytes(body[self._seen : end]), end
+        return _message_in_events(events, self._exchange).value is not None
 
 
 def _message_in_events(raw: bytes, exchange: Exchange) -> Message:

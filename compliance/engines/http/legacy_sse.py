@@ -9,6 +9,7 @@ from compliance.engines.http.exchange import Exchange
 
 WORDS = "the server speaks MCP over the deprecated HTTP+SSE transport of 2024-11-05, which this suite does not test"
 _FIRST_EVENT_SECONDS = 3.0  # servers of this transport send it at once; other streams may stay silent for ever
+_FIRST_EVENT_BYTES = 8192
 
 
 async def find_endpoint(http: HttpClient, url: str) -> Exchange | None:
@@ -18,8 +19,9 @@ async def find_endpoint(http: HttpClient, url: str) -> Exchange | None:
         return None
     try:
         async with asyncio.timeout(_FIRST_EVENT_SECONDS):
-            async for _ in stream:
-                if b"\n\n" in exchange.body.replace(b"\r\n", b"\n"):
+            async for chunk in stream:
+                tail = bytes(exchange.body[-len(chunk) - 3 :])
+                if b"\n\n" in tail or b"\r\n\r\n" in tail or len(exchange.body) > _FIRST_EVENT_BYTES:
                     break
     except TimeoutError:
         return None

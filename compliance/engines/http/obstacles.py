@@ -56,4 +56,4 @@ def limited_words(exchange: Exchange, seconds: float) -> str:
 
 
 def wall_words(exchange: Exchange) -> str:
-    return f"a bot wall in front of the agent lets no program pass (HTTP {exchange.status})"
+    return f"a bot wall lets no program pass (HTTP {exchange.status})"

@@ -13,7 +13,7 @@ import httpx2
 from compliance.engines.http.body import BodyStream
 from compliance.engines.http.client import HttpClient
 from compliance.engines.http.exchange import Exchange, Headers
-from compliance.engines.http.jsonrpc import answered, error_of, message_of, method_of
+from compliance.engines.http.jsonrpc import error_of, message_of, method_of, read_message
 
 _SESSION = b"mcp-session-id"
 _METHOD_NOT_FOUND = -32601
@@ -70,6 +70,9 @@ class McpTransport(httpx2.AsyncBaseTransport):
             return httpx2.Response(_FAULT_STATUS)
         headers = _plain(exchange.headers)
         if stream is None:
+            if exchange.status == 200 and read_message(exchange).problem and b'"id"' in body:
+                # An answer that the SDK cannot match with its request would be waited for until time is up.
+                return httpx2.Response(_FAULT_STATUS)
             return httpx2.Response(exchange.status, headers=headers, content=bytes(exchange.body))
         return httpx2.Response(exchange.status, headers=headers, stream=_McpBody(stream, self._closing))
 
@@ -92,10 +95,7 @@ class McpTransport(httpx2.AsyncBaseTransport):
             headers = past.request_headers
             exchange, stream = await self._open(past.method, past.url, headers, past.request_body)
             if stream is not None:
-                async for _ in stream:
-                    if answered(exchange):
-                        break
-                await stream.aclose()
+                await stream.read_to_answer()
             if exchange.fault is not None or exchange.status >= 400:
                 return False
         return bool(self._session)

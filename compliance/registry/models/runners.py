@@ -42,6 +42,10 @@ class Placement:
     def is_private(self) -> bool:
         return self.kind == ExecutorKind.PRIVATE
 
+    def names(self, runner: Runner) -> bool:
+        """Whether the runner is the one, or in the pool, that it says."""
+        return self.runner_id == runner.pk if self.runner_id else self.pool != "" and self.pool == runner.pool
+
 
 HOSTED = Placement()
 

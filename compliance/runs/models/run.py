@@ -63,6 +63,10 @@ class ComplianceRunQuerySet(models.QuerySet["ComplianceRun"]):
         """Runs that say something about their agents: neither dry nor inconclusive."""
         return self.filter(dry_run=False).exclude(overall_status=OverallStatus.INCONCLUSIVE)
 
+    def without_verdict(self) -> ComplianceRunQuerySet:
+        """Runs that were to say something about their agents, and do not."""
+        return self.filter(dry_run=False, overall_status=OverallStatus.INCONCLUSIVE)
+
     def statuses_of(self, run_ids: Iterable[UUID]) -> dict[Any, str]:
         """The overall status of each of these runs that may be read."""
         return dict(self.filter(pk__in=[*run_ids]).values_list("pk", "overall_status"))
@@ -233,6 +237,14 @@ class ComplianceRun(models.Model):
                 name="runs_last_test",
                 include=["overall_status"],  # strips of thirty runs for forty agents read the index alone
                 condition=Q(triggered_org_id__isnull=False, dry_run=False) & ~Q(overall_status="inconclusive"),
+            ),
+            # Since when tests came without a verdict, and why.
+            models.Index(
+                "triggered_org_id",
+                "agent_url",
+                *_NEWEST_FIRST,
+                name="runs_without_verdict",
+                condition=Q(triggered_org_id__isnull=False, dry_run=False, overall_status="inconclusive"),
             ),
             # An organization's own history of one agent: everything, in the pages' order.
             models.Index(

@@ -13,6 +13,7 @@ from django.db.models.expressions import RawSQL
 from django.utils import timezone
 
 from compliance.registry.models import Agent, Relation, has_agent
+from compliance.registry.unicode_hosts import is_found_by
 from compliance.runs import functions
 from compliance.runs.models.run import OverallStatus
 from compliance.tenancy.rls import APP, ORGANIZATION, OWNER, PLATFORM, Policy, RowLevelSecurity, staff_everything
@@ -98,6 +99,9 @@ class AgentRow(NamedTuple):
     status: str | None
     since: datetime | None
     verdicts: str  # the statuses of its last tests, the newest first, with blanks between
+    last_test_full_suite: bool | None
+    inconclusive_since: datetime | None
+    inconclusive_summary: str | None  # of the newest test without a verdict, which may be older than the last test
     runner: str | None  # the key and the name of the private runner that ran the last test; None for a hosted worker
 
 
@@ -139,6 +143,16 @@ _RUNNER = """(
 )"""
 
 
+# By an index, for the rows of the page only.
+_INCONCLUSIVE_SUMMARY = """(
+    SELECT headline FROM agent_compliance_runs
+    WHERE triggered_org_id = agent_context_with_latest_test.organization_id
+        AND agent_url = agent_context_with_latest_test.agent_url
+        AND triggered_org_id IS NOT NULL AND NOT dry_run AND overall_status = 'inconclusive'
+    ORDER BY tested_at DESC, id DESC LIMIT 1
+)"""
+
+
 class LastTestQuerySet(models.QuerySet["AgentContextWithLatestTest"]):
     """Questions about an organization's last tests."""
 
@@ -152,19 +166,26 @@ class LastTestQuerySet(models.QuerySet["AgentContextWithLatestTest"]):
             status=F("agent__status__status"),
             since=F("agent__status__since"),
             verdicts=RawSQL(_VERDICTS, [STRIP_LENGTH], models.TextField()),  # noqa: S611 - text of our own
+            inconclusive_summary=RawSQL(_INCONCLUSIVE_SUMMARY, [], models.TextField()),  # noqa: S611 - text of our own
             runner=RawSQL(_RUNNER, [], models.TextField()),  # noqa: S611 - text of our own
         )
         return rows.values_list(*AgentRow._fields, named=True)
 
+    def sought(self, text: str) -> LastTestQuerySet:
+        """Agents with this in their name or URL, in any case. Host names are found by either of their spellings."""
+        found = Q(name__icontains=text) | Q(agent__agent_url__icontains=text)
+        # The database knows the ASCII spelling alone, of which no part is that of a part in Unicode.
+        international = self.filter(agent__agent_url__contains="xn--").order_by().values_list("pk", "agent_id")
+        in_unicode = [key for key, agent_url in international if is_found_by(text, agent_url)]
+        return self.filter(found | Q(pk__in=in_unicode))
+
     def facets(self, *, sought: str = "", stale_days: int) -> Facets:
         """Count the agents by the state of their last test; one query.
 
-        sought: only agents with this in their name or URL, in any case.
+        sought: only agents that `sought` finds.
         stale_days: how many days without a test make an agent stale.
         """
-        agents = self
-        if sought:
-            agents = self.filter(Q(name__icontains=sought) | Q(agent__agent_url__icontains=sought))
+        agents = self.sought(sought) if sought else self
         counts = agents.aggregate(
             everything=Count("pk"),
             failing=Count("pk", filter=Q(last_test_status=OverallStatus.FAILING)),
@@ -188,7 +209,10 @@ class LastTestQuerySet(models.QuerySet["AgentContextWithLatestTest"]):
 
 
 class AgentContextWithLatestTest(models.Model):
-    """The view agent_context_with_latest_test: a context and the organization's own last conclusive test (R3, R4)."""
+    """The view agent_context_with_latest_test: a context and the organization's own last conclusive test (R3, R4).
+
+    And since when its tests came without a verdict, if they did after that one.
+    """
 
     id = models.UUIDField(primary_key=True)
     organization_id = models.CharField(max_length=68)
@@ -204,6 +228,7 @@ class AgentContextWithLatestTest(models.Model):
     last_tested_at = models.DateTimeField(null=True)
     last_test_full_suite = models.BooleanField(null=True)
     total_tests_run = models.PositiveBigIntegerField()
+    inconclusive_since = models.DateTimeField(null=True)
 
     objects = LastTestQuerySet.as_manager()
 

@@ -6,7 +6,19 @@ SELECT c.id, c.organization_id, c.agent_url, c.name, c.relation, c.created_at,
     r.headline AS last_test_summary,
     r.tested_at AS last_tested_at,
     r.full_suite AS last_test_full_suite,
-    coalesce(t.total, 0) AS total_tests_run
+    coalesce(t.total, 0) AS total_tests_run,
+    -- The first after the latest conclusive one. A subquery, and no join: who does not ask for it does not pay.
+    (
+        SELECT run.tested_at
+        FROM agent_compliance_runs run
+        WHERE run.triggered_org_id = c.organization_id AND run.agent_url = c.agent_url
+            AND run.triggered_org_id IS NOT NULL AND NOT run.dry_run AND run.overall_status = 'inconclusive'
+            AND (run.tested_at, run.id) > (
+                coalesce(r.tested_at, '-infinity'), coalesce(r.id, '00000000-0000-0000-0000-000000000000')
+            )
+        ORDER BY run.tested_at, run.id
+        LIMIT 1
+    ) AS inconclusive_since
 FROM agent_contexts c
 LEFT JOIN LATERAL (
     SELECT run.id, run.overall_status, run.first_track, run.headline, run.tested_at, run.full_suite

@@ -256,6 +256,10 @@ def both(asked: Asked) -> Response | None:
     return JSONResponse(body)
 
 
+def confused(asked: Asked) -> Response | None:
+    return JSONResponse({"jsonrpc": "2.0", "id": 7007, "result": {}}) if "id" in asked.message else None
+
+
 _TOOLS = '{"jsonrpc":"2.0","id":ID,"result":{"tools":[{"name":"a","inputSchema":{"type":"object"%s}}]%s}}'
 
 ROWS = [
@@ -326,6 +330,7 @@ ROWS = [
     OddAgent("result beside an error", lambda: mcp(before=both), FAILING, "both a result and an error"),
     OddAgent("identifier as text", lambda: says("ping", '{"jsonrpc":"2.0","id":"ID","result":{}}'), PARTIAL,
              "does not belong to the request"),
+    OddAgent("identifier of another request, always", lambda: mcp(before=confused), FAILING, "does not belong"),
     OddAgent("NaN", lambda: says("tools/list", _TOOLS % (',"x":{"default":NaN}', "")), PARTIAL, "NaN"),
     OddAgent("half a surrogate pair", lambda: says("tools/list", _TOOLS % (',"x":"cut \\ud83d"', "")), PARTIAL,
              "half a surrogate"),

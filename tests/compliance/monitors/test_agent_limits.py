@@ -30,6 +30,9 @@ from tests.conftest import AGENT_URL, make_context, make_user
 
 
 def agent(**fields: Any) -> Agent:
+    """The agent, changed; its heartbeat is not due unless that is said."""
+    if "max_at_once" in fields:
+        fields = {"next_heartbeat_at": database_time() + timedelta(hours=1)} | fields
     with platform_scope():
         if fields:
             Agent.objects.filter(pk=AGENT_URL).update(**fields)
@@ -161,8 +164,9 @@ def test_it_holds_for_heartbeats_and_for_who_asks_and_names_itself(
     other_context: AgentContext,
     charlie: User,
 ) -> None:  # G3
-    agent(max_at_once=1, next_heartbeat_at=database_time() - timedelta(minutes=1))
+    agent(max_at_once=1)
     job, _ = request_owner_test(organization=organization, context_id=context.pk, by=alice)
+    agent(next_heartbeat_at=database_time() - timedelta(minutes=1))
     assert create_due_heartbeats() == 0
     assert agent().next_heartbeat_at < database_time(), "it stays due"
     with pytest.raises(Refused, match="owner allows 1 of its tests at once"):
@@ -175,6 +179,22 @@ def test_it_holds_for_heartbeats_and_for_who_asks_and_names_itself(
     assert len(lease_heartbeats(5)) == 1
     with pytest.raises(Refused, match="owner allows"):
         request_owner_test(organization=organization, context_id=context.pk, by=alice)
+
+
+def test_a_heartbeat_that_is_due_goes_before_the_tests_of_organizations(
+    organization: Organization, context: AgentContext, alice: User
+) -> None:  # Q2
+    """Else whoever tests the agent without a pause decides when the platform may."""
+    agent(max_at_once=1, next_heartbeat_at=database_time() - timedelta(minutes=1))
+    with pytest.raises(Refused, match="owner allows"):
+        request_owner_test(organization=organization, context_id=context.pk, by=alice)
+    assert create_due_heartbeats() == 1
+    with platform_scope():
+        [beat] = Job.objects.all()
+        assert beat.cancel()
+    agent(next_heartbeat_at=database_time() + timedelta(hours=1))
+    _, new = request_owner_test(organization=organization, context_id=context.pk, by=alice)
+    assert new
 
 
 def test_organizations_that_decide_at_the_same_moment_do_not_exceed_it(committed_db: None) -> None:  # G5

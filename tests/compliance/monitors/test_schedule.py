@@ -148,6 +148,13 @@ def test_a_schedule_that_may_not_be_kept_is_refused_with_the_reason(schedule: Sc
         (every(24 * 60), "Every day"),
         (every(14 * 24 * 60), "Every 2 weeks"),
         (cron("0 9 * * 1-5"), "At 09:00 on Monday through Friday, Europe/Berlin"),
+        # Two restrictions of days are a union, unless one begins with a star.
+        (cron("0 9 1,15 * 2"), "At 09:00 on the first and the 15th day of month or on Tuesday, Europe/Berlin"),
+        (cron("0 9 1 1 2"), "At 09:00 on the first day of month or on Tuesday in January, Europe/Berlin"),
+        (cron("0 9 */2 * 2"), "At 09:00 on every second day of month if it's on Tuesday, Europe/Berlin"),
+        (cron("0 9 1-31 * 2"), "At 09:00 every day, Europe/Berlin"),
+        (cron("0 9 13 * 0-6"), "At 09:00 every day, Europe/Berlin"),
+        (cron("0 9 13 6 1-7"), "At 09:00 every day in June, Europe/Berlin"),
     ],
 )
 def test_a_schedule_says_in_words_when_it_comes(schedule: Schedule, words: str) -> None:

@@ -156,7 +156,36 @@ def test_another_runner_of_the_organization_cannot_hand_in_a_result(  # L6
     [lease] = one.poll()
     answer = two.complete(lease, "passed", report={**plain(make_report("passed"))}, runner_id=str(one.runner.pk))
     assert answer.status_code == 409
+    assert answer.json()["detail"] == "The result was discarded. The job is with another runner, “one”."
     assert job_row(organization, lease["job_id"]).leased_by == one.runner.pk
+
+
+@pytest.mark.parametrize(
+    ("pool", "state", "why"),
+    [
+        ("berlin", "leased", "The job is with another runner, “one”."),
+        ("berlin", "queued", "This runner does not have the job, which waits to be taken."),
+        ("berlin", "finished", "The job has ended with the result of another runner."),
+        ("", "leased", "The job is not placed on this runner."),
+        ("", "queued", "The job is not placed on this runner."),
+        ("", "finished", "The job is not placed on this runner."),
+    ],
+)
+def test_a_wrong_runner_is_told_the_true_reason(
+    organization: Organization, context: AgentContext, alice: User, pool: str, state: str, why: str
+) -> None:
+    one, two = make_runner(organization, alice, "one", "berlin"), make_runner(organization, alice, "two", pool)
+    ask(organization, context, alice, Placement(pool="berlin"))
+    [lease] = one.poll()
+    if state == "queued":
+        one.post(f"jobs/{lease['job_id']}/release", {"token": lease["token"]})
+    if state == "finished":
+        one.complete(lease, "passed")
+    answer = two.complete(lease, "failed")
+    assert (answer.status_code, answer.json()["type"]) == (409, "/problems/lease-lost")
+    assert answer.json()["detail"] == f"The result was discarded. {why}"
+    held = {"job_id": lease["job_id"], "token": lease["token"]}
+    assert two.post("renew", {"leases": [held]}).json()["lost"] == [{"job_id": lease["job_id"], "reason": why}]
 
 
 def test_what_is_no_report_ends_the_job_and_is_kept_for_its_organization(  # L8, L16

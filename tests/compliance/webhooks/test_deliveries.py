@@ -303,3 +303,16 @@ def test_nobody_changes_or_deletes_a_delivery_otherwise(
             superuser.execute(statement)
     with organization_scope(context.organization_id):
         assert WebhookDelivery.objects.count() == 0  # I1
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {"type": "agent.\x00", "data": {}},
+        {"type": "agent.deployed", "data": {"agent_url": "https://agent.example/\x00"}},
+        {"type": "agent.deployed", "data": {"agent_url": "https://agent.example/\ud800"}},
+    ],
+)
+def test_text_that_the_database_cannot_keep_is_refused(registry: Source, event: Any) -> None:
+    answer = registry.send(event=event)
+    assert (answer.status_code, answer.json()["type"]) == (422, "/problems/invalid")

@@ -149,7 +149,7 @@ class TestPage:
             make_run()
         with queries() as many:
             alices.get(address)
-        assert len(many) == len(few) <= 20
+        assert len(many) == len(few) <= 21
 
 
 class TestTesting:

@@ -16,8 +16,9 @@ from django.urls import reverse
 from django.utils import timezone
 
 from compliance.models import Organization, User
+from dashboard.common.formatting import iso, utc
 from dashboard.templatetags.assay import strip
-from tests.conftest import make_context, make_run
+from tests.conftest import make_context, make_report, make_run
 from tests.dashboard.pages import markup
 
 pytestmark = pytest.mark.django_db
@@ -227,3 +228,75 @@ def test_the_address_bar_gets_the_page_without_empty_fields(
     headers = {"HX-Request": "true", "HX-Target": "agents"}
     response = reader(alice).get(f"{base}?q=&status=passing&page=", headers=headers)
     assert response["HX-Push-Url"] == f"{base}?status=passing"
+
+
+@pytest.mark.parametrize("sought", ["bücher", "BÜCH", "xn--bcher-kva"])
+def test_an_agent_is_found_by_either_spelling_of_its_host_and_shown_in_unicode(
+    organization: Organization, page: Any, sought: str
+) -> None:
+    make_context(organization, "https://xn--bcher-kva.example/mcp", name="Books")
+    make_context(organization, "https://buecher.example/mcp", name="Other")
+    text = page(f"?q={sought}")
+    assert names(text) == ["Books"]
+    assert '<span class="sub" title="https://xn--bcher-kva.example/mcp">https://bücher.example/mcp</span>' in text
+
+
+def test_an_agents_page_shows_both_spellings_of_its_host(organization: Organization, alice: User, reader: Any) -> None:
+    context = make_context(organization, "https://xn--bcher-kva.example/mcp", name="Books")
+    text = markup(reader(alice).get(reverse("agent", args=[organization.slug, context.pk])))
+    assert "https://bücher.example/mcp" in text
+    assert "In ASCII: https://xn--bcher-kva.example/mcp" in text
+
+
+def test_a_host_that_can_pass_for_another_is_shown_as_it_is(organization: Organization, page: Any) -> None:
+    make_context(organization, "https://xn--pypal-4ve.example/mcp", name="Lookalike")
+    text = page("?q=pаypal")  # with a Cyrillic letter
+    assert names(text) == ["Lookalike"]
+    assert ">https://xn--pypal-4ve.example/mcp<" in text
+
+
+def test_a_test_of_a_part_of_the_suite_is_marked(
+    organization: Organization, alice: User, reader: Any, page: Any
+) -> None:
+    context = make_context(organization, address(1))
+    make_run("passed", organization=organization, agent_url=address(1))
+    assert "Part of the suite" not in page()
+    make_run("passed", organization=organization, agent_url=address(1), full_suite=False)
+    of_agent = markup(reader(alice).get(reverse("agent", args=[organization.slug, context.pk])))
+    for text in (page(), of_agent.split("Latest runs")[0]):
+        assert '<span class="v v-plain">Part of the suite</span>' in text
+
+
+def test_tests_without_a_verdict_after_the_last_one_are_said_with_the_reason(
+    organization: Organization, alice: User, reader: Any, page: Any
+) -> None:
+    context = make_context(organization, address(1))
+    now = timezone.now()
+    url = reverse("agent", args=[organization.slug, context.pk])
+    fields: dict[str, Any] = {"organization": organization, "agent_url": address(1)}
+    make_run("silent", tested_at=now - timedelta(hours=4), **fields)
+    make_run("passed", tested_at=now - timedelta(hours=3), **fields)
+    assert "nverified since" not in page() + markup(reader(alice).get(url))
+    since = now - timedelta(hours=2)
+    make_run("silent", tested_at=since, **fields)
+    make_run(report=make_report("passed", harness_error="the lamp is out"), tested_at=now, **fields)
+    reason = "the test itself broke (the lamp is out)"
+    text = page()
+    assert f'unverified since <time datetime="{iso(since)}">{utc(since)}</time>: {reason}' in " ".join(text.split())
+    assert '<span class="v v-passing">Passing</span>' in text
+    of_agent = " ".join(markup(reader(alice).get(url)).split())
+    assert f'Unverified since <time datetime="{iso(since)}"' in of_agent
+    assert f">{reason}</a>" in of_agent
+
+
+def test_an_agents_page_says_how_the_last_conclusive_test_went_and_what_its_first_track_was(
+    organization: Organization, alice: User, reader: Any
+) -> None:
+    context = make_context(organization, address(1))
+    run = make_run("passed", "failed", organization=organization, agent_url=address(1))
+    make_run("silent", organization=organization, agent_url=address(1))
+    text = markup(reader(alice).get(reverse("agent", args=[organization.slug, context.pk])))
+    facts = text.split("<dt>Last conclusive test</dt>")[1].split("</dl>")[0]
+    assert "Not passed" in facts
+    assert str(run.pk) in facts
+    assert run.first_track in facts

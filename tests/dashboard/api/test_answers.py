@@ -492,3 +492,23 @@ def test_json_is_what_is_answered(alphas: Caller, things: Things) -> None:
     answer = alphas.get("/agents")
     assert answer["Content-Type"] == "application/json; charset=utf-8"
     assert json.loads(answer.content)["items"][0]["created_at"].endswith("Z")
+
+
+def test_an_agent_tells_of_its_last_test_and_since_when_later_ones_had_no_verdict(
+    alphas: Caller, organization: Organization
+) -> None:
+    context = make_context(organization, "https://agent-1.example/mcp")
+
+    def told() -> tuple[Any, ...]:
+        names = ("last_test_passed", "last_test_scenario", "last_test_full_suite", "inconclusive_since")
+        agent = alphas.get(f"/agents/{context.pk}").data
+        return tuple(agent[name] for name in names)
+
+    assert told() == (None, None, None, None)
+    run = make_run("passed", organization=organization, agent_url=context.agent_id, full_suite=False)
+    assert told() == (True, run.first_track, False, None)
+    run = make_run("passed", "failed", organization=organization, agent_url=context.agent_id)
+    assert told() == (False, run.first_track, True, None)
+    since = make_run("silent", organization=organization, agent_url=context.agent_id).tested_at
+    make_run("silent", organization=organization, agent_url=context.agent_id)
+    assert told() == (False, run.first_track, True, since.isoformat().replace("+00:00", "Z"))

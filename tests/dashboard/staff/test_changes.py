@@ -10,6 +10,7 @@ import pytest
 from allauth.mfa.models import Authenticator
 from allauth.mfa.totp.internal.auth import TOTP, generate_totp_secret
 from django.contrib.admin.models import LogEntry
+from django.contrib.auth.models import Permission
 from django.urls import reverse
 from django.utils import timezone
 
@@ -190,8 +191,6 @@ def test_staff_too_leave_an_organization_its_last_owner(staff: Any, organization
 
 
 def test_nobody_makes_themselves_more_powerful(client: Any, staff_user: User, alice: User) -> None:
-    from django.contrib.auth.models import Permission
-
     helper = make_user("helper@assay.example", "Helper", is_staff=True)
     helper.user_permissions.add(Permission.objects.get(codename="change_user"))
     client.force_login(helper)
@@ -222,3 +221,50 @@ def test_resetting_two_factor_authentication_asks_and_is_logged(staff: Any, alic
     assert list(Authenticator.objects.values_list("user__email", flat=True)) == ["bob@example.org"]
     entry = LogEntry.objects.get()
     assert (entry.object_id, entry.change_message) == (str(alice.pk), "Two-factor authentication reset.")
+
+
+def jobs_of_staff() -> list[Job]:
+    with system_scope(by=Actor.system("tests"), reason="look"):
+        return list(Job.objects.filter(triggered_by="manual"))
+
+
+def test_testing_for_the_platform_asks_and_is_logged(staff: Any, context: AgentContext) -> None:
+    asked = press(staff, AGENTS, "test_now", AGENT_URL, confirmed=False)
+    assert "Test these agents for the platform now?" in asked.content.decode()
+    assert AGENT_URL in asked.content.decode()
+    assert jobs_of_staff() == []
+    press(staff, AGENTS, "test_now", AGENT_URL)
+    [job] = jobs_of_staff()
+    assert (job.agent_id, job.organization_id, job.actor_kind, job.actor_name) == (AGENT_URL, None, "user", "Sam Staff")
+    assert LogEntry.objects.get().change_message == "Test for the platform requested."
+    again = press(staff, AGENTS, "test_now", AGENT_URL)
+    assert again.status_code == 302
+    assert len(jobs_of_staff()) == 1
+    assert LogEntry.objects.count() == 1
+
+
+def test_an_agent_that_takes_no_test_does_not_stop_the_others(
+    staff: Any, context: AgentContext, organization: Organization
+) -> None:
+    other = make_context(organization, "https://other.example/mcp")
+    make_context(organization, "https://gone.example/mcp")
+    with organization_scope(organization.id):
+        AgentContext.objects.get(agent_id="https://gone.example/mcp").delete()
+    press(staff, AGENTS, "test_now", "https://gone.example/mcp", AGENT_URL, other.agent_id)
+    assert {job.agent_id for job in jobs_of_staff()} == {AGENT_URL, other.agent_id}
+    page = staff.get(AGENTS).content.decode()
+    assert "No organization has registered https://gone.example/mcp." in page
+    assert "Tests requested: 2 of 3." in page
+
+
+def test_who_may_not_change_agents_tests_none(client: Any, staff_user: User, context: AgentContext) -> None:
+    staff_user.is_superuser = False
+    staff_user.save()
+    client.force_login(staff_user)
+    client.post("/staff/reason/", {"reason": "Ticket 4711"})
+    assert "Test for the platform now" not in client.get(AGENTS).content.decode()
+    press(client, AGENTS, "test_now", AGENT_URL)
+    assert jobs_of_staff() == []
+    staff_user.user_permissions.set(Permission.objects.filter(codename="change_agent"))
+    press(client, AGENTS, "test_now", AGENT_URL)
+    assert len(jobs_of_staff()) == 1

@@ -22,6 +22,8 @@ from compliance.engines.suites.assertions import check_challenge, check_connecti
 
 _REACH = "connectivity/reach"
 _BODY = "/response/body"
+_MOST = 100  # interfaces of an old card that are compared with one another
+_NOT_SENT = "is sent to the registered host alone"
 SPOKEN = (JSONRPC, HTTP_JSON)
 Found = tuple[str, str]  # the keys of a scenario and a step
 HOW_CALLED = {"GRPC": "gRPC", JSONRPC: "JSON-RPC", HTTP_JSON: "HTTP+JSON"}
@@ -49,17 +51,25 @@ class Card:
             for number, entry in enumerate(listed if isinstance(listed, list) else ()):
                 if isinstance(entry, dict):
                     names = ("url", "protocolBinding", "protocolVersion", "tenant")
-                    found.append(Interface(number, *(str(entry.get(name) or "") for name in names)))
+                    url, binding, spoken, tenant = (str(entry.get(name) or "") for name in names)
+                    found.append(Interface(number, url, _binding(binding), spoken, tenant))
             return found
         # Before 0.2.5 cards did not say their version.
         version = card_version(card) or ("0.2" if self.path.endswith(OLD_CARD_PATH) else "0.3.0")
-        found.append(Interface(0, str(card.get("url", "")), str(card.get("preferredTransport") or JSONRPC), version))
+        preferred = _binding(str(card.get("preferredTransport") or JSONRPC))
+        found.append(Interface(0, str(card.get("url", "")), preferred, version))
         more = card.get("additionalInterfaces")
-        for number, entry in enumerate(more if isinstance(more, list) else (), 1):
+        for number, entry in enumerate(more[:_MOST] if isinstance(more, list) else (), 1):
             if isinstance(entry, dict):
-                one = Interface(number, str(entry.get("url", "")), str(entry.get("transport", "")), version)
+                transport = _binding(str(entry.get("transport", "")))
+                one = Interface(number, str(entry.get("url", "")), transport, version)
                 found += [] if any((one.url, one.binding) == (i.url, i.binding) for i in found) else [one]
         return found
+
+
+def _binding(name: str) -> str:
+    """The binding as the specification writes it, where only upper and lower case differ."""
+    return name.upper() if name.upper() in HOW_CALLED else name
 
 
 async def reach_card(run: ReportBuilder, scenario: str) -> Card | None:
@@ -142,21 +152,27 @@ async def ask_all(run: ReportBuilder, interfaces: Iterable[Interface]) -> list[t
     return [((caller := Caller(run.http, each)), await caller.ask("GetTask", no_task)) for each in interfaces]
 
 
+def is_taken(run: ReportBuilder, answers: Iterable[Answer]) -> bool:
+    """Whether some interface takes the run's credential."""
+    return any(_has_credential(run, each) and not each.wants_credential and not each.wrong for each in answers)
+
+
 async def check_answers(
-    run: ReportBuilder, step: StepResult, caller: Caller, answer: Answer, *, is_taken: bool, strictly: bool = True
+    run: ReportBuilder, step: StepResult, caller: Caller, answer: Answer, *, taken: bool, strictly: bool = True
 ) -> bool:
     """Check that an interface answers in its binding. Whether it can be asked further.
 
-    is_taken: another interface takes the run's credential, so that one that refuses it is at fault.
+    taken: another interface takes the run's credential, so that one that refuses it is at fault.
     """
     exchange = step.exchange = answer.exchange
     if exchange.fault is not None and exchange.fault.kind is FaultKind.REFUSED:
         step.not_tested(f"The card points to where a test may not go: {exchange.fault.message}")
-    elif answer.wants_credential and run.target.credential is None:
-        step.passed(f"Answered with status {exchange.status}: it wants a credential")
+    elif answer.wants_credential and not _has_credential(run, answer):
+        elsewhere = f", which {_NOT_SENT}" if run.target.credential else ""
+        step.passed(f"Answered with status {exchange.status}: it wants a credential{elsewhere}")
         note_locked(run)
         return True
-    elif answer.wants_credential and is_taken:
+    elif answer.wants_credential and taken:
         step.failed(f"Refused with status {exchange.status} what another interface takes", at="/response/status")
     elif answer.wants_credential:
         step.passed(f"Answered with status {exchange.status}: it wants another credential")
@@ -168,6 +184,13 @@ async def check_answers(
             return True
         step.failed(problem, at=at)
     return False
+
+
+def _has_credential(run: ReportBuilder, answer: Answer) -> bool:
+    """Whether the run's credential was sent: it goes to no other host than the registered one (V1)."""
+    held = run.target.credential
+    sent = {name.lower() for name, _ in answer.exchange.sent_headers}
+    return held is not None and held.header.lower().encode() in sent
 
 
 async def problem_of(caller: Caller, answer: Answer, *, strictly: bool = True) -> tuple[str, str]:
@@ -219,6 +242,12 @@ def check_reached(run: ReportBuilder, interfaces: Sequence[Interface], answers: 
 
 async def check_door(run: ReportBuilder, scenario: str, caller: Caller, answer: Answer) -> bool:
     """Check how the agent asks for credentials. False when it wants one that the run has not."""
+    if answer.wants_credential and run.target.credential is not None and not _has_credential(run, answer):
+        check_challenge(run, scenario, answer.exchange)
+        with run.step(scenario, "accepted") as step:
+            step.not_tested(f"The stored credential {_NOT_SENT}")
+        run.stop_reason = "Left out: the interface wants a credential, and is on another host than the registered one"
+        return False
     if not check_credential(run, scenario, answer.exchange):
         return False
     if run.target.credential is not None:

@@ -19,6 +19,7 @@ from compliance.engines.suites.a2a.opening import (
     check_answers,
     check_door,
     check_reached,
+    is_taken,
     reach_card,
 )
 from compliance.engines.suites.a2a.session import FUNCTIONS, GROUPS, NAMES, PREFIXES, Check, Session
@@ -63,14 +64,14 @@ async def _open(run: ReportBuilder, interfaces: list[Interface]) -> list[tuple[C
             step.not_applicable("The card declares no gRPC interface")
     first = {(i.is_old, i.binding): i for i in reversed(interfaces) if i.binding in SPOKEN}
     asked = {(c.interface.is_old, c.interface.binding): (c, answer) for c, answer in await ask_all(run, first.values())}
-    is_taken = any(not answer.wants_credential for _, answer in asked.values())
+    taken = is_taken(run, (answer for _, answer in asked.values()))
     opened = []
     for binding, prefix in PREFIXES.items():
         if (False, binding) not in asked:
             _leave_out(run, binding, f"The card declares no {NAMES[binding]} interface of version 1")
             continue
         with run.step(f"{prefix}/interface", ANSWERS) as step:
-            if await check_answers(run, step, *asked[False, binding], is_taken=is_taken, strictly=False):
+            if await check_answers(run, step, *asked[False, binding], taken=taken, strictly=False):
                 opened.append(asked[False, binding])
     for binding in PREFIXES:
         if (True, binding) in asked:

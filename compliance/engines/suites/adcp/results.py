@@ -65,8 +65,15 @@ class Results:
 
     def _storyboard(self, result: dict[str, Any]) -> None:
         storyboard, title = result["id"], self.clean(result["title"])
+        spent = False
         for phase in result["phases"]:
-            steps = [self._step(storyboard, step) for step in phase["steps"]]
+            steps = []
+            for told in phase["steps"]:
+                step = self._step(storyboard, told)
+                if spent and step.verdict is Verdict.SKIPPED:
+                    step = replace(step, actual="An earlier step, which this needs, could not be repeated")
+                spent = spent or told["spent"]
+                steps.append(step)
             scenario = Scenario(f"{storyboard}/{phase['id']}", f"{title}: {self.clean(phase['title'])}", _unique(steps))
             self._put(result["track"], scenario)
         silent = []

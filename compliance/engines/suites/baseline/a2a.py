@@ -26,6 +26,7 @@ from compliance.engines.suites.a2a.opening import (
     check_found,
     check_reached,
     check_required,
+    is_taken,
     reach_card,
 )
 from compliance.engines.suites.a2a.session import check_error_code, first_flaw
@@ -82,7 +83,7 @@ async def _interfaces(run: ReportBuilder, declared: list[Interface]) -> tuple[Ca
     named = sorted(declared, key=lambda i: i.binding != JSONRPC)
     run.protocol_version = named[0].version if named else ""
     asked = {caller.interface.number: (caller, answer) for caller, answer in await ask_all(run, spoken)}
-    is_taken = any(not answer.wants_credential for _, answer in asked.values())
+    taken = is_taken(run, (answer for _, answer in asked.values()))
     opened = []
     for interface in looked_at:
         spec = StepSpec(
@@ -96,7 +97,7 @@ async def _interfaces(run: ReportBuilder, declared: list[Interface]) -> tuple[Ca
                 step.failed("The card does not name its binding")
             elif interface.number not in asked:
                 step.silent(f"{HOW_CALLED.get(interface.binding, 'This binding')} is not spoken by this engine")
-            elif await check_answers(run, step, *asked[interface.number], is_taken=is_taken):
+            elif await check_answers(run, step, *asked[interface.number], taken=taken):
                 opened.append(asked[interface.number])
     check_reached(run, declared, [answer for _, answer in asked.values()])
     if not opened:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from compliance.engines.http.exchange import Exchange
-from compliance.engines.http.jsonrpc import message_of, pointer, reached, read_json, read_message
+from compliance.engines.http.jsonrpc import AnswerInStream, message_of, pointer, reached, read_json, read_message
 
 _TEXT = st.text(st.characters(codec="utf-8"), max_size=8)
 _SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | _TEXT
@@ -141,6 +141,26 @@ def test_answer_to_another_request_in_a_stream_is_passed_over() -> None:
     message, _ = message_of(exchange(f"data: {other}\r\n\r\ndata: {own}\r\n\r\n", kind="text/event-stream"))
     assert message is not None
     assert message["result"] == {"n": 5}
+
+
+_EVENTS = st.lists(
+    st.sampled_from([": still here", "event: message", "data: {}", "id: 1", "data: [1,", "data: 2]", ""])
+)
+
+
+@given(_EVENTS, st.sampled_from(["\n", "\r\n", "\r"]), st.integers(1, 40))
+def test_answer_is_seen_in_a_stream_as_soon_as_it_is_there(before: list[str], end: str, size: int) -> None:
+    own = '{"jsonrpc":"2.0","id":5,"result":{}}'
+    noise = end.join([*before, "", ""])
+    raw = (f"{noise}{end}data: {own}{end}{end}").encode()
+    seen = exchange("", kind="text/event-stream")
+    answer, there = AnswerInStream(seen), []
+    for start in range(0, len(raw), size):
+        seen.body += raw[start : start + size]
+        there.append(answer.is_there())
+
+    assert there[-1]
+    assert not any(there[:-2])  # the last mark may come in two pieces
 
 
 def test_stream_that_is_still_read_is_read_again() -> None:

@@ -103,11 +103,18 @@ class Busy:
         await Response(status_code=429 if self.left >= 0 else 200, headers=late)(scope, receive, send)
 
 
-async def ask(busy: Busy, deadline: float = 20.0) -> Exchange:
+async def ask(busy: Busy, deadline: float = 20.0, method: str = "GET", **limits: int) -> Exchange:
     async with serving(busy, lifespan="off") as url:
-        at = target(url, deadline=deadline, limits=Limits(step_seconds=2))
+        at = target(url, deadline=deadline, limits=Limits(step_seconds=2, **limits))
         async with HttpClient.for_target(at, Guard(LOCAL)) as http:
-            return await http.send("GET", url)
+            return await http.send(method, url)
+
+
+async def test_who_asks_once_or_says_goodbye_takes_a_refusal_for_an_answer() -> None:
+    for how in ({"retries": 0}, {"method": "DELETE"}):
+        busy = Busy(1, "1")
+        exchange = await ask(busy, **how)  # type: ignore[arg-type]
+        assert (exchange.status, exchange.fault, len(busy.asked)) == (429, None, 1)
 
 
 async def test_agent_that_puts_off_is_asked_again_when_it_said() -> None:  # E3

@@ -2,12 +2,10 @@ from compliance.engines import Evidence, Health, Report, Scenario, Step, SuiteSp
 from compliance.engines.catalog import ScenarioSpec, StepSpec, TrackSpec
 from compliance.engines.http.client import HttpClient
 from compliance.engines.http.egress import Guard
-from compliance.engines.http.exchange import FaultKind
 from compliance.engines.http.redaction import Redactor
 
 RULE = StepSpec("404", "What is not there is answered with 404", "Status 404", "https://www.rfc-editor.org/rfc/rfc9110")
 TRACKS = (TrackSpec("http", "HTTP", (ScenarioSpec("http/absent", "Absent resources", (RULE,)),)),)
-OURS = (FaultKind.OURS, FaultKind.REFUSED, FaultKind.DEADLINE)  # not the agent's faults
 WORDS = {"title": "HTTP manners", "description": "How the agent answers where there is nothing."}
 
 
@@ -25,7 +23,7 @@ class HttpManners:
             exchange = await http.send("GET", target.url.rstrip("/") + "/there-is-nothing-here")
         held = target.credential
         fault, clean = exchange.fault, Redactor(held.hidden if held else (), target.limits.evidence_bytes)
-        ours = fault.message if fault and fault.kind in OURS else ""
+        ours = fault.message if fault and not fault.is_the_agents else ""
         verdict = Verdict.NOT_TESTED if ours else Verdict.PASSED if exchange.status == 404 else Verdict.FAILED
         actual = fault.message if fault else f"Status {exchange.status}"
         seen = Evidence(clean.request(exchange), clean.response(exchange))

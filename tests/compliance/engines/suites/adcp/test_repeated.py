@@ -75,6 +75,9 @@ async def test_a_key_that_the_storyboards_repeat_is_no_fault_of_the_seller_that_
     repeated = step(again, PHASES[0], "create_buy_no_creatives")
     assert repeated.verdict is Verdict.NOT_TESTED
     assert "idempotency key" in repeated.actual
+    needing = step(again, f"{STORYBOARD}/supply_creatives", "sync_creative")
+    assert needing.verdict is Verdict.SKIPPED
+    assert needing.actual == "An earlier step, which this needs, could not be repeated"
     failures = [{each.key for _, _, each in report.steps() if each.verdict == "failed"} for report in (first, again)]
     assert failures[1] <= failures[0]
     assert again.overall() in (first.overall(), Overall.PASSING)

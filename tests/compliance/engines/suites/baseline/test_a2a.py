@@ -566,6 +566,11 @@ async def test_a_guarded_agent_is_locked_and_not_broken(where: str, status: int)
         without = await check(url)
         refused = await check(url, credential=Credential("Authorization", "Bearer no", ("no",), name="Main key"))
         opened = await check(url, token=TOKEN)
+        for held in (None, "no"):
+            asked = servers.target(url, protocol="a2a", suite="a2a-must", token=held)
+            must = await get_engine("a2a").run(asked)
+            assert must.overall() is Overall.INCONCLUSIVE
+            assert must.locked is (held is None)
 
     assert without.locked
     assert without.overall() is Overall.INCONCLUSIVE
@@ -573,6 +578,51 @@ async def test_a_guarded_agent_is_locked_and_not_broken(where: str, status: int)
     assert refused.overall() is Overall.INCONCLUSIVE
     assert f"refused the credential “Main key” (HTTP {status})" in refused.headline()
     assert opened.overall() is Overall.PASSING
+
+
+@pytest.mark.parametrize("beside", ["http://127.0.0.1:9/", "HERE/nothing-here", "http://10.0.0.1/"])
+async def test_an_interface_that_is_not_there_takes_no_credential(beside: str) -> None:  # E4
+    app = scripted(_declaring(_interface("HERE/"), _interface(beside, "HTTP+JSON")), token=TOKEN)
+    app.routes.append(Route("/nothing-here/{rest:path}", lambda _: JSONResponse({"detail": "Not Found"}, 404)))
+    async with serving(app) as url:
+        report = await check(url, token="no")
+
+    assert report.overall() is Overall.INCONCLUSIVE
+    assert "refused the credential" in report.headline()
+
+
+async def test_an_interface_that_refuses_what_another_takes_is_at_fault() -> None:
+    door = Response(status_code=401, headers={"www-authenticate": "Bearer"})
+    app = rest(token=TOKEN)
+    card_route = next(each for each in scripted(_declaring(_interface("HERE/"), REST)).routes if "well" in each.path)
+    agent = Starlette(routes=[card_route, Route("/", lambda _: door, methods=["POST"]), *app.routes[1:]])
+    async with serving(agent) as url:
+        report = await check(url, token=TOKEN)
+
+    assert step(report, "a2a/interfaces", "interface/1").verdict == "failed"
+    assert step(report, "a2a/interfaces", "interface/2").verdict == "passed"
+    assert step(report, "a2a/auth", "accepted").verdict == "passed"
+    assert report.overall() is Overall.PARTIAL
+
+
+async def test_the_name_of_a_binding_is_known_in_any_case() -> None:
+    async with serving(scripted(_declaring(_interface("HERE/", "jsonrpc")))) as url:
+        report = await check(url)
+
+    assert report.overall() is Overall.PASSING
+
+
+async def test_an_interface_on_another_host_never_saw_the_credential_and_did_not_refuse_it() -> None:  # E4, V1
+    sock = bound()
+    elsewhere = f"http://127.0.0.1:{sock.getsockname()[1]}/"
+    agent = scripted(_declaring(_interface(elsewhere)))
+    async with serving(scripted(token=TOKEN), sock), serving(agent) as url:
+        report = await check(url, token=TOKEN)
+
+    assert report.locked
+    assert report.overall() is Overall.INCONCLUSIVE
+    assert "refused" not in report.headline()
+    assert "sent to the registered host alone" in step(report, "a2a/auth", "accepted").actual
 
 
 @pytest.mark.parametrize("token", [None, "no"])
