@@ -23,7 +23,7 @@ app.autodiscover_tasks(
 @beat_init.connect
 def mend_broker(**_: Any) -> None:
     """Take out of the way what would end this process before it has begun."""
-    broker.mend(settings.REDIS_URL, settings.CELERY_BROKER_TRANSPORT_OPTIONS["global_keyprefix"])
+    broker.mend(settings.REDIS_URL, str(settings.CELERY_BROKER_TRANSPORT_OPTIONS["global_keyprefix"]))
 
 
 @worker_init.connect

@@ -180,7 +180,8 @@ def test_nothing_typed_into_the_staff_site_breaks_it(world: None, staff: Any) ->
     assert reader.ask("GET", "/staff/compliance/user/").status_code == 200
     with system_scope(by=Actor.system("tests"), reason="arrange"):
         found = staff_pages.staff_addresses()
-    reader.walk([address for address in found if address != "/staff/logout/"], values=["NUL"])
+    left_out = ("/staff/logout/", "/history/", "/delete/")
+    reader.walk([address for address in found if not address.endswith(left_out)], values=["NUL"])
     for model, one in admin.site._registry.items():
         stem = f"/staff/{model._meta.app_label}/{model._meta.model_name}/"
         for what in IN_ADDRESSES:
