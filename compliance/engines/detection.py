@@ -89,7 +89,10 @@ async def detect_on(http: HttpClient, target: Target) -> Detection:
     if code is not None:
         wrong = f"error {code}"
     said = wrong or "something else than an MCP result"
-    return Detection("", f"An MCP initialize was answered with {said}, and there is no A2A agent card")
+    card = "there is no A2A agent card"
+    if search.agent_of_other:
+        card = f"the A2A agent card at {search.path} is of another agent, {search.agent_of_other[:200]}"
+    return Detection("", f"An MCP initialize was answered with {said}, and {card}")
 
 
 async def _detect_other_mcp(http: HttpClient, target: Target, first: Exchange) -> Detection | None:

@@ -79,7 +79,7 @@ def test_counts_of_another_organization_are_zero(agents: Organization, other_org
 
 
 class TestWithoutVerdict:
-    """Since when an organization's tests came without a verdict (R4)."""
+    """Since when an organization's tests came without a verdict."""
 
     NOW = timezone.now()
 
@@ -90,7 +90,7 @@ class TestWithoutVerdict:
     def run(self, verdict: str, hours_ago: float, **fields: Any) -> None:
         make_run(verdict, tested_at=self.NOW - timedelta(hours=hours_ago), **fields)
 
-    def test_it_is_the_first_after_the_latest_conclusive_one(
+    def test_it_is_the_first_after_the_latest_conclusive_one(  # R4, R13
         self, organization: Organization, context: AgentContext
     ) -> None:
         for verdict, age in (("silent", 9), ("passed", 8), ("silent", 7), ("failed", 6), ("silent", 5), ("silent", 4)):

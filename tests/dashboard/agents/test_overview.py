@@ -269,7 +269,7 @@ def test_a_test_of_a_part_of_the_suite_is_marked(
 
 def test_tests_without_a_verdict_after_the_last_one_are_said_with_the_reason(
     organization: Organization, alice: User, reader: Any, page: Any
-) -> None:
+) -> None:  # R13
     context = make_context(organization, address(1))
     now = timezone.now()
     url = reverse("agent", args=[organization.slug, context.pk])

@@ -496,7 +496,7 @@ def test_json_is_what_is_answered(alphas: Caller, things: Things) -> None:
 
 def test_an_agent_tells_of_its_last_test_and_since_when_later_ones_had_no_verdict(
     alphas: Caller, organization: Organization
-) -> None:
+) -> None:  # R13
     context = make_context(organization, "https://agent-1.example/mcp")
 
     def told() -> tuple[Any, ...]:

@@ -208,8 +208,7 @@ async def test_nothing_passes_by_the_card_of_another_agent(card: dict[str, Any],
         report = await check(f"{url}/agents/ghost", protocol=protocol)
 
     assert report.overall() is Overall.FAILING
-    if protocol:
-        assert "is of another agent" in step(report, "connectivity/reach", "speaks").actual
+    assert "is of another agent" in step(report, "connectivity/reach", "speaks").actual
 
 
 async def test_no_card_is_failing() -> None:
