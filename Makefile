@@ -53,7 +53,9 @@ venv: $(VENV)/.installed-dev ## Make .venv with everything for tests and lint
 lock: $(VENV)/.installed-dev ## Write the requirements*.txt anew from the requirements*.in
 	$(VENV)/bin/pip-compile requirements.in -o requirements.txt
 	$(VENV)/bin/pip-compile requirements-dev.in -o requirements-dev.txt
-	$(VENV)/bin/pip-compile tests/agents/requirements.in -o tests/agents/requirements.txt
+	for set in requirements older newer; do \
+		$(VENV)/bin/pip-compile tests/agents/$$set.in -o tests/agents/$$set.txt || exit 1; \
+	done
 
 $(VENV)/bin/python:
 	@scripts/make-venv $(VENV)
@@ -62,6 +64,6 @@ $(VENV)/.installed-run: requirements.txt | $(VENV)/bin/python
 	@scripts/install $(VENV) requirements.txt
 	@touch $@
 
-$(VENV)/.installed-dev: requirements-dev.txt requirements.txt tests/agents/requirements.txt | $(VENV)/bin/python
+$(VENV)/.installed-dev: requirements-dev.txt requirements.txt $(wildcard tests/agents/*.txt tests/node/package-lock.json) | $(VENV)/bin/python
 	@scripts/install $(VENV) requirements-dev.txt
 	@touch $(VENV)/.installed-run $@

@@ -22,7 +22,7 @@ OPTIONAL = {
     "tests/agents/seller.py": {"adcp"},  # runs in an environment of its own
     "scripts/unpack_browser.py": {"brotli"},
 }
-LOCKS = ("requirements", "requirements-dev", "tests/agents/requirements")
+LOCKS = ("requirements", "requirements-dev", *(f"tests/agents/{name}" for name in ("requirements", "older", "newer")))
 
 
 def normalized(name: str) -> str:

@@ -10,7 +10,9 @@ import httpx2
 import mcp_types as types
 from mcp import ClientSession
 from mcp.client.streamable_http import streamable_http_client
+from mcp_types.version import OLDEST_SUPPORTED_VERSION
 
+from compliance.engines.http import legacy_sse
 from compliance.engines.http.exchange import Exchange
 from compliance.engines.http.jsonrpc import message_of, wrong_at
 from compliance.engines.http.transports import McpTransport
@@ -55,3 +57,12 @@ def check_speaks(run: ReportBuilder, exchange: Exchange) -> dict[str, Any] | Non
         else:
             step.passed("Initialize was answered with a JSON-RPC message")
     return message
+
+
+def leave_legacy(run: ReportBuilder, stream: Exchange) -> None:
+    """Say that the server has the deprecated transport alone, whose stream was found: nothing is held against it."""
+    run.protocol_version = OLDEST_SUPPORTED_VERSION
+    with run.step("connectivity/reach", "speaks") as step:
+        step.exchange = stream
+        step.not_tested(legacy_sse.WORDS)
+    run.obstruct(legacy_sse.WORDS)

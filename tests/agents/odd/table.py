@@ -63,7 +63,7 @@ class OddAgent:
     verdict: Overall
     says: str = ""  # part of the headline or of some step that did not pass
     path: str = "/mcp"
-    token: str | None = None  # the credential of the run
+    token: str | None = None  # the credential of the run; six characters or more, as credentials have
     protocol: str = ""  # "": it is asked first, as for an agent that was just registered
     talk: Talk | None = None  # instead of make, for what no HTTP server would answer
 

@@ -25,7 +25,7 @@ from tests.compliance.runners.program.assay import loop
 from tests.compliance.vault.conftest import make_credential, make_grant
 from tests.conftest import make_context, make_user
 
-pytestmark = [pytest.mark.processes, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.processes, pytest.mark.timeout(900)]
 
 ROWS = [*mcp.ROWS, *a2a.ROWS]
 CONCURRENCY = 6

@@ -12,11 +12,9 @@ from mcp_types.version import (
     KNOWN_PROTOCOL_VERSIONS,
     LATEST_HANDSHAKE_VERSION,
     MODERN_PROTOCOL_VERSIONS,
-    OLDEST_SUPPORTED_VERSION,
 )
 from pydantic import TypeAdapter, ValidationError
 
-from compliance.engines.http import legacy_sse
 from compliance.engines.http.exchange import Exchange
 from compliance.engines.http.jsonrpc import error_of, message_of, method_of, pointer, read_message, wrong_at
 from compliance.engines.http.legacy_sse import find_endpoint
@@ -25,7 +23,7 @@ from compliance.engines.reports.builder import ReportBuilder
 from compliance.engines.reports.digest import digest_of_listings
 from compliance.engines.suites.assertions import check_challenge, check_connection, check_credential, locked_out
 from compliance.engines.suites.baseline.mcp_tools import Answer, Position, ToolChecks, call_tool, has_stack
-from compliance.engines.suites.mcp_session import check_speaks, in_mcp_session, patience
+from compliance.engines.suites.mcp_session import check_speaks, in_mcp_session, leave_legacy, patience
 
 CLIENT_INFO = types.Implementation(name="assay", title="Assay compliance check", version="1.0")
 _RAW: TypeAdapter[Any] = TypeAdapter(dict[str, Any])  # as it came: the SDK's models drop what they do not know
@@ -38,6 +36,7 @@ _KINDS: dict[str, Callable[..., types.Request[Any, Any]]] = {
     "prompts": types.ListPromptsRequest,
 }
 _METHOD_NOT_FOUND = -32601
+_INVALID_PARAMS = -32602  # what the official Python SDK says of an unknown method before its version 2
 _JSON_ACCEPT = [(b"Content-Type", b"application/json"), (b"Accept", b"application/json, text/event-stream")]
 
 
@@ -124,7 +123,7 @@ class _Conversation:
                 await check_metadata(run, opened_by)
             return False
         if legacy:
-            self._leave_legacy(opened_by)
+            leave_legacy(run, opened_by)
             return False
         message = check_speaks(run, opened_by)
         if message is None:
@@ -164,14 +163,6 @@ class _Conversation:
             return False
         self.capabilities = found.capabilities.model_dump(by_alias=True, exclude_none=True)
         return True
-
-    def _leave_legacy(self, stream: Exchange) -> None:
-        run = self.run
-        run.protocol_version = OLDEST_SUPPORTED_VERSION
-        with run.step("connectivity/reach", "speaks") as step:
-            step.exchange = stream
-            step.not_tested(legacy_sse.WORDS)
-        run.obstruct(legacy_sse.WORDS)
 
     def _introduce(self, result: Any) -> str:
         if not isinstance(result, dict):
@@ -295,6 +286,8 @@ class _Conversation:
                 pass
             elif code == _METHOD_NOT_FOUND:
                 step.passed("Error -32601")
+            elif code == _INVALID_PARAMS:
+                step.silent("Error -32602 (invalid parameters) in place of -32601, as from older official SDKs")
             elif result is not None:
                 step.failed(problem or "A result, as if the method existed", at=at or _RESULT)
             else:

@@ -16,10 +16,11 @@ from mcp import ClientSession, MCPError
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS, LATEST_HANDSHAKE_VERSION
 from pydantic import TypeAdapter, ValidationError
 
-from compliance.engines.http.jsonrpc import error_of, method_of
+from compliance.engines.http.jsonrpc import error_of, message_of, method_of
+from compliance.engines.http.legacy_sse import find_endpoint
 from compliance.engines.reports.builder import ReportBuilder
 from compliance.engines.suites.assertions import check_connection, check_credential
-from compliance.engines.suites.mcp_session import check_speaks, in_mcp_session, patience
+from compliance.engines.suites.mcp_session import check_speaks, in_mcp_session, leave_legacy, patience
 
 _CLIENT = types.Implementation(name="assay", title="Assay compliance check", version="1.0")
 _RAW: TypeAdapter[Any] = TypeAdapter(dict[str, Any])
@@ -110,16 +111,23 @@ class _Opening:
     async def _initialize(self) -> bool:
         """Check the connection and the credential. True when a session is open."""
         run, opened = self.run, False
+        try:
+            async with patience(run):
+                await self._open()
+            opened = True
+        except (MCPError, ValidationError, RuntimeError, TimeoutError):
+            pass  # the exchange says what it was, and the runner what follows
+        exchange = next(e for e in reversed(run.http.exchanges) if method_of(e) == "initialize")
+        stream = None
+        if 400 <= exchange.status < 500 and not exchange.is_locked and message_of(exchange)[0] is None:
+            stream = await find_endpoint(run.http, run.target.url)
         with run.step("connectivity/reach", "reachable") as step:
-            try:
-                async with patience(run):
-                    await self._open()
-                opened = True
-            except (MCPError, ValidationError, RuntimeError, TimeoutError):
-                pass  # the exchange says what it was, and the runner what follows
-            step.exchange = exchange = next(e for e in reversed(run.http.exchanges) if method_of(e) == "initialize")
-            reached = check_connection(run, exchange, step)
+            step.exchange = stream or exchange
+            reached = check_connection(run, step.exchange, step)
         if not reached or not check_credential(run, "mcp/auth", exchange):
+            return False
+        if stream is not None:
+            leave_legacy(run, stream)
             return False
         message = check_speaks(run, exchange)
         if message is None:

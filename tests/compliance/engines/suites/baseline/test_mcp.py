@@ -292,14 +292,22 @@ async def test_unknown_things_answered_with_a_result_fail() -> None:
     assert step(report, "mcp/errors", "unknown_tool").verdict == "failed"
 
 
-async def test_unknown_method_answered_with_another_error_fails() -> None:
+@pytest.mark.parametrize(
+    ("code", "verdict", "words"),
+    [
+        (-32603, "failed", "Error -32603: oops"),
+        (-32602, "silent", "Error -32602 (invalid parameters) in place of -32601, as from older official SDKs"),
+    ],
+)
+async def test_unknown_method_answered_with_another_error_does_not_pass(code: int, verdict: str, words: str) -> None:
     def odd(message):
-        return JSONResponse({"jsonrpc": "2.0", "id": message["id"], "error": {"code": -32603, "message": "oops"}})
+        return JSONResponse({"jsonrpc": "2.0", "id": message["id"], "error": {"code": code, "message": "oops"}})
 
     async with serving(scripted(**{"assay_no-such-method": odd})) as url:
         report = await check(f"{url}/mcp")
 
-    assert step(report, "mcp/errors", "unknown_method").actual == "Error -32603: oops"
+    found = step(report, "mcp/errors", "unknown_method")
+    assert (found.verdict, found.actual) == (verdict, words)
 
 
 def _initialize(**result: Any) -> dict[str, Any]:

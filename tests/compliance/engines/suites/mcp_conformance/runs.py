@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +13,8 @@ from compliance.engines.process.node_runtime import node, package
 from compliance.engines.suites.mcp_conformance import ConformanceEngine
 from compliance.engines.suites.mcp_conformance.runner import PACKAGE
 from tests.compliance.engines.servers import LOCAL, PATIENT
-from tests.processes import Process, free_port
 
 DECLARED, FIXTURE = "mcp-conformance", "mcp-conformance-sdk"
-DEV_MODULES = Path(sys.prefix) / "assay-node-dev" / "node_modules"
-_TIME = "import sys; from mcp_server_time.server import create_server as c; "
-_TIME += "c('UTC').run(transport='streamable-http', host='127.0.0.1', port=int(sys.argv[1]))"
 
 
 async def conform(url: str, suite: str = DECLARED, *, engine: dict[str, Any] | None = None, **changes: Any) -> Report:
@@ -52,29 +44,3 @@ def officially(url: str, folder: Path) -> tuple[dict[str, tuple[int, int]], dict
         (written,) = folder.glob(f"server-{name}-2*/checks.json")
         checks[name] = [(c["id"], c["status"]) for c in json.loads(written.read_text())]
     return counts, checks
-
-
-@contextmanager
-def server_everything(log: Path) -> Iterator[str]:
-    """The MCP project's own server for trying clients on, as npm has it."""
-    port = free_port()
-    script = DEV_MODULES / "@modelcontextprotocol" / "server-everything" / "dist" / "index.js"
-    process = Process(str(node()), str(script), "streamableHttp", log=log, env={"PORT": str(port)})
-    try:
-        process.says("listening on port")
-        yield f"http://127.0.0.1:{port}/mcp"
-    finally:
-        process.stop()
-
-
-@contextmanager
-def server_time(log: Path) -> Iterator[str]:
-    """The MCP project's reference server of the time, from PyPI, over HTTP."""
-    port = free_port()
-    paths = os.pathsep.join(filter(None, sys.path))
-    process = Process(sys.executable, "-c", _TIME, str(port), log=log, env={"PYTHONPATH": paths})
-    try:
-        process.says("Uvicorn running")
-        yield f"http://127.0.0.1:{port}/mcp"
-    finally:
-        process.stop()
