@@ -5,6 +5,7 @@ from typing import Any
 
 from celery import Celery
 from celery.signals import beat_init, worker_init
+from django.conf import settings
 
 from compliance import broker
 
@@ -16,6 +17,13 @@ app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks(
     [f"compliance.{name}" for name in ("registry", "suites", "runs", "jobs", "monitors", "webhooks")]
 )
+
+
+@worker_init.connect
+@beat_init.connect
+def mend_broker(**_: Any) -> None:
+    """Take out of the way what would end this process before it has begun."""
+    broker.mend(settings.REDIS_URL, str(settings.CELERY_BROKER_TRANSPORT_OPTIONS["global_keyprefix"]))
 
 
 @worker_init.connect

@@ -77,6 +77,7 @@ MIDDLEWARE = [
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "dashboard.ops.middleware.HealthMiddleware",
     "dashboard.api.middleware.ApiMiddleware",
+    "dashboard.accounts.middleware.AccountsAreNotKept",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -168,6 +169,7 @@ LOGIN_REDIRECT_URL = "home"
 ACCOUNT_LOGOUT_REDIRECT_URL = "account_login"
 ACCOUNT_LOGIN_METHODS = {"email"}
 ACCOUNT_SIGNUP_FIELDS = ["email*", "name*", "password1*", "password2*"]
+ACCOUNT_FORMS = {"signup": "dashboard.accounts.signup.SignupForm"}
 ACCOUNT_SIGNUP_FORM_CLASS = "dashboard.accounts.forms.SignupForm"
 ACCOUNT_USER_MODEL_USERNAME_FIELD = None
 ACCOUNT_EMAIL_VERIFICATION = env.str("ACCOUNT_EMAIL_VERIFICATION", default="optional" if DEMO or DEBUG else "mandatory")
@@ -352,6 +354,10 @@ WEBHOOK_COOLDOWN_SECONDS = _bounded_int("ASSAY_WEBHOOK_COOLDOWN_SECONDS", defaul
 WEBHOOK_RATE_PER_MINUTE = _bounded_int("ASSAY_WEBHOOK_RATE_PER_MINUTE", default=600, least=1)
 WEBHOOK_RETENTION_DAYS = _bounded_int("ASSAY_WEBHOOK_RETENTION_DAYS", default=90, least=7, most=3650)
 WEBHOOK_BODY_MAX_KB = 64
+# E-mails of invitations in a day, those that are sent again among them.
+INVITATIONS_PER_ORGANIZATION = _bounded_int("ASSAY_INVITATIONS_PER_ORGANIZATION", default=50)
+INVITATIONS_PER_PERSON = _bounded_int("ASSAY_INVITATIONS_PER_PERSON", default=50)
+INVITATIONS_PER_RECIPIENT = _bounded_int("ASSAY_INVITATIONS_PER_RECIPIENT", default=5)
 INVITATION_VALID_DAYS = env.int("ASSAY_INVITATION_VALID_DAYS", default=7)
 
 LOG_LEVEL = env.str("LOG_LEVEL", default="INFO")

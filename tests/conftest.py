@@ -15,6 +15,7 @@ from typing import Any
 import hypothesis
 import psycopg
 import pytest
+from allauth.account.models import EmailAddress
 from django.conf import settings
 from django.core.management import call_command
 from django.db import connection, connections
@@ -144,6 +145,12 @@ def make_user(email: str, name: str, **fields: Any) -> User:
     return User.objects.create_user(email=email, password=PASSWORD, name=name, **fields)
 
 
+def confirm_address(user: User) -> User:
+    """As if they had opened the link in the e-mail that asks whether the address is theirs."""
+    EmailAddress.objects.update_or_create(user=user, email=user.email, defaults={"verified": True, "primary": True})
+    return user
+
+
 @pytest.fixture
 def alice(db: None) -> User:
     return make_user("alice@example.org", "Alice Owner")
@@ -172,7 +179,7 @@ def add_member(organization: Organization, user: User, role: str) -> Membership:
 @pytest.fixture
 def organization(alice: User, bob: User) -> Organization:
     """Alice's organization, with Bob as a member."""
-    organization = create_organization(name="Alpha", by=alice)
+    organization = create_organization(name="Alpha", by=alice, slug="alpha")
     add_member(organization, bob, Role.MEMBER)
     return organization
 
@@ -180,7 +187,7 @@ def organization(alice: User, bob: User) -> Organization:
 @pytest.fixture
 def other_organization(charlie: User) -> Organization:
     """Charlie's organization."""
-    return create_organization(name="Omega", by=charlie)
+    return create_organization(name="Omega", by=charlie, slug="omega")
 
 
 def make_context(
@@ -244,6 +251,7 @@ def make_run(
     triggered_by: str | None = None,
     tested_at: datetime | None = None,
     report: Report | None = None,
+    by: Actor | None = None,
     **fields: Any,
 ) -> ComplianceRun:
     """Record a run: an observer test of `organization`, or a heartbeat when there is none."""
@@ -256,7 +264,7 @@ def make_run(
             agent_url=agent_url,
             suite_version=suite_version,
             triggered_by=triggered_by,
-            by=Actor("user", "1", "Alice Owner") if organization else Actor.system("heartbeat"),
+            by=by or (Actor("user", "1", "Alice Owner") if organization else Actor.system("heartbeat")),
             organization_id=organization.id if organization else None,
             lifecycle_stage=LifecycleStage.PRODUCTION,
             requested_at=tested_at or timezone.now(),

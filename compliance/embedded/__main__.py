@@ -26,3 +26,5 @@ if __name__ == "__main__":
         run()
     except EmbeddedError as error:
         sys.exit(str(error))  # to the standard error output, with status 1
+    except OSError as error:  # a full disk above all; the supervisor has stopped what it had started
+        sys.exit(f"Assay has stopped: {error}. When that is put right, start it again; it goes on from there.")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from uuid import UUID
 
+from allauth.account.models import EmailAddress
 from django.db import IntegrityError
 from django.utils import timezone
+from django.utils.crypto import get_random_string
 from django.utils.text import slugify
 
 from compliance.tenancy.errors import NotAllowed, Refused
@@ -15,23 +17,22 @@ from compliance.tenancy.names import plain_name
 from compliance.tenancy.roles import lock_organization, managing_membership
 from compliance.tenancy.scope import organization_scope
 
-RESERVED_SLUGS = frozenset({"new", "admin", "staff", "api", "static", "accounts"})
+_SLUG_END = "abcdefghjkmnpqrstuvwxyz23456789"  # without what looks alike
 
 
-def create_organization(*, name: str, by: User) -> Organization:
-    """Create an organization with `by` as its owner. Raises Refused when the name is empty.
+def create_organization(*, name: str, by: User, slug: str = "") -> Organization:
+    """Create an organization with `by` as its owner. Raises Refused when the name is empty, or the slug taken.
 
-    Its address part is made from the name, with a number added when it is taken.
+    slug: its address part, for callers that need a certain one. As a rule it is made from the name, with a random
+    end: nobody learns from it whether there is another organization of that name.
     """
     name = plain_name(name)
     if not name:
         raise Refused("Give the organization a name.")
     base = slugify(name)[:50] or "organization"
-    if base in RESERVED_SLUGS:
-        base = f"{base}-organization"
-    for number in range(1, 51):
-        candidate = base if number == 1 else f"{base}-{number}"
-        organization = Organization(id=new_organization_id(), name=name, slug=candidate)
+    for _ in range(1 if slug else 5):
+        chosen = slug or f"{base}-{get_random_string(5, _SLUG_END)}"
+        organization = Organization(id=new_organization_id(), name=name, slug=chosen)
         try:
             with organization_scope(organization.id):
                 organization.save(force_insert=True)
@@ -39,7 +40,7 @@ def create_organization(*, name: str, by: User) -> Organization:
         except IntegrityError:
             continue
         return organization
-    raise Refused("Many organizations have this name already. Choose a more specific one.")
+    raise Refused("Its address is taken. Try again.")
 
 
 def rename_organization(*, organization: Organization, name: str, by: User) -> Organization:
@@ -105,7 +106,7 @@ def renew_invitation(*, organization: Organization, invitation_id: UUID | str, b
 def accept_invitation(*, organization_id: str, invitation_id: str, by: User) -> Membership:
     """Turn an open invitation into a membership of `by`.
 
-    The caller has verified the link's signature. The address must be the invited one: a
+    The caller has verified the link's signature. The address must be the invited one, and confirmed by e-mail: a
     forwarded link does not let somebody else in. Raises Refused otherwise.
     """
     with organization_scope(organization_id):
@@ -123,9 +124,17 @@ def accept_invitation(*, organization_id: str, invitation_id: str, by: User) -> 
             raise Refused("This invitation has been used. Ask for a new one.")
         if invitation.has_expired:
             raise Refused("This invitation has expired. Ask for a new one.")
+        if not has_confirmed(by, invitation.email):
+            raise Refused(f"Confirm first that {invitation.email} is your address.")
         invitation.accepted_at = timezone.now()
         invitation.save(update_fields=["accepted_at"])
         return Membership.objects.create(organization_id=organization_id, user=by, role=invitation.role)
+
+
+def has_confirmed(user: User, address: str) -> bool:
+    """Whether somebody has shown, by a link in an e-mail, that an address is theirs."""
+    confirmed: bool = EmailAddress.objects.filter(user=user, email__iexact=address, verified=True).exists()
+    return confirmed
 
 
 def refuse_without_owner(organization_id: str, without: Membership) -> None:

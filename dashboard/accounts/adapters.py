@@ -8,6 +8,7 @@ from typing import Any
 
 from allauth.account.adapter import DefaultAccountAdapter
 from allauth.mfa.adapter import DefaultMFAAdapter
+from django.conf import settings
 from django.contrib import messages
 from django.http import HttpRequest
 from django.urls import reverse
@@ -42,11 +43,29 @@ class AccountAdapter(DefaultAccountAdapter):
 
     def send_mail(self, template_prefix: str, email: str, context: dict[str, Any]) -> None:
         try:
-            super().send_mail(template_prefix, email, context)
+            super().send_mail(template_prefix, email, self._with_links_to_the_site(context))
         except (OSError, SMTPException) as error:
             logger.warning("E-mail %s was not sent: %s", template_prefix, type(error).__name__)
             if self.request is not None:
                 messages.error(self.request, "The e-mail could not be sent. Try again in a few minutes.")
+
+    def is_safe_url(self, url: str) -> bool:
+        try:
+            return super().is_safe_url(url)
+        except ValueError:  # no address at all, such as "http://["
+            return False
+
+    def _with_links_to_the_site(self, context: dict[str, Any]) -> dict[str, Any]:
+        """The context of a mail with its links made from SITE_URL: who asked for the mail chose the Host header."""
+        if self.request is None:
+            return context
+        asked = self.request.build_absolute_uri("/")
+        return {
+            name: f"{settings.SITE_URL}/{value.removeprefix(asked)}"
+            if isinstance(value, str) and value.startswith(asked)
+            else value
+            for name, value in context.items()
+        }
 
 
 def _invitation_address(request: HttpRequest | None) -> str | None:

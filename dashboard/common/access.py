@@ -155,5 +155,13 @@ def to_login(request: HttpRequest) -> HttpResponseBase:
     if not htmx:
         return redirect_to_login(request.get_full_path())
     # A part of a page must not be filled with the login form: the whole page goes there.
-    page = htmx.current_url_abs_path or resolve_url("home")
+    page = shown_path(htmx) or resolve_url("home")
     return HttpResponseClientRedirect(redirect_to_login(page).url)
+
+
+def shown_path(htmx: HtmxDetails) -> str | None:
+    """The path and query of the page that the browser shows; None when it is not ours, or no address at all."""
+    try:
+        return htmx.current_url_abs_path
+    except ValueError:
+        return None

@@ -17,7 +17,7 @@ from django_htmx.http import HttpResponseClientRedirect, HttpResponseClientRefre
 from compliance.jobs.actions import cancel_job, why_waiting
 from compliance.models import AgentContext, Job, JobState, Organization, Runner, RunnerState, TriggeredBy
 from compliance.tenancy.errors import Refused
-from dashboard.common.access import OrganizationRequest, organization_view
+from dashboard.common.access import OrganizationRequest, organization_view, shown_path
 from dashboard.common.confirm import ask_first
 
 # Workers answer within a second or two; after this the page says that none did.
@@ -101,11 +101,11 @@ def job_detail(request: OrganizationRequest, job: UUID) -> HttpResponseBase:
         if not request.htmx:
             return redirect(run_url)
         # The reader who watched goes on to the result; the one on the agent's page stays there.
-        watched = request.htmx.current_url_abs_path == request.path
+        watched = shown_path(request.htmx) == request.path
         return HttpResponseClientRedirect(run_url) if watched else HttpResponseClientRefresh()
     page = progress_context(found)
     if request.htmx:
-        if not found.is_active and request.htmx.current_url_abs_path == request.path:
+        if not found.is_active and shown_path(request.htmx) == request.path:
             return HttpResponseClientRefresh()  # its title and its button say that it goes on
         return TemplateResponse(request, "jobs/_progress.html", page)
     if found.is_active and _may_cancel(request, found):

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from django import forms
 from django.conf import settings
+from django.core.validators import MaxValueValidator
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
@@ -51,6 +52,8 @@ class KeyForm(StyledForm, forms.Form):
         days.initial = settings.API_KEY_DEFAULT_DAYS
         days.help_text = f"1 to {settings.API_KEY_MAX_DAYS}. Then it no longer works."
         days.widget.attrs["max"] = settings.API_KEY_MAX_DAYS
+        longest = settings.API_KEY_MAX_DAYS
+        days.validators.append(MaxValueValidator(longest, f"The key must expire within {longest} days."))
 
 
 @organization_view(Role.ADMIN)

@@ -12,7 +12,7 @@ from django.template.response import TemplateResponse
 from django.views.decorators.cache import never_cache
 
 from compliance.models import Invitation, Membership, Organization, User
-from compliance.tenancy.actions import accept_invitation
+from compliance.tenancy.actions import accept_invitation, has_confirmed
 from compliance.tenancy.errors import Refused
 from compliance.tenancy.invitations import read_token
 from compliance.tenancy.scope import organization_scope
@@ -57,6 +57,9 @@ def invitation_accept(request: HttpRequest, token: str) -> HttpResponseBase:
         return _answer(request, "anonymous", invitation, links=links)
     if invitation.email.lower() != request.user.email.lower():
         return _answer(request, "other_address", invitation)
+    if not has_confirmed(request.user, invitation.email):
+        remember_invitation(request, token)  # the link in the e-mail leads back here
+        return _answer(request, "unconfirmed", invitation)
     if request.method == "POST":
         return _accept(request, request.user, invitation.organization, invitation_id)
     return _answer(request, "open", invitation)

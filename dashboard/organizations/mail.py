@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from smtplib import SMTPException
 
 from django.conf import settings
@@ -12,8 +13,20 @@ from django.urls import reverse
 
 from compliance.models import Invitation, Organization
 from compliance.tenancy.invitations import link_token
+from compliance.tenancy.names import plain_name
 
 logger = logging.getLogger(__name__)
+
+
+_NAME_LENGTH = 60
+# What makes a mail program show a link: dots inside a word, slashes, colons, at signs.
+_LINKING = re.compile(r"[:/@\\]+|(?<=\w)[.\u3002\uff0e\uff61](?=\w)")
+
+
+def harmless(name: str) -> str:
+    """A name that its owner chose, for a mail to a stranger: one short line, with nothing in it that becomes a link."""
+    plain = " ".join(_LINKING.sub(" ", plain_name(name)).split())
+    return plain if len(plain) <= _NAME_LENGTH else f"{plain[:_NAME_LENGTH].rstrip()}…"
 
 
 def address_of(invitation: Invitation) -> str:
@@ -23,9 +36,9 @@ def address_of(invitation: Invitation) -> str:
 
 def send_invitation(invitation: Invitation, organization: Organization) -> bool:
     """Send the e-mail; False when the mail server did not take it."""
-    context = {"invitation": invitation, "organization": organization, "address": address_of(invitation)}
-    # One line: a name with a line break in it must not add a header.
-    subject = " ".join(f"{invitation.invited_by_name} invites you to {organization.name} on Assay".split())
+    who, where = harmless(invitation.invited_by_name), harmless(organization.name)
+    context = {"invitation": invitation, "who": who, "where": where, "address": address_of(invitation)}
+    subject = f"{who} invites you to {where} on Assay"
     try:
         send_mail(subject, render_to_string("organizations/invitation.txt", context), None, [invitation.email])
     except (OSError, SMTPException) as error:

@@ -19,6 +19,7 @@ from compliance.tenancy import actions
 from dashboard.common.access import OrganizationRequest, organization_view
 from dashboard.common.confirm import ask_first, refusals_in
 from dashboard.organizations.forms import DeletionForm, InvitationForm, OrganizationForm, roles_to_give
+from dashboard.organizations.limits import count_mail
 from dashboard.organizations.mail import address_of, send_invitation
 from dashboard.organizations.tables import InvitationTable, MemberTable
 
@@ -100,6 +101,7 @@ def member_invite(request: OrganizationRequest) -> HttpResponseBase:
     if not form.is_valid():
         return _members_page(request, form, status=422)
     invitation = actions.invite(**request.acting, **form.cleaned_data)
+    count_mail(invitation, by=request.user)
     transaction.on_commit(partial(_send, request, invitation))
     return redirect("members", request.organization.slug)
 
@@ -109,6 +111,7 @@ def member_invite(request: OrganizationRequest) -> HttpResponseBase:
 def invitation_resend(request: OrganizationRequest, invitation_id: UUID) -> HttpResponseBase:
     """Replace the invitation by a fresh one and send that."""
     invitation = actions.renew_invitation(**request.acting, invitation_id=invitation_id)
+    count_mail(invitation, by=request.user)
     transaction.on_commit(partial(_send, request, invitation))
     return redirect("members", request.organization.slug)
 

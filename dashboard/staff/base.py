@@ -7,8 +7,9 @@ from uuid import UUID
 
 from django.contrib import admin
 from django.contrib.admin import ShowFacets, SimpleListFilter
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 
 from compliance.registry.urls import InvalidAgentURL, normalize_agent_url
 
@@ -32,6 +33,11 @@ class StaffAdmin(admin.ModelAdmin):
                 assert issubclass(declared, SimpleListFilter)
                 allowed.add(str(declared.parameter_name))
         return lookup in allowed
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        for chosen in request.POST.getlist(ACTION_CHECKBOX_NAME):
+            self.opts.pk.to_python(chosen)  # what is no key is refused before it is looked for
+        return super().changelist_view(request, extra_context)
 
     def has_module_permission(self, request: HttpRequest) -> bool:
         return self.admin_site.has_permission(request)

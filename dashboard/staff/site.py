@@ -10,8 +10,9 @@ from allauth.mfa.utils import is_mfa_enabled
 from django.conf import settings
 from django.contrib import messages
 from django.contrib.admin import AdminSite
-from django.core.exceptions import PermissionDenied
-from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.core.exceptions import PermissionDenied, ValidationError
+from django.db import DataError
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, URLResolver, path, reverse
@@ -61,12 +62,16 @@ class StaffSite(AdminSite):
                 query = f"?{urlencode({'next': request.get_full_path()})}" if request.method == "GET" else ""
                 return redirect(reverse("admin:reason") + query)
             assert isinstance(request.user, User)
-            with system_scope(by=request.user.as_actor(), reason=granted.reason, what=_what(request)):
-                response = view(request, *args, **kwargs)
-                # Querysets of the page are read while it renders: that must happen inside as well.
-                if isinstance(response, TemplateResponse):
-                    response.render()
-                return response
+            try:
+                with system_scope(by=request.user.as_actor(), reason=granted.reason, what=_what(request)):
+                    response = view(request, *args, **kwargs)
+                    # Querysets of the page are read while it renders: that must happen inside as well.
+                    if isinstance(response, TemplateResponse):
+                        response.render()
+                    return response
+            except (DataError, ValidationError) as error:
+                # Django's admin looks for whatever an address or a chosen row says: also text that is no key, or NUL.
+                raise Http404(f"Nothing can have such a key or value ({type(error).__name__}).") from error
 
         recorded.__name__ = getattr(view, "__name__", "view")
         if getattr(view, "csrf_exempt", False):
@@ -79,7 +84,8 @@ class StaffSite(AdminSite):
             path("reason/", self.admin_view(self.reason), name="reason"),
             path("reason/end/", self.admin_view(self.end_access), name="reason_end"),
         ]
-        return own + super().get_urls()
+        # Nothing here has a page of its own elsewhere, to which "view on site" would lead.
+        return own + [each for each in super().get_urls() if getattr(each, "name", None) != "view_on_site"]
 
     def each_context(self, request: HttpRequest) -> dict[str, Any]:
         return {**super().each_context(request), "access": access.current(request)}

@@ -23,7 +23,7 @@ from django.conf import settings
 from compliance.models import User
 from compliance.tenancy.actions import create_organization
 user = User.objects.create_user("alice@example.org", "correct-horse-battery", name="Alice")
-create_organization(name="Alpha", by=user)
+create_organization(name="Alpha", by=user, slug="alpha")
 session = SessionStore()
 session[SESSION_KEY] = str(user.pk)
 session[BACKEND_SESSION_KEY] = settings.AUTHENTICATION_BACKENDS[0]

@@ -236,3 +236,22 @@ def test_a_worker_that_loses_redis_ends_its_test_and_takes_more_when_redis_is_ba
             assert process.child.poll() is None
     finally:
         broker.stop()
+
+
+def test_keys_of_the_broker_that_are_of_another_type_do_not_keep_workers_from_starting(
+    arranged: tuple[Organization, AgentContext, User], agent: HeldAgent, tmp_path: Path, settings: Any
+) -> None:
+    organization, context, alice = arranged
+    agent.go_on.set()
+    with redis.Redis.from_url(os.environ["REDIS_URL"]) as client:
+        for key in ("celery", "_kombu.binding.celery", "_kombu.binding.celeryev", "unacked", "unacked_index"):
+            client.set(f"assay:{key}", "not what it should be")
+        client.rpush("assay:unacked_mutex", "not what it should be")
+        client.set("assay:a-cache", "kept")
+        client.set("another-program:celery", "kept")
+    request_owner_test(organization=organization, context_id=context.pk, by=alice)
+    with worker(tmp_path / "worker.log", env=QUICK) as started:
+        sweep_until_recorded(settings)
+        assert started.output().count("is deleted: it must be a") == 6
+    with redis.Redis.from_url(os.environ["REDIS_URL"]) as client:
+        assert client.get("assay:a-cache") == client.get("another-program:celery") == b"kept"

@@ -8,8 +8,10 @@ from argparse import ArgumentParser
 from pathlib import Path
 from typing import Any
 
+from allauth.account.models import EmailAddress
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
+from django.utils.text import slugify
 
 from compliance.demo_agents import AGENTS
 from compliance.embedded.folder import write_private
@@ -95,6 +97,7 @@ class Command(BaseCommand):
             passwords[email] = passwords.get(email) or secrets.token_urlsafe(12)
             user.set_password(passwords[email])
             user.save()
+        EmailAddress.objects.get_or_create(user=user, email=email, defaults={"verified": True, "primary": True})
         return user
 
     def _organization(self, name: str, people: list[tuple[User, Role]]) -> Organization:
@@ -102,7 +105,7 @@ class Command(BaseCommand):
         own = (membership.organization for membership in Membership.objects.of_user(owner))
         organization = next((organization for organization in own if organization.name == name), None)
         if organization is None:
-            organization = create_organization(name=name, by=owner)
+            organization = create_organization(name=name, by=owner, slug=slugify(name))
         with organization_scope(organization.id):
             for user, role in people[1:]:
                 Membership.objects.get_or_create(organization=organization, user=user, defaults={"role": role})

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import resource
 import shutil
 import signal
 import socket
@@ -102,11 +103,12 @@ def begin(start, project, folder):
     port = free_port()
     clean = {name: value for name, value in os.environ.items() if not name.endswith("_URL")}
 
-    def run(**environment):
+    def run(preexec_fn=None, **environment):
         process = start(
             *("-m", "compliance.embedded", "run"),
             cwd=project,
             env={**clean, "PORT": str(port), "DATA_DIR": str(folder), "WEB_CONCURRENCY": "1", **environment},
+            preexec_fn=preexec_fn,
         )
         process.port = port
         return process
@@ -193,6 +195,30 @@ def test_demo_agents_keep_their_addresses_or_the_start_is_refused(begin, folder)
     again = begin()
     read_until(again, "Ctrl-C stops everything")
     assert json.loads((folder / "demo-agents.json").read_text()) == addresses
+    again.send_signal(signal.SIGINT)
+    assert again.wait(15) == 0
+
+
+def test_a_disk_that_is_full_ends_it_in_one_line_and_the_next_start_goes_on(begin, folder):
+    process = begin()
+    read_until(process, "Ctrl-C stops everything")
+    family = psutil.Process(process.pid).children(recursive=True)
+    # No file of the supervisor's may grow any more, as when there is no room.
+    psutil.Process(process.pid).rlimit(psutil.RLIMIT_FSIZE, (0, 0))
+    recorded(folder, "redis").kill()
+    assert process.wait(30) == 1
+    refusal = process.stderr.read()
+    assert refusal.startswith("Assay has stopped: ")
+    assert refusal.count("\n") == 1
+    assert "Everything has stopped." in process.stdout.read()
+    assert none_lives(family)
+
+    full = begin(preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0)))
+    assert full.wait(30) == 1
+    assert re.fullmatch(r"Assay has stopped: .*\n", full.stderr.read())
+
+    again = begin()
+    read_until(again, "Ctrl-C stops everything")
     again.send_signal(signal.SIGINT)
     assert again.wait(15) == 0
 

@@ -58,7 +58,7 @@ def _empty_broker() -> Iterator[None]:
 
 @pytest.fixture
 def alpha(committed_db: None) -> Organization:
-    return create_organization(name="Alpha", by=make_user("alice@example.org", "Alice Owner"))
+    return create_organization(name="Alpha", slug="alpha", by=make_user("alice@example.org", "Alice Owner"))
 
 
 def test_owner_test_ends_with_the_verdict_as_its_exit_code(alpha: Organization, tmp_path: Path) -> None:

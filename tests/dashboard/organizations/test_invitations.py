@@ -17,7 +17,7 @@ from compliance.models import Invitation, Membership, Organization, Role, User
 from compliance.tenancy.actions import create_organization, delete_organization, invite, revoke_invitation
 from compliance.tenancy.invitations import link_token
 from compliance.tenancy.scope import organization_scope
-from tests.conftest import PASSWORD, make_user
+from tests.conftest import PASSWORD, confirm_address, make_user
 from tests.dashboard.pages import markup
 
 DANA = "dana@example.org"
@@ -39,6 +39,11 @@ def post(client: Any, django_capture_on_commit_callbacks: Callable[..., Any]) ->
     return send
 
 
+def make_dana() -> User:
+    """Who is invited, and has confirmed the address."""
+    return confirm_address(make_user(DANA, "Dana"))
+
+
 @contextmanager
 def within(organization: Organization) -> Iterator[None]:
     with organization_scope(organization.id):
@@ -47,6 +52,12 @@ def within(organization: Organization) -> Iterator[None]:
 
 def link_in(message: Any) -> str:
     found = re.search(r"http://testserver(/invitations/\S+)", message.body)
+    assert found, message.body
+    return found.group(1)
+
+
+def confirmation_in(message: Any) -> str:
+    found = re.search(r"http://testserver(/accounts/confirm-email/\S+)", message.body)
     assert found, message.body
     return found.group(1)
 
@@ -79,7 +90,8 @@ def test_from_the_form_to_the_membership_of_somebody_new(
     assert "admin" in message.body
     link = link_in(message)
     page = markup(client.get(f"/o/{organization.slug}/members/"))
-    assert f"http://testserver{link}" in page, "the inviter can copy the link"
+    named = link.partition(":")[0]  # what follows is when it was signed, and the signature
+    assert f"http://testserver{named}" in page, "the inviter can copy the link"
     client.logout()
 
     page = client.get(link)
@@ -93,6 +105,11 @@ def test_from_the_form_to_the_membership_of_somebody_new(
     data = {"email": DANA, "name": "Dana", "password1": PASSWORD, "password2": PASSWORD, "next": link}
     response = client.post("/accounts/signup/", data)
     assert (response.status_code, response.url) == (302, link)
+    assert "Confirm first that dana@example.org is your address" in markup(client.get(link))
+    client.post(link)
+    assert roles_in(organization).get(DANA) is None, "nobody has shown that the address is theirs"
+    confirm = confirmation_in(mail.outbox[-1])
+    assert client.post(confirm).url == link
     assert "Accept" in markup(client.get(link))
     assert roles_in(organization).get(DANA) is None, "looking is not accepting"
     response = client.post(link, follow=True)
@@ -109,17 +126,16 @@ def test_signing_up_with_a_confirmed_address_comes_back_to_the_invitation(
     data = {"email": DANA, "name": "Dana", "password1": PASSWORD, "password2": PASSWORD, "next": link}
     response = client.post("/accounts/signup/", data)
     assert response.url == "/accounts/confirm-email/"
-    confirm = re.search(r"http://testserver(/accounts/confirm-email/\S+)", mail.outbox[-1].body)
-    assert confirm
-    assert client.get(confirm.group(1)).status_code == 200
-    response = client.post(confirm.group(1))
+    confirm = confirmation_in(mail.outbox[-1])
+    assert client.get(confirm).status_code == 200
+    response = client.post(confirm)
     assert (response.status_code, response.url) == (302, link)
     client.post(link)
     assert roles_in(organization)[DANA] == "admin"
 
 
 def test_signing_in_comes_back_to_the_invitation(client: Any, link: str, organization: Organization) -> None:
-    make_user(DANA, "Dana")
+    make_dana()
     page = markup(client.get(link))
     login = re.search(r'href="(/accounts/login/[^"]+)"', page).group(1)  # type: ignore[union-attr]
     assert client.get(login).status_code == 200
@@ -177,6 +193,66 @@ def test_a_line_break_in_a_name_adds_no_header(
     assert "\n" not in mail.outbox[0].subject
 
 
+def test_names_in_a_mail_are_short_and_become_no_links(
+    client: Any, post: Callable[..., Any], organization: Organization, alice: User
+) -> None:
+    User.objects.filter(pk=alice.pk).update(name="Win at https://evil.example/x?y or a@evil。example\u202e " + "x" * 30)
+    with within(organization):
+        Organization.objects.update(name="www.evil.example/prize " + "y" * 70)
+    client.force_login(alice)
+    post(f"/o/{organization.slug}/members/invite/", {"email": DANA, "role": "member"})
+    [message] = mail.outbox
+    assert message.subject.isprintable()
+    assert len(message.subject) < 160
+    for text in (message.subject, message.body.replace("http://testserver/", "").replace(DANA, "")):
+        assert re.search(r"://|www\.|evil[.。]|@", text) is None, text
+    assert "Win at https evil example" in message.subject
+    assert "www evil example prize" in message.subject
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ("INVITATIONS_PER_ORGANIZATION", "by this organization"),
+        ("INVITATIONS_PER_PERSON", "by you"),
+        ("INVITATIONS_PER_RECIPIENT", "to this address"),
+    ],
+)
+def test_invitations_are_mailed_so_often_and_no_more_resends_included(
+    client: Any,
+    post: Callable[..., Any],
+    settings: Any,
+    organization: Organization,
+    alice: User,
+    setting: str,
+    words: str,
+) -> None:
+    setattr(settings, setting, 3)
+    client.force_login(alice)
+    members = f"/o/{organization.slug}/members/"
+    post(f"{members}invite/", {"email": DANA, "role": "member"})
+    for _ in range(4):
+        with within(organization):
+            open_one = Invitation.objects.get()
+        post(f"{members}invitations/{open_one.pk}/resend/")
+    assert len(mail.outbox) == 3
+    assert f"Too many invitations were sent {words} lately" in markup(client.get(members))
+    assert client.get(link_in(mail.outbox[-1])).status_code == 302, "the link that was mailed last still opens"
+
+
+def test_the_limits_of_a_person_and_of_a_recipient_hold_over_all_organizations(
+    client: Any, post: Callable[..., Any], settings: Any, alice: User, bob: User
+) -> None:
+    settings.INVITATIONS_PER_PERSON, settings.INVITATIONS_PER_RECIPIENT = 2, 3
+    for person in (alice, bob):
+        client.force_login(person)
+        for number in range(3):
+            one = create_organization(name=f"{person.name} {number}", by=person)
+            post(f"/o/{one.slug}/members/invite/", {"email": DANA.upper(), "role": "member"})
+    assert len(mail.outbox) == 3
+    assert [message.subject.split()[0] for message in mail.outbox] == ["Alice", "Alice", "Bob"]
+
+
 def test_resending_replaces_the_link(
     client: Any, post: Callable[..., Any], organization: Organization, alice: User, invitation: Invitation, link: str
 ) -> None:
@@ -185,7 +261,7 @@ def test_resending_replaces_the_link(
     client.force_login(alice)
     post(f"/o/{organization.slug}/members/invitations/{invitation.pk}/resend/")
     fresh = link_in(mail.outbox[0])
-    client.force_login(make_user(DANA, "Dana"))
+    client.force_login(make_dana())
     assert "no longer open" in markup(client.get(link))
     assert "Accept" in markup(client.get(fresh))
     with within(organization):
@@ -204,12 +280,28 @@ def test_an_admin_does_not_renew_an_owners_invitation(
         assert Invitation.objects.filter(pk=offered.pk).exists()
 
 
+@pytest.mark.parametrize("verification", ["none", "optional", "mandatory"])
+def test_only_who_has_confirmed_the_address_accepts(
+    client: Any, settings: Any, link: str, organization: Organization, verification: str
+) -> None:
+    settings.ACCOUNT_EMAIL_VERIFICATION = verification
+    dana = make_user(DANA, "Dana")
+    client.force_login(dana)
+    client.post(link)
+    assert "Confirm first that" in markup(client.get(link))
+    assert DANA not in roles_in(organization)
+    client.post("/accounts/email/", {"email": DANA, "action_send": "send"})
+    assert client.post(confirmation_in(mail.outbox[-1])).url == link
+    client.post(link)
+    assert DANA in roles_in(organization)
+
+
 class TestALinkThatDoesNotOpen:
     """Each says what is wrong, lets nobody in, and shows no more than it must."""
 
     @pytest.fixture
     def dana(self, client: Any, db: None) -> User:
-        dana = make_user(DANA, "Dana")
+        dana = make_dana()
         client.force_login(dana)
         return dana
 
@@ -277,7 +369,7 @@ def link_token_of_nothing() -> str:
 def test_a_member_who_opens_the_link_again_is_told_so(
     client: Any, link: str, organization: Organization, alice: User
 ) -> None:
-    client.force_login(make_user(DANA, "Dana"))
+    client.force_login(make_dana())
     client.post(link)
     response = client.get(link, follow=True)
     assert "You are a member of Alpha." in markup(response)
@@ -287,7 +379,7 @@ def test_an_invitation_opens_its_own_organization_only(
     client: Any, organization: Organization, other_organization: Organization, invitation: Invitation
 ) -> None:
     moved = Invitation(pk=invitation.pk, organization_id=other_organization.id)
-    client.force_login(make_user(DANA, "Dana"))
+    client.force_login(make_dana())
     response = client.post(f"/invitations/{link_token(moved)}/")
     assert response.status_code == 410
     assert DANA not in roles_in(other_organization)
@@ -298,19 +390,23 @@ def test_creating_renaming_and_deleting_an_organization(client: Any, alice: User
     assert client.post("/o/new/", {"name": "   "}).status_code == 200
     assert client.post("/o/new/", {"name": "x" * 101}).status_code == 200
     response = client.post("/o/new/", {"name": "New Things"}, follow=True)
-    assert response.redirect_chain[-1][0] == "/o/new-things/"
-    client.post("/o/new-things/settings/", {"name": "Newer Things"})
-    page = markup(client.get("/o/new-things/settings/"))
+    home = response.redirect_chain[-1][0]
+    assert home.startswith("/o/new-things-")
+    client.post(f"{home}settings/", {"name": "Newer Things"})
+    page = markup(client.get(f"{home}settings/"))
     assert "Newer Things" in page
-    wrong = client.post("/o/new-things/settings/delete/", {"name": "newer things"})
+    wrong = client.post(f"{home}settings/delete/", {"name": "newer things"})
     assert wrong.status_code == 200
     assert "This is not the name" in markup(wrong)
-    assert client.post("/o/new-things/settings/delete/", {"name": "Newer Things"}).url == "/"
-    assert client.get("/o/new-things/").status_code == 404
+    assert client.post(f"{home}settings/delete/", {"name": "Newer Things"}).url == "/"
+    assert client.get(home).status_code == 404
 
 
-def test_names_that_look_alike_get_addresses_of_their_own(client: Any, alice: User, bob: User) -> None:
-    assert create_organization(name="New", by=alice).slug == "new-organization"
-    assert create_organization(name="Alpha Ltd", by=alice).slug == "alpha-ltd"
-    assert create_organization(name="Alpha, Ltd.", by=bob).slug == "alpha-ltd-2"
-    assert create_organization(name="組織", by=bob).slug
+def test_an_address_does_not_tell_whether_another_organization_has_the_name(alice: User, bob: User) -> None:  # I5
+    shape = r"alpha-ltd-[a-z2-9]{5}"
+    first, second = (create_organization(name=name, by=by) for name, by in [("Alpha Ltd", alice), ("Alpha, Ltd.", bob)])
+    assert re.fullmatch(shape, first.slug)
+    assert re.fullmatch(shape, second.slug)
+    assert first.slug != second.slug
+    assert re.fullmatch(r"new-[a-z2-9]{5}", create_organization(name="New", by=alice).slug)
+    assert re.fullmatch(r"organization-[a-z2-9]{5}", create_organization(name="組織", by=bob).slug)

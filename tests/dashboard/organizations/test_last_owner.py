@@ -14,7 +14,7 @@ from compliance.tenancy import actions
 from compliance.tenancy.errors import Refused
 from compliance.tenancy.models import Invitation
 from compliance.tenancy.scope import organization_scope
-from tests.conftest import add_member, make_user
+from tests.conftest import add_member, confirm_address, make_user
 from tests.dashboard.pages import markup
 
 
@@ -115,7 +115,7 @@ def test_one_invitation_accepted_twice_at_once_is_one_membership(
     two_owners: tuple[Organization, list[User]],
 ) -> None:
     organization, users = two_owners
-    dana = make_user("dana@example.org", "Dana")
+    dana = confirm_address(make_user("dana@example.org", "Dana"))
     invitation = actions.invite(organization=organization, email=dana.email, role="member", by=users[0])
 
     def accept() -> Any:
