@@ -120,11 +120,11 @@ async def _errors(run: ReportBuilder, caller: Caller, answer: Answer) -> None:
                 step.exchange = exchange
                 step.silent("Error -32600 (invalid request) in place of -32601, as from the official SDK of A2A 0.2")
             else:
-                check_error_code(step, exchange, _METHOD_NOT_FOUND)
+                check_error_code(run, step, exchange, _METHOD_NOT_FOUND)
     with run.step("a2a/errors", "unknown_task") as step:
         step.exchange = answer.exchange
         if not answer.over_http:
-            check_error_code(step, answer.exchange, _TASK_NOT_FOUND)
+            check_error_code(run, step, answer.exchange, _TASK_NOT_FOUND)
         elif problem := read_json(bytes(answer.exchange.body)).problem:
             step.failed(f"Status {answer.exchange.status} with a body that is {problem}", at="/response/body")
         elif answer.exchange.status == 404:
