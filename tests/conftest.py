@@ -251,6 +251,7 @@ def make_run(
     triggered_by: str | None = None,
     tested_at: datetime | None = None,
     report: Report | None = None,
+    by: Actor | None = None,
     **fields: Any,
 ) -> ComplianceRun:
     """Record a run: an observer test of `organization`, or a heartbeat when there is none."""
@@ -263,7 +264,7 @@ def make_run(
             agent_url=agent_url,
             suite_version=suite_version,
             triggered_by=triggered_by,
-            by=Actor("user", "1", "Alice Owner") if organization else Actor.system("heartbeat"),
+            by=by or (Actor("user", "1", "Alice Owner") if organization else Actor.system("heartbeat")),
             organization_id=organization.id if organization else None,
             lifecycle_stage=LifecycleStage.PRODUCTION,
             requested_at=tested_at or timezone.now(),

@@ -58,7 +58,7 @@ def _written_as_instant(value: Any) -> Any:
 
 
 def _in_utc(instant: datetime) -> datetime:
-    # PostgreSQL takes fewer offsets than RFC 3339, and Python no year 10000.
+    # One offset for every query; the first and last hours of time have no equal in UTC.
     try:
         return instant.astimezone(UTC)
     except OverflowError:

@@ -12,7 +12,6 @@ from dashboard.common.filters import PeriodFilterSet
 
 # What the trigger field offers beside the single kinds.
 _GROUPS = {"own": tuple(map(str, BY_ORGANIZATION)), "platform": tuple(map(str, BY_PLATFORM))}
-_KINDS = (TriggeredBy.OWNER_TEST, TriggeredBy.OBSERVER_TEST, TriggeredBy.MONITOR, TriggeredBy.HEARTBEAT)
 
 
 class RunFilter(PeriodFilterSet):
@@ -24,7 +23,7 @@ class RunFilter(PeriodFilterSet):
         choices=[
             ("own", "Your organization"),
             ("platform", "The platform"),
-            *((kind, kind.label) for kind in _KINDS),
+            *TriggeredBy.choices,
         ],
     )
     verdict = django_filters.ChoiceFilter(label="Verdict", empty_label="Any", choices=OverallStatus.choices)

@@ -287,6 +287,8 @@ def test_tests_without_a_verdict_after_the_last_one_are_said_with_the_reason(
     of_agent = " ".join(markup(reader(alice).get(url)).split())
     assert f'Unverified since <time datetime="{iso(since)}"' in of_agent
     assert f">{reason}</a>" in of_agent
+    make_run("passed", dry_run=True, **fields)
+    assert f">{reason}</a>" in " ".join(markup(reader(alice).get(url)).split())
 
 
 def test_an_agents_page_says_how_the_last_conclusive_test_went_and_what_its_first_track_was(

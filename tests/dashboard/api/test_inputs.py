@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import pytest
+from django.conf import settings
 from django.urls import reverse
 
 from compliance.models import Organization, User
+from compliance.tenancy.scope import Actor
 from dashboard.api.urls import api
 from tests.compliance.runners.conftest import make_runner
 from tests.conftest import make_context, make_run
@@ -156,6 +160,11 @@ def test_an_id_is_read_in_any_case_in_paths_and_filters(alphas: Caller, things: 
     assert answer.status_code == 200
 
 
+def test_no_address_reads_ids_in_small_letters_alone() -> None:
+    written = [path.read_text() for path in Path(settings.BASE_DIR, "dashboard").rglob("*.py")]
+    assert [found for text in written for found in re.findall(r"[<{]uuid:\w+[>}]", text)] == []
+
+
 def test_pages_read_an_id_in_any_case_and_write_it_in_small_letters(
     log_in: Any, alice: User, organization: Organization, things: Things
 ) -> None:
@@ -164,6 +173,13 @@ def test_pages_read_an_id_in_any_case_and_write_it_in_small_letters(
         address = reverse(name, args=[organization.slug, key])
         assert str(key) in address
         assert client.get(address.replace(str(key), in_capitals(key))).status_code == 200
+
+
+def test_who_of_the_staff_asked_for_a_test_is_not_told(alphas: Caller, things: Things) -> None:
+    run = make_run("passed", triggered_by="manual", by=Actor("user", "7", "Sam Staff"))
+    answer = alphas.get(f"/runs/{run.pk}")
+    assert (answer.data["triggered_by"], answer.data["actor"]) == ("manual", {"kind": "system", "name": "Platform"})
+    assert "Sam Staff" not in answer.content.decode()
 
 
 @pytest.mark.parametrize("sought", ["bücher", "BÜCH", "bu\u0308cher", "xn--bcher-kva", "cher.exa"])

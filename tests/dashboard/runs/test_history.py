@@ -92,6 +92,14 @@ def test_narrowing(page: Any, organization: Organization, query: str, expected: 
     assert set(runs(page(query))) == {str(made[name].pk) for name in expected}
 
 
+@pytest.mark.parametrize("kind", ["manual", "webhook"])
+def test_each_kind_of_the_platforms_tests_is_found_by_itself(page: Any, context: AgentContext, kind: str) -> None:
+    make_run()
+    run = make_run(triggered_by=kind)
+    assert runs(page(f"?trigger={kind}")) == [str(run.pk)]
+    assert f'value="{kind}" selected' in page(f"?trigger={kind}")
+
+
 def test_a_page_that_stops_looking_says_so_and_leads_on(
     page: Any, organization: Organization, monkeypatch: pytest.MonkeyPatch
 ) -> None:

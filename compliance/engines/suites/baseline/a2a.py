@@ -12,7 +12,7 @@ from a2a.types.a2a_pb2 import Task as NewTask
 from pydantic import TypeAdapter, ValidationError
 
 from compliance.engines.catalog import StepSpec
-from compliance.engines.http.jsonrpc import pointer, read_json
+from compliance.engines.http.jsonrpc import error_of, message_of, pointer, read_json
 from compliance.engines.reports.builder import ReportBuilder, StepResult
 from compliance.engines.suites.a2a.client import JSONRPC, Answer, Caller, Interface
 from compliance.engines.suites.a2a.message_schema import STRUCTURE
@@ -35,6 +35,7 @@ from compliance.engines.suites.assertions import locked_out
 _SPEC = "https://a2a-protocol.org/latest/specification/"
 _MAX_INTERFACES = 5
 _METHOD_NOT_FOUND = -32601
+_INVALID_REQUEST = -32600  # what the official Python SDK of A2A 0.2 says of an unknown method
 _TASK_NOT_FOUND = -32001
 _GREETING = "Hello"
 _OLD_ANSWER: TypeAdapter[Any] = TypeAdapter(old_types.Task | old_types.Message)
@@ -113,7 +114,13 @@ async def _errors(run: ReportBuilder, caller: Caller, answer: Answer) -> None:
             body = {"jsonrpc": "2.0", "id": str(uuid4()), "method": "AssayNoSuchMethod", "params": {}}
             sent = answer.exchange.request_headers
             exchange = await run.http.send("POST", caller.interface.url, sent, json.dumps(body).encode())
-            check_error_code(step, exchange, _METHOD_NOT_FOUND)
+            message, wrong = message_of(exchange)
+            code, _ = error_of(message)
+            if code == _INVALID_REQUEST and not wrong and run.protocol_version.startswith("0.2"):
+                step.exchange = exchange
+                step.silent("Error -32600 (invalid request) in place of -32601, as from the official SDK of A2A 0.2")
+            else:
+                check_error_code(step, exchange, _METHOD_NOT_FOUND)
     with run.step("a2a/errors", "unknown_task") as step:
         step.exchange = answer.exchange
         if not answer.over_http:

@@ -10,7 +10,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -60,17 +60,21 @@ def seller(folder: Path) -> Iterator[str]:
 
 
 @contextmanager
-def signals(folder: Path) -> Iterator[str]:
-    """A signals agent behind a bearer token, with the platform behind it that its example expects."""
+def adapter(name: str, platform: str, folder: Path) -> Iterator[str]:
+    """An example behind a bearer token, with the platform behind it that it adapts, which the package has as well."""
     port = free_port()
-    command = (os.fspath(node()), str(CLI), "mock-server", "signal-marketplace", "--port", str(port))
-    platform = Process(*command, log=folder / "platform.log")
+    command = (os.fspath(node()), str(CLI), "mock-server", platform, "--port", str(port))
+    process = Process(*command, log=folder / "platform.log")
     try:
-        platform.says("running at")
-        with example("hello_signals_adapter_marketplace", folder, UPSTREAM_URL=f"http://127.0.0.1:{port}") as url:
+        process.says("running at")
+        with example(name, folder, UPSTREAM_URL=f"http://127.0.0.1:{port}") as url:
             yield url
     finally:
-        platform.stop()
+        process.stop()
+
+
+def signals(folder: Path) -> AbstractContextManager[str]:
+    return adapter("hello_signals_adapter_marketplace", "signal-marketplace", folder)
 
 
 @contextmanager

@@ -78,7 +78,11 @@ def status(found: Any) -> str:
     return "silent" if any(scenario.key.endswith(OURS) for scenario in found) else "pass"
 
 
-async def both(official_url: str, our_url: str, folder: Path) -> tuple[Report, dict[str, Any], dict[str, Any], int]:
+async def both(
+    official_url: str, our_url: str, folder: Path, token: str = ""
+) -> tuple[Report, dict[str, Any], dict[str, Any], int]:
     """Our report, and what the official command printed, summed up and exited with. Both at once: much is waiting."""
-    report, (printed, summary, code) = await asyncio.gather(check(our_url), official_beside(official_url, folder))
+    report, (printed, summary, code) = await asyncio.gather(
+        check(our_url, token=token), official_beside(official_url, folder, token=token)
+    )
     return report, printed, summary, code
