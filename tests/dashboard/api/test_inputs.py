@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import pytest
+from django.conf import settings
 from django.urls import reverse
 
 from compliance.models import Organization, User
@@ -155,6 +158,11 @@ def test_an_id_is_read_in_any_case_in_paths_and_filters(alphas: Caller, things: 
         assert len(alphas.get(path).data["items"]) == 1
     answer = alphas.post(f"/jobs/{job}/cancel")
     assert answer.status_code == 200
+
+
+def test_no_address_reads_ids_in_small_letters_alone() -> None:
+    written = [path.read_text() for path in Path(settings.BASE_DIR, "dashboard").rglob("*.py")]
+    assert [found for text in written for found in re.findall(r"[<{]uuid:\w+[>}]", text)] == []
 
 
 def test_pages_read_an_id_in_any_case_and_write_it_in_small_letters(

@@ -152,7 +152,7 @@ def test_actions_on_chosen_rows_are_these_and_need_the_right_to_change(
 ) -> None:
     assert {model: names for model in DECIDED if (names := actions_of(staff, model))} == {
         User: {"reset_two_factor"},
-        Agent: {"pause", "resume"},
+        Agent: {"test_now", "pause", "resume"},
         AgentContext: {"mark_verified_owner", "unmark_verified_owner"},
         Job: {"cancel"},
     }
