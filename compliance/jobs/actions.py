@@ -117,7 +117,7 @@ def request_owner_test(
         free = free_of_capped([context.agent]).get(context.agent_id)
         if free is not None and free <= 0 and not active.exists():
             most = context.agent.max_at_once
-            raise Refused(f"The agent's owner allows {most} of its tests at once. Ask again when one has ended.")
+            raise Refused(f"The agent's owner allows {most} of its tests at once, heartbeats included. Ask again soon.")
         full = placement.is_private and _queue_is_full(organization.id, placement)
         while full or not _inserted(job):
             under_way = active.select_related("suite_version__suite").first()

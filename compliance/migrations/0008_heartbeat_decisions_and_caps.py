@@ -115,7 +115,8 @@ class Migration(migrations.Migration):
                     END IF;
                     FOR capped IN
                         SELECT a.agent_url AS url, a.max_at_once AS most,
-                            a.next_heartbeat_at <= statement_timestamp() AND a.registrations > 0 AND NOT a.paused AND NOT a.opted_out
+                            a.next_heartbeat_at BETWEEN statement_timestamp() - interval '10 minutes' AND statement_timestamp()
+                                AND a.registrations > 0 AND NOT a.paused AND NOT a.opted_out
                                 AND a.lifecycle_stage IN ('testing', 'production') AS beats
                         FROM agents a
                         WHERE a.agent_url = ANY(urls) AND a.max_at_once IS NOT NULL ORDER BY a.agent_url
@@ -127,7 +128,8 @@ class Migration(migrations.Migration):
                             SELECT count(*) FROM compliance_jobs r
                             WHERE r.agent_url = capped.url AND r.state IN ('queued', 'leased')
                                 AND (r.executor_kind = 'hosted' OR r.state = 'leased'));
-                        -- A heartbeat that is due goes before: who tests the agent without a pause must not hold it up for ever.
+                        -- A heartbeat that is due goes before: who tests the agent without a pause must not hold it up for ever. Not
+                        -- one that has been due for long: then the scheduler stands still, and tests on demand must not.
                         IF capped.beats AND current_setting('app.platform', true) IS DISTINCT FROM 'on' AND NOT EXISTS (
                             SELECT FROM compliance_jobs r
                             WHERE r.agent_url = capped.url AND r.organization_id IS NULL AND r.state IN ('queued', 'leased'))

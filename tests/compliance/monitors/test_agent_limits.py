@@ -197,6 +197,14 @@ def test_a_heartbeat_that_is_due_goes_before_the_tests_of_organizations(
     assert new
 
 
+def test_a_cap_of_one_does_not_wait_for_a_scheduler_that_stands_still(
+    organization: Organization, context: AgentContext, alice: User
+) -> None:
+    agent(max_at_once=1, next_heartbeat_at=database_time() - timedelta(hours=5))
+    _, new = request_owner_test(organization=organization, context_id=context.pk, by=alice)
+    assert new
+
+
 def test_organizations_that_decide_at_the_same_moment_do_not_exceed_it(committed_db: None) -> None:  # G5
     monitors: list[Monitor] = []
     for number in range(4):

@@ -9,12 +9,20 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from allauth.account.models import EmailAddress
 from django.core import mail
 from django.core.mail.backends.base import BaseEmailBackend
 from django.utils import timezone
 
 from compliance.models import Invitation, Membership, Organization, Role, User
-from compliance.tenancy.actions import create_organization, delete_organization, invite, revoke_invitation
+from compliance.tenancy.actions import (
+    accept_invitation,
+    create_organization,
+    delete_organization,
+    invite,
+    revoke_invitation,
+)
+from compliance.tenancy.errors import Refused
 from compliance.tenancy.invitations import link_token
 from compliance.tenancy.scope import organization_scope
 from tests.conftest import PASSWORD, confirm_address, make_user
@@ -294,6 +302,20 @@ def test_only_who_has_confirmed_the_address_accepts(
     assert client.post(confirmation_in(mail.outbox[-1])).url == link
     client.post(link)
     assert DANA in roles_in(organization)
+
+
+def test_the_action_itself_refuses_who_has_not_confirmed_the_address(
+    organization: Organization, invitation: Invitation
+) -> None:
+    dana = make_user(DANA, "Dana")
+    accepting = {"organization_id": organization.id, "invitation_id": str(invitation.pk)}
+    for confirmed in (None, "dana.elsewhere@example.org"):
+        if confirmed:
+            EmailAddress.objects.create(user=dana, email=confirmed, verified=True)
+        with pytest.raises(Refused, match="Confirm first"):
+            accept_invitation(**accepting, by=dana)
+    confirm_address(dana)
+    assert accept_invitation(**accepting, by=dana).role == Role.ADMIN
 
 
 class TestALinkThatDoesNotOpen:

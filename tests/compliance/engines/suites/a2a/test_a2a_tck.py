@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 
 from compliance.engines import Overall, Progress, Report, engine_health, get_engine
 from compliance.engines.process.paths import use_paths
 from compliance.engines.reports.validation import accepted
+from compliance.engines.suites.a2a.tck_kit import find_kit
 from tests.compliance.engines.servers import bound, serving, step, target
 from tests.compliance.engines.suites.a2a.test_a2a_must import altered, on_card, reference
 
@@ -236,3 +240,47 @@ async def test_the_official_kit_runs_against_a_server_made_of_the_official_parts
     assert counts["passed"] > 100
     assert counts["not_tested"] == 0
     assert {each.requirement for _, s, each in report.steps() if each.verdict == "failed" and s.key.startswith("tck")}
+
+
+def officially(url: str, folder: Path) -> dict[str, str]:
+    """What the kit's own pytest says of each test: passed, failed, skipped or error."""
+    kit = find_kit()
+    tests = kit.folder / "tests" / "compatibility"
+    written = folder / "kit.xml"
+    left_out = [f"--ignore={tests / part}" for part in ("core_operations/test_push_notifications.py", "grpc")]
+    command = [str(kit.python), "-m", "pytest", str(tests), f"--rootdir={kit.folder}", "-q", *left_out]
+    command += [f"--sut-host={url}", "--transport=jsonrpc,http_json", f"--junitxml={written}"]
+    command += [f"--compatibility-report={folder / 'report'}", "-p", "no:cacheprovider"]
+    subprocess.run(command, cwd=kit.folder, capture_output=True, timeout=100, check=False)
+    said = {}
+    for case in ElementTree.parse(written).iter("testcase"):
+        kinds = {child.tag for child in case} & {"failure", "error", "skipped"}
+        name = case.get("classname", "").removeprefix("tests.compatibility.")
+        said[f"{name}.{case.get('name')}"] = next(iter(kinds), "passed")
+    return said
+
+
+@pytest.mark.skipif("A2A_TCK_PATH" not in os.environ, reason="needs a checkout of the official kit")
+@pytest.mark.parametrize("flags", [("streaming",), ("streaming", "push"), ("message",)])
+async def test_each_test_of_the_official_kit_says_what_its_own_pytest_says(  # E11
+    tmp_path: Path, flags: tuple[str, ...]
+) -> None:
+    use_paths({"a2a-tck": os.environ["A2A_TCK_PATH"]})
+    with reference(*flags) as theirs, reference(*flags) as ours:
+        said, report = await asyncio.gather(asyncio.to_thread(officially, theirs, tmp_path), check(ours))
+
+    assert report.harness_error == ""
+    stored = {
+        f"{scenario.key.removeprefix('tck/').replace('/', '.')}.{step.key.replace('::', '.')}": step.verdict
+        for _, scenario, step in report.steps()
+        if scenario.key.startswith("tck/")
+    }
+    assert len(said) > 100
+    assert stored.keys() == said.keys()
+    may_be = {  # more than one only where docs/verdicts.md says so
+        "passed": {"passed"},
+        "failure": {"failed", "silent"},
+        "skipped": {"skipped", "not_applicable", "silent"},
+        "error": {"not_tested"},
+    }
+    assert not {key: (said[key], verdict) for key, verdict in stored.items() if verdict.value not in may_be[said[key]]}
