@@ -33,8 +33,12 @@ async def find_card(http: HttpClient, url: str) -> CardSearch:
     anothers: CardSearch | None = None
     own_path = _path(url).rstrip("/")
     for address in card_addresses(url):
-        exchange = await http.send("GET", address, [(b"Accept", b"application/json")])
+        exchange, stream = await http.open("GET", address, [(b"Accept", b"application/json")], b"", whole=False)
         seen.append(exchange)
+        if stream is not None:
+            # An MCP server may answer every GET with its stream, which has no end.
+            await stream.aclose()
+            continue
         if exchange.fault is not None and not exchange.status:
             break
         # What breaks a rule of JSON and can be read is read: the flaw is for a check to say.

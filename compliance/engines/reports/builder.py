@@ -14,7 +14,7 @@ from compliance.engines.catalog import RuledStepSpec, ScenarioSpec, StepSpec, Su
 from compliance.engines.contract import OnStep, Progress, Target
 from compliance.engines.http.client import HttpClient
 from compliance.engines.http.exchange import Exchange, FaultKind
-from compliance.engines.http.jsonrpc import reached
+from compliance.engines.http.jsonrpc import method_of, reached
 from compliance.engines.http.redaction import Redactor
 from compliance.engines.reports.model import Evidence, Notice, Report, Scenario, Step, Track, Verdict
 
@@ -110,10 +110,15 @@ class ReportBuilder:
 
     @property
     def may_be_another(self) -> bool:
-        """Whether the agent answered, and in nothing that it said it spoke the run's protocol."""
-        ended = self.truncated or self.harness_error or self.obstacles or self.locked or self.credential_refused
-        broken = any(exchange.fault is not None for exchange in self.http.exchanges)
-        return not (ended or broken or self.protocol_version)
+        """Whether the agent, asked again, may say that it speaks another protocol than the run's."""
+        ended = self.truncated or self.harness_error or self.locked or self.credential_refused
+        for exchange in self.http.exchanges:
+            if (fault := exchange.fault) is None or fault.kind is FaultKind.REFUSED:
+                continue  # an address that a card names, and a test may not use, says nothing about the agent's own
+            # Asking begins with initialize: whoever breaks that off would do so again.
+            if not fault.is_the_agents or method_of(exchange) == "initialize":
+                return False
+        return not (ended or self.protocol_version)
 
     def option(self, key: str) -> Any:
         if key in self.target.options:

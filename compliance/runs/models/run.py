@@ -294,8 +294,9 @@ class ComplianceRun(models.Model):
     def found_protocol(self, agent: Agent) -> bool:
         """Whether the run proves a protocol that is not the one on record (E5).
 
-        Proof is a version that was agreed on in a handshake, or that a card states: a suite's own protocol is none.
-        What is on record already is corrected by the baseline alone, which asks again when that does not hold.
+        Proof is a version that was agreed on in a handshake, or that an interface that answers has: a suite's own
+        protocol is none. What is on record already is corrected by the baseline alone, which asks again when
+        that does not hold.
         """
         proven = self.protocol in Protocol.values and self.protocol_version != ""
         conclusive = self.overall_status != OverallStatus.INCONCLUSIVE and self.executor_kind == ExecutorKind.HOSTED

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
+from typing import Any
 
 import pytest
 from starlette.applications import Starlette
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
 
-from compliance.engines import Overall, detect_protocol, get_engine
+from compliance.engines import Limits, Overall, detect_protocol, get_engine
 from tests.agents.odd import mcp
 from tests.agents.odd.table import served
 from tests.compliance.engines.servers import bound, scripted, serving, target
@@ -100,6 +102,74 @@ async def test_run_asks_again_when_the_agent_does_not_speak_what_it_is_believed_
 
     assert (report.protocol, report.overall()) == (spoken, Overall.PASSING)
     assert report.protocol_version
+
+
+def _beside(card_or_stream: Any) -> Any:
+    """An MCP server for whoever posts, and something else for whoever gets."""
+    server = scripted()
+
+    async def agent(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http" and scope["method"] == "GET":
+            await card_or_stream(scope, receive, send)
+        else:
+            await server(scope | {"path": "/mcp"} if scope["type"] == "http" else scope, receive, send)
+
+    return agent
+
+
+async def _open_stream(scope: Any, receive: Any, send: Any) -> None:
+    headers = [(b"content-type", b"text/event-stream")]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": b": hello\n\n", "more_body": True})
+    await receive()
+    await receive()
+
+
+async def _silence(scope: Any, receive: Any, send: Any) -> None:
+    await receive()
+    await receive()
+
+
+def _static_card(*interfaces: dict[str, Any]) -> Any:
+    return JSONResponse(test_a2a.CARD | {"supportedInterfaces": list(interfaces)})
+
+
+DEAD = {"url": "http://127.0.0.1:9/", "protocolBinding": "JSONRPC", "protocolVersion": "1.0"}
+GETS = {
+    "stream": _open_stream,
+    "silence": _silence,
+    "dead": _static_card(DEAD),
+    "dead-rest": _static_card(DEAD | {"protocolBinding": "HTTP+JSON"}),
+    "forbidden": _static_card(DEAD | {"url": "http://10.0.0.1/"}),
+    "grpc": _static_card(DEAD | {"protocolBinding": "GRPC"}),
+}
+
+
+@pytest.mark.parametrize("answer", GETS)
+async def test_an_mcp_server_is_one_whatever_is_on_record_and_whatever_a_get_answers(answer: str) -> None:  # E5, E6
+    async with serving(_beside(GETS[answer]), lifespan="off") as url:
+        believed, unknown = [
+            await get_engine("baseline").run(target(f"{url}/", protocol=protocol, limits=Limits(step_seconds=1)))
+            for protocol in ("a2a", "")
+        ]
+
+    assert (believed.protocol, believed.overall()) == ("mcp", Overall.PASSING), believed.headline()
+    assert (unknown.protocol, unknown.overall()) == ("mcp", Overall.PASSING)
+    assert [step.verdict for *_, step in believed.steps()] == [step.verdict for *_, step in unknown.steps()]
+
+
+@pytest.mark.parametrize(("engine", "suite"), [("baseline", "baseline"), ("a2a", "a2a-must")])
+async def test_a_card_whose_interface_does_not_answer_proves_no_protocol(engine: str, suite: str) -> None:  # E5
+    nothing = JSONResponse({"detail": "Not Found"}, 404)
+    card = test_a2a.CARD | {"supportedInterfaces": [DEAD | {"url": "HERE/none"}]}
+    app = test_a2a.scripted(card)
+    app.routes.append(Route("/none", lambda _: nothing, methods=["POST"]))
+    async with serving(app) as url:
+        report = await get_engine(engine).run(target(url, protocol="a2a", suite=suite))
+
+    assert report.protocol == "a2a"
+    assert report.protocol_version == ""
+    assert report.counts()["failed"]
 
 
 async def test_detection_stops_at_the_answer_of_a_stream_that_stays_open() -> None:

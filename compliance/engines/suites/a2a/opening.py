@@ -13,7 +13,7 @@ import httpx2
 
 from compliance.engines.agent_cards import OLD_CARD_PATH, card_version, find_card
 from compliance.engines.http.exchange import Exchange, FaultKind
-from compliance.engines.http.jsonrpc import wrong_at
+from compliance.engines.http.jsonrpc import read_json, wrong_at
 from compliance.engines.reports.builder import ReportBuilder, StepResult
 from compliance.engines.reports.digest import digest_of_card
 from compliance.engines.suites.a2a.card import ReadCard, read_card
@@ -178,7 +178,7 @@ async def check_answers(
         step.passed(f"Answered with status {exchange.status}: it wants another credential")
         return True
     else:
-        problem, at = await problem_of(caller, answer, strictly=strictly)
+        problem, at = await problem_of(step, caller, answer, strictly=strictly)
         if not problem:
             step.passed(f"Answered after {exchange.seconds * 1000:.0f} ms")
             return True
@@ -193,7 +193,7 @@ def _has_credential(run: ReportBuilder, answer: Answer) -> bool:
     return held is not None and held.header.lower().encode() in sent
 
 
-async def problem_of(caller: Caller, answer: Answer, *, strictly: bool = True) -> tuple[str, str]:
+async def problem_of(step: StepResult, caller: Caller, answer: Answer, *, strictly: bool = True) -> tuple[str, str]:
     """Why an answer is none of the interface's binding, and where; ("", "") when it is one, right or wrong.
 
     strictly: also one of the right form is none, when the address answers everything so.
@@ -204,26 +204,31 @@ async def problem_of(caller: Caller, answer: Answer, *, strictly: bool = True) -
     if answer.over_http and exchange.status >= 500:
         return answer.words, "/response/status"
     has_form = answer.error or (not strictly and not answer.wrong)
-    if answer.over_http and not has_form and await _answers_all_alike(caller, answer):
-        # A web server's own page for whatever is not there: nothing of the protocol was seen.
-        return f"Status {exchange.status}, as for any other address below it", "/response/status"
+    if answer.over_http and not has_form:
+        url = f"{caller.interface.url.rstrip('/')}/{uuid4()}"
+        other = await caller.http.send("GET", url, exchange.request_headers)
+        if other.fault is not None:
+            step.exchange = other
+            return f"Another address below it could not be compared: {other.fault.message}", "/response/fault"
+        if _form(other) == _form(exchange):
+            # A web server's own page for whatever is not there: nothing of the protocol was seen.
+            return f"Status {exchange.status}, as for any other address below it", "/response/status"
     return "", ""
 
 
-async def _answers_all_alike(caller: Caller, answer: Answer) -> bool:
-    exchange = answer.exchange
-    url = f"{caller.interface.url.rstrip('/')}/{uuid4()}"
-    other = await caller.http.send("GET", url, exchange.request_headers)
-    return other.status == exchange.status and _without_address(other) == _without_address(exchange)
+def _form(exchange: Exchange) -> tuple[int, str, Any]:
+    """An answer without what may differ from one request to the next, such as an address, a time or an identifier."""
+    read = read_json(bytes(exchange.body))
+    return exchange.status, exchange.media_type, None if read.problem else _shape(read.value)
 
 
-def _without_address(exchange: Exchange) -> str:
-    """A body without what differs from one request to the next: the address, and numbers such as the time."""
-    text = bytes(exchange.body[:20_000]).decode("utf-8", "replace")
-    path = httpx2.URL(exchange.url).path
-    for part in (exchange.url, path, *sorted(path.split("/"), key=len, reverse=True)[:2]):
-        text = text.replace(part, "") if len(part) > 3 else text
-    return re.sub(r"[0-9a-f]*\d[0-9a-f-]*", "", text)
+def _shape(value: Any, levels: int = 20) -> Any:
+    """The names and types of a JSON value."""
+    if levels and isinstance(value, dict):
+        return {name: _shape(each, levels - 1) for name, each in value.items()}
+    if levels and isinstance(value, list):
+        return [_shape(each, levels - 1) for each in value]
+    return type(value).__name__
 
 
 def check_reached(run: ReportBuilder, interfaces: Sequence[Interface], answers: Sequence[Answer]) -> None:

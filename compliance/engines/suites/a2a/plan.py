@@ -39,9 +39,10 @@ async def converse(run: ReportBuilder, make_client: MakeWire) -> None:
     if card is None or not await check_card(run, card):
         return
     interfaces = card.interfaces()[:_MOST]
-    run.protocol_version = interfaces[0].version if interfaces else ""
     check_encryption(run, interfaces)
     opened = await _open(run, interfaces)
+    spoken = (caller for caller, answer in opened if answer.wants_credential or answer.speaks)
+    run.protocol_version = next((caller.interface.version for caller in spoken), "")
     if not opened or not await check_door(run, "security", *min(opened, key=lambda o: o[1].wants_credential)):
         return
     no_task = str(uuid4())

@@ -13,6 +13,7 @@ from compliance.engines.reports.builder import StepResult
 from compliance.engines.suites.a2a.client import ERROR_INFO, problem_with
 from compliance.engines.suites.a2a.message_schema import Kind
 from compliance.engines.suites.a2a.session import Session, check_error_code, check_shape, performs
+from compliance.engines.suites.assertions import locked_out
 
 # JSON-RPC's envelope
 
@@ -25,24 +26,28 @@ async def _send_raw(session: Session, step: StepResult, body: bytes) -> Exchange
 
 @performs("envelope/parse_error")
 async def _parse_error(session: Session, step: StepResult) -> None:
-    check_error_code(step, await _send_raw(session, step, b'{"jsonrpc": "2.0", "id": 1, "method": '), -32700)
+    check_error_code(
+        session.run, step, await _send_raw(session, step, b'{"jsonrpc": "2.0", "id": 1, "method": '), -32700
+    )
 
 
 @performs("envelope/no_method")
 async def _no_method(session: Session, step: StepResult) -> None:
-    check_error_code(step, await _send_raw(session, step, b'{"jsonrpc": "2.0", "id": 1, "params": {}}'), -32600)
+    check_error_code(
+        session.run, step, await _send_raw(session, step, b'{"jsonrpc": "2.0", "id": 1, "params": {}}'), -32600
+    )
 
 
 @performs("envelope/wrong_jsonrpc")
 async def _wrong_jsonrpc(session: Session, step: StepResult) -> None:
     body = {"jsonrpc": "1.0", "id": 1, "method": "GetTask", "params": {"id": session.no_task}}
-    check_error_code(step, await _send_raw(session, step, json.dumps(body).encode()), -32600)
+    check_error_code(session.run, step, await _send_raw(session, step, json.dumps(body).encode()), -32600)
 
 
 @performs("envelope/unknown_method")
 async def _unknown_method(session: Session, step: StepResult) -> None:
     body = {"jsonrpc": "2.0", "id": 1, "method": "AssayNoSuchMethod", "params": {}}
-    check_error_code(step, await _send_raw(session, step, json.dumps(body).encode()), -32601)
+    check_error_code(session.run, step, await _send_raw(session, step, json.dumps(body).encode()), -32601)
 
 
 @performs("envelope/identifiers")
@@ -50,6 +55,8 @@ async def _identifiers(session: Session, step: StepResult) -> None:
     for sent in (f"assay-{uuid4()}", 4711):
         body = {"jsonrpc": "2.0", "id": sent, "method": "GetTask", "params": {"id": session.no_task}}
         exchange = await _send_raw(session, step, json.dumps(body).encode())
+        if locked_out(session.run, step, exchange):
+            return
         message, wrong = message_of(exchange)
         if message is None:
             step.failed(f"Answered with {wrong}", at=wrong_at(exchange))

@@ -44,6 +44,8 @@ async def _read(session: Session, step: StepResult, task: dict[str, Any], **para
     """The task as the agent has it now; None when it was not answered, which the step then says."""
     session.caller.forget()
     answer = await session.ask(step, "GetTask", {"id": task["id"], **params})
+    if session.locked_out(step, answer):
+        return None
     if not answer.has_result or not isinstance(answer.result, dict):
         step.failed(answer.words if not answer.has_result else "The result is not an object", at=answer.root)
         return None
@@ -110,6 +112,8 @@ async def _blocking(session: Session, step: StepResult) -> None:
 @performs("messages/non_blocking")
 async def _non_blocking(session: Session, step: StepResult) -> None:
     answer = await _send_message(session, step, {**message(), "configuration": {"returnImmediately": True}})
+    if session.locked_out(step, answer):
+        return
     if not answer.has_result:
         step.failed(answer.words, at=answer.root)
     elif check_shape(step, SendMessageResponse.DESCRIPTOR, answer.result, answer.root):
@@ -126,6 +130,8 @@ async def _non_blocking(session: Session, step: StepResult) -> None:
 async def _unique(session: Session, step: StepResult) -> None:
     answer = await _send_message(session, step, message())
     task = answer.result.get("task") if isinstance(answer.result, dict) else None
+    if session.locked_out(step, answer):
+        return
     if not isinstance(task, dict):
         step.failed(answer.words if not answer.has_result else "No task this time", at=answer.root)
     elif task.get("id") == session.seen["task"]["id"]:
@@ -189,6 +195,8 @@ async def _no_parts(session: Session, step: StepResult) -> None:
 async def _mismatch(session: Session, step: StepResult) -> None:
     params = message(taskId=session.seen["task"]["id"], contextId=str(uuid4()))
     answer = await _send_message(session, step, params)
+    if session.locked_out(step, answer):
+        return
     # Which error is not said, only that there is one.
     if answer.has_result or answer.wrong:
         step.failed(f"{answer.words} for a context that is not the task's", at=answer.root)
@@ -225,6 +233,8 @@ async def _content_type(session: Session, step: StepResult) -> None:
     answer = await _send_message(session, step, message(parts=[part]))
     if answer.has_result:
         step.silent("The agent takes this content type: when it would refuse one is not to be seen")
+        return
+    if session.locked_out(step, answer):
         return
     problem, where = problem_with(answer, "CONTENT_TYPE_NOT_SUPPORTED")
     if problem:

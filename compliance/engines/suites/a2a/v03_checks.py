@@ -33,7 +33,7 @@ async def check_old(run: ReportBuilder, card: dict[str, Any], callers: Sequence[
             step.exchange = answer.exchange
             if locked_out(run, step, answer.exchange):
                 return
-            problem, at = await problem_of(http_json, answer)
+            problem, at = await problem_of(step, http_json, answer)
             if problem or answer.exchange.status != 404:
                 step.failed(problem or f"Status {answer.exchange.status}", at=at or "/response/status")
             else:
@@ -67,11 +67,13 @@ async def _jsonrpc(run: ReportBuilder, card: dict[str, Any], interface: Interfac
     }
     for key, (body, code) in asked.items():
         with run.step("v03/jsonrpc", key) as step:
-            check_error_code(step, await send(body), code)
+            check_error_code(run, step, await send(body), code)
     with run.step("v03/jsonrpc", "identifier") as step:
         exchange = await send(request("tasks/get", task))
         message, wrong = message_of(exchange)
-        if message is None:
+        if locked_out(run, step, exchange):
+            pass
+        elif message is None:
             step.failed(f"Answered with {wrong}", at=wrong_at(exchange))
         elif message.get("id") != "assay-1":
             step.failed(f"It came back as {run.said(message.get('id'), 60)!r}", at="/response/body/id")

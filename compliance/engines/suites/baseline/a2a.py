@@ -81,8 +81,6 @@ async def _interfaces(run: ReportBuilder, declared: list[Interface]) -> tuple[Ca
     looked_at = sorted(declared, key=lambda i: i.binding not in SPOKEN)[:_MAX_INTERFACES]
     run.expected_steps += len(looked_at)
     spoken = [interface for interface in looked_at if interface.binding in SPOKEN]
-    named = sorted(declared, key=lambda i: i.binding != JSONRPC)
-    run.protocol_version = named[0].version if named else ""
     asked = {caller.interface.number: (caller, answer) for caller, answer in await ask_all(run, spoken)}
     taken = is_taken(run, (answer for _, answer in asked.values()))
     opened = []
@@ -103,7 +101,10 @@ async def _interfaces(run: ReportBuilder, declared: list[Interface]) -> tuple[Ca
     check_reached(run, declared, [answer for _, answer in asked.values()])
     if not opened:
         run.stop_reason = run.stop_reason or "Left out: no interface of the card answers"
-    return min(opened, key=lambda o: (o[1].wants_credential, o[0].interface.binding != JSONRPC), default=None)
+        return None
+    found = min(opened, key=lambda o: (o[1].wants_credential, o[0].interface.binding != JSONRPC))
+    run.protocol_version = found[0].interface.version  # a card alone may be all that is left of an agent (E5)
+    return found
 
 
 async def _errors(run: ReportBuilder, caller: Caller, answer: Answer) -> None:
@@ -116,15 +117,15 @@ async def _errors(run: ReportBuilder, caller: Caller, answer: Answer) -> None:
             exchange = await run.http.send("POST", caller.interface.url, sent, json.dumps(body).encode())
             message, wrong = message_of(exchange)
             code, _ = error_of(message)
-            if code == _INVALID_REQUEST and not wrong and run.protocol_version.startswith("0.2"):
+            if code == _INVALID_REQUEST and not wrong and caller.interface.version.startswith("0.2"):
                 step.exchange = exchange
                 step.silent("Error -32600 (invalid request) in place of -32601, as from the official SDK of A2A 0.2")
             else:
-                check_error_code(step, exchange, _METHOD_NOT_FOUND)
+                check_error_code(run, step, exchange, _METHOD_NOT_FOUND)
     with run.step("a2a/errors", "unknown_task") as step:
         step.exchange = answer.exchange
         if not answer.over_http:
-            check_error_code(step, answer.exchange, _TASK_NOT_FOUND)
+            check_error_code(run, step, answer.exchange, _TASK_NOT_FOUND)
         elif problem := read_json(bytes(answer.exchange.body)).problem:
             step.failed(f"Status {answer.exchange.status} with a body that is {problem}", at="/response/body")
         elif answer.exchange.status == 404:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import json
+import random
 import time
 from collections.abc import Callable
 from typing import Any
@@ -339,6 +341,14 @@ class _Echoing(JSONResponse):
         await JSONResponse(said, 404)(scope, receive, send)
 
 
+class _Tracing(JSONResponse):
+    """Not found, with an identifier of the request that has no number in it."""
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        trace = "".join(random.choices("kqxzvw", k=12))
+        await JSONResponse({"message": f"Nothing here, see {trace}", "trace": [trace]}, 404)(scope, receive, send)
+
+
 @pytest.mark.parametrize(
     "reply",
     [
@@ -351,8 +361,9 @@ class _Echoing(JSONResponse):
         Response(status_code=404),
         JSONResponse({"error": {"code": 503, "message": "x"}}, 503),
         _Echoing(None),
+        _Tracing(None),
     ],
-    ids=["detail", "status", "ok", "405", "list", "text", "empty", "503", "echo"],
+    ids=["detail", "status", "ok", "405", "list", "text", "empty", "503", "echo", "trace"],
 )
 async def test_a_rest_address_that_answers_everything_alike_does_not_pass(reply: Response) -> None:  # E2
     async with serving(_everywhere(reply)) as url:
@@ -361,6 +372,27 @@ async def test_a_rest_address_that_answers_everything_alike_does_not_pass(reply:
     assert report.protocol == "a2a"
     assert step(report, "a2a/interfaces", "interface/1").verdict == "failed"
     assert report.overall() is Overall.PARTIAL
+
+
+@pytest.mark.parametrize(("late", "verdict"), [(True, Overall.INCONCLUSIVE), (False, Overall.PARTIAL)])
+async def test_nothing_passes_by_a_comparison_that_was_not_answered(late: bool, verdict: Overall) -> None:  # E2
+    async def agent(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "http" or "/tasks/" in scope["path"] or "well-known" in scope["path"]:
+            await _everywhere(JSONResponse({"message": "none"}, 404))(scope, receive, send)
+        elif late and scope["path"].startswith("/rest/"):
+            await Response(status_code=429, headers={"retry-after": "99"})(scope, receive, send)
+        elif scope["path"].startswith("/rest/"):
+            await asyncio.Event().wait()
+        else:
+            await Response(status_code=404)(scope, receive, send)
+
+    async with serving(agent, lifespan="off") as url:
+        report = await check(url, limits=QUICK)
+
+    found = step(report, "a2a/interfaces", "interface/1")
+    assert found.verdict == ("not_tested" if late else "failed"), found.actual
+    assert "could not be compared" in found.actual
+    assert report.overall() is verdict
 
 
 def rest(
@@ -633,6 +665,26 @@ async def test_a_door_at_messages_alone_is_locked_too(token: str | None) -> None
     assert step(report, "a2a/task", "message").verdict == ("skipped" if token is None else "not_tested")
     assert report.overall() is Overall.INCONCLUSIVE
     assert report.locked is (token is None)
+
+
+GATEWAY = JSONResponse({"message": "Forbidden"}, 403)
+
+
+@pytest.mark.parametrize("card", [CARD, OLD_CARD], ids=["1.0", "0.3"])
+@pytest.mark.parametrize("token", [None, TOKEN])
+async def test_a_method_that_a_gateway_does_not_let_through_is_locked(card: Any, token: str | None) -> None:  # E4
+    method = {"AssayNoSuchMethod": GATEWAY, "assay_noSuchMethod": GATEWAY}
+    async with serving(scripted(card, **method)) as url:
+        report = await check(url, token=token)
+        asked = servers.target(url, protocol="a2a", suite="a2a-must", token=token)
+        must = await get_engine("a2a").run(asked)
+
+    left_out = "skipped" if token is None else "not_tested"
+    left_out = "skipped" if token is None else "not_tested"
+    assert step(report, "a2a/errors", "unknown_method").verdict == left_out
+    assert report.overall() is Overall.INCONCLUSIVE
+    scenario = "v03/jsonrpc" if card is OLD_CARD else "jsonrpc/envelope"
+    assert step(must, scenario, "unknown_method").verdict == left_out
 
 
 async def test_token_opens_the_agent_and_is_in_no_evidence() -> None:  # V1
