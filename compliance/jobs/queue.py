@@ -24,6 +24,7 @@ from compliance.jobs.credentials import select_credentials
 from compliance.jobs.dispatch import notify_executors
 from compliance.jobs.leases import HOSTED_WORKER, Executor, Lease
 from compliance.jobs.models import Job, JobState
+from compliance.jobs.resuming import resumed
 from compliance.registry.models import Agent, ExecutorKind
 from compliance.tenancy.ids import uuid7
 from compliance.tenancy.scope import Actor, platform_scope, scope_of
@@ -118,7 +119,7 @@ def _lease(jobs: Iterable[Job], executor: Executor = HOSTED_WORKER) -> list[Leas
             protocol=job.agent.protocol,
             suite_slug=job.suite_version.suite.slug,
             engine=job.suite_version.engine,
-            options={**(job.suite_options or {}), **job.options},
+            options={**(job.suite_options or {}), **job.options, **resumed(job)},
             suite_version=job.suite_version.version,
             full_suite=job.asks_for_full_suite,
             run_id=run_ids[job.pk],

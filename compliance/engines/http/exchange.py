@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import socket
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -34,6 +36,13 @@ _NOT_THE_AGENTS = {
 }  # fmt: skip
 
 
+# Reasons that lie with the machine that tests: no network, no resolver, nothing left to open a connection with.
+_OUR_ERRORS = {
+    errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM,
+    errno.EADDRNOTAVAIL, errno.ENETDOWN, errno.ENETUNREACH, errno.EACCES, errno.EPERM,
+}  # fmt: skip
+
+
 class Fault(Exception):
     """Why there is no complete answer, in words that hold nothing of what the agent sent but host names."""
 
@@ -45,6 +54,17 @@ class Fault(Exception):
     @property
     def is_the_agents(self) -> bool:
         return self.kind not in _NOT_THE_AGENTS
+
+
+def is_ours(error: BaseException | None) -> bool:
+    """Whether it was our machine that could not: EAI_AGAIN is a resolver that does not answer."""
+    while error is not None:
+        if isinstance(error, socket.gaierror):
+            return error.errno in (socket.EAI_AGAIN, socket.EAI_MEMORY, socket.EAI_SYSTEM)
+        if isinstance(error, OSError) and error.errno in _OUR_ERRORS:
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 @dataclass(slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -14,6 +15,8 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 _ESCAPED_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 _REMEMBERED = 256 * 1024
 _BOM = b"\xef\xbb\xbf"
+# The way to a value: the way to what holds it, and its name or number there; None is the whole document.
+Path = tuple["Path", str | int] | None
 _ENVELOPE = ("/jsonrpc", "/id", "/result", "/error", "/error/code", "/error/message")
 
 
@@ -23,7 +26,7 @@ class Reading(NamedTuple):
     value: Any
     problem: str = ""  # words that go on from "it is"
     at: str = ""  # where, as a JSON pointer
-    repeated: tuple[str, ...] = ()  # names that stand twice in one object: allowed, but nobody knows what is meant
+    repeated: tuple[str, ...] = ()  # names that stand twice in one object, not deep inside: allowed, but unclear
 
 
 class Message(NamedTuple):
@@ -38,7 +41,7 @@ def read_json(raw: bytes) -> Reading:
     """Read JSON as RFC 8259 has it: no byte order mark, no NaN, no half surrogates."""
     marked = raw.startswith(_BOM)
     constants: list[str] = []
-    doubled: list[tuple[dict[str, Any], str]] = []
+    doubled: list[tuple[dict[str, Any], list[str]]] = []
 
     def constant(name: str) -> float:
         constants.append(name)
@@ -46,9 +49,9 @@ def read_json(raw: bytes) -> Reading:
 
     def paired(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         made = dict(pairs)
-        if len(made) < len(pairs) and len(doubled) < 100:
-            names = [name for name, _ in pairs]
-            doubled.append((made, next(name for name in names if names.count(name) > 1)))
+        if len(made) < len(pairs):
+            counts = Counter(name for name, _ in pairs)
+            doubled.append((made, [name for name, count in counts.items() if count > 1]))
         return made
 
     try:
@@ -64,6 +67,7 @@ def read_json(raw: bytes) -> Reading:
         return Reading(value, "not valid JSON: it begins with a byte order mark (RFC 8259, section 8.1)")
     if constants:
         at = _first(value, lambda each: isinstance(each, float) and (each != each or abs(each) == float("inf")))
+        at = at or ""  # a later value of the same name may have taken its place
         return Reading(value, f"not valid JSON: {constants[0]} is no number in JSON", at)
     if _ESCAPED_SURROGATE.search(raw) and (at := _first(value, _is_torn)) is not None:
         return Reading(value, "not valid Unicode: it has half a surrogate pair", at)
@@ -80,30 +84,51 @@ def _is_torn(value: Any) -> bool:
     return isinstance(value, str) and _SURROGATE.search(value) is not None
 
 
-def _walk(value: Any) -> Iterator[tuple[str, Any]]:
-    """Every value with its JSON pointer, and every name of an object at the place of its value, in order."""
-    waiting: list[tuple[str, Any]] = [("", value)]
-    while waiting:
-        place, each = waiting.pop()
-        yield place, each
-        if isinstance(each, dict):
-            inner = [(f"{place}{pointer((key,))}", key, item) for key, item in each.items()]
-            for at, key, _ in inner:
-                yield at, key
-            waiting += [(at, item) for at, _, item in reversed(inner)]
-        elif isinstance(each, list):
-            waiting += [(f"{place}/{index}", item) for index, item in reversed(list(enumerate(each)))]
+def _walk(value: Any) -> Iterator[tuple[Path, Any]]:
+    """Every value with the way to it, and every name of an object at the place of its value, in order.
+
+    The ways are no pointers yet: with a long name above many values, those would be larger than the document.
+    """
+    yield None, value
+    opened: list[tuple[Path, Iterator[tuple[str | int, Any]]]] = [(None, _inside(value))]
+    while opened:
+        above, inside = opened[-1]
+        for key, item in inside:
+            path = (above, key)
+            if isinstance(key, str):
+                yield path, key
+            yield path, item
+            if isinstance(item, dict | list):
+                opened.append((path, _inside(item)))
+                break
+        else:
+            opened.pop()
 
 
-def _first(value: Any, found: Callable[[Any], bool]) -> Any:
-    return next((place for place, each in _walk(value) if found(each)), None)
+def _inside(value: Any) -> Iterator[tuple[str | int, Any]]:
+    if isinstance(value, dict):
+        return iter(value.items())
+    return iter(enumerate(value)) if isinstance(value, list) else iter(())
 
 
-def _repeated(value: Any, doubled: list[tuple[dict[str, Any], str]]) -> Iterator[str]:
-    names = {id(made): name for made, name in doubled}
-    for place, each in _walk(value):
-        if isinstance(each, dict) and id(each) in names:
-            yield f"{place}{pointer((names[id(each)],))}"
+def _place(path: Path) -> str:
+    keys: list[str | int] = []
+    while path is not None:
+        path, key = path
+        keys.append(key)
+    return pointer(reversed(keys))
+
+
+def _first(value: Any, found: Callable[[Any], bool]) -> str | None:
+    return next((_place(path) for path, each in _walk(value) if found(each)), None)
+
+
+def _repeated(value: Any, doubled: list[tuple[dict[str, Any], list[str]]]) -> Iterator[str]:
+    """Where names stand twice, in the document itself and what is right inside it."""
+    names = {id(made): twice for made, twice in doubled}
+    for path, each in [(None, value), *(((None, key), item) for key, item in _inside(value))]:
+        for name in names.get(id(each), ()):
+            yield _place((path, name))
 
 
 def read_message(exchange: Exchange) -> Message:
@@ -185,8 +210,8 @@ def _message_in_events(raw: bytes, exchange: Exchange) -> Message:
             problem = f"an event that is {reading.problem}"
         elif _is_answer(reading.value):
             found = _judged(reading, exchange, "an event that is ")
-            if not found.problem:
-                return found
+            if not found.problem or _has_id_of(_request_of(exchange), reading.value):
+                return found  # the first answer to the request counts, whatever comes after it
     return found or Message(None, problem, "/response/status" if exchange.status >= 400 else "/response/body")
 
 
@@ -202,6 +227,8 @@ def _judged(reading: Reading, exchange: Exchange, lead: str) -> Message:
     problem, at = _envelope_problem(value, exchange)
     if problem:
         return Message(value, problem, f"/response/body{at}")
+    if "result" in value and exchange.status >= 400:
+        return Message(value, f"a result with the error status {exchange.status}", "/response/status")
     twice = next((place for place in reading.repeated if place in _ENVELOPE), "")
     if twice:
         return Message(value, f"a JSON-RPC answer that has {twice} twice", f"/response/body{twice}")
@@ -220,16 +247,19 @@ def _envelope_problem(value: dict[str, Any], exchange: Exchange) -> tuple[str, s
         if not isinstance(error.get("message"), str):
             return "a JSON-RPC error without a message", "/error/message"
     asked = _request_of(exchange)
-    if "id" not in asked:
+    if "id" not in asked or _has_id_of(asked, value):
         return "", ""
     want, got = asked["id"], value.get("id")
-    if type(got) is type(want) and got == want:
-        return "", ""
     # An error may come before the request's id was read; then it has none, or one of the server's own.
     if "error" in value and (got is None or exchange.status >= 400):
         return "", ""
     said = "it has no id" if "id" not in value else f"its id is {_shown(got)}"
     return f"the answer does not belong to the request: {said} and not {_shown(want)}", "/id" if "id" in value else ""
+
+
+def _has_id_of(request: dict[str, Any], answer: dict[str, Any]) -> bool:
+    want, got = request.get("id"), answer.get("id")
+    return "id" in request and type(got) is type(want) and got == want
 
 
 def _shown(value: Any) -> str:

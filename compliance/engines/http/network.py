@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import functools
+import os
 import socket
 import ssl
 import time
@@ -16,14 +16,8 @@ import certifi
 import httpcore2
 
 from compliance.engines.http.egress import AddressRefused, Connection, Guard
-from compliance.engines.http.exchange import Fault, FaultKind
+from compliance.engines.http.exchange import Fault, FaultKind, is_ours
 from compliance.engines.http.racing import first_to_connect
-
-# Reasons that lie with the machine that tests: no network, no resolver, nothing left to open a connection with.
-_OUR_ERRORS = {
-    errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM,
-    errno.EADDRNOTAVAIL, errno.ENETDOWN, errno.ENETUNREACH, errno.EACCES, errno.EPERM,
-}  # fmt: skip
 
 
 @functools.cache
@@ -145,7 +139,7 @@ class GuardedBackend(httpcore2.AsyncNetworkBackend):
             raise Fault(FaultKind.REFUSED, str(error)) from error
         except OSError as error:
             attempt.ended("unreachable")
-            if _is_ours(error):
+            if is_ours(error):
                 raise Fault(FaultKind.OURS, f"the name {host} could not be looked up from here") from error
             raise Fault(FaultKind.NAME, f"the name {host} does not resolve") from error
 
@@ -164,7 +158,7 @@ class GuardedBackend(httpcore2.AsyncNetworkBackend):
             return _Stream(stream, self, attempt)
         attempt.ended("unreachable")
         words = f"{_connect_words(failure)} ({host} port {port})"
-        if _is_ours(failure):
+        if is_ours(failure):
             raise Fault(FaultKind.OURS, f"no connection can be opened from here: {words}") from failure
         raise Fault(FaultKind.CONNECT, words) from failure
 
@@ -177,22 +171,11 @@ class GuardedBackend(httpcore2.AsyncNetworkBackend):
         await self._inner.sleep(seconds)
 
 
-def _is_ours(error: BaseException | None) -> bool:
-    """Whether it was our machine that could not: EAI_AGAIN is a resolver that does not answer."""
-    while error is not None:
-        if isinstance(error, socket.gaierror):
-            return error.errno in (socket.EAI_AGAIN, socket.EAI_MEMORY, socket.EAI_SYSTEM)
-        if isinstance(error, OSError) and error.errno in _OUR_ERRORS:
-            return True
-        error = error.__cause__ or error.__context__
-    return False
-
-
 def _connect_words(error: BaseException | None) -> str:
     while error is not None:
         if isinstance(error, ConnectionRefusedError):
             return "connection refused: nothing listens there"
-        if isinstance(error, OSError) and error.strerror:
-            return error.strerror.lower()
+        if isinstance(error, OSError) and error.errno and not isinstance(error, socket.gaierror):
+            return os.strerror(error.errno).lower()  # asyncio's own words hold the address in place of the reason
         error = error.__cause__ or error.__context__
     return "no connection"

@@ -12,10 +12,13 @@ _MITIGATED = {
     "x-vercel-mitigated": ("challenge", "deny"),
     "x-amzn-waf-action": ("challenge", "captcha"),  # AWS WAF, with status 202 or 405
 }
-# What the pages say that want a browser to run their script, or a person to solve a riddle.
+# Cloudflare's challenge itself: its script for detecting bots is in ordinary pages too.
+_CHALLENGES = (b"<title>just a moment", b"_cf_chl_opt", b"orchestrate/chl_page")
+_CHALLENGE_STATUSES = (403, 429, 503)
+# What other pages say that want a browser to run their script, or a person to solve a riddle.
 _WALL_WORDS = (
-    *(b"<title>just a moment", b"<title>attention required! | cloudflare", b"/cdn-cgi/challenge-platform/"),
-    *(b"_incapsula_resource", b"<title>vercel security checkpoint", b"captcha-delivery.com", b"px-captcha"),
+    *(b"<title>attention required! | cloudflare", b"_incapsula_resource", b"<title>vercel security checkpoint"),
+    *(b"captcha-delivery.com", b"px-captcha"),
 )
 _LOOKED_AT = 65536  # bytes of a page
 
@@ -28,6 +31,8 @@ def is_wall(exchange: Exchange) -> bool:
     if exchange.status < 400 or exchange.media_type != "text/html":
         return False
     page = bytes(exchange.body[:_LOOKED_AT]).lower()
+    if exchange.status in _CHALLENGE_STATUSES and any(words in page for words in _CHALLENGES):
+        return True
     return any(words in page for words in _WALL_WORDS)
 
 
@@ -43,7 +48,7 @@ def retry_after(exchange: Exchange, attempt: int) -> float | None:
         return float(text[:9])
     try:
         at = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):
         return 2.0**attempt
     if at.tzinfo is None:
         at = at.replace(tzinfo=dt.UTC)

@@ -7,6 +7,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from itertools import chain, zip_longest
 from typing import TypeVar
 
+from compliance.engines.http.exchange import is_ours
+
 T = TypeVar("T")
 
 _HEAD_START = 0.25  # seconds that each address has before the next one is tried beside it
@@ -25,11 +27,11 @@ async def first_to_connect(
 ) -> tuple[str, T]:
     """The address that answered first, and its connection. Every other one is closed.
 
-    Raises the failure of the address that failed last, when all have.
+    Raises the failure of the address that failed last, when all have; one that lies with us only when each does.
     """
     waiting = in_turns(addresses)
     running: dict[asyncio.Future[T], str] = {}
-    failure: BaseException = OSError("there is no address")
+    failure: BaseException | None = None
     try:
         while waiting or running:
             if waiting:
@@ -41,9 +43,10 @@ async def first_to_connect(
                 error = attempt.exception()
                 if error is None:
                     return running.pop(attempt), attempt.result()
-                failure = error
+                if failure is None or is_ours(failure) or not is_ours(error):
+                    failure = error
                 del running[attempt]
-        raise failure
+        raise failure or OSError("there is no address")
     finally:
         for attempt in running:
             attempt.cancel()

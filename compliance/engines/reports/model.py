@@ -60,6 +60,9 @@ class Verdict(StrEnum):
     NOT_TESTED = "not_tested"  # never reached: time ran out or the harness broke
 
 
+NOT_REACHED = "Not reached: time ran out"  # what a step says that was not begun when its run was cut off
+
+
 class Overall(StrEnum):
     """What a whole run says about the agent."""
 

@@ -271,6 +271,44 @@ def confused(asked: Asked) -> Response | None:
     return JSONResponse({"jsonrpc": "2.0", "id": 7007, "result": {}}) if "id" in asked.message else None
 
 
+def with_status(status: int, *methods: str) -> Agent:
+    """Answers these methods rightly, but with the status of an error."""
+    good = mcp(tool("a"))
+
+    async def answer(asked: Asked) -> Response | None:
+        if asked.method not in methods:
+            return None
+        reply = good(asked)
+        response = await reply if inspect.isawaitable(reply) else reply
+        response.status_code = status
+        return response
+
+    return mcp(tool("a"), before=answer)
+
+
+def opens_nothing(status: int = 200, version: str = "2025-11-25") -> Agent:
+    """Has a result for initialize, and nothing else."""
+
+    def answer(asked: Asked) -> Response:
+        if asked.method != "initialize":
+            return Response("oops", 500)
+        info = {"name": "odd", "version": "1"}
+        response = asked.result({"protocolVersion": version, "capabilities": {}, "serverInfo": info})
+        response.status_code = status
+        return response
+
+    return answer
+
+
+def corrected(asked: Asked) -> Response | None:
+    """Answers a ping twice in one stream: as it may not, and rightly."""
+    if asked.method != "ping":
+        return None
+    good = {"jsonrpc": "2.0", "id": asked.message["id"], "result": {}}
+    body = "".join(f"data: {json.dumps(each)}\n\n" for each in (good | {"error": None}, good))
+    return Response(body, media_type="text/event-stream")
+
+
 _TOOLS = '{"jsonrpc":"2.0","id":ID,"result":{"tools":[{"name":"a","inputSchema":{"type":"object"%s}}]%s}}'
 
 ROWS = [
@@ -321,6 +359,8 @@ ROWS = [
     *(OddAgent(f"newest version only, {code}", lambda code=code: newest_only(code), PASSING)
       for code in (-32020, -32601, -32602, -32022)),
     OddAgent("newest version only, refused with 200", lambda: newest_only(-32601, 200), PASSING),
+    OddAgent("newest version only, but not that either", lambda: opens_nothing(version="2026-07-28"), PARTIAL,
+             "a version that has no initialize"),
     OddAgent("deprecated transport", lambda: legacy, INCONCLUSIVE, "deprecated HTTP+SSE transport", path="/sse"),
     # What stands in front
     OddAgent("limits how often it is asked", lambda: limited(5, 1.0), PASSING),
@@ -349,6 +389,12 @@ ROWS = [
     OddAgent("sessions that end", lambda: ending(3), PASSING),
     # Envelopes
     OddAgent("result beside an error", lambda: mcp(before=both), FAILING, "both a result and an error"),
+    *(OddAgent(f"opens nothing, with {status}", lambda status=status: opens_nothing(status), FAILING,
+               f"a result with the error status {status}") for status in (400, 404, 418)),
+    *(OddAgent(f"results with {status}", lambda status=status: with_status(status, "ping", "tools/list"), PARTIAL,
+               f"a result with the error status {status}") for status in (500, 503)),
+    OddAgent("forbidden answer before a good one", lambda: mcp(before=corrected), PARTIAL,
+             "both a result and an error"),
     OddAgent("identifier as text", lambda: says("ping", '{"jsonrpc":"2.0","id":"ID","result":{}}'), PARTIAL,
              "does not belong to the request"),
     OddAgent("identifier of another request, always", lambda: mcp(before=confused), FAILING, "does not belong"),

@@ -282,7 +282,7 @@ def test_tests_without_a_verdict_after_the_last_one_are_said_with_the_reason(
     make_run(report=make_report("passed", harness_error="the lamp is out"), tested_at=now, **fields)
     reason = "the test itself broke (the lamp is out)"
     text = page()
-    assert f'unverified since <time datetime="{iso(since)}">{utc(since)}</time>: {reason}' in " ".join(text.split())
+    assert f'Unverified since <time datetime="{iso(since)}">{utc(since)}</time>: {reason}' in " ".join(text.split())
     assert '<span class="v v-passing">Passing</span>' in text
     of_agent = " ".join(markup(reader(alice).get(url)).split())
     assert f'Unverified since <time datetime="{iso(since)}"' in of_agent

@@ -75,7 +75,7 @@ def test_the_declared_filters_and_searches_work(staff: Any, alice: User) -> None
         address = reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist")
         for declared in one.list_filter:
             parameter = f"{declared}__exact" if isinstance(declared, str) else declared.parameter_name
-            assert staff.get(f"{address}?{parameter}=0").status_code in (200, 302), parameter
+            assert staff.get(f"{address}?{parameter}=0").status_code == 200, parameter
         assert staff.get(f"{address}?q=alice").status_code == 200
     users = reverse("admin:compliance_user_changelist")
     shown = staff.get(f"{users}?is_staff__exact=0").context["cl"]

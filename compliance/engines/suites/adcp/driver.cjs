@@ -7,6 +7,7 @@
 //   protocol      "mcp", "a2a", or "" to ask the agent as the official command does
 //   bundle        which bundle of storyboards; "" for what the agent's capabilities ask for
 //   storyboard    or which one of them alone, written with hyphens; "" for none
+//   begin_at      the storyboard to begin with, of those to come; "" for their own order
 //   chosen        scenario keys `<storyboard>/<phase>` whose storyboards alone are run; empty for all
 //   auth          as the runner takes it, or null
 //   header        {name, value} to send to the agent's origin, or null
@@ -155,15 +156,23 @@ function listen(lib, wire, options) {
   const tell = (storyboard, title) =>
     say({ at: "step", storyboard: storyboard.title, step: title ?? "", done: progress.done, total: progress.total });
 
+  // The last run was cut off before this one: what comes before it goes to the end.
+  const begin = (storyboards) => {
+    const at = storyboards.findIndex((one) => one.id === options.begin_at);
+    if (at > 0) storyboards.push(...storyboards.splice(0, at));
+  };
+
   const { resolveStoryboardsForCapabilities: declared, resolveBundleOrStoryboard: named } = library;
   library.resolveStoryboardsForCapabilities = (...args) => {
     const found = declared(...args);
+    begin(found.storyboards);
     plan(found.storyboards);
     for (const one of found.not_applicable) progress.notApplicable = [...(progress.notApplicable ?? []), one];
     return found;
   };
   library.resolveBundleOrStoryboard = (...args) => {
     const found = named(...args);
+    begin(found);
     plan(found);
     return found;
   };

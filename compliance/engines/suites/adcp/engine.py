@@ -19,7 +19,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from compliance.engines.catalog import SuiteSpec
-from compliance.engines.contract import Credential, Health, OnStep, Target
+from compliance.engines.contract import BEGIN_AT, Credential, Health, OnStep, Target
 from compliance.engines.http.egress import AddressRefused, Guard, Resolve, refusal, system_resolve
 from compliance.engines.http.proxy import EgressProxy, ProxyLimits, egress_proxy
 from compliance.engines.http.redaction import Redactor
@@ -137,6 +137,7 @@ class AdcpEngine:
             "bundle": part.bundle,
             "storyboard": part.storyboard,
             "chosen": _chosen(target),
+            "begin_at": str(target.options.get(BEGIN_AT, "")).rpartition("/")[0],
             "auth": auth,
             "header": header,
             "secrets": _secrets(target.credential),

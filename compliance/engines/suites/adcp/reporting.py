@@ -14,7 +14,7 @@ from compliance.engines.contract import Target
 from compliance.engines.http.proxy import EgressProxy
 from compliance.engines.http.redaction import Redactor
 from compliance.engines.process.runner import Finished
-from compliance.engines.reports.model import Notice, Report, Scenario, Step, Track, Verdict
+from compliance.engines.reports.model import NOT_REACHED, Notice, Report, Scenario, Step, Track, Verdict
 from compliance.engines.suites.adcp.catalog import spec_link
 from compliance.engines.suites.adcp.evidence import evidence_of
 from compliance.engines.suites.adcp.outcome import RunnerOutput
@@ -107,7 +107,7 @@ class _Outcome:
         if self.harness_error:
             self.unreached = "Not reached: the test itself stopped"
         elif self.truncated:
-            self.unreached = "Not reached: time ran out"
+            self.unreached = NOT_REACHED
 
     def clean(self, text: Any) -> str:
         return self.redactor.start(" ".join(str(text).split()), 1000)

@@ -137,6 +137,13 @@ class _Conversation:
                 step.failed(f"Error {code}: {text}", at="/response/body/error")
             elif problem and not problem.startswith("Unsupported protocol version"):
                 step.failed(problem, at=at)
+            elif self.session.protocol_version is None and not problem:
+                step.failed(f"Answered with status {exchange.status}, and no session could be opened")
+            elif _version_in(message) in MODERN_PROTOCOL_VERSIONS:
+                step.failed(
+                    f"Answered with {_version_in(message)}, a version that has no initialize",
+                    at=f"{_RESULT}/protocolVersion",
+                )
             else:
                 step.passed(self._introduce(message["result"]))
         return self._agree_version(message, opened_by, modern)
@@ -182,13 +189,11 @@ class _Conversation:
         run = self.run
         with run.step("mcp/lifecycle", "version") as step:
             step.exchange = exchange
-            result = message.get("result")
-            if modern:
-                answered: Any = MODERN_PROTOCOL_VERSIONS[-1]
-            else:
-                answered = result.get("protocolVersion") if isinstance(result, dict) else None
+            answered = MODERN_PROTOCOL_VERSIONS[-1] if modern else _version_in(message)
             run.protocol_version = answered if isinstance(answered, str) else ""
-            if answered in KNOWN_PROTOCOL_VERSIONS:
+            if answered in KNOWN_PROTOCOL_VERSIONS and self.session.protocol_version is None:
+                step.skipped("No session could be opened")
+            elif answered in KNOWN_PROTOCOL_VERSIONS:
                 step.passed(f"Agreed on {answered}")
             elif answered is None:
                 step.skipped("No version was answered")
@@ -330,6 +335,11 @@ class _Conversation:
             await run.http.send("DELETE", run.target.url, headers, with_credential=False)
         with run.step("mcp/auth", "metadata") as step:
             step.not_applicable("The agent does not ask for credentials")
+
+
+def _version_in(message: dict[str, Any]) -> Any:
+    result = message.get("result")
+    return result.get("protocolVersion") if isinstance(result, dict) else None
 
 
 def _shape_words(error: ValidationError) -> str:

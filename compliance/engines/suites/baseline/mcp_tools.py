@@ -18,8 +18,9 @@ from compliance.engines.suites.json_schemas import Budget, CannotCompare, TooLar
 _PROTOCOL_ERRORS = (-32700, -32600, -32601)  # the server did not read the call, or has no calls
 _STACK = re.compile(
     r"Traceback \(most recent call last\)|panicked at |goroutine \d+ \["
-    r"|(?:^|\n|\\n)\s*at [\w.$<>\[\] ]+ ?\(?[^\n()]*:\d+"  # JavaScript, Java, C#
+    r"|(?:^|\n|\\n)[ \t]*at [\w.$<>\[\] ]++\(?[^\n()]{0,500}:\d+"  # JavaScript, Java, C#
 )
+_ERROR_LENGTH = 20_000  # characters of an error's message, and of its data, that are searched for a stack trace
 _PROBLEM_LENGTH = 480  # characters of what is wrong with one schema or value
 
 
@@ -223,7 +224,8 @@ def _wants_task(tool: dict[str, Any]) -> bool:
 
 def has_stack(error: dict[str, Any]) -> bool:
     """Whether a JSON-RPC error holds a stack trace: then the server did not refuse, it crashed."""
-    return _STACK.search(f"{error.get('message')}\n{error.get('data')}") is not None
+    parts = (str(error.get(name))[:_ERROR_LENGTH] for name in ("message", "data"))
+    return _STACK.search("\n".join(parts)) is not None
 
 
 def call_tool(name: str) -> types.CallToolRequest:

@@ -12,16 +12,23 @@ from pathlib import Path
 import httpx2
 
 from compliance.engines.catalog import SuiteSpec
-from compliance.engines.contract import Health, OnStep, Progress, Target
+from compliance.engines.contract import BEGIN_AT, Health, OnStep, Progress, Target
 from compliance.engines.execution.session import run_session
 from compliance.engines.http.client import HttpClient
 from compliance.engines.http.egress import Guard, Resolve, system_resolve
 from compliance.engines.process.node_runtime import RuntimeMissing, node_version, package
 from compliance.engines.reports.builder import ReportBuilder, Unable
-from compliance.engines.reports.model import Report, Scenario, Track, Verdict
+from compliance.engines.reports.model import NOT_REACHED, Report, Scenario, Track, Verdict
 from compliance.engines.suites.mcp_conformance.discover import Found, discover
 from compliance.engines.suites.mcp_conformance.runner import DRIVER, MEMORY_MB, PACKAGE, RunnerOutput, run_scenarios
-from compliance.engines.suites.mcp_conformance.scenarios import BY_SUITE, OPENING, SPEC_VERSION, SUITES, Official
+from compliance.engines.suites.mcp_conformance.scenarios import (
+    BY_SUITE,
+    OPENING,
+    SPEC_VERSION,
+    SUITES,
+    Official,
+    begun_at,
+)
 from compliance.engines.suites.mcp_conformance.verdicts import ScenarioWriter
 
 _ADAPTER = "1.0"
@@ -110,7 +117,9 @@ class _Work:
 
     async def _converse(self, run: ReportBuilder, guard: Guard) -> None:
         self.found = await discover(run)
-        chosen = [s.key for s in self.scenarios if not self._left_out(s)[1]]
+        chosen = begun_at(
+            str(self.target.options.get(BEGIN_AT, "")), [s.key for s in self.scenarios if not self._left_out(s)[1]]
+        )
         if not self.found.ready or not chosen:
             return
         titles = {s.key: s.title for s in self.scenarios}
@@ -180,7 +189,7 @@ class _Work:
         if self.opening.harness_error:
             return writer.unrun(official, Verdict.NOT_TESTED, "Not reached: the test itself stopped")
         if self.opening.truncated:
-            return writer.unrun(official, Verdict.NOT_TESTED, "Not reached: time ran out")
+            return writer.unrun(official, Verdict.NOT_TESTED, NOT_REACHED)
         if not self.found.ready:
             reason = self.opening.stop_reason or "Left out: something earlier has to work first"
             return writer.unrun(official, Verdict.SKIPPED, reason)

@@ -76,3 +76,9 @@ SUITES = (DECLARED, FIXTURE)
 BY_SUITE = {DECLARED.slug: DECLARED_SCENARIOS, FIXTURE.slug: SCENARIOS}
 # What is checked before the runner starts; the run's own record of it is the module `discover`.
 OPENING = SuiteSpec("mcp-conformance-opening", "1", "", "", "mcp-conformance", ("mcp",), (CONNECTIVITY, SECURITY))
+
+
+def begun_at(first: str, keys: list[str]) -> list[str]:
+    """The scenarios from this one on, and then those before it; as they are when it is not among them."""
+    at = keys.index(first) if first in keys else 0
+    return keys[at:] + keys[:at]

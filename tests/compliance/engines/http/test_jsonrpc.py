@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -68,6 +70,40 @@ def test_a_whole_pair_and_a_huge_number_are_fine() -> None:
     assert read_json(b"1e999").problem == ""
 
 
+def test_problem_in_a_value_that_another_one_replaced_is_of_the_whole_document() -> None:
+    assert read_json(b'{"x":NaN,"x":1}') == ({"x": 1}, "not valid JSON: NaN is no number in JSON", "", ())
+
+
+def peak_of(raw: bytes) -> int:
+    """The bytes of memory that it takes to read this."""
+    tracemalloc.start()
+    try:
+        read_json(raw)
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("last", ["NaN", r'"\ud83d"'])
+def test_long_name_above_many_values_is_not_copied_for_each(last: str) -> None:
+    small, large = (f'{{"{"K" * size}":[{"0," * 2000}{last}]}}'.encode() for size in (20, 20_000))
+    assert peak_of(large) < peak_of(small) + 20 * len(large)
+
+
+def test_long_names_inside_each_other_are_not_copied_for_each_name_that_stands_twice() -> None:
+    raw = ('{"a":1,"a":2,"%s":' % ("K" * 5000)) * 100 + "0" + "}" * 100
+    assert peak_of(raw.encode()) < 10 * len(raw)
+
+
+def test_many_names_of_which_the_last_stands_twice_are_read_in_one_pass() -> None:
+    names = [*range(100_000), 99_999]
+    raw = "{" + ",".join(f'"{name}":0' for name in names) + "}"
+    started = time.process_time()
+
+    assert read_json(raw.encode()).repeated == ("/99999",)
+    assert time.process_time() - started < 5  # minutes, when each name is compared with each other one
+
+
 def exchange(body: str, *, asked: Any = 5, status: int = 200, kind: str = "application/json") -> Exchange:
     request = json.dumps({"jsonrpc": "2.0", "id": asked, "method": "ping"}).encode()
     headers = [(b"Content-Type", kind.encode())]
@@ -100,6 +136,9 @@ BAD = [
     ('{"jsonrpc":"2.0","id":5,"result":{},"id":5}', "/id", "/id twice"),
     ('{"jsonrpc":"2.0","id":5,"result":{"x":[1,NaN]}}', "/result/x/1", "NaN"),
     ('{"jsonrpc":"2.0","id":5,"result":{"a/b":"\\ud83d"}}', "/result/a~1b", "half a surrogate"),
+    ('{"jsonrpc":"2.0","id":5,"result":{"x":NaN,"x":1}}', "", "NaN"),
+    ('{"jsonrpc":"2.0","id":5,"x":1,"x":2,"result":{},"result":{}}', "/result", "/result twice"),
+    ('{"jsonrpc":"2.0","id":5,"result":[' + '{"a":1,"a":2},' * 200 + '0],"id":5}', "/id", "/id twice"),
     ('\ufeff{"jsonrpc":"2.0","id":5,"result":{}}', "", "byte order mark"),
     ('{"jsonrpc":"1.0","id":5,"result":{}}', "", "not a JSON-RPC 2.0 answer"),
     ('[{"jsonrpc":"2.0","id":5,"result":{}}]', "", "not a JSON-RPC 2.0 answer"),
@@ -121,13 +160,43 @@ def test_answer_that_breaks_a_rule_is_refused_with_the_true_reason(body: str, pl
     assert read_message(seen).at == f"/response/body{place}"
 
 
-@pytest.mark.parametrize(("body", "place", "words"), BAD[:17])  # the others are no answers, or allowed in a stream
+@pytest.mark.parametrize(("body", "place", "words"), BAD[:20])  # the others are no answers, or allowed in a stream
 def test_it_is_refused_in_an_event_stream_too(body: str, place: str, words: str) -> None:
     notification = '{"jsonrpc":"2.0","method":"notifications/x"}'
     seen = exchange(f"event: message\ndata: {notification}\n\ndata: {body}\n\n", kind="text/event-stream")
 
     assert words in message_of(seen)[1]
     assert read_message(seen).at == f"/response/body{place}"
+
+
+@pytest.mark.parametrize("kind", ["application/json", "text/event-stream"])
+@pytest.mark.parametrize("status", [400, 404, 500, 503])
+def test_result_with_the_status_of_an_error_is_no_answer(status: int, kind: str) -> None:
+    body = '{"jsonrpc":"2.0","id":5,"result":{}}'
+    seen = exchange(f"data: {body}\n\n" if "stream" in kind else body, status=status, kind=kind)
+
+    assert message_of(seen) == (None, f"a result with the error status {status}")
+    assert read_message(seen).at == "/response/status"
+
+
+@pytest.mark.parametrize("status", [400, 404, 500])
+def test_error_with_the_status_of_an_error_is_an_answer(status: int) -> None:
+    assert message_of(exchange(GOOD[2], status=status))[1] == ""
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        '{"jsonrpc":"2.0","id":5,"result":{"x":NaN}}',
+        '{"jsonrpc":"2.0","id":5,"result":{},"error":null}',
+        '{"jsonrpc":"2.0","id":5,"error":{"code":"E1","message":"no"}}',
+        '{"jsonrpc":"2.0","id":5,"result":{},"result":{}}',
+    ],
+)
+def test_first_answer_in_a_stream_counts(first: str) -> None:
+    good = '{"jsonrpc":"2.0","id":5,"result":{}}'
+    seen = exchange(f"data: {first}\n\ndata: {good}\n\n", kind="text/event-stream")
+    assert message_of(seen)[0] is None
 
 
 def test_refusal_before_the_request_was_read_may_have_an_identifier_of_its_own() -> None:

@@ -47,6 +47,9 @@ def test_date_to_come_back() -> None:
         (429, "soon", 4),
         (429, "-1", 4),
         (429, "9" * 400, 999_999_999),
+        (429, "Mon, 01 Jan 99999999999999999999 00:00:00 GMT", 4),
+        (429, "Mon, 99999999999999999999 Jan 2026 00:00:00 GMT", 4),
+        (429, "Mon, 01 Jan 2026 00:00:00 +99999999999999999999", 4),
     ],
 )
 def test_time_to_come_back(status: int, text: str, seconds: float) -> None:
@@ -64,6 +67,8 @@ def test_other_answers_ask_for_no_patience(status: int, text: str) -> None:
         answered(403, cf_mitigated="challenge"),
         answered(429, cf_mitigated="Challenge"),
         answered(503, "<html><head><title>Just a moment...</title>", "text/html; charset=utf-8"),
+        answered(403, "<script>window._cf_chl_opt={cvId: '3'}</script>", "text/html"),
+        answered(429, "<script src='/cdn-cgi/challenge-platform/h/b/orchestrate/chl_page/v1'>", "text/html"),
         answered(403, "<HTML><TITLE>Attention Required! | Cloudflare</TITLE>", "text/html"),
         answered(403, "<script src='/_Incapsula_Resource?x'></script>", "text/html"),
         answered(429, "<title>Vercel Security Checkpoint</title>", "text/html"),
@@ -82,6 +87,10 @@ def test_walls_are_seen(exchange: Exchange) -> None:
         answered(200, "<title>Just a moment</title>", "text/html"),  # a page of the agent's own
         answered(403, '{"error": "just a moment"}', "application/json"),
         answered(403, "<title>Forbidden</title>", "text/html", server="cloudflare"),
+        # In ordinary pages behind Cloudflare, those of errors too.
+        answered(500, "<h1>Oops</h1><script src='/cdn-cgi/challenge-platform/scripts/jsd/main.js'>", "text/html"),
+        answered(403, "<h1>No</h1><script src='/cdn-cgi/challenge-platform/scripts/jsd/main.js'>", "text/html"),
+        answered(404, "<title>Just a moment, we have moved</title>", "text/html"),
     ],
 )
 def test_other_refusals_are_no_walls(exchange: Exchange) -> None:
@@ -125,13 +134,16 @@ async def test_agent_that_puts_off_is_asked_again_when_it_said() -> None:  # E3
     assert busy.asked[1] - busy.asked[0] >= 1
 
 
-@pytest.mark.parametrize(("count", "retry_after", "deadline"), [(1, "31", 90.0), (1, "5", 4.0), (9, "0", 20.0)])
-async def test_patience_has_an_end(count: int, retry_after: str, deadline: float) -> None:
+@pytest.mark.parametrize(
+    ("count", "retry_after", "deadline", "requests"),
+    [(1, "31", 90.0, 1), (1, "5", 4.0, 1), (9, "0", 20.0, Limits().retries + 1)],
+)
+async def test_patience_has_an_end(count: int, retry_after: str, deadline: float, requests: int) -> None:
     started = time.monotonic()
     busy = Busy(count, retry_after)
     exchange = await ask(busy, deadline)
 
     assert exchange.fault is not None
     assert (exchange.fault.kind, exchange.fault.is_the_agents) == (FaultKind.LIMITED, False)
-    assert len(busy.asked) <= Limits().retries + 1
+    assert len(busy.asked) == requests
     assert time.monotonic() - started < 3

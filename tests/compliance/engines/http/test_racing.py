@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import socket
 import time
 from collections.abc import Iterator
@@ -84,6 +85,24 @@ async def test_slow_address_still_wins_when_the_others_fail() -> None:
 async def test_failure_of_all_is_a_failure() -> None:
     with pytest.raises(ConnectionRefusedError, match="b"):
         await Connections(a=None, b=None).race()
+
+
+@pytest.mark.parametrize("ours_is", ["first", "last"])
+async def test_failure_of_ours_hides_none_of_the_agents(ours_is: str) -> None:  # E1
+    """A worker without IPv6 has no way to one address, and the other one refuses."""
+    errors = {"::1": OSError(errno.ENETUNREACH, "unreachable"), "127.0.0.1": ConnectionRefusedError("refused")}
+
+    async def connect(address: str) -> str:
+        raise errors[address]
+
+    async def close(connection: str) -> None:
+        raise AssertionError("there is nothing to close")
+
+    addresses = list(errors) if ours_is == "first" else list(errors)[::-1]
+    with pytest.raises(ConnectionRefusedError):
+        await first_to_connect(addresses, connect, close)
+    with pytest.raises(OSError, match="unreachable"):
+        await first_to_connect(["::1"], connect, close)
 
 
 async def test_whoever_gives_up_leaves_no_attempt_behind() -> None:

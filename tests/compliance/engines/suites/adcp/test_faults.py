@@ -239,3 +239,19 @@ async def test_capabilities_that_contradict_themselves_are_the_agents_fault() ->
 
     assert failed(report) == {"capabilities/declared/declared"}
     assert report.overall() is Overall.FAILING
+
+
+async def test_a_run_goes_on_with_the_storyboard_before_which_the_last_one_was_cut_off() -> None:  # Q2
+    async def titles(**options: Any) -> tuple[list[str], Report]:
+        seen: list[str] = []
+        async with serving(Scripted()) as url:
+            asked = target(f"{url}/mcp", options=options)
+            report = await AdcpEngine().run(asked, on_step=lambda progress: seen.append(progress.step.split(": ")[0]))
+        return list(dict.fromkeys(seen)), report
+
+    order, report = await titles()
+    keys = {scenario.title.split(": ")[0]: scenario.key for track in report.tracks for scenario in track.scenarios}
+    third = next(key for title, key in keys.items() if title == order[2])
+    rotated, _ = await titles(begin_at=third)
+    assert len(order) > 3
+    assert rotated == order[2:] + order[:2]

@@ -587,6 +587,20 @@ async def test_machine_that_cannot_open_a_connection_is_inconclusive(
         assert "no connection" in report.harness_error
 
 
+async def test_headline_says_why_there_is_no_connection_and_not_where_the_name_leads(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def connect(*_: object, **__: object) -> None:
+        asyncios = OSError(errno.EHOSTUNREACH, "Connect call failed ('10.1.2.3', 80)")
+        raise httpcore2.ConnectError from asyncios
+
+    monkeypatch.setattr(httpcore2.AnyIOBackend, "connect_tcp", connect)
+    report = await check("http://127.0.0.1:9/mcp")
+
+    assert step(report, REACH, "reachable").actual == "No route to host (127.0.0.1 port 9)"
+    assert "10.1.2.3" not in report.headline()
+
+
 async def test_timeout_while_the_event_loop_was_held_up_is_inconclusive() -> None:
     """Another run of the process may hold up all: that the time is over then is not this agent's fault."""
     async with raw(hang) as url:

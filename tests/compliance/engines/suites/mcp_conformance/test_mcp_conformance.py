@@ -17,7 +17,7 @@ from starlette.routing import Route
 from compliance.engines import Limits, Overall, Progress, Target, Verdict, get_engine
 from compliance.engines.contract import Credential
 from compliance.engines.process import node_runtime
-from compliance.engines.reports.model import CONNECTIVITY
+from compliance.engines.reports.model import CONNECTIVITY, NOT_REACHED
 from compliance.engines.suites.mcp_conformance import ConformanceEngine
 from tests.compliance.engines.servers import bound, says, scripted, serving
 from tests.compliance.engines.servers import raw as raw_server
@@ -216,6 +216,19 @@ async def test_a_run_out_of_time_is_truncated_and_keeps_what_was_seen() -> None:
     assert report.overall() is Overall.INCONCLUSIVE
     assert verdicts(report, "server-initialize") == {"server-initialize": Verdict.PASSED}
     assert verdicts(report, "ping") == {"ping": Verdict.NOT_TESTED}
+
+
+async def test_a_run_goes_on_where_the_last_one_was_cut_off() -> None:  # Q2
+    async def hang(message: dict[str, Any]) -> Response:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    asked = {"scenarios": ["server-initialize", "ping"], "begin_at": "ping"}
+    async with serving(scripted(ping=hang)) as base:
+        report = await conform(f"{base}/mcp", options=asked, deadline=4)
+
+    assert report.truncated
+    assert [step.actual for _, scenario, step in report.steps() if scenario.key == "server-initialize"] == [NOT_REACHED]
 
 
 DRIVERS = {
