@@ -69,8 +69,15 @@ function isSpent(one, definition, keys) {
   if (typeof key !== "string" || key.startsWith("$") || one.skipped) return false;
   const first = !keys.has(key);
   keys.add(key);
-  const said = `${one.error ?? ""} ${JSON.stringify(one.response_record?.payload ?? one.response ?? "")}`;
-  return first && !one.passed && said.includes("IDEMPOTENCY_CONFLICT");
+  return first && !one.passed && [one.response, one.response_record?.payload].some(saysConflict);
+}
+
+// The error's code in the places that the protocol has for it. Words in a message are nobody's answer.
+function saysConflict(payload) {
+  if (typeof payload !== "object" || payload === null) return false;
+  const errors = Array.isArray(payload.errors) ? payload.errors : [];
+  const codes = [payload.adcp_error, ...errors].map((error) => error?.code);
+  return codes.includes("IDEMPOTENCY_CONFLICT") || saysConflict(payload.structuredContent);
 }
 
 function plain(storyboard, result, exchanges, keys, { cap, all_evidence: all }) {

@@ -39,6 +39,7 @@ class Results:
         self.all_evidence = all_evidence
         self.notices: list[Notice] = []
         self._tracks: dict[str, list[Scenario]] = {}
+        self._left_out = 0  # steps whose idempotency key the agent knows, or says so, and what needs them
 
     def tracks(self, unreached: str = "") -> tuple[Track, ...]:
         """All that ran, and what was planned and did not run, for the reason `unreached`, as not tested."""
@@ -49,6 +50,10 @@ class Results:
                 self._unreached(planned, unreached)
         for gated in (self.output.end or {}).get("not_applicable", []):
             self._gated(gated)
+        if self._left_out:
+            steps = "step was" if self._left_out == 1 else "steps were"
+            words = "because the agent says that it knows an idempotency key of the storyboards from an earlier run"
+            self.notices.append(Notice("spent_keys", f"{self._left_out} {steps} left out, {words}"))
         order = [*self.output.labels, *self._tracks]
         return tuple(
             Track(key, self.output.labels.get(key) or track_title(key), tuple(self._tracks[key]))
@@ -72,6 +77,8 @@ class Results:
                 step = self._step(storyboard, told)
                 if spent and step.verdict is Verdict.SKIPPED:
                     step = replace(step, actual="An earlier step, which this needs, could not be repeated")
+                    self._left_out += 1
+                self._left_out += bool(told["spent"]) and step.verdict is Verdict.NOT_TESTED
                 spent = spent or told["spent"]
                 steps.append(step)
             scenario = Scenario(f"{storyboard}/{phase['id']}", f"{title}: {self.clean(phase['title'])}", _unique(steps))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import random
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -25,6 +26,7 @@ STRANGE: list[Any] = [
     {"": None}, {"url": 1}, {"id": {}}, [{}], ["task"], {"kind": "task"}, {"kind": []}, {"task": []}, "TASK_STATE_NONE",
     float("nan"), float("inf"),
 ]  # fmt: skip
+_NAME = re.compile(r'"\w*": ')  # as json.dumps writes it
 TASK = {"id": "t", "contextId": "c", "status": {"state": "TASK_STATE_COMPLETED"}, "history": [], "artifacts": []}
 OLD_TASK = {"kind": "task", "id": "t", "contextId": "c", "status": {"state": "completed"}}
 SECURITY = {
@@ -62,8 +64,24 @@ def mutant(value: Any, choice: random.Random) -> Any:
     return made
 
 
-def agent(seed: int) -> Starlette:
-    """One of the agents, with its card, or its answer to one operation, replaced."""
+def repeating(text: str, choice: random.Random) -> str:
+    """The document with one name twice in an object: with something strange first, or last."""
+    found = choice.choice(list(_NAME.finditer(text)))
+    _, end = json.JSONDecoder().raw_decode(text, found.end())
+    member, strange = text[found.start() : end], found[0] + json.dumps(choice.choice(STRANGE))
+    both = (member, strange) if choice.random() < 0.5 else (strange, member)
+    made = text[: found.start()] + ", ".join(both) + text[end:]
+    twice: list[bool] = []
+    json.loads(made, object_pairs_hook=lambda pairs: twice.append(len(dict(pairs)) < len(pairs)))
+    assert any(twice), made
+    return made
+
+
+def agent(seed: int, *, repeats: bool = False) -> Starlette:
+    """One of the agents, with its card, or its answer to one operation, replaced.
+
+    repeats: the answer has a name twice instead.
+    """
     choice = random.Random(seed)
     card = choice.choice(CARDS)
     is_old = card is CARDS[1]
@@ -80,10 +98,13 @@ def agent(seed: int) -> Starlette:
         "rest": {"error": {"code": 404, "message": "no", "details": [{"@type": "x", "reason": "y"}]}},
     }
     changed = choice.choice(sorted(right))
-    right[changed] = mutant(right[changed], choice)
+    right[changed] = right[changed] if repeats else mutant(right[changed], choice)
+    texts = {key: json.dumps(value) for key, value in right.items()}
+    if repeats:
+        texts[changed] = repeating(texts[changed], choice)
 
     def answer(request: Request, key: str, number: Any = None, status: int = 200) -> Response:
-        text = json.dumps(right[key]).replace('"ID"', json.dumps(number)).replace("HERE/", str(request.base_url))
+        text = texts[key].replace('"ID"', json.dumps(number)).replace("HERE/", str(request.base_url))
         return Response(text, status, media_type="application/json")
 
     async def rpc(request: Request) -> Response:
@@ -130,6 +151,14 @@ async def test_the_baseline_never_breaks(seed: int) -> None:  # R7
     for each in range(seed, seed + 40):
         async with serving(agent(each)) as url:
             report = await _report("baseline", "baseline", url)
+        assert "engine" not in report.harness_error, (each, report.harness_error)
+
+
+@pytest.mark.parametrize(("engine", "suite"), [("baseline", "baseline"), ("a2a", "a2a-must")])
+async def test_a_name_that_stands_twice_breaks_no_engine(engine: str, suite: str) -> None:  # R7
+    for each in range(2000, 2030):
+        async with serving(agent(each, repeats=True)) as url:
+            report = await _report(engine, suite, url)
         assert "engine" not in report.harness_error, (each, report.harness_error)
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
+
 from compliance.engines import Overall
 from compliance.engines.reports.model import Verdict
 from tests.compliance.engines.servers import serving, step
@@ -40,7 +42,9 @@ CONFLICT = {
 class KeepingSeller(Scripted):
     """Answers a key that it knows with what it answered before, and refuses it with another request."""
 
-    def __init__(self) -> None:
+    def __init__(self, refusal: dict[str, Any], *, is_error: bool = False, forgets: bool = False) -> None:
+        self.refusal, self.is_error = refusal, is_error
+        self.forgets = forgets  # refuses a key that it never saw, too
         self.kept: dict[str, tuple[str, dict[str, Any]]] = {}
         super().__init__(
             get_adcp_capabilities=lambda arguments, headers: CAPABILITIES | {"supported_protocols": ["media_buy"]},
@@ -61,11 +65,24 @@ class KeepingSeller(Scripted):
             "packages": [{"package_id": f"package-{len(self.kept)}"}],
         }
         known, answered = self.kept.setdefault(key, (asked, buy))
-        return answered if known == asked else {"errors": [CONFLICT], "adcp_error": CONFLICT}
+        return self.refusal if self.forgets or known != asked else answered
+
+    async def result(self, method: str, params: dict[str, Any], headers: dict[str, str]) -> Any:
+        result = await super().result(method, params, headers)
+        refuses = self.is_error and "IDEMPOTENCY_CONFLICT" in json.dumps(result)
+        return result | {"isError": True} if refuses else result
 
 
-async def test_a_key_that_the_storyboards_repeat_is_no_fault_of_the_seller_that_knows_it() -> None:  # E6
-    seller = KeepingSeller()
+@pytest.mark.parametrize(
+    ("refusal", "is_error"),
+    [({"errors": [CONFLICT], "adcp_error": CONFLICT}, False), ({"adcp_error": CONFLICT}, True),
+     ({"errors": [CONFLICT]}, False)],
+    ids=["both", "adcp_error", "errors"],
+)  # fmt: skip
+async def test_a_key_that_the_storyboards_repeat_is_no_fault_of_the_seller_that_knows_it(  # E6
+    refusal: dict[str, Any], is_error: bool
+) -> None:
+    seller = KeepingSeller(refusal, is_error=is_error)
     async with serving(seller) as url:
         first = await check(f"{url}/mcp", options={"scenarios": PHASES})
         again = await check(f"{url}/mcp", options={"scenarios": PHASES})
@@ -81,3 +98,19 @@ async def test_a_key_that_the_storyboards_repeat_is_no_fault_of_the_seller_that_
     failures = [{each.key for _, _, each in report.steps() if each.verdict == "failed"} for report in (first, again)]
     assert failures[1] <= failures[0]
     assert again.overall() in (first.overall(), Overall.PASSING)
+    left_out = [step for *_, step in again.steps() if "idempotency key" in step.actual or "be repeated" in step.actual]
+    assert not [notice for notice in first.notices if notice.code == "spent_keys"]
+    (notice,) = [notice for notice in again.notices if notice.code == "spent_keys"]
+    assert notice.message.startswith(f"{len(left_out)} steps were left out")
+
+
+@pytest.mark.parametrize("is_error", [False, True])
+async def test_a_conflict_that_is_only_in_the_words_of_an_error_excuses_nothing(is_error: bool) -> None:  # E6
+    error = {"code": "INVALID_REQUEST", "message": "Not IDEMPOTENCY_CONFLICT: it does not work", "recovery": "terminal"}
+    seller = KeepingSeller({"errors": [error], "adcp_error": error}, is_error=is_error, forgets=True)
+    async with serving(seller) as url:
+        report = await check(f"{url}/mcp", options={"scenarios": PHASES})
+
+    assert step(report, PHASES[0], "create_buy_no_creatives").verdict is Verdict.FAILED
+    assert report.overall() is Overall.PARTIAL
+    assert not [notice for notice in report.notices if notice.code == "spent_keys"]
