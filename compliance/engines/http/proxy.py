@@ -11,9 +11,7 @@ import base64
 import contextlib
 import hmac
 import logging
-import os
 import secrets
-import time
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -22,7 +20,7 @@ from typing import Any
 
 import h11
 
-from compliance.engines.http.egress import AddressRefused, Connection, Guard
+from compliance.engines.http.egress import Connection, Guard
 from compliance.engines.http.proxy_headers import (
     HEAD_BYTES,
     Malformed,
@@ -33,11 +31,10 @@ from compliance.engines.http.proxy_headers import (
     to_agent,
     to_client,
 )
-from compliance.engines.http.racing import first_to_connect
+from compliance.engines.http.proxy_upstream import CHUNK, Stopped, Upstream
 
 log = logging.getLogger(__name__)
 
-_CHUNK = 64 * 1024  # bytes
 _PRELOAD = Path(__file__).parents[1] / "process" / "node" / "egress.cjs"
 _LINGER_SECONDS = 1.0
 _USER = "run"
@@ -52,83 +49,6 @@ class ProxyLimits:
     connections: int = 2000
     at_once: int = 64
     connect_seconds: float = 10.0
-
-
-class _Stopped(Exception):
-    """The connection's end in one word, which is its outcome."""
-
-
-async def _close(opened: tuple[asyncio.StreamReader, asyncio.StreamWriter]) -> None:
-    opened[1].close()
-
-
-class _Upstream:
-    """One connection to the outside, or the attempt: opened, counted and written down."""
-
-    def __init__(self, proxy: EgressProxy, route: Route) -> None:
-        self.proxy = proxy
-        self.route = route
-        self.address = ""
-        self.up = self.down = 0
-        self.outcome = "stopped"  # until something better or worse is known
-        self._started = time.monotonic()
-        self.reader: asyncio.StreamReader
-        self.writer: asyncio.StreamWriter | None = None
-
-    async def open(self) -> None:
-        """Connect to an address that the guard has checked. Raises Refusal."""
-        host, port = self.route.host, self.route.port
-        try:
-            async with asyncio.timeout(self.proxy.limits.connect_seconds):
-                addresses = await self.proxy.guard.check(host, port)
-        except AddressRefused as error:
-            self.outcome = "refused"
-            self.proxy.refusals[host, port] = str(error)
-            raise Refusal(403, str(error), "destination_ip_prohibited") from error
-        except OSError as error:
-            self.outcome = "unreachable"
-            raise Refusal(502, f"the name {host} could not be resolved", "dns_error") from error
-        self.address = addresses[0]
-        try:
-            async with asyncio.timeout(self.proxy.limits.connect_seconds):
-                self.address, opened = await first_to_connect(
-                    addresses, lambda address: asyncio.open_connection(address, port), _close
-                )
-        except OSError as error:
-            words = os.strerror(error.errno).lower() if error.errno else "it took too long"
-            self.outcome = "unreachable"
-            text = f"no connection to {host} port {port}: {words}"
-            raise Refusal(502, text, "destination_unavailable") from error
-        self.reader, self.writer = opened
-
-    async def read(self) -> bytes:
-        try:
-            data = await self.reader.read(_CHUNK)
-        except OSError as error:
-            raise _Stopped("broken") from error
-        self.down += len(data)
-        self.proxy.spend(len(data))
-        return data
-
-    async def write(self, data: bytes) -> None:
-        if not data or self.writer is None:
-            return
-        self.up += len(data)
-        self.proxy.spend(len(data))
-        self.writer.write(data)
-        try:
-            await self.writer.drain()
-        except OSError as error:
-            raise _Stopped("broken") from error
-
-    def close(self) -> None:
-        if self.writer is not None and self.outcome == "ok":
-            self.writer.close()
-        elif self.writer is not None:
-            self.writer.transport.abort()
-        seconds = time.monotonic() - self._started
-        host, port = self.route.host, self.route.port
-        self.proxy.keep(Connection(host, port, self.address, self.up, self.down, seconds, self.outcome))
 
 
 class _Client:
@@ -152,7 +72,7 @@ class _Client:
                 event = self.http.next_event()
                 if event is not h11.NEED_DATA:
                     return event
-                self.http.receive_data(await self.reader.read(_CHUNK))
+                self.http.receive_data(await self.reader.read(CHUNK))
         except h11.RemoteProtocolError as error:
             raise Malformed("the request is not valid HTTP") from error
 
@@ -178,7 +98,7 @@ class _Client:
             outcome = "unauthorized" if refusal.status == 407 else "limit"
             self.proxy.keep(Connection(route.host, route.port, "", 0, 0, 0.0, outcome))
             return await self._refuse(refusal)
-        upstream = _Upstream(self.proxy, route)
+        upstream = Upstream(self.proxy, route)
         try:
             await upstream.open()
             if route.tunnel:
@@ -187,7 +107,7 @@ class _Client:
                 await self._forward(request, upstream)
         except Refusal as refusal:
             return await self._refuse(refusal)
-        except _Stopped as stopped:
+        except Stopped as stopped:
             upstream.outcome = upstream.outcome if upstream.outcome == "ok" else str(stopped)
             return await self._refuse(Refusal(502, "the connection to the agent broke", "connection_terminated"))
         except Malformed as error:
@@ -216,47 +136,47 @@ class _Client:
         # Closing on what still comes would reset the connection, and take the answer away from the program.
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_LINGER_SECONDS):
-                while await self.reader.read(_CHUNK):
+                while await self.reader.read(CHUNK):
                     pass
         return False
 
-    async def _tunnel(self, upstream: _Upstream) -> None:
+    async def _tunnel(self, upstream: Upstream) -> None:
         await self._send(h11.Response(status_code=200, headers=[], reason=b"Connection established"))
         await upstream.write(self.http.trailing_data[0])
         await _together(asyncio.FIRST_EXCEPTION, self._pump_up(upstream), self._pump_down(upstream))
         upstream.outcome = "ok"
 
-    async def _pump_up(self, upstream: _Upstream) -> None:
-        while data := await self.reader.read(_CHUNK):
+    async def _pump_up(self, upstream: Upstream) -> None:
+        while data := await self.reader.read(CHUNK):
             await upstream.write(data)
         _half_close(upstream.writer)
 
-    async def _pump_down(self, upstream: _Upstream) -> None:
+    async def _pump_down(self, upstream: Upstream) -> None:
         while data := await upstream.read():
             self.writer.write(data)
             await self.writer.drain()
         _half_close(self.writer)
 
-    async def _forward(self, request: h11.Request, upstream: _Upstream) -> None:
+    async def _forward(self, request: h11.Request, upstream: Upstream) -> None:
         agent = h11.Connection(h11.CLIENT, max_incomplete_event_size=HEAD_BYTES)
         await upstream.write(agent.send(to_agent(request, upstream.route)) or b"")
         if self.http.they_are_waiting_for_100_continue:
             await self._send(h11.InformationalResponse(status_code=100, headers=[]))
         await _together(asyncio.FIRST_COMPLETED, self._answer_down(agent, upstream), self._body_up(agent, upstream))
 
-    async def _body_up(self, agent: h11.Connection, upstream: _Upstream) -> None:
+    async def _body_up(self, agent: h11.Connection, upstream: Upstream) -> None:
         """Pass the request's body on, then wait for the program to leave, which ends the exchange."""
         while not isinstance(event := await self._event(), h11.EndOfMessage):
             if isinstance(event, h11.Data):
                 await upstream.write(agent.send(h11.Data(data=bytes(event.data))) or b"")
         await upstream.write(agent.send(h11.EndOfMessage()) or b"")
-        while data := await self.reader.read(_CHUNK):
+        while data := await self.reader.read(CHUNK):
             self.http.receive_data(data)
             if len(self.http.trailing_data[0]) > HEAD_BYTES:
                 raise Malformed("the program asks on before it has its answer")
-        raise _Stopped("stopped")
+        raise Stopped("stopped")
 
-    async def _answer_down(self, agent: h11.Connection, upstream: _Upstream) -> None:
+    async def _answer_down(self, agent: h11.Connection, upstream: Upstream) -> None:
         while True:
             event = agent.next_event()
             if event is h11.NEED_DATA:
@@ -273,7 +193,7 @@ class _Client:
                 upstream.outcome = "ok"
                 return
             else:
-                raise _Stopped("broken")
+                raise Stopped("broken")
 
 
 async def _together(until: str, *work: Coroutine[Any, Any, None]) -> None:
@@ -348,7 +268,7 @@ class EgressProxy:
         self.bytes += count
         if self.bytes > self.limits.bytes:
             self.exhausted = self.exhausted or f"more than {self.limits.bytes} bytes"
-            raise _Stopped("limit")
+            raise Stopped("limit")
 
     def keep(self, connection: Connection) -> None:
         connection.log(self.run_key)
@@ -391,7 +311,7 @@ async def egress_proxy(guard: Guard, *, run_key: str, limits: ProxyLimits) -> As
     run_key: names the run in the log of its connections.
     """
     proxy = EgressProxy(guard, run_key, limits)
-    server = await asyncio.start_server(proxy.accept, "127.0.0.1", 0, limit=_CHUNK)
+    server = await asyncio.start_server(proxy.accept, "127.0.0.1", 0, limit=CHUNK)
     proxy.port = server.sockets[0].getsockname()[1]
     timer = asyncio.get_running_loop().call_later(limits.seconds, proxy.out_of_time)
     try:

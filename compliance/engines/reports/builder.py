@@ -13,7 +13,7 @@ from typing import Any
 from compliance.engines.catalog import RuledStepSpec, ScenarioSpec, StepSpec, SuiteSpec, TrackSpec, get_suite
 from compliance.engines.contract import OnStep, Progress, Target
 from compliance.engines.http.client import HttpClient
-from compliance.engines.http.exchange import Exchange, FaultKind
+from compliance.engines.http.exchange import Exchange, Fault, FaultKind
 from compliance.engines.http.jsonrpc import method_of, reached
 from compliance.engines.http.redaction import Redactor
 from compliance.engines.reports.model import Evidence, Notice, Report, Scenario, Step, Track, Verdict
@@ -83,8 +83,10 @@ class ReportBuilder:
         self.refused = False
         self.locked = False
         self.credential_refused = 0  # the status with which the agent refused the run's own credential
+        self.credential_accepted = False  # elsewhere
         self.stop_reason = ""  # why what has not run is skipped
         self.obstacles: list[str] = []  # what stood between the test and the agent, in words (E1)
+        self.unreached = False  # it stood there before the agent had answered anything, or kept all answers away
         self.notices: list[Notice] = []
         self.observations: dict[str, Any] = {}
         self.redactor = Redactor(target.credential.hidden if target.credential else (), target.limits.evidence_bytes)
@@ -142,18 +144,29 @@ class ReportBuilder:
         first, started = len(self.http.exchanges), time.perf_counter()
         yield result
         exchange = result.exchange or (self.http.exchanges[-1] if len(self.http.exchanges) > first else None)
-        fault = exchange.fault if exchange is not None else None
+        fault = self._fault_of(exchange, first)
         if fault is not None and fault.kind is FaultKind.DEADLINE and result.verdict is not Verdict.PASSED:
             raise OutOfTime
         if fault is not None and fault.kind is FaultKind.OURS and result.verdict is not Verdict.PASSED:
             raise Unable(fault.message)
         if fault is not None and not fault.is_the_agents and result.verdict is Verdict.FAILED:
             result.not_tested(result.actual)
-            self.obstruct(fault.message)
+            answered = any(each.status and each.fault is None for each in self.http.exchanges)
+            self.obstruct(fault.message, unreached=not answered)
         self._record(scenario, result, int((time.perf_counter() - started) * 1000), exchange)
 
-    def obstruct(self, words: str) -> None:
-        """Note what stood between the test and the agent, for which the agent is not to blame."""
+    def _fault_of(self, exchange: Exchange | None, first: int) -> Fault | None:
+        """The fault that decides a step: of all that it asked, one that is not the agent's."""
+        faults = [each.fault for each in self.http.exchanges[first:] if each.fault is not None]
+        own = exchange.fault if exchange is not None else None
+        return next((fault for fault in faults if not fault.is_the_agents), own)
+
+    def obstruct(self, words: str, *, unreached: bool = True) -> None:
+        """Note what stood between the test and the agent, for which the agent is not to blame.
+
+        unreached: the run says nothing of the agent, whatever else it found.
+        """
+        self.unreached = self.unreached or unreached
         if words not in self.obstacles:
             self.obstacles.append(words)
 
@@ -309,8 +322,11 @@ class ReportBuilder:
         )
         held = self.target.credential
         if held and self.credential_refused:
-            return report.without_access(self.said(held.name, 100), self.credential_refused)
-        return report.obstructed(self.clean(self.obstacles[0])) if self.obstacles else report
+            name, at_the_door = self.said(held.name, 100), not self.credential_accepted
+            report = report.without_access(name, self.credential_refused, wholly=at_the_door)
+        if self.obstacles:
+            report = report.obstructed(self.clean(self.obstacles[0]), wholly=self.unreached)
+        return report
 
     def _ordered(self, scenario: ScenarioSpec) -> tuple[Step, ...]:
         """In the order of the plan, then as they came."""

@@ -212,10 +212,6 @@ class Notice:
     message: Annotated[str, _text(2000, least=1), _CLEAN]
 
 
-def _all(count: int) -> str:
-    return "The only check" if count == 1 else f"All {count} checks"
-
-
 @with_config(_CONFIG)
 @dataclass(frozen=True, slots=True)
 class Report:
@@ -292,25 +288,27 @@ class Report:
                 for step in scenario.steps:
                     yield track, scenario, step
 
-    def without_access(self, name: str, status: int = 0) -> Report:
-        """The report of a run whose credential the agent refused, which is therefore inconclusive.
+    def without_access(self, name: str, status: int = 0, *, wholly: bool = True) -> Report:
+        """The report of a run whose credential, redacted, the agent refused: the secret was ours to supply.
 
-        The secret was ours to supply: a wrong one says nothing about the agent.
-        name: of the credential, redacted, or ""; status: of the answer, 0 when not known.
+        status: 0 when not known. wholly: nothing took it, so that the run is inconclusive whatever else was found.
         """
+        called, answered = f" “{name}”" if name else "", f" (HTTP {status})" if status else ""
+        reason = f"The agent refused the credential{called}{answered}. Replace it, or test without one"
+        return self._left_open(reason, Notice(NOT_ACCEPTED, f"{reason}."), wholly)
+
+    def obstructed(self, words: str, *, wholly: bool = True) -> Report:
+        """The report of a run in whose way something stood that is not the agent's (E1). wholly: from its beginning."""
+        notice = Notice(OBSTRUCTED, f"Some checks were not made: {words}.")
+        return self if self.truncated else self._left_open(words, notice, wholly)
+
+    def _left_open(self, reason: str, notice: Notice, wholly: bool) -> Report:
+        """Inconclusive instead of passing. What was answered wrongly is wrong, whatever was not answered."""
         if self.harness_error:
             return self
-        called = f" “{name}”" if name else ""
-        answered = f" (HTTP {status})" if status else ""
-        reason = f"The agent refused the credential{called}{answered}. Replace it, or test without one"
-        notice = Notice(NOT_ACCEPTED, f"{reason}.")
-        return replace(self, refused=True, harness_error=reason, notices=(*self.notices, notice))
-
-    def obstructed(self, words: str) -> Report:
-        """The inconclusive report of a run in whose way something stood that is not the agent's (E1)."""
-        notice = Notice(OBSTRUCTED, f"Some checks were not made: {words}.")
-        broken = self.harness_error or self.truncated
-        return self if broken else replace(self, refused=True, harness_error=words, notices=(*self.notices, notice))
+        noted = replace(self, notices=(*self.notices, notice))
+        failed = noted.overall() in (Overall.PARTIAL, Overall.FAILING)
+        return noted if failed and not wholly else replace(noted, refused=True, harness_error=reason)
 
     def counts(self) -> dict[str, int]:
         """How many steps each verdict has; every verdict is a key, zero included."""
@@ -327,7 +325,7 @@ class Report:
         passed, failed = counts[Verdict.PASSED], counts[Verdict.FAILED]
         if self.truncated or self.harness_error or passed + failed == 0:
             return Overall.INCONCLUSIVE
-        if failed == 0:
+        if not failed:
             return Overall.INCONCLUSIVE if self.locked else Overall.PASSING
         # Whoever cannot be reached fails, however good its certificate is.
         unreached = any(t.key == CONNECTIVITY and s.verdict is Verdict.FAILED for t, _, s in self.steps())
@@ -351,7 +349,8 @@ class Report:
         if not failures:
             kinds = ((Verdict.SKIPPED, "skipped"), (Verdict.NOT_TESTED, "not tested"))
             left_out = [f", {counts[kind]} {words}" for kind, words in kinds if counts[kind]]
-            passed = f"{_all(decided)} passed" + "".join(left_out)
+            all_of_them = "The only check" if decided == 1 else f"All {decided} checks"
+            passed = f"{all_of_them} passed" + "".join(left_out)
             return f"Inconclusive: the agent wants a credential. {passed}" if self.locked else passed
         more = f" and {len(failures) - 1} more" if len(failures) > 1 else ""
         failed = "The only check" if decided == 1 else f"{len(failures)} of {decided} checks"

@@ -53,6 +53,7 @@ def check_credential(run: ReportBuilder, scenario: str, exchange: Exchange) -> b
                 run.credential_refused = exchange.status
             else:
                 step.passed(f"Answered with status {exchange.status}")
+                run.credential_accepted = True
     elif refused:
         check_challenge(run, scenario, exchange)
         with run.step(scenario, "accepted") as step:

@@ -192,6 +192,17 @@ def always(status: int, body: str = "", media_type: str = "text/plain", **header
     return lambda asked: Response(body, status, headers=named, media_type=media_type)
 
 
+def evading(refusal: Agent, *broken: str) -> Agent:
+    """Lets through what any client asks, and not what only a test does. broken: methods that crash it."""
+
+    def answer(asked: Asked) -> Any:
+        if asked.method == "assay/no-such-method":
+            return refusal(asked)
+        return Response("oops", 500) if asked.method in broken else None
+
+    return mcp(tool("a"), before=answer)
+
+
 _JUST_A_MOMENT = "<!DOCTYPE html><html><head><title>Just a moment...</title></head><body></body></html>"
 
 
@@ -364,6 +375,16 @@ ROWS = [
              FAILING, "redirects a POST"),
     OddAgent("list of tools of 5 MB", lambda: mcp(before=many), PASSING),
     OddAgent("list of tools of 5 MB in a stream", lambda: mcp(before=streamed(mcp(before=many))), PASSING),
+    *(row for name, status, headers, token in (
+        ("walls off", 403, {"cf_mitigated": "challenge"}, None),
+        ("puts off", 429, {"Retry_After": "99"}, None),
+        ("locks", 403, {}, "another-word"),
+      ) for row in (
+        OddAgent(f"{name} what only a test asks", lambda s=status, h=headers: evading(always(s, **h)), INCONCLUSIVE,
+                 token=token),
+        OddAgent(f"{name} what only a test asks, and is broken", token=token, verdict=PARTIAL, says="500",
+                 make=lambda s=status, h=headers: evading(always(s, **h), "ping", "tools/list")),
+      )),
     # Sessions
     OddAgent("sessions that end", lambda: ending(3), PASSING),
     # Envelopes

@@ -46,9 +46,11 @@ class Session:
         return isinstance(capabilities, dict) and capabilities.get(capability) is True
 
     async def ask(self, step: StepResult, operation: str, params: dict[str, Any] | None = None, **how: Any) -> Answer:
-        """Ask, and make the exchange the step's evidence."""
+        """Ask, and make the exchange the step's evidence, unless one before it was kept from the agent."""
         answer = await self.caller.ask(operation, params, **how)
-        step.exchange = answer.exchange
+        fault = step.exchange.fault if step.exchange is not None else None
+        if fault is None or fault.is_the_agents:
+            step.exchange = answer.exchange
         return answer
 
     def locked_out(self, step: StepResult, answer: Answer) -> bool:
