@@ -48,6 +48,10 @@ class AgentOut(Schema):
     created_at: datetime
     status: OverallStatus | None = Field(description="Its public status; null as long as it has none.")
     status_since: datetime | None
+    status_with: str | None = Field(
+        description="Suite, engine and specification of the run that decided it.",
+        examples=["Baseline 1, engine 1.0, specification 2025-11-25"],
+    )
     last_test_run_id: UUID | None = Field(description="The organization's own last conclusive test.")
     last_test_status: OverallStatus | None
     last_test_passed: bool | None = Field(description="Whether it was passing as a whole.")
@@ -57,6 +61,7 @@ class AgentOut(Schema):
     last_test_full_suite: bool | None = Field(description="False for a test of some scenarios only.")
     last_test_summary: str | None = Field(examples=["All 25 checks passed."])
     last_tested_at: datetime | None
+    last_test_with: str | None = Field(description="Suite, engine and specification of that test.")
     inconclusive_since: datetime | None = Field(
         description="Since when the organization's own tests came without a verdict, after the last conclusive one;"
         " null when the newest has one."
@@ -109,7 +114,7 @@ class AgentIn(In):
 @router.get("/agents", operation_id="listAgents", summary="The organization's agents", response=AgentPage)
 def list_agents(request: ApiRequest, query: Query[AgentQuery], response: HttpResponse) -> AgentPage:
     """In the order in which they were registered."""
-    agents = AgentContextWithLatestTest.objects.of_organization(request.organization.id)
+    agents = AgentContextWithLatestTest.objects.of_organization(request.organization.id).with_provenance()
     if query.status == "never":
         agents = agents.never_tested()
     elif query.status:

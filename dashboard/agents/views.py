@@ -108,7 +108,7 @@ def agent_add(request: OrganizationRequest) -> HttpResponseBase:
 
 def get_agent(organization: Organization, agent: UUID) -> AgentContextWithLatestTest:
     """One of the organization's agents with its last test; 404 for any other's."""
-    return AgentContextWithLatestTest.objects.of_organization(organization.id).get(pk=agent)
+    return AgentContextWithLatestTest.objects.of_organization(organization.id).with_provenance().get(pk=agent)
 
 
 def is_detecting(context: AgentContextWithLatestTest) -> bool:

@@ -98,6 +98,8 @@ class AgentRow(NamedTuple):
     total_tests_run: int
     status: str | None
     since: datetime | None
+    last_test_with: str | None  # suite, engine and specification of the run that decided it, in words
+    status_with: str | None
     verdicts: str  # the statuses of its last tests, the newest first, with blanks between
     last_test_full_suite: bool | None
     inconclusive_since: datetime | None
@@ -153,6 +155,21 @@ _INCONCLUSIVE_SUMMARY = """(
 )"""
 
 
+def _tested_with(run_id: str) -> RawSQL:
+    """With what the run of this key reached its verdict, in words (E12). By the run's key, for the rows of a page."""
+    return RawSQL(  # noqa: S611 - a column of our own
+        f"""(
+            SELECT concat(s.title, ' ', v.version, ', engine ', r.engine_version,
+                CASE WHEN r.spec_version <> '' THEN ', specification ' || r.spec_version END)
+            FROM agent_compliance_runs r
+            JOIN suite_versions v ON v.id = r.suite_version_id JOIN suites s ON s.id = v.suite_id
+            WHERE r.id = {run_id}
+        )""",  # noqa: S608 - a column of our own
+        [],
+        models.TextField(),
+    )
+
+
 class LastTestQuerySet(models.QuerySet["AgentContextWithLatestTest"]):
     """Questions about an organization's last tests."""
 
@@ -160,9 +177,16 @@ class LastTestQuerySet(models.QuerySet["AgentContextWithLatestTest"]):
         """Every agent of the organization with its last test and its public status, by name."""
         return self.filter(organization_id=organization_id).select_related("agent__status").order_by("name", "id")
 
+    def with_provenance(self) -> LastTestQuerySet:
+        """With `last_test_with` and `status_with`: suite, engine and specification of what decided each (E12)."""
+        return self.annotate(
+            last_test_with=_tested_with("agent_context_with_latest_test.last_test_run_id"),
+            status_with=_tested_with("agent_status.last_run_id"),
+        )
+
     def as_rows(self) -> models.QuerySet[Any, Any]:
         """What a list shows, with the fields of AgentRow: making model instances costs a page more than the query."""
-        rows = self.annotate(
+        rows = self.with_provenance().annotate(
             status=F("agent__status__status"),
             since=F("agent__status__since"),
             verdicts=RawSQL(_VERDICTS, [STRIP_LENGTH], models.TextField()),  # noqa: S611 - text of our own

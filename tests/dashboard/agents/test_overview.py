@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import re
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -283,7 +284,7 @@ def test_tests_without_a_verdict_after_the_last_one_are_said_with_the_reason(
     reason = "the test itself broke (the lamp is out)"
     text = page()
     assert f'Unverified since <time datetime="{iso(since)}">{utc(since)}</time>: {reason}' in " ".join(text.split())
-    assert '<span class="v v-passing">Passing</span>' in text
+    assert '<span class="v v-passing" title="By Baseline 1, engine 1.0">Passing</span>' in " ".join(text.split())
     of_agent = " ".join(markup(reader(alice).get(url)).split())
     assert f'Unverified since <time datetime="{iso(since)}"' in of_agent
     assert f">{reason}</a>" in of_agent
@@ -302,3 +303,22 @@ def test_an_agents_page_says_how_the_last_conclusive_test_went_and_what_its_firs
     assert "Not passed" in facts
     assert str(run.pk) in facts
     assert run.first_track in facts
+
+
+def test_each_verdict_says_with_what_it_was_reached_in_pages_and_api(
+    organization: Organization, alice: User, reader: Any, page: Any
+) -> None:  # E12
+    context = make_context(organization, address(1))
+    report = replace(make_report("passed"), spec_version="2025-11-25")
+    test = make_run(report=report, organization=organization, agent_url=address(1))
+    beat = make_run("passed", agent_url=address(1))
+    own = f"Baseline 1, engine {test.engine_version}, specification 2025-11-25"
+    public = f"Baseline 1, engine {beat.engine_version}"
+    text = page()
+    assert f'title="By {own}"' in text
+    assert f'title="By {public}"' in text
+    of_agent = markup(reader(alice).get(reverse("agent", args=[organization.slug, context.pk])))
+    assert f'<span class="sub">{own}</span>' in of_agent
+    assert f'<span class="sub">{public}</span>' in of_agent
+    of_run = markup(reader(alice).get(reverse("run", args=[organization.slug, test.pk])))
+    assert all(part in of_run for part in ("Baseline 1", test.engine_version, "2025-11-25", iso(test.tested_at)))

@@ -512,3 +512,20 @@ def test_an_agent_tells_of_its_last_test_and_since_when_later_ones_had_no_verdic
     since = make_run("silent", organization=organization, agent_url=context.agent_id).tested_at
     make_run("silent", organization=organization, agent_url=context.agent_id)
     assert told() == (False, run.first_track, True, since.isoformat().replace("+00:00", "Z"))
+
+
+def test_an_agents_verdicts_and_a_run_say_when_and_with_what_they_were_reached(
+    alphas: Caller, organization: Organization
+) -> None:  # E12
+    context = make_context(organization, "https://agent-1.example/mcp")
+    run = make_run("passed", organization=organization, agent_url=context.agent_id)
+    beat = make_run("failed", agent_url=context.agent_id)
+    [listed] = [one for one in alphas.get("/agents").data["items"] if one["id"] == str(context.pk)]
+    for agent in (listed, alphas.get(f"/agents/{context.pk}").data):
+        assert agent["last_test_with"] == f"Baseline 1, engine {run.engine_version}"
+        assert agent["status_with"] == f"Baseline 1, engine {beat.engine_version}"
+        assert agent["last_tested_at"] == run.tested_at.isoformat().replace("+00:00", "Z")
+    told = alphas.get(f"/runs/{run.pk}").data
+    assert told["suite"] == {"slug": "baseline", "version": "1"}
+    assert (told["engine"], told["engine_version"]) == ("baseline", run.engine_version)
+    assert told["spec_version"] == run.spec_version

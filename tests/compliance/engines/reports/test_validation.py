@@ -21,6 +21,7 @@ from compliance.engines.reports.validation import (
     from_json,
     schema_text,
 )
+from tests.conftest import make_report
 
 SCHEMA = json.loads(SCHEMA_FILE.read_text())
 
@@ -247,3 +248,18 @@ def test_a_report_whose_parts_are_of_other_types_is_refused(parts: dict[str, Any
 
 def test_to_json_says_nothing_of_what_is_not_there() -> None:
     assert set(from_json(good()).to_json()) & {"truncated", "harness_error", "runtime", "full"} == set()
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "overall"),
+    [
+        (("failed", "failed"), "failing"),
+        (("failed", "skipped", "not_tested", "not_applicable"), "failing"),
+        (("failed", "silent"), "partial"),  # as the official runner of AdCP grades it
+        (("failed", "passed"), "partial"),
+        (("silent", "silent"), "inconclusive"),
+        (("passed", "silent"), "passing"),
+    ],
+)
+def test_the_status_follows_from_the_verdicts(verdicts: tuple[str, ...], overall: str) -> None:  # R6, E11
+    assert make_report(*verdicts).overall() == overall
