@@ -263,3 +263,22 @@ def test_to_json_says_nothing_of_what_is_not_there() -> None:
 )
 def test_the_status_follows_from_the_verdicts(verdicts: tuple[str, ...], overall: str) -> None:  # R6, E11
     assert make_report(*verdicts).overall() == overall
+
+
+@pytest.mark.parametrize("wholly", [True, False])
+@pytest.mark.parametrize(
+    ("verdicts", "overall"),
+    [
+        (("passed",), "inconclusive"),
+        (("not_tested",), "inconclusive"),
+        (("passed", "failed"), "partial"),
+        (("failed",), "failing"),
+    ],
+)
+def test_what_stood_in_the_way_hides_no_failure_unless_it_stood_there_from_the_beginning(  # E1, E4
+    verdicts: tuple[str, ...], overall: str, wholly: bool
+) -> None:
+    report = make_report(*verdicts)
+    for found in (report.obstructed("a wall", wholly=wholly), report.without_access("Key", 403, wholly=wholly)):
+        assert found.overall() == ("inconclusive" if wholly else overall)
+        assert len(found.notices) == 1

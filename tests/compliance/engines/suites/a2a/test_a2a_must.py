@@ -596,6 +596,20 @@ async def test_interface_at_a_forbidden_address_is_not_tested_and_the_others_are
     assert step(report, "http_json/errors", "get_unknown").verdict == "passed"
 
 
+async def test_a_wall_before_one_operation_is_not_held_against_the_agent() -> None:  # E1
+    def wall(heard: Heard, said: Said) -> None:
+        if heard.operation == "CancelTask" and not heard.over_http:
+            said.status, said.headers = 403, {"cf-mitigated": "challenge"}
+
+    async with altered(wall) as url:
+        report = await check(url)
+
+    assert failed(report) == set()
+    assert step(report, "interop", "errors").verdict == "not_tested"
+    assert report.overall() is Overall.INCONCLUSIVE
+    assert "bot wall" in report.headline()
+
+
 async def test_public_interface_without_encryption_fails() -> None:
     async with altered(on_card(_interface(url="http://agent.example/"))) as url:
         report = await check(url, options={"scenarios": ["security"]})
