@@ -66,6 +66,7 @@ class Credential:
 # The option that says with which scenario to begin, because the last run was cut off before it (Q2). Jobs do not have
 # it: it is found when a job is leased, and a suite that cannot begin in the middle does not heed it.
 BEGIN_AT = "begin_at"
+NOT_REACHED = "Not reached: time ran out"  # what a step says that was not begun when its run was cut off
 
 
 def engine_options(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from itertools import groupby
 from typing import Any
 
-from compliance.engines.contract import BEGIN_AT
-from compliance.engines.reports.model import NOT_REACHED
+from compliance.engines.contract import BEGIN_AT, NOT_REACHED
 from compliance.jobs.models import Job
 from compliance.runs.models import NEWEST_FIRST, ComplianceRun
 

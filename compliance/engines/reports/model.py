@@ -60,9 +60,6 @@ class Verdict(StrEnum):
     NOT_TESTED = "not_tested"  # never reached: time ran out or the harness broke
 
 
-NOT_REACHED = "Not reached: time ran out"  # what a step says that was not begun when its run was cut off
-
-
 class Overall(StrEnum):
     """What a whole run says about the agent."""
 
@@ -321,17 +318,17 @@ class Report:
         A truncated or broken run, and one in which no check had a verdict, is inconclusive (R7). So is
         one that found no fault at a locked door: what is behind it was not seen, and a green mark would say so.
         """
-        counts = self.counts()
-        passed, failed = counts[Verdict.PASSED], counts[Verdict.FAILED]
+        passed, failed = (self.counts()[verdict] for verdict in (Verdict.PASSED, Verdict.FAILED))
         if self.truncated or self.harness_error or passed + failed == 0:
             return Overall.INCONCLUSIVE
         if not failed:
             return Overall.INCONCLUSIVE if self.locked else Overall.PASSING
         # Whoever cannot be reached fails, however good its certificate is.
         unreached = any(t.key == CONNECTIVITY and s.verdict is Verdict.FAILED for t, _, s in self.steps())
-        # What was asked and kept silent is not all red: the official runner of AdCP grades it so too (E11).
-        softer = passed or counts[Verdict.SILENT]
-        return Overall.PARTIAL if softer and not unreached else Overall.FAILING
+        # A track that kept silent is not red: the official runner of AdCP grades it so too (E11).
+        tracks = [{step.verdict for scenario in track.scenarios for step in scenario.steps} for track in self.tracks]
+        quiet = any(Verdict.SILENT in seen and not seen & {Verdict.PASSED, Verdict.FAILED} for seen in tracks)
+        return Overall.PARTIAL if (passed or quiet) and not unreached else Overall.FAILING
 
     def headline(self) -> str:
         """One sentence for lists: the first failure by name, or what passed and what was left out (R6)."""

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from compliance.engines.reports.model import NOT_REACHED, Report, Scenario, Step, Track, Verdict
+from compliance.engines.contract import NOT_REACHED
+from compliance.engines.reports.model import Report, Scenario, Step, Track, Verdict
 from compliance.jobs.actions import request_owner_test
 from compliance.jobs.completion import complete_job
 from compliance.jobs.leases import Lease

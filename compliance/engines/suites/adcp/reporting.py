@@ -10,11 +10,11 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from compliance.engines.catalog import CONNECTIVITY, StepSpec
-from compliance.engines.contract import Target
+from compliance.engines.contract import NOT_REACHED, Target
 from compliance.engines.http.proxy import EgressProxy
 from compliance.engines.http.redaction import Redactor
 from compliance.engines.process.runner import Finished
-from compliance.engines.reports.model import NOT_REACHED, Notice, Report, Scenario, Step, Track, Verdict
+from compliance.engines.reports.model import Notice, Report, Scenario, Step, Track, Verdict
 from compliance.engines.suites.adcp.catalog import spec_link
 from compliance.engines.suites.adcp.evidence import evidence_of
 from compliance.engines.suites.adcp.outcome import RunnerOutput

@@ -12,13 +12,13 @@ from pathlib import Path
 import httpx2
 
 from compliance.engines.catalog import SuiteSpec
-from compliance.engines.contract import BEGIN_AT, Health, OnStep, Progress, Target
+from compliance.engines.contract import BEGIN_AT, NOT_REACHED, Health, OnStep, Progress, Target
 from compliance.engines.execution.session import run_session
 from compliance.engines.http.client import HttpClient
 from compliance.engines.http.egress import Guard, Resolve, system_resolve
 from compliance.engines.process.node_runtime import RuntimeMissing, node_version, package
 from compliance.engines.reports.builder import ReportBuilder, Unable
-from compliance.engines.reports.model import NOT_REACHED, Report, Scenario, Track, Verdict
+from compliance.engines.reports.model import Report, Scenario, Track, Verdict
 from compliance.engines.suites.mcp_conformance.discover import Found, discover
 from compliance.engines.suites.mcp_conformance.runner import DRIVER, MEMORY_MB, PACKAGE, RunnerOutput, run_scenarios
 from compliance.engines.suites.mcp_conformance.scenarios import (

@@ -255,7 +255,7 @@ def test_to_json_says_nothing_of_what_is_not_there() -> None:
     [
         (("failed", "failed"), "failing"),
         (("failed", "skipped", "not_tested", "not_applicable"), "failing"),
-        (("failed", "silent"), "partial"),  # as the official runner of AdCP grades it
+        (("failed", "silent"), "failing"),  # in one track
         (("failed", "passed"), "partial"),
         (("silent", "silent"), "inconclusive"),
         (("passed", "silent"), "passing"),
@@ -282,3 +282,10 @@ def test_what_stood_in_the_way_hides_no_failure_unless_it_stood_there_from_the_b
     for found in (report.obstructed("a wall", wholly=wholly), report.without_access("Key", 403, wholly=wholly)):
         assert found.overall() == ("inconclusive" if wholly else overall)
         assert len(found.notices) == 1
+
+
+def test_a_silent_track_beside_a_failed_one_is_partial() -> None:  # E11
+    """As the official runner of AdCP grades it."""
+    [failed], [silent] = make_report("failed").tracks, make_report("silent").tracks
+    report = replace(make_report("failed"), tracks=(failed, replace(silent, key="other")))
+    assert report.overall() == "partial"

@@ -229,7 +229,9 @@ async def test_an_agent_that_takes_the_credential_and_is_broken_gets_no_excuse_f
         report = await check(f"{url}/mcp", token="right-token")
 
     assert not report.refused
-    assert report.overall() is Overall.FAILING
+    assert report.counts()["passed"] == 0
+    # Another track kept silent: the official runner calls that partial, and so does Assay (E11).
+    assert report.overall() == report.observations["official_status"] == "partial"
 
 
 async def test_capabilities_that_contradict_themselves_are_the_agents_fault() -> None:

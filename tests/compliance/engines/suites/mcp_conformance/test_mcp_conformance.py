@@ -15,9 +15,9 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from compliance.engines import Limits, Overall, Progress, Target, Verdict, get_engine
-from compliance.engines.contract import Credential
+from compliance.engines.contract import NOT_REACHED, Credential
 from compliance.engines.process import node_runtime
-from compliance.engines.reports.model import CONNECTIVITY, NOT_REACHED
+from compliance.engines.reports.model import CONNECTIVITY
 from compliance.engines.suites.mcp_conformance import ConformanceEngine
 from tests.compliance.engines.servers import bound, says, scripted, serving
 from tests.compliance.engines.servers import raw as raw_server
