@@ -9,8 +9,8 @@ from compliance.engines.contract import BEGIN_AT, NOT_REACHED
 from compliance.jobs.models import Job
 from compliance.runs.models import NEWEST_FIRST, ComplianceRun
 
-RESUMING = ("adcp", "mcp-conformance")  # the engines whose scenarios are independent of each other's order
-_RUNS = 50  # so far back is looked for the last run of the same suite version
+RESUMING = ("adcp", "mcp-conformance")  # engines whose scenarios may run in any order
+_RUNS = 50  # how many of the agent's newest runs are searched for the last one of the suite version
 
 
 def resumed(job: Job) -> dict[str, Any]:
@@ -33,8 +33,8 @@ def resumed(job: Job) -> dict[str, Any]:
 def first_not_reached(tracks: list[dict[str, Any]]) -> str:
     """The first scenario that a run did not come to: the one after what it did reach, and "" if there is none.
 
-    A run that began in the middle leaves out scenarios at the end and at the beginning of the list: those at the end
-    come first.
+    A resumed run wraps round, so what it missed may lie at the end of the list and at its start: the next one continues
+    at the end.
     """
     reached = [
         (all(step["actual"] == NOT_REACHED for step in scenario["steps"]), scenario["key"])

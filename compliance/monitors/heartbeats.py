@@ -1,4 +1,4 @@
-"""The heartbeat tick: jobs for the agents that are due."""
+"""Heartbeats: jobs for the agents that are due, a row for those that are skipped, and the next due time."""
 
 from __future__ import annotations
 

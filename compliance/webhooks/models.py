@@ -20,6 +20,7 @@ class DeliveryOutcome(models.TextChoices):
     REQUESTED = "requested", "A test was requested"
     UNDER_WAY = "under_way", "A test was under way"
     COOLDOWN = "cooldown", "Too soon after the last one"
+    CONCURRENCY = "concurrency", "As many tests as its owner allows were under way"
     UNKNOWN = "unknown_agent", "Nobody has the agent"
     OPTED_OUT = "opted_out", "The agent is opted out"
     PAUSED = "paused", "The agent is paused"

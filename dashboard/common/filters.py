@@ -38,6 +38,21 @@ class FilterSet(django_filters.FilterSet):
         return any(self.chosen.values())
 
 
+class _IdField(django_filters.fields.ChoiceField):
+    def to_python(self, value: Any) -> str:
+        chosen: str = super().to_python(self.prepare_value(value))
+        return chosen
+
+    def prepare_value(self, value: Any) -> Any:
+        return value.lower() if isinstance(value, str) else value
+
+
+class IdFilter(django_filters.ChoiceFilter):
+    """A choice among ids, in any case of their letters."""
+
+    field_class = _IdField
+
+
 class PeriodFilterSet(FilterSet):
     """One that narrows by days of UTC too, both included."""
 

@@ -9,14 +9,14 @@ from django.http import QueryDict
 
 from compliance.models import AgentContext, Credential, CredentialUse
 from compliance.vault.models import CredentialUseQuerySet, UseResult
-from dashboard.common.filters import PeriodFilterSet
+from dashboard.common.filters import IdFilter, PeriodFilterSet
 
 
 class AccessFilterSet(PeriodFilterSet):
     """Which credential, for which agent, with what result, and when."""
 
-    credential = django_filters.ChoiceFilter(label="Credential", empty_label="Any")
-    agent = django_filters.ChoiceFilter(label="Agent", empty_label="Any")
+    credential = IdFilter(label="Credential", empty_label="Any")
+    agent = IdFilter(label="Agent", empty_label="Any")
     result = django_filters.ChoiceFilter(
         label="Result", empty_label="Any", choices=[("refused", "Anything but used"), *UseResult.choices]
     )

@@ -10,7 +10,7 @@ from django.http import QueryDict
 
 from compliance.models import Monitor, MonitorDecision, MonitorState
 from compliance.monitors.models.decision import NOT_ALLOWED, MonitorDecisionQuerySet, Outcome
-from dashboard.common.filters import FilterSet, PeriodFilterSet
+from dashboard.common.filters import FilterSet, IdFilter, PeriodFilterSet
 
 
 class MonitorFilter(FilterSet):
@@ -26,7 +26,7 @@ class MonitorFilter(FilterSet):
 class DecisionFilterSet(PeriodFilterSet):
     """About which monitor, what was decided, and when."""
 
-    monitor = django_filters.ChoiceFilter(label="Monitor", empty_label="Any")
+    monitor = IdFilter(label="Monitor", empty_label="Any")
     outcome = django_filters.ChoiceFilter(
         label="Decision", empty_label="Any", choices=[(NOT_ALLOWED, "Anything but allowed"), *Outcome.choices]
     )

@@ -33,7 +33,7 @@ class DeliveryOut(Schema):
     delivery_id: str
     outcome: str = Field(
         validation_alias="public_outcome",
-        description="`requested`, `under_way`, `cooldown`, `unknown_agent` or `ignored`.",
+        description="`requested`, `under_way`, `cooldown`, `concurrency`, `unknown_agent` or `ignored`.",
         examples=["requested"],
     )
     job_id: UUID | None = Field(description="The job of the test, if there is one.")

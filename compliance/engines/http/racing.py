@@ -27,7 +27,7 @@ async def first_to_connect(
 ) -> tuple[str, T]:
     """The address that answered first, and its connection. Every other one is closed.
 
-    Raises the failure of the address that failed last, when all have; one that lies with us only when each does.
+    Raises when all have failed: the last failure that is not ours, or the last if all are ours.
     """
     waiting = in_turns(addresses)
     running: dict[asyncio.Future[T], str] = {}

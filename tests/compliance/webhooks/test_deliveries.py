@@ -102,6 +102,16 @@ def test_a_heartbeat_under_way_is_another_thing(registry: Source, context: Agent
     assert [row.triggered_by for row in platform_jobs()] == ["heartbeat", "webhook"]
 
 
+def test_an_event_starts_no_more_tests_than_the_agents_owner_allows(
+    registry: Source, context: AgentContext
+) -> None:  # G3
+    change_agent(max_at_once=1)
+    assert create_due_heartbeats() == 1
+    assert outcome(registry.send("msg_1")) == "concurrency"
+    run_what_is_queued()
+    assert outcome(registry.send("msg_2")) == "requested"
+
+
 def test_events_in_quick_succession_wait_for_the_cooldown(
     registry: Source, context: AgentContext, settings: Any
 ) -> None:
