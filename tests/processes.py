@@ -181,3 +181,11 @@ def web(log: Path, static: Path, *, env: dict[str, str] | None = None) -> Iterat
         yield f"http://localhost:{port}"
     finally:
         server.stop()
+
+
+@contextmanager
+def closed_port() -> Iterator[int]:
+    """A port that nobody listens on, nor can begin to while the block runs."""
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        yield held.getsockname()[1]

@@ -185,7 +185,10 @@ def why_lost(job: Job | None, runner: Runner) -> str:
         case JobState.LEASED:
             return "The lease ran out, and the job was leased anew."
         case JobState.QUEUED if job.leased_by != runner.pk:
-            return "This runner does not have the job, which waits to be taken."
+            return (
+                "This runner does not have the job: the lease ran out or was taken back, or there was none."
+                " The job waits to be taken."
+            )
     return "The lease ran out or was taken back; the job waits to be taken again."
 
 

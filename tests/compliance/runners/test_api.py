@@ -164,7 +164,12 @@ def test_another_runner_of_the_organization_cannot_hand_in_a_result(  # L6
     ("pool", "state", "why"),
     [
         ("berlin", "leased", "The job is with another runner, “one”."),
-        ("berlin", "queued", "This runner does not have the job, which waits to be taken."),
+        (
+            "berlin",
+            "queued",
+            "This runner does not have the job: the lease ran out or was taken back, or there was none."
+            " The job waits to be taken.",
+        ),
         ("berlin", "finished", "The job has ended with the result of another runner."),
         ("", "leased", "The job is not placed on this runner."),
         ("", "queued", "The job is not placed on this runner."),

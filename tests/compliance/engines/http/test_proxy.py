@@ -19,7 +19,7 @@ from compliance.engines.http.egress import Guard
 from compliance.engines.http.proxy import EgressProxy, ProxyLimits, egress_proxy
 from tests.compliance.engines.http.test_egress import REFUSED
 from tests.compliance.engines.servers import raw, says, serving
-from tests.processes import free_port
+from tests.processes import closed_port
 
 LIMITS = ProxyLimits(seconds=30)
 LOOPBACK = ("127.0.0.1/32",)
@@ -366,7 +366,8 @@ async def test_agent_that_cannot_be_reached_is_a_bad_gateway() -> None:
         raise OSError("no such name")
 
     async with proxy(resolve=unknown) as running, client(running) as http:
-        closed = await http.get(f"http://127.0.0.1:{free_port()}/")
+        with closed_port() as port:
+            closed = await http.get(f"http://127.0.0.1:{port}/")
         nameless = await http.get("http://agent.example/")
 
     assert (closed.status_code, nameless.status_code) == (502, 502)

@@ -27,7 +27,7 @@ from compliance.engines.suites.adcp.outcome import RunnerOutput
 from compliance.engines.suites.adcp.reporting import report_of
 from tests.compliance.engines.servers import serving, step
 from tests.compliance.engines.suites.adcp.agents import CAPABILITIES, SIGNALS_TOKEN, Scripted, check, signals, target
-from tests.processes import free_port
+from tests.processes import closed_port
 
 pytestmark = pytest.mark.processes
 
@@ -45,7 +45,8 @@ def kill(belongs: Callable[[list[str]], bool]) -> None:
 
 
 async def test_an_agent_that_nobody_listens_for_fails_connectivity() -> None:  # R7
-    report = await check(f"http://127.0.0.1:{free_port()}/mcp")
+    with closed_port() as port:
+        report = await check(f"http://127.0.0.1:{port}/mcp")
 
     assert [track.key for track in report.tracks] == [CONNECTIVITY]
     assert report.overall() is Overall.FAILING
