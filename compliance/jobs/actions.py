@@ -14,7 +14,7 @@ from compliance.database import call
 from compliance.jobs import dispatch
 from compliance.jobs.dispatch import notify_executors
 from compliance.jobs.models import CredentialChoice, Job, JobState, expires
-from compliance.jobs.queue import free_of_capped, insert_jobs
+from compliance.jobs.queue import has_room, insert_jobs
 from compliance.registry.actions import register_agent
 from compliance.registry.models import HOSTED, AgentContext, ExecutorKind, Placement, Runner, RunnerState
 from compliance.runs.models import TriggeredBy
@@ -114,8 +114,7 @@ def request_owner_test(
             .filter(organization=organization, agent_id=context.agent_id, suite_version=version, dry_run=dry_run)
             .exclude(triggered_by=TriggeredBy.MONITOR)
         )
-        free = free_of_capped([context.agent]).get(context.agent_id)
-        if free is not None and free <= 0 and not active.exists():
+        if not has_room(context.agent) and not active.exists():
             most = context.agent.max_at_once
             raise Refused(f"The agent's owner allows {most} of its tests at once, heartbeats included. Ask again soon.")
         full = placement.is_private and _queue_is_full(organization.id, placement)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from compliance.jobs import dispatch
 from compliance.jobs.actions import suite_to_run
 from compliance.jobs.models import Job
-from compliance.jobs.queue import free_of_capped, insert_jobs
+from compliance.jobs.queue import has_room, insert_jobs
 from compliance.registry.models import Agent
 from compliance.runs.models import ComplianceRun, TriggeredBy
 from compliance.suites.models import STATUS_SUITE
@@ -37,7 +37,7 @@ def request_platform_test(*, agent_url: str, suite_slug: str = STATUS_SUITE, by:
         )
         under_way = like.first()
         while under_way is None:
-            if free_of_capped([agent]).get(agent.pk, 1) <= 0:
+            if not has_room(agent):
                 raise Refused(f"The owner of {agent_url} allows {agent.max_at_once} of its tests at once.")
             if insert_jobs([job]):
                 dispatch.after_commit(dispatch.HEARTBEATS)

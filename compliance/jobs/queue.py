@@ -41,6 +41,11 @@ def free_of_capped(agents: Iterable[Agent]) -> dict[str, int]:
     return dict(call("free_of_capped", capped)) if capped else {}
 
 
+def has_room(agent: Agent) -> bool:
+    """Whether the agent's verified owner allows one more test of it now; kept as free_of_capped says."""
+    return free_of_capped([agent]).get(agent.pk, 1) > 0
+
+
 def insert_jobs(jobs: Iterable[Job]) -> list[UUID]:
     """Insert the jobs for which no like one is active; returns the keys of those inserted.
 

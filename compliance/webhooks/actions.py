@@ -10,7 +10,7 @@ from django.db.models.functions import Now
 from compliance.database import delete_in_batches
 from compliance.jobs import dispatch
 from compliance.jobs.models import Job
-from compliance.jobs.queue import free_of_capped, insert_jobs
+from compliance.jobs.queue import has_room, insert_jobs
 from compliance.registry.models import HEARTBEAT_STAGES, Agent
 from compliance.registry.urls import normalize_agent_url
 from compliance.runs.models import TriggeredBy
@@ -85,7 +85,7 @@ def _decide(delivery: WebhookDelivery) -> tuple[DeliveryOutcome, Job | None]:
         return DeliveryOutcome.UNDER_WAY, under_way
     if _is_cooling_down(agent):
         return DeliveryOutcome.COOLDOWN, None
-    if free_of_capped([agent]).get(agent.pk, 1) <= 0:
+    if not has_room(agent):
         return DeliveryOutcome.CONCURRENCY, None
     actor = Actor("webhook", delivery.source, delivery.source)
     job = Job(

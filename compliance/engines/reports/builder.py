@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Any
 
 from compliance.engines.catalog import RuledStepSpec, ScenarioSpec, StepSpec, SuiteSpec, TrackSpec, get_suite
-from compliance.engines.contract import OnStep, Progress, Target
+from compliance.engines.contract import NOT_REACHED, OnStep, Progress, Target
 from compliance.engines.http.client import HttpClient
 from compliance.engines.http.exchange import Exchange, Fault, FaultKind
 from compliance.engines.http.jsonrpc import method_of, reached
@@ -250,7 +250,7 @@ class ReportBuilder:
         if self.harness_error:
             reason = "Not reached: the test itself stopped"
         elif self.truncated:
-            reason = "Not reached: time ran out"
+            reason = NOT_REACHED
         elif self.obstacles:
             reason = f"Not reached: {self.obstacles[0]}"
         else:
